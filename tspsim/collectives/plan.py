@@ -1,0 +1,64 @@
+"""What a collective algorithm says about one call: which links carry how much, and the latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tspsim.program.types import CollectiveKind
+from tspsim.topology.graph import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The link loads and latency of one algorithm for one communicator and kind.
+
+    The time of a message of M bytes where nothing else uses the links is::
+
+        latency + (pipeline fill) + M * max(load / bandwidth)
+
+    with loads in bytes on a link per byte of message. A pipelined algorithm that passes chunks
+    through `stages` stages pays ``2 * sqrt(stages * step_latency * M * max(load / bandwidth))``
+    for filling its pipeline: the cost left over when the number of chunks is chosen best.
+
+    Parameters
+    ----------
+    algorithm : str
+    loads : tuple of (int, float)
+        ``(link index, bytes per byte of message)``, sorted by link.
+    latency : float
+        Seconds that pass whatever the size: the sum over sequential steps of their route latency.
+    stages : int
+        Further pipeline stages behind the first; 0 where nothing is pipelined.
+    step_latency : float
+        Latency of one pipeline stage.
+    """
+
+    algorithm: str
+    loads: tuple[tuple[int, float], ...]
+    latency: float
+    stages: int = 0
+    step_latency: float = 0.0
+
+    def slowest(self, topology: Topology) -> float:
+        """Return the seconds per byte of message on the most loaded link."""
+        return max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
+
+    def overhead(self, size: float, topology: Topology) -> float:
+        """Return the seconds beside the transfer itself: latency and pipeline fill."""
+        transfer = size * self.slowest(topology)
+        return self.latency + 2 * math.sqrt(self.stages * self.step_latency * transfer)
+
+    def time(self, size: float, topology: Topology) -> float:
+        """Return the uncontended time of a message of `size` bytes."""
+        return self.overhead(size, topology) + size * self.slowest(topology)
+
+
+#: ``plan(kind, ranks, topology, root)`` -> Plan, or None where the algorithm cannot do it.
+#: `ranks` are the members in communicator order; `root` is a position in `ranks`.
+#: For ``"shift"``, `ranks` is the pair (sender, receiver).
+Algorithm: TypeAlias = Callable[
+    [CollectiveKind, tuple[int, ...], Topology, int | None], Plan | None
+]

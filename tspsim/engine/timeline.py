@@ -1,0 +1,99 @@
+"""All that the engine returns: when every task started and ended, and what the links carried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tspsim.mesh import Mesh
+from tspsim.program.types import Op, Programs
+
+
+class Span(NamedTuple):
+    """A task on a resource: `rank`, `lane` (name of the stream), `op`, `start` and `end` (s)."""
+
+    rank: int
+    lane: str
+    op: Op
+    start: float
+    end: float
+
+
+class Transfer(NamedTuple):
+    """One flow or coflow on the fabric.
+
+    Attributes
+    ----------
+    op : int
+        Index of the op in the program of the first member.
+    ranks : tuple of int
+        The members of the collective; ``(sender, receiver)`` of a shift.
+    collective : str
+    bytes : int
+        The message, as in `Message.bytes`.
+    algorithm : str
+        The collective algorithm that carried it.
+    loads : tuple of (int, float)
+        Links and their bytes per byte of message.
+    start, end : float
+        Seconds; from the end of the latency to the last byte.
+    """
+
+    op: int
+    ranks: tuple[int, ...]
+    collective: str
+    bytes: int
+    algorithm: str
+    loads: tuple[tuple[int, float], ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """Start and end of every task of every rank.
+
+    Parameters
+    ----------
+    programs : Programs
+    mesh : Mesh
+    start, end : tuple of ndarray
+        ``start[rank][op]`` in seconds, float64, shape (ops,). A collective starts when its last
+        member has arrived (for a shift: when the two partners of a hop have).
+    transfers : tuple of Transfer
+        In order of their start.
+    """
+
+    programs: Programs
+    mesh: Mesh
+    start: tuple[NDArray[np.float64], ...]
+    end: tuple[NDArray[np.float64], ...]
+    transfers: tuple[Transfer, ...]
+
+    @property
+    def step_time(self) -> float:
+        """Seconds from the start to the end of the last task."""
+        return max(float(ends.max(initial=0.0)) for ends in self.end)
+
+    @property
+    def slowest_rank(self) -> int:
+        """The rank whose last task ends last; the lowest of equals."""
+        lasts = [float(ends.max(initial=0.0)) for ends in self.end]
+        return lasts.index(max(lasts))
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks played, all ranks together."""
+        return sum(len(starts) for starts in self.start)
+
+    def spans(self, rank: int) -> Iterator[Span]:
+        """Yield a rank's tasks in issue order."""
+        program = self.programs.of(rank)
+        names = [lane.name for lane in program.lanes]
+        times = zip(program.ops, self.start[rank].tolist(), self.end[rank].tolist(), strict=True)
+        for op, start, end in times:
+            yield Span(rank, names[op.lane], op, start, end)

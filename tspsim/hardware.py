@@ -1,0 +1,122 @@
+"""Devices and profiles: what hardware can do, as frozen values in SI units."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass, field
+
+from tspsim.program.types import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Efficiency (achieved / peak) as a monotone function of the size of the work.
+
+    Parameters
+    ----------
+    points : tuple of (float, float)
+        ``(size, efficiency)`` with sizes increasing; size is flops for matmul and attention,
+        bytes for element-wise work. Between points it is linear in log(size); outside, constant.
+    """
+
+    points: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+
+    def at(self, size: float) -> float:
+        """Return the efficiency at a size."""
+        place = bisect.bisect_right(self.points, (size, math.inf))
+        if place == 0 or place == len(self.points):
+            return self.points[min(place, len(self.points) - 1)][1]
+        (x0, y0), (x1, y1) = self.points[place - 1], self.points[place]
+        return y0 + (y1 - y0) * (math.log(size / x0) / math.log(x1 / x0))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Constants that turn work into time, with their error and where they come from.
+
+    Parameters
+    ----------
+    name : str
+    curves : tuple of (str, Curve)
+        Efficiency by `Work.curve`; a missing curve is 1.
+    launch : float
+        Seconds added to every compute op.
+    interference : float
+        Fraction of its speed that compute keeps while a collective is active on its device.
+    error : float or None
+        Mean absolute relative error on runs that the profile was not fitted to; None: unknown.
+    source : str
+    """
+
+    name: str
+    curves: tuple[tuple[str, Curve], ...] = ()
+    launch: float = 0.0
+    interference: float = 1.0
+    error: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The hardware that one rank runs on.
+
+    Parameters
+    ----------
+    name : str
+    flop_rate : tuple of (str, float)
+        Peak dense flop/s by dtype.
+    memory_bandwidth : float
+        Bytes/s of device memory.
+    memory : float
+        Capacity in bytes.
+    reserved : float
+        Bytes that the runtime and its libraries keep for themselves.
+    price : float or None
+        Dollars per device hour.
+    """
+
+    name: str
+    flop_rate: tuple[tuple[str, float], ...]
+    memory_bandwidth: float
+    memory: float
+    reserved: float = 0.0
+    price: float | None = None
+
+    def peak(self, dtype: str) -> float:
+        """Return the peak flop/s for a dtype."""
+        return dict(self.flop_rate)[dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Turns a `Work` into seconds on one device with one profile.
+
+    ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launch``:
+    the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785).
+    """
+
+    device: Device
+    profile: Profile
+    dtype: str
+    _curves: dict[str, Curve] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_curves", dict(self.profile.curves))
+
+    def _efficiency(self, curve: str, size: float) -> float:
+        found = self._curves.get(curve)
+        return found.at(size) if found else 1.0
+
+    def seconds(self, work: Work) -> float:
+        """Return the time of a piece of work; no work at all takes no time."""
+        if not work.flops and not work.bytes:
+            return 0.0
+        flops = bytes_ = 0.0
+        if work.flops:
+            rate = self.device.peak(self.dtype) * self._efficiency(work.curve, work.flops)
+            flops = work.flops / rate
+        if work.bytes:
+            rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
+            bytes_ = work.bytes / rate
+        return max(flops, bytes_) + self.profile.launch

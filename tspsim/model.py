@@ -1,0 +1,186 @@
+"""The shape of a dense decoder and of the work asked of it: frozen values and exact counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["forward", "train"]
+Recompute = Literal["none", "selective", "full"]
+Causal = Literal["zigzag", "contiguous", "off"]
+
+#: Bytes of one element.
+ITEMSIZE = {"bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Sizes of a pre-norm decoder with rotary positions.
+
+    Parameters
+    ----------
+    hidden, layers, heads, kv_heads, ffn, vocab : int
+        Widths and counts. ``vocab = 0`` leaves out embedding, final norm, head and loss.
+    head_dim : int, optional
+        Width of one head; ``hidden / heads`` when not given.
+    mlp : {"gated", "plain"}
+        SwiGLU (three matrices) or GELU (two).
+    norm : {"rmsnorm", "layernorm"}
+        LayerNorm has a weight and a bias, RMSNorm a weight.
+    tied : bool
+        The head uses the embedding's matrix.
+    qkv_bias : bool
+        The query, key and value projections add a bias (Qwen2.5).
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocab: int = 0
+    head_dim: int = 0
+    mlp: Literal["gated", "plain"] = "gated"
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    tied: bool = False
+    qkv_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.head_dim:
+            object.__setattr__(self, "head_dim", self.hidden // self.heads)
+
+    @property
+    def query_width(self) -> int:
+        """Columns of Wq, rows of Wo."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Columns of Wk and of Wv."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def attention_weights(self) -> int:
+        """Elements of Wq, Wk, Wv and Wo of one layer: (2 + 2/g) h^2 when head_dim = h / heads."""
+        return 2 * self.hidden * (self.query_width + self.kv_width)
+
+    @property
+    def mlp_weights(self) -> int:
+        """Elements of the MLP's matrices of one layer: 3 F h^2 gated, 2 F h^2 plain."""
+        return (3 if self.mlp == "gated" else 2) * self.hidden * self.ffn
+
+    @property
+    def norm_parameters(self) -> int:
+        """Elements of one norm."""
+        return self.hidden * (2 if self.norm == "layernorm" else 1)
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one layer, norms and biases included."""
+        bias = self.query_width + 2 * self.kv_width if self.qkv_bias else 0
+        return self.attention_weights + self.mlp_weights + bias + 2 * self.norm_parameters
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model (Llama-3-8B: 8,030,261,248)."""
+        if not self.vocab:
+            return self.layers * self.layer_parameters
+        tables = 1 if self.tied else 2
+        outer = tables * self.vocab * self.hidden + self.norm_parameters
+        return self.layers * self.layer_parameters + outer
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What one step processes.
+
+    Parameters
+    ----------
+    sequence : int
+        Tokens of one sequence.
+    batch : int
+        Sequences per micro-batch.
+    micro_batches : int
+        Micro-batches per step: their gradients add up before the one optimizer step.
+    phase : {"forward", "train"}
+        Forward alone, or forward, backward and optimizer step.
+    dtype : str
+        Type of activations and messages; a key of `ITEMSIZE`.
+    recompute : {"none", "selective", "full"}
+        What backward recomputes: nothing, the attention core, or the whole layer.
+    causal : {"zigzag", "contiguous", "off"}
+        Causal mask, and how a sharded sequence is laid out over ranks; ``off`` has no mask.
+    logits_chunks : int
+        The head and its loss run over this many pieces of the tokens, one after another.
+    """
+
+    sequence: int
+    batch: int = 1
+    micro_batches: int = 1
+    phase: Phase = "train"
+    dtype: str = "bf16"
+    recompute: Recompute = "none"
+    causal: Causal = "zigzag"
+    logits_chunks: int = 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one activation element."""
+        return ITEMSIZE[self.dtype]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one step."""
+        return self.sequence * self.batch * self.micro_batches
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """Resident bytes per parameter, and what the optimizer step needs on top while it runs.
+
+    Parameters
+    ----------
+    kind : str
+        Name for reports.
+    weight, gradient : int
+        Bytes per parameter of the weights and of the gradients that micro-batches add up in.
+    states : tuple of (str, float)
+        Further resident bytes per parameter, by name: master weights, moments...
+    temporary : float
+        Bytes per parameter alive only during the optimizer step.
+    """
+
+    kind: str = "adamw"
+    weight: int = 2
+    gradient: int = 4
+    states: tuple[tuple[str, float], ...] = field(default=(("master", 4.0), ("moments", 8.0)))
+    temporary: float = 0.0
+
+
+def attention_pairs(workload: Workload) -> int:
+    """Return the (query, key) pairs of one sequence that are computed: S^2, or S(S+1)/2 causal."""
+    s = workload.sequence
+    return s * s if workload.causal == "off" else s * (s + 1) // 2
+
+
+def forward_flops(model: ModelShape, workload: Workload) -> int:
+    """Return the matrix and attention flops of one forward pass over all micro-batches.
+
+    Two flops per multiply-add; 4 * pairs * head_dim per head in attention (scores and weighted
+    sum); a causal mask counts only the pairs that it leaves. Element-wise work counts as 0, as in
+    the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
+    """
+    weights = model.layers * (model.attention_weights + model.mlp_weights)
+    matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
+    sequences = workload.batch * workload.micro_batches
+    attention = 4 * attention_pairs(workload) * model.query_width * model.layers * sequences
+    return matmul + attention
+
+
+def model_flops(model: ModelShape, workload: Workload) -> int:
+    """Return the flops that MFU counts: forward, plus twice that for backward when training.
+
+    Recomputation is not counted (it is in HFU). Attention's backward counts twice its forward
+    here, by the same convention; flash attention performs 2.5 times, which HFU sees.
+    """
+    return forward_flops(model, workload) * (3 if workload.phase == "train" else 1)

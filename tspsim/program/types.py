@@ -1,0 +1,264 @@
+"""The frozen values that a recorded program is made of.
+
+A program is what ONE rank does; all ranks of a role share it. What differs from rank to rank is a
+function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+BufferKind = Literal["weight", "gradient", "optimizer", "activation", "workspace", "kv_cache"]
+BUFFER_KINDS: tuple[BufferKind, ...] = (
+    "weight", "gradient", "optimizer", "activation", "workspace", "kv_cache",
+)  # fmt: skip
+Phase = Literal["forward", "recompute", "backward", "optimizer"]
+CollectiveKind = Literal[
+    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift"
+]
+COLLECTIVE_KINDS: tuple[CollectiveKind, ...] = (
+    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift",
+)  # fmt: skip
+
+
+class Buffer(NamedTuple):
+    """Bytes of one tensor on one rank.
+
+    Attributes
+    ----------
+    index : int
+        Position in `Program.buffers`.
+    name : str
+        Short name, for example ``"gate"``.
+    shape : tuple of int
+    itemsize : float
+        Bytes per element (a fraction is possible for optimizer states counted per parameter).
+    kind : BufferKind
+    layer : int or None
+    resident : bool
+        Alive during the whole step (weights, gradients, optimizer states). Every other buffer
+        lives from the start of its first writer to the end of its last reader.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    itemsize: float
+    kind: BufferKind
+    layer: int | None
+    resident: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return round(math.prod(self.shape) * self.itemsize)
+
+
+class Operand(NamedTuple):
+    """A buffer, or a contiguous part of one, seen as an array of a shape."""
+
+    buffer: Buffer
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return round(math.prod(self.shape) * self.buffer.itemsize)
+
+
+class Work(NamedTuple):
+    """What a compute op asks of its device.
+
+    Attributes
+    ----------
+    flops : int
+        Matrix flops, two per multiply-add; 0 for element-wise ops.
+    bytes : int
+        Bytes read from and written to device memory.
+    curve : str
+        Which efficiency curve of the profile applies: ``matmul``, ``attention``,
+        ``attention_backward`` or ``elementwise``.
+    shape : tuple of int
+        ``(m, k, n)`` of a matmul, ``(batch, heads, queries, keys, head_dim)`` of attention.
+    """
+
+    flops: int
+    bytes: int
+    curve: str
+    shape: tuple[int, ...] = ()
+
+
+#: Work that is the same on every rank, or one entry per coordinate of an axis.
+NO_WORK = Work(0, 0, "elementwise")
+
+
+class PerCoordinate(NamedTuple):
+    """Work that depends on the rank's coordinate on `axis`: ``works[coordinate]``."""
+
+    axis: str
+    works: tuple[Work, ...]
+
+
+class Message(NamedTuple):
+    """What a communication op moves.
+
+    Attributes
+    ----------
+    collective : CollectiveKind
+    bytes : int
+        The full message: the gathered size of an all_gather or reduce_scatter, the buffer of a
+        broadcast, reduce or all_reduce, what one rank holds before an all_to_all, what one rank
+        sends in a shift.
+    root : int or None
+        Coordinate (inside the communicator) of a broadcast's or reduce's root.
+    offset : int
+        Where a shift sends to: the member `offset` places further round the ring.
+    """
+
+    collective: CollectiveKind
+    bytes: int
+    root: int | None = None
+    offset: int = 0
+
+    def received(self, degree: int) -> float:
+        """Return the bytes that a rank receives, on average over the communicator's members.
+
+        The conventions of design.md section 3: ``(n-1)/n`` of the message, twice that for an
+        all_reduce, all of it for a shift.
+        """
+        if self.collective == "shift":
+            return float(self.bytes) if degree > 1 else 0.0
+        share = (degree - 1) / degree * self.bytes
+        return 2 * share if self.collective == "all_reduce" else share
+
+
+class Lane(NamedTuple):
+    """An in-order stream of a rank: its compute, or one communicator of an axis.
+
+    Attributes
+    ----------
+    name : str
+        ``"compute"``, or ``"axis/label"`` such as ``"tsp/weights"``.
+    axis : str or None
+        The mesh axis that the communicator runs along; None for compute.
+    size : int or None
+        The communicator spans blocks of this many neighbours of the axis; None: the whole axis.
+    """
+
+    name: str
+    axis: str | None = None
+    size: int | None = None
+
+
+class Kind(Protocol):
+    """What an op does: its three meanings (work, values, text) in one place.
+
+    Compute kinds live in `tspsim.program.kinds`, one file each. Instances are frozen values.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the kind, for example ``"matmul"``."""
+
+    def text(self) -> str:
+        """Return the kind with its parameters, short and stable."""
+
+
+class Op(NamedTuple):
+    """One line of a rank's program.
+
+    Attributes
+    ----------
+    index : int
+        Position in `Program.ops`: the issue order.
+    kind : Kind
+    label : str
+        What it is in the model, for example ``"mlp.gate"``.
+    phase : Phase
+    layer : int or None
+    micro_batch : int
+    lane : int
+        Index into `Program.lanes`; 0 is compute.
+    inputs, outputs : tuple of Operand
+        An accumulating op names its target in both.
+    work : Work or PerCoordinate or None
+        None for communication.
+    message : Message or None
+        None for compute.
+    """
+
+    index: int
+    kind: Any
+    label: str
+    phase: Phase
+    layer: int | None
+    micro_batch: int
+    lane: int
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    work: Work | PerCoordinate | None
+    message: Message | None
+
+    @property
+    def name(self) -> str:
+        """Readable name: ``"L3 backward attention.q"``."""
+        place = "" if self.layer is None else f"L{self.layer} "
+        return f"{place}{self.phase} {self.label}"
+
+    def text(self) -> str:
+        """Return the op on one line: index, kind, label and shapes."""
+        ins = " ".join(_shape(o) for o in self.inputs)
+        outs = " ".join(_shape(o) for o in self.outputs)
+        return f"{self.index} {self.name}: {self.kind.text()} {ins} -> {outs}"
+
+
+def _shape(operand: Operand) -> str:
+    return f"{operand.buffer.name}[{'x'.join(map(str, operand.shape))}]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """What one rank of a role does, in issue order.
+
+    Parameters
+    ----------
+    ops : tuple of Op
+    buffers : tuple of Buffer
+    lanes : tuple of Lane
+        ``lanes[0]`` is compute; the others are communicators.
+    waits : tuple of tuple of int
+        For every op, the ops on *other* lanes of the same rank that must have ended before it
+        starts. Its predecessor on its own lane is implied: lanes are in order.
+    """
+
+    ops: tuple[Op, ...]
+    buffers: tuple[Buffer, ...]
+    lanes: tuple[Lane, ...]
+    waits: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Programs:
+    """The programs of all ranks: one per role.
+
+    Parameters
+    ----------
+    roles : tuple of Program
+    role_of_rank : tuple of int
+        For every rank, the index of its program in `roles`.
+    """
+
+    roles: tuple[Program, ...]
+    role_of_rank: tuple[int, ...]
+
+    def of(self, rank: int) -> Program:
+        """Return the program that a rank plays."""
+        return self.roles[self.role_of_rank[rank]]
