@@ -1,0 +1,42 @@
+"""tspsim: a discrete-event simulator of parallel schedules for transformers.
+
+    >>> import tspsim
+    >>> result = tspsim.run("scenarios/tsp.yaml", "strategy.degree=4")   # doctest: +SKIP
+    >>> result.frame(), result.plot.gantt()                              # doctest: +SKIP
+
+The public names below are imported when they are first used, so that ``import tspsim`` and the
+command line's help stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tspsim.errors import TspsimError
+    from tspsim.result import Result
+    from tspsim.runner import run
+    from tspsim.scenario import Scenario, load
+
+__version__ = "0.1.0"
+
+__all__ = ["Result", "Scenario", "TspsimError", "__version__", "load", "run"]
+
+_HOME = {
+    "Result": "tspsim.result",
+    "Scenario": "tspsim.scenario",
+    "TspsimError": "tspsim.errors",
+    "load": "tspsim.scenario",
+    "run": "tspsim.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tspsim' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

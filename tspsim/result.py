@@ -1,0 +1,197 @@
+"""What a run gives back: the timeline, the memory, their summary, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tspsim import __version__
+from tspsim.analysis import Summary
+from tspsim.engine.timeline import Timeline
+from tspsim.errors import UserError
+from tspsim.memory import MemoryTrace
+from tspsim.registry import PLOTS
+from tspsim.scenario.types import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Packages whose version may change a simulated number or a written file.
+PACKAGES = ("matplotlib", "networkx", "numpy", "pint", "pydantic", "ruamel.yaml", "simpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """With what, and from what, a result was made.
+
+    Parameters
+    ----------
+    tspsim, python : str
+        Versions.
+    packages : tuple of (str, str)
+        Name and version of the packages that could change a number.
+    document : str
+        SHA-256 of the resolved scenario in canonical JSON: equal scenarios have equal hashes.
+    wall_seconds : tuple of (str, float)
+        Seconds of wall time by phase: ``record``, ``simulate``, ``memory``.
+    """
+
+    tspsim: str
+    python: str
+    packages: tuple[tuple[str, str], ...]
+    document: str
+    wall_seconds: tuple[tuple[str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return asdict(self) | {
+            "packages": dict(self.packages),
+            "wall_seconds": dict(self.wall_seconds),
+        }
+
+
+def provenance(scenario: Scenario, wall_seconds: dict[str, float]) -> Provenance:
+    """Return the provenance of a run of `scenario` in this process."""
+    text = json.dumps(scenario.document, sort_keys=True, separators=(",", ":"))
+    return Provenance(
+        tspsim=__version__,
+        python=platform.python_version(),
+        packages=tuple((name, importlib.metadata.version(name)) for name in PACKAGES),
+        document=hashlib.sha256(text.encode()).hexdigest(),
+        wall_seconds=tuple(wall_seconds.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Result:
+    """One simulated step of one scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    timeline : Timeline
+        Start and end of every task.
+    memory : MemoryTrace
+        What is alive on every rank over time.
+    summary : Summary
+        The figures of the table and of ``--json``, in SI units.
+    provenance : Provenance
+    """
+
+    scenario: Scenario
+    timeline: Timeline
+    memory: MemoryTrace
+    summary: Summary
+    provenance: Provenance
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak of every rank fits into its device's memory."""
+        return bool(self.summary.to_dict()["memory"]["fits"])
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures: ``result.plot.gantt(ax=ax)``, ``result.plot.memory()``."""
+        return Plots(self)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the spans as a table, one row per task of every rank (times in seconds).
+
+        Raises
+        ------
+        UserError
+            When pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise UserError(
+                "Result.frame() needs pandas, which is not installed: pip install 'tspsim[frames]'"
+            ) from None
+        rows = [
+            (span.rank, span.lane, span.op.index, span.op.name, span.op.kind.name, span.op.phase)
+            + (span.op.layer, span.op.micro_batch, span.start, span.end)
+            for rank in range(self.timeline.mesh.ranks)
+            for span in self.timeline.spans(rank)
+        ]
+        columns = ["rank", "lane", "op", "name", "kind", "phase", "layer", "micro_batch"]
+        frame = pandas.DataFrame(rows, columns=[*columns, "start", "end"])
+        return frame.astype({"layer": "Int64"})  # type: ignore[no-any-return]
+
+    def save(self, directory: str | Path, *, force: bool = False) -> Path:
+        """Write the result's files into a folder and return it.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Made when it is not there; an earlier result of the same scenario is replaced.
+        force : bool
+            Replace whatever result lies there.
+
+        Raises
+        ------
+        OutputError
+            When the folder holds something else or cannot be written.
+        """
+        # Looked up by name: the outputs stand above the result in the layers.
+        folder = importlib.import_module("tspsim.output.folder")
+        folder.write(self, Path(directory), force=force)
+        return Path(directory)
+
+    def __repr__(self) -> str:
+        lines = (f"  {name:<12} {value}" for name, value in headline(self))
+        return "\n".join([f"<tspsim.Result {self.scenario.name!r}", *lines]) + ">"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in headline(self)
+        )
+        title = escape(self.scenario.name)
+        return f"<table><caption>tspsim: {title}</caption><tbody>{rows}</tbody></table>"
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """The registered plots of one result, as methods."""
+
+    _result: Result
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in PLOTS.names():
+            known = ", ".join(PLOTS.names())
+            raise AttributeError(f"no plot '{name}'; there are: {known}")
+        return partial(PLOTS.get(name), self._result)
+
+    def __dir__(self) -> list[str]:
+        return list(PLOTS.names())
+
+
+def headline(result: Result) -> list[tuple[str, str]]:
+    """Return the few figures that say most about a run, as name and text."""
+    figures = result.summary.to_dict()
+    memory, time = figures["memory"], figures["time"]
+    axes = " x ".join(f"{axis} {degree}" for axis, degree in figures["strategy"]["axes"].items())
+    verdict = "fits" if memory["fits"] else "DOES NOT FIT"
+    return [
+        ("strategy", f"{figures['strategy']['kind']} ({axes}), {figures['ranks']} ranks"),
+        ("step time", f"{figures['step_time'] * 1e3:,.3f} ms"),
+        ("compute", f"{time['compute'] * 1e3:,.3f} ms of the slowest rank"),
+        ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
+        ("tokens/s", f"{figures['tokens_per_second']:,.0f}"),
+        ("MFU", "unknown" if figures["mfu"] is None else f"{figures['mfu']:.1%}"),
+        ("peak memory", f"{_gib(memory['peak'])} of {_gib(memory['capacity'])}: {verdict}"),
+    ]
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.2f} GiB"

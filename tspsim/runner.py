@@ -1,0 +1,72 @@
+"""The straight line: from a scenario to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from tspsim import analysis, memory
+from tspsim.engine import dryrun
+from tspsim.engine.simulate import simulate
+from tspsim.result import Result, provenance
+from tspsim.scenario.loader import from_document, load
+from tspsim.scenario.types import Scenario
+
+Progress = Callable[[float], None]
+
+
+def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Result:
+    """Simulate one step of a scenario.
+
+    Parameters
+    ----------
+    source : str, Path, Mapping or Scenario
+        A scenario's file (or its name among the shipped ones), a scenario as a mapping, or one
+        that is loaded already.
+    *overrides : str
+        Changes such as ``"strategy.degree=4"``.
+
+    Raises
+    ------
+    ScenarioError
+        With everything that is wrong with the scenario, each with its place.
+    """
+    if isinstance(source, Scenario):
+        scenario = from_document(source.document, overrides) if overrides else source
+    elif isinstance(source, Mapping):
+        scenario = from_document(source, overrides)
+    else:
+        scenario = load(source, overrides)
+    return simulate_scenario(scenario)
+
+
+def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> Result:
+    """Simulate one step of a loaded scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    progress : callable, optional
+        Called now and then with the fraction of the tasks that have ended.
+
+    Raises
+    ------
+    ScheduleError
+        When the strategy's collectives do not meet.
+    """
+    begin = perf_counter()
+    programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
+    mesh = scenario.strategy.mesh()
+    dryrun.check(programs, mesh)
+    recorded = perf_counter()
+    dtype, algorithm = scenario.workload.dtype, scenario.algorithm
+    timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress)
+    simulated = perf_counter()
+    trace = memory.trace(timeline)
+    traced = perf_counter()
+    summary = analysis.summarize(scenario, timeline, trace)
+    walls = {"record": recorded - begin, "simulate": simulated - recorded}
+    walls["memory"] = traced - simulated
+    return Result(scenario, timeline, trace, summary, provenance(scenario, walls))

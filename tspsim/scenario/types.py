@@ -1,0 +1,45 @@
+"""A scenario as a value: everything that one run needs, checked and resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.strategies.base import StrategyOptions
+from tspsim.topology.graph import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is asked: a model, the work, the way of splitting it, and the hardware.
+
+    Parameters
+    ----------
+    name : str
+    path : str or None
+        The file that it was read from; None for a document in memory.
+    model : ModelShape
+    workload : Workload
+    optimizer : Optimizer
+    strategy : StrategyOptions
+        The options of one strategy; its mesh has as many ranks as the topology has devices.
+    topology : Topology
+        With the scenario's reserved memory already in its devices.
+    algorithm : str
+        How collectives run: ``"auto"``, or the name of a collective algorithm.
+    document : Mapping
+        The scenario with every default and every looked-up file written out: JSON-able, and
+        accepted again by `tspsim.scenario.from_document`.
+    """
+
+    name: str
+    path: str | None
+    model: ModelShape
+    workload: Workload
+    optimizer: Optimizer
+    strategy: StrategyOptions
+    topology: Topology
+    algorithm: str
+    document: Mapping[str, Any]
