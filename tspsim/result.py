@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tspsim import __version__
 from tspsim.analysis import Summary
-from tspsim.engine.timeline import Timeline
+from tspsim.engine.timeline import Span, Timeline
 from tspsim.errors import UserError
 from tspsim.memory import MemoryTrace
 from tspsim.registry import PLOTS
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 #: Packages whose version may change a simulated number or a written file.
 PACKAGES = ("matplotlib", "networkx", "numpy", "pint", "pydantic", "ruamel.yaml", "simpy")
+
+
+#: Columns of `Result.frame`.
+COLUMNS = ("rank", "lane", "op", "name", "kind", "phase", "layer", "micro_batch", "start", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,11 @@ class Result:
                 "Result.frame() needs pandas, which is not installed: pip install 'tspsim[frames]'"
             ) from None
         rows = [
-            (span.rank, span.lane, span.op.index, span.op.name, span.op.kind.name, span.op.phase)
-            + (span.op.layer, span.op.micro_batch, span.start, span.end)
+            _row(span)
             for rank in range(self.timeline.mesh.ranks)
             for span in self.timeline.spans(rank)
         ]
-        columns = ["rank", "lane", "op", "name", "kind", "phase", "layer", "micro_batch"]
-        frame = pandas.DataFrame(rows, columns=[*columns, "start", "end"])
+        frame = pandas.DataFrame(rows, columns=list(COLUMNS))
         return frame.astype({"layer": "Int64"})  # type: ignore[no-any-return]
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
@@ -191,6 +193,12 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("MFU", "unknown" if figures["mfu"] is None else f"{figures['mfu']:.1%}"),
         ("peak memory", f"{_gib(memory['peak'])} of {_gib(memory['capacity'])}: {verdict}"),
     ]
+
+
+def _row(span: Span) -> tuple[Any, ...]:
+    op = span.op
+    what = (span.rank, span.lane, op.index, op.name, op.kind.name, op.phase)
+    return *what, op.layer, op.micro_batch, span.start, span.end
 
 
 def _gib(size: float) -> str:

@@ -1,0 +1,134 @@
+"""Turns what pydantic finds wrong into problems in plain words, with a suggestion."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tspsim.errors import Problem, did_you_mean
+from tspsim.source import AtKey, KeyPath
+
+#: What is allowed, by pydantic's name of the error.
+_ALLOWED = {
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "dict_type": "a mapping of keys",
+    "list_type": "a list in brackets",
+    "tuple_type": "a list in brackets",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "finite_number": "a finite number",
+    "string_too_short": "text that is not empty",
+    "string_too_long": "text of at most {max_length} characters",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
+
+
+def problems(
+    error: ValidationError, model: type[BaseModel], data: Any, prefix: KeyPath = ()
+) -> list[Problem]:
+    """Return one problem per mistake that pydantic found.
+
+    Parameters
+    ----------
+    error : ValidationError
+    model : type of BaseModel
+        What the data was held against: knows which keys there could have been.
+    data : object
+        What was validated.
+    prefix : tuple of str or int
+        Where `data` stands in the whole file.
+    """
+    return [_problem(details, model, data, prefix) for details in error.errors(include_url=False)]
+
+
+def found(value: Any) -> str:
+    """Return a value as it is shown in messages: ``found 'x'``."""
+    if value is None:
+        return "found nothing"
+    if isinstance(value, bool):
+        return f"found {str(value).lower()}"
+    if isinstance(value, Mapping):
+        return "found a mapping"
+    if isinstance(value, list | tuple):
+        return "found a list"
+    text = repr(value)
+    return f"found {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: KeyPath) -> Problem:
+    kind, value = details["type"], details["input"]
+    path = _real(details["loc"], data, kind)
+    context = details.get("ctx", {})
+    if kind == "missing":
+        return Problem((*prefix, *path), _missing(model, path))
+    if kind == "extra_forbidden":
+        known = _keys(model, path[:-1])
+        near = did_you_mean(str(path[-1]), known)
+        return AtKey((*prefix, *path), f"unknown key{near}; known: {', '.join(known)}")
+    if kind in ("literal_error", "enum"):
+        options = re.findall(r"'([^']*)'", str(context["expected"]))
+        near = did_you_mean(str(value), options)
+        return Problem((*prefix, *path), f"{found(value)}; allowed: {', '.join(options)}{near}")
+    if kind == "value_error":
+        return Problem((*prefix, *path), str(context["error"]))
+    if kind in _ALLOWED:
+        allowed = _ALLOWED[kind].format(**context)
+        return Problem((*prefix, *path), f"{found(value)}; must be {allowed}")
+    return Problem((*prefix, *path), f"{found(value)}: {details['msg']}")
+
+
+def _missing(model: type[BaseModel], path: KeyPath) -> str:
+    parent = _model_at(model, path[:-1])
+    field = parent.model_fields.get(str(path[-1])) if parent else None
+    hint = f": {field.description}" if field and field.description else ""
+    return f"missing{hint}"
+
+
+def _real(loc: KeyPath, data: Any, kind: str) -> KeyPath:
+    """Return a pydantic location without the parts that only name a branch of a union."""
+    real: list[str | int] = []
+    for position, part in enumerate(loc):
+        inside = part in data if isinstance(data, Mapping) else _is_place(data, part)
+        if inside:
+            data = data[part]
+        elif kind != "missing" or position + 1 < len(loc):
+            continue
+        real.append(part)
+    return tuple(real)
+
+
+def _is_place(data: Any, part: str | int) -> bool:
+    return isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+
+
+def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """Return the model that a path of keys leads to, through optional fields too."""
+    found_model: type[BaseModel] | None = model
+    for part in path:
+        field = found_model.model_fields.get(str(part)) if found_model else None
+        if field is None:
+            return None
+        choices = (field.annotation, *typing.get_args(field.annotation))
+        models = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+        found_model = models[0] if models else None
+    return found_model
+
+
+def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
+    parent = _model_at(model, path)
+    return list(parent.model_fields) if parent else []
