@@ -224,6 +224,54 @@ def _shape(operand: Operand) -> str:
     return f"{operand.buffer.name}[{'x'.join(map(str, operand.shape))}]"
 
 
+class Shard(NamedTuple):
+    """Which part of a dense tensor a rank holds.
+
+    The tensor is cut into `blocks` equal blocks along `dim`; the rank at coordinate c of `axis`
+    holds block ``c // replicas * per_rank + first``. ``axis=None`` means c = 0.
+    """
+
+    dim: int = 0
+    blocks: int = 1
+    axis: str | None = None
+    per_rank: int = 1
+    first: int = 0
+    replicas: int = 1
+
+    def block(self, coordinate: int) -> int:
+        """Return the block held at a coordinate."""
+        return coordinate // self.replicas * self.per_rank + self.first
+
+
+class Binding(NamedTuple):
+    """Ties an operand to a tensor of the dense model, so that values can be filled in and compared.
+
+    Attributes
+    ----------
+    operand : Operand
+    tensor : str
+        Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
+    place : Shard or Tokens
+        Which part of it: a `Shard` of a weight, or the `Tokens` of an activation.
+    role : {"value", "gradient"}
+        Filled in before the first op; or compared with the dense gradient after the last.
+    """
+
+    operand: Operand
+    tensor: str
+    place: Any
+    role: Literal["value", "gradient"]
+
+
+class Probe(NamedTuple):
+    """An operand whose value is compared with the dense model right after an op has run."""
+
+    operand: Operand
+    tensor: str
+    place: Any
+    after: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """What one rank of a role does, in issue order.
@@ -237,12 +285,18 @@ class Program:
     waits : tuple of tuple of int
         For every op, the ops on *other* lanes of the same rank that must have ended before it
         starts. Its predecessor on its own lane is implied: lanes are in order.
+    bindings : tuple of Binding
+        What the reading by values fills in and compares; the other readings ignore it.
+    probes : tuple of Probe
+        Activations that the reading by values compares on the way.
     """
 
     ops: tuple[Op, ...]
     buffers: tuple[Buffer, ...]
     lanes: tuple[Lane, ...]
     waits: tuple[tuple[int, ...], ...]
+    bindings: tuple[Binding, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

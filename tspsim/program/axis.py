@@ -1,0 +1,152 @@
+"""An axis of the mesh as a rank sees it: the collectives that it can join.
+
+Every call names the communicator by a label: calls with the same label keep their order, calls
+with different labels may overlap. On an axis of degree 1 nothing is sent and operands come back
+as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tspsim.errors import ProgramError
+from tspsim.program.kinds.communication import (
+    AllGather,
+    AllReduce,
+    AllToAll,
+    Broadcast,
+    Reduce,
+    ReduceScatter,
+    Shift,
+)
+from tspsim.program.recorder import Recorder, Slots
+from tspsim.program.types import BufferKind, Lane, Message, Operand
+
+
+class Axis:
+    """The communicators of one axis, or of its blocks of neighbours.
+
+    Parameters
+    ----------
+    rank : Recorder
+    name : str
+    degree : int
+        Members of a communicator.
+    size : int or None
+        Block of neighbours, see `Lane.size`.
+    """
+
+    def __init__(self, rank: Recorder, name: str, degree: int, size: int | None = None) -> None:
+        self._rank, self.name, self.degree, self._size = rank, name, degree, size
+
+    def _call(
+        self,
+        kind: Any,
+        lane: str,
+        inputs: Sequence[Operand],
+        outputs: Sequence[Operand],
+        label: str,
+        *,
+        size: int,
+        root: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Operand, ...]:
+        self._rank.communicate(
+            kind,
+            Lane(f"{self.name}/{lane}", self.name, self._size),
+            Message(kind.name, size, root, offset),
+            inputs,
+            outputs,
+            label,
+        )
+        return tuple(outputs)
+
+    def _like(
+        self,
+        x: Operand,
+        shape: tuple[int, ...],
+        kind: BufferKind | None = None,
+        into: Slots | None = None,
+    ) -> Operand:
+        return self._rank.buffer(x.buffer.name, shape, x.buffer.itemsize, kind, into)
+
+    def _scaled(self, x: Operand, dim: int, times: int, over: int) -> tuple[int, ...]:
+        return (*x.shape[:dim], x.shape[dim] * times // over, *x.shape[dim + 1 :])
+
+    def all_gather(
+        self,
+        *xs: Operand,
+        dim: int,
+        lane: str,
+        label: str,
+        kind: BufferKind | None = "workspace",
+    ) -> tuple[Operand, ...]:
+        """Return every operand gathered along `dim`, in one message."""
+        if self.degree == 1:
+            return xs
+        outs = [self._like(x, self._scaled(x, dim, self.degree, 1), kind) for x in xs]
+        return self._call(AllGather(dim), lane, xs, outs, label, size=_bytes(outs))
+
+    def reduce_scatter(
+        self,
+        *xs: Operand,
+        dim: int,
+        lane: str,
+        label: str,
+    ) -> tuple[Operand, ...]:
+        """Return this rank's block along `dim` of the sums, in one message."""
+        if self.degree == 1:
+            return xs
+        outs = [self._like(x, self._scaled(x, dim, 1, self.degree)) for x in xs]
+        return self._call(ReduceScatter(dim), lane, xs, outs, label, size=_bytes(xs))
+
+    def all_reduce(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
+        """Sum operands over the axis, in place and in one message."""
+        if self.degree == 1:
+            return xs
+        return self._call(AllReduce(), lane, xs, xs, label, size=_bytes(xs))
+
+    def broadcast(self, x: Operand, root: int, *, lane: str, label: str, into: Slots) -> Operand:
+        """Return the root's operand, received into the next slot."""
+        if self.degree == 1:
+            return x
+        out = self._like(x, x.shape, "workspace", into)
+        self._call(Broadcast(root), lane, (x,), (out,), label, size=x.bytes, root=root)
+        return out
+
+    def reduce(self, x: Operand, root: int, *, add_to: Operand, lane: str, label: str) -> None:
+        """Add the sum of x over the axis to the root's operand.
+
+        On an axis of degree 1 there is nobody to send to: accumulate where x is computed.
+        """
+        if self.degree == 1:
+            raise ProgramError("a reduce on an axis of degree 1: accumulate instead")
+        self._call(Reduce(root), lane, (x, add_to), (add_to,), label, size=x.bytes, root=root)
+
+    def all_to_all(
+        self, *xs: Operand, split: int, concat: int, lane: str, label: str
+    ) -> tuple[Operand, ...]:
+        """Return operands re-cut from blocks along `concat` to blocks along `split`."""
+        if self.degree == 1:
+            return xs
+        n = self.degree
+        outs = []
+        for x in xs:
+            shape = list(x.shape)
+            shape[split], shape[concat] = shape[split] // n, shape[concat] * n
+            outs.append(self._like(x, tuple(shape)))
+        return self._call(AllToAll(split, concat), lane, xs, outs, label, size=_bytes(xs))
+
+    def shift(
+        self, *xs: Operand, lane: str, label: str, into: Slots, offset: int = 1
+    ) -> tuple[Operand, ...]:
+        """Send operands to the member `offset` places further; return what arrives, in a slot."""
+        if self.degree == 1:
+            return xs
+        outs = [self._like(x, x.shape, "workspace", into) for x in xs]
+        return self._call(Shift(offset), lane, xs, outs, label, size=_bytes(xs), offset=offset)
+
+
+def _bytes(operands: Sequence[Operand]) -> int:
+    return sum(o.bytes for o in operands)

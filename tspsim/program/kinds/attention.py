@@ -1,0 +1,214 @@
+"""The attention core as a flash kernel does it: forward, backward, and merging partial results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tspsim.program.kinds.base import Array, Where, elementwise, moved
+from tspsim.program.tokens import Tokens, causal_pairs
+from tspsim.program.types import Operand, PerCoordinate, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What forward and backward share: who attends to whom.
+
+    Parameters
+    ----------
+    heads, kv_heads : int
+        Heads on this rank; query head i reads key/value head ``i // (heads / kv_heads)``.
+    queries, keys : Tokens
+        Positions of the rows of q and of K, V.
+    causal : bool
+        Leave out the pairs whose key comes after the query.
+    """
+
+    heads: int
+    kv_heads: int
+    queries: Tokens
+    keys: Tokens
+    causal: bool
+
+    @property
+    def axis(self) -> str | None:
+        """The axis on whose coordinate the work depends."""
+        return self.queries.axis or self.keys.axis
+
+    def pairs(self, coordinate: int) -> int:
+        """Return the (query, key) pairs of one sequence and head."""
+        if not self.causal:
+            return self.queries.local * self.keys.local
+        return causal_pairs(self.queries.ranges(coordinate), self.keys.ranges(coordinate))
+
+    def mask(self, where: Where) -> Array:
+        """Return which pairs count, shape (queries, keys)."""
+        coordinate = where.coordinate(self.axis)
+        q, k = self.queries.positions(coordinate), self.keys.positions(coordinate)
+        if not self.causal:
+            return np.ones((len(q), len(k)), dtype=bool)
+        return np.asarray(k[None, :] <= q[:, None])
+
+    def split(self, x: Array, heads: int) -> Array:
+        """Return [batch, tokens, heads * d] as [batch, heads, tokens, d]."""
+        b, s, width = x.shape
+        return x.reshape(b, s, heads, width // heads).transpose(0, 2, 1, 3)
+
+    def expand(self, x: Array) -> Array:
+        """Return keys or values repeated for every query head, [batch, heads, keys, d]."""
+        return np.repeat(self.split(x, self.kv_heads), self.heads // self.kv_heads, axis=1)
+
+    def joined(self, x: Array) -> Array:
+        """Return [batch, heads, tokens, d] as [batch, tokens, heads * d]."""
+        b, n, s, d = x.shape
+        return x.transpose(0, 2, 1, 3).reshape(b, s, n * d)
+
+    def fold(self, x: Array) -> Array:
+        """Return gradients of repeated keys or values, summed over the query heads that read them."""
+        b, _, s, d = x.shape
+        return self.joined(x.reshape(b, self.kv_heads, -1, s, d).sum(2))
+
+    def text(self, name: str) -> str:
+        """Return the name with its heads and mask."""
+        mask = "causal" if self.causal else "full"
+        return f"{name}({self.heads}/{self.kv_heads} heads, {mask})"
+
+
+@lru_cache(maxsize=4096)
+def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Work | PerCoordinate:
+    """Return `products` matmuls over the unmasked pairs, per coordinate where they differ."""
+    d = width // core.heads
+    curve = "attention" if products == 2 else "attention_backward"
+    shape = (batch, core.heads, core.queries.local, core.keys.local, d)
+
+    def at(coordinate: int) -> Work:
+        pairs = core.pairs(coordinate)
+        traffic = bytes_ if pairs else 0  # a kernel whose pairs are all masked is not launched
+        return Work(2 * products * pairs * width * batch, traffic, curve, shape)
+
+    if core.axis is None:
+        return at(0)
+    degree = max(core.queries.degree, core.keys.degree)
+    works = tuple(at(c) for c in range(degree))
+    return works[0] if len(set(works)) == 1 else PerCoordinate(core.axis, works)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """``(q, K, V) -> (o, lse)``; lse is the log-sum-exp of the scores, [batch, heads, queries]."""
+
+    core: Core
+    name = "attention"
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return two products over the unmasked pairs: 4 * pairs * width flops per sequence."""
+        batch, _, width = inputs[0].shape
+        return _work(self.core, batch, width, 2, moved(inputs, outputs))
+
+    def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
+        """Return o, the shape of q, and lse; a query with no key gives 0 and -inf."""
+        core = self.core
+        qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
+        scores = qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1])
+        scores = np.where(core.mask(where), scores, -np.inf)
+        top = scores.max(-1, keepdims=True)
+        top = np.where(np.isfinite(top), top, 0.0)
+        weights = np.exp(scores - top)
+        total = weights.sum(-1, keepdims=True)
+        o = (weights @ vh) / np.where(total > 0, total, 1.0)
+        with np.errstate(divide="ignore"):
+            lse = np.log(total) + top
+        return core.joined(o), lse[..., 0]
+
+    def text(self) -> str:
+        """Return heads and mask."""
+        return self.core.text(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionBackward:
+    """``(do, q, K, V, o, lse[, dq][, dK, dV]) -> (dq, dK, dV)`` from the saved log-sum-exp.
+
+    Parameters
+    ----------
+    core : Core
+    accumulate_dq, accumulate_dkv : bool
+        Earlier gradients come in as further inputs and are added to.
+    """
+
+    core: Core
+    accumulate_dq: bool = False
+    accumulate_dkv: bool = False
+    name = "attention_backward"
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return five products: scores again, dV, dP, dQ, dK (FlashAttention-2, arXiv 2307.08691)."""
+        batch, _, width = inputs[1].shape
+        return _work(self.core, batch, width, 5, moved(inputs, outputs))
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
+        """Return dq, dK and dV."""
+        do, q, k, v, o, lse, *earlier = arrays
+        core = self.core
+        qh, doh = core.split(q, core.heads), core.split(do, core.heads)
+        kh, vh, oh = core.expand(k), core.expand(v), core.split(o, core.heads)
+        scale = 1 / np.sqrt(qh.shape[-1])
+        shifted = qh @ kh.swapaxes(-1, -2) * scale - lse[..., None]
+        p = np.where(core.mask(where), np.exp(np.where(core.mask(where), shifted, 0.0)), 0.0)
+        dp = doh @ vh.swapaxes(-1, -2)
+        ds = p * (dp - (doh * oh).sum(-1, keepdims=True)) * scale
+        dq = core.joined(ds @ kh)
+        dk, dv = core.fold(ds.swapaxes(-1, -2) @ qh), core.fold(p.swapaxes(-1, -2) @ doh)
+        if self.accumulate_dq:
+            dq = dq + earlier.pop(0)
+        if self.accumulate_dkv:
+            dk, dv = dk + earlier[0], dv + earlier[1]
+        return dq, dk, dv
+
+    def text(self) -> str:
+        """Return heads and mask."""
+        return self.core.text(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeAttention:
+    """``(o, lse, o', lse') -> (o, lse)``: joins two partial softmaxes by their log-sum-exp.
+
+    The running merge of ring attention (arXiv 2310.01889).
+    """
+
+    heads: int
+    name = "merge_attention"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        return elementwise(inputs, outputs)
+
+    def values(
+        self,
+        where: Where,  # noqa: ARG002
+        o: Array,
+        lse: Array,
+        more: Array,
+        more_lse: Array,
+    ) -> tuple[Array, ...]:
+        """Return the joined output and log-sum-exp."""
+        joint = np.logaddexp(lse, more_lse)
+        finite = np.where(np.isfinite(joint), joint, 0.0)
+        mine, theirs = np.exp(lse - finite), np.exp(more_lse - finite)
+        return self._scaled(o, mine) + self._scaled(more, theirs), joint
+
+    def _scaled(self, o: Array, factor: Array) -> Array:
+        b, s, width = o.shape
+        heads = o.reshape(b, s, self.heads, width // self.heads)
+        return (heads * factor.transpose(0, 2, 1)[..., None]).reshape(o.shape)
+
+    def text(self) -> str:
+        """Return the name."""
+        return self.name

@@ -1,0 +1,54 @@
+"""What op kinds share: the rank that values are played on, and the bytes that operands move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tspsim.mesh import Mesh
+from tspsim.program.types import Operand, PerCoordinate, Work
+
+Array: TypeAlias = NDArray[Any]
+Float: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The rank that an op is played on: all that its values may depend on beside its inputs."""
+
+    mesh: Mesh
+    rank: int
+
+    def coordinate(self, axis: str | None) -> int:
+        """Return the rank's coordinate on an axis (0 on none)."""
+        return 0 if axis is None else self.mesh.coordinate(self.rank, axis)
+
+
+class ComputeKind(Protocol):
+    """An op kind that runs on a device: its work, its values and its text, in one place."""
+
+    name: str
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return what the op asks of its device."""
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
+        """Return the outputs, given the inputs as arrays of their operands' shapes."""
+
+    def text(self) -> str:
+        """Return the kind with its parameters, short and stable."""
+
+
+def moved(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> int:
+    """Return the bytes of all operands: each is read or written once."""
+    return sum(o.bytes for o in inputs) + sum(o.bytes for o in outputs)
+
+
+def elementwise(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+    """Return the work of an op whose time is its memory traffic."""
+    return Work(0, moved(inputs, outputs), "elementwise")

@@ -1,0 +1,85 @@
+"""Several tensors in one contiguous buffer: what travels in one message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tspsim.program.recorder import view
+from tspsim.program.types import Operand, Shard
+
+
+class Part(NamedTuple):
+    """One tensor of a pack.
+
+    Attributes
+    ----------
+    name : str
+        Its key in the pack.
+    shape : tuple of int
+        This rank's shape.
+    tensor : str
+        Its tensor in the dense model, without the layer: ``"wq"``.
+    shard : Shard
+        Which part of that tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    tensor: str
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A flat operand and the parts laid out in it, in order; ``packed["gate"]`` is a view."""
+
+    flat: Operand
+    parts: tuple[Part, ...]
+
+    def __getitem__(self, name: str) -> Operand:
+        offset = 0
+        for part in self.parts:
+            if part.name == name:
+                return view(self.flat, offset, part.shape)
+            offset += math.prod(part.shape)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(part.name == name for part in self.parts)
+
+    def views(self) -> Iterator[tuple[Part, Operand]]:
+        """Yield every part with its view."""
+        return ((part, self[part.name]) for part in self.parts)
+
+    def over(self, flat: Operand) -> Packed:
+        """Return the same layout over another flat operand."""
+        return Packed(flat, self.parts)
+
+
+def elements(parts: Sequence[Part]) -> int:
+    """Return the number of elements of a pack."""
+    return sum(math.prod(part.shape) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Resident weights of one rank; gradients only when training.
+
+    Parameters
+    ----------
+    value, gradient : Packed
+        In the forward phase there is no gradient, and asking for it is an error.
+    """
+
+    value: Packed
+    _gradient: Packed | None = None
+
+    @property
+    def gradient(self) -> Packed:
+        """The resident gradient."""
+        if self._gradient is None:
+            raise KeyError("gradients exist only in the train phase")
+        return self._gradient

@@ -1,0 +1,240 @@
+"""Turns what a strategy does on a rank into a program: ops, buffers and dependencies.
+
+Dependencies follow data. Reading a buffer waits for the op that wrote it last; writing over one
+waits for its readers too; filling a slot waits for the last use of what was in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from tspsim.errors import ProgramError
+from tspsim.mesh import Mesh
+from tspsim.program.types import (
+    Binding,
+    Buffer,
+    BufferKind,
+    Lane,
+    Message,
+    Op,
+    Operand,
+    Phase,
+    Probe,
+    Program,
+)
+
+COMPUTE = Lane("compute")
+
+
+class Slots:
+    """A fixed number of places for travelling buffers: the back-pressure of a prefetch.
+
+    A buffer put into a slot takes the place of the one that came `count` before it, and waits
+    until that one has been used for the last time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._places: list[int | None] = [None] * count
+        self._next = 0
+
+    def put(self, buffer: int) -> int | None:
+        """Take the next slot for a buffer; return the buffer that it displaces."""
+        displaced, self._places[self._next] = self._places[self._next], buffer
+        self._next = (self._next + 1) % len(self._places)
+        return displaced
+
+
+class Recorder:
+    """Records the program of one rank, in issue order.
+
+    Parameters
+    ----------
+    mesh : Mesh
+        Gives the degrees of the axes; the program itself is the same on every rank of its role.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.layer: int | None = None
+        self.phase: Phase = "forward"
+        self.micro_batch = 0
+        self._ops: list[Op] = []
+        self._waits: list[tuple[int, ...]] = []
+        self._buffers: list[Buffer] = []
+        self._lanes: dict[Lane, int] = {COMPUTE: 0}
+        self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
+        self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
+        self._closed: set[int] = set()  # buffers whose slot has been filled again
+        self._vacated: dict[int, list[int]] = {}  # per buffer: ops its first writer must await
+        self._given: set[int] = set()
+        self._bindings: list[Binding] = []
+        self._probes: list[Probe] = []
+
+    @contextmanager
+    def at(self, *, layer: int | None = None, phase: Phase | None = None) -> Iterator[None]:
+        """Mark the ops recorded inside as belonging to a layer and a phase."""
+        before = self.layer, self.phase
+        self.layer = self.layer if layer is None else layer
+        self.phase = phase or self.phase
+        try:
+            yield
+        finally:
+            self.layer, self.phase = before
+
+    def _buffer(
+        self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind, resident: bool
+    ) -> Operand:
+        buffer = Buffer(len(self._buffers), name, shape, itemsize, kind, self.layer, resident)
+        self._buffers.append(buffer)
+        self._writer.append(-1)
+        self._readers.append({})
+        return Operand(buffer, 0, shape)
+
+    def resident(
+        self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind
+    ) -> Operand:
+        """Declare a buffer that is alive during the whole step."""
+        return self._buffer(name, shape, itemsize, kind, resident=True)
+
+    def buffer(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        itemsize: float,
+        kind: BufferKind | None = None,
+        into: Slots | None = None,
+    ) -> Operand:
+        """Declare a buffer that lives from its first writer to its last reader.
+
+        Its kind follows the phase: what forward and recompute write are activations, what
+        backward and the optimizer write is workspace. In a pool of slots its first writer waits
+        for the last use of the buffer that it displaces.
+        """
+        forward = self.phase in ("forward", "recompute")
+        kind = kind or ("activation" if forward else "workspace")
+        operand = self._buffer(name, shape, itemsize, kind, resident=False)
+        displaced = into.put(operand.buffer.index) if into else None
+        if displaced is not None:
+            self._closed.add(displaced)
+            uses = [self._writer[displaced], *self._readers[displaced].values()]
+            self._vacated[operand.buffer.index] = uses
+        return operand
+
+    def given(self, name: str, shape: tuple[int, ...], itemsize: float) -> Operand:
+        """Declare a buffer that is there from the start and lives to its last reader."""
+        operand = self._buffer(name, shape, itemsize, "activation", resident=False)
+        self._given.add(operand.buffer.index)
+        return operand
+
+    def bind(
+        self, operand: Operand, tensor: str, place: Any, role: Literal["value", "gradient"]
+    ) -> None:
+        """Tie a resident operand to a tensor of the dense model, for the reading by values."""
+        self._bindings.append(Binding(operand, tensor, place, role))
+
+    def probe(self, operand: Operand, tensor: str, place: Any) -> None:
+        """Have the reading by values compare an operand as it is after the op recorded last."""
+        self._probes.append(Probe(operand, tensor, place, len(self._ops) - 1))
+
+    def compute(
+        self,
+        kind: Any,
+        inputs: Sequence[Operand],
+        outputs: Sequence[Operand],
+        label: str | None = None,
+    ) -> None:
+        """Record an op of this rank's compute lane."""
+        ins, outs = tuple(inputs), tuple(outputs)
+        self._record(kind, label or kind.name, 0, ins, outs, kind.work(ins, outs), None)
+
+    def communicate(
+        self,
+        kind: Any,
+        lane: Lane,
+        message: Message,
+        inputs: Sequence[Operand],
+        outputs: Sequence[Operand],
+        label: str,
+    ) -> None:
+        """Record a collective on a communicator."""
+        number = self._lanes.setdefault(lane, len(self._lanes))
+        self._record(kind, label, number, tuple(inputs), tuple(outputs), None, message)
+
+    def _record(
+        self,
+        kind: Any,
+        label: str,
+        lane: int,
+        inputs: tuple[Operand, ...],
+        outputs: tuple[Operand, ...],
+        work: Any,
+        message: Message | None,
+    ) -> None:
+        index = len(self._ops)
+        latest: dict[int, int] = {}  # lane -> last op on it that must have ended
+        for before in self._dependencies(inputs, outputs):
+            if before >= 0:
+                other = self._ops[before].lane
+                if other != lane and latest.get(other, -1) < before:
+                    latest[other] = before
+        for operand in inputs:
+            self._readers[operand.buffer.index][lane] = index
+        for operand in outputs:
+            self._writer[operand.buffer.index] = index
+            self._readers[operand.buffer.index] = {}
+        self._waits.append(tuple(sorted(latest.values())))
+        self._ops.append(
+            Op(
+                index,
+                kind,
+                label,
+                self.phase,
+                self.layer,
+                self.micro_batch,
+                lane,
+                inputs,
+                outputs,
+                work,
+                message,
+            )  # fmt: skip
+        )
+
+    def _dependencies(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Iterator[int]:
+        for operand in inputs:
+            buffer = operand.buffer
+            if buffer.index in self._closed:
+                raise ProgramError(f"'{buffer.name}' is read after its slot was filled again")
+            if self._writer[buffer.index] < 0 and not self._starts_filled(buffer):
+                raise ProgramError(f"'{buffer.name}' is read before anything wrote it")
+            yield self._writer[buffer.index]
+        for operand in outputs:
+            index = operand.buffer.index
+            yield self._writer[index]
+            yield from self._readers[index].values()
+            yield from self._vacated.pop(index, ())
+
+    def _starts_filled(self, buffer: Buffer) -> bool:
+        return buffer.resident or buffer.index in self._given
+
+    def program(self) -> Program:
+        """Return what was recorded."""
+        return Program(
+            tuple(self._ops),
+            tuple(self._buffers),
+            tuple(self._lanes),
+            tuple(self._waits),
+            tuple(self._bindings),
+            tuple(self._probes),
+        )
+
+
+def view(operand: Operand, offset: int, shape: tuple[int, ...]) -> Operand:
+    """Return a contiguous part of an operand, `offset` elements in, with a shape of its own."""
+    if offset + math.prod(shape) > operand.elements:
+        raise ProgramError(f"view {shape} at {offset} exceeds '{operand.buffer.name}'")
+    return Operand(operand.buffer, operand.offset + offset, shape)

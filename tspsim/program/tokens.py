@@ -1,0 +1,89 @@
+"""Which tokens of a sequence a rank holds: contiguous blocks, or zigzag pairs of chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Half-open ranges of positions, in the order in which they are stored.
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens that a rank holds, as a function of its coordinate on the axis that shards them.
+
+    Parameters
+    ----------
+    sequence : int
+        Tokens of the whole sequence.
+    axis : str or None
+        The axis over which the sequence is cut; None: every rank holds all of it.
+    degree : int
+        Size of that axis.
+    layout : {"contiguous", "zigzag"}
+        Coordinate p holds block p of D; or chunks p and 2D-1-p of 2D, which makes causal work
+        equal on all ranks.
+    shift : int
+        Look at the block of the rank `shift` places further round the axis.
+    """
+
+    sequence: int
+    axis: str | None = None
+    degree: int = 1
+    layout: Literal["contiguous", "zigzag"] = "contiguous"
+    shift: int = 0
+
+    @property
+    def local(self) -> int:
+        """Number of tokens held."""
+        return self.sequence // self.degree
+
+    def shifted(self, by: int) -> Tokens:
+        """Return the tokens of the rank `by` places further round the axis."""
+        return Tokens(self.sequence, self.axis, self.degree, self.layout, self.shift + by)
+
+    def whole(self) -> Tokens:
+        """Return the whole sequence in its logical order, held by every rank."""
+        return Tokens(self.sequence)
+
+    def ranges(self, coordinate: int) -> Ranges:
+        """Return the positions held at a coordinate, in storage order."""
+        if self.axis is None:
+            return ((0, self.sequence),)
+        block = (coordinate + self.shift) % self.degree
+        if self.layout == "contiguous":
+            return ((block * self.local, (block + 1) * self.local),)
+        chunk, mirror = self.local // 2, 2 * self.degree - 1 - block
+        return ((block * chunk, (block + 1) * chunk), (mirror * chunk, (mirror + 1) * chunk))
+
+    def positions(self, coordinate: int) -> NDArray[np.int64]:
+        """Return the positions held at a coordinate, shape (local,)."""
+        return np.concatenate([np.arange(a, b) for a, b in self.ranges(coordinate)])
+
+    def gathered(self) -> NDArray[np.int64]:
+        """Return the positions in the order in which an all_gather over the axis stores them."""
+        return np.concatenate([self.positions(c) for c in range(self.degree)])
+
+
+@lru_cache(maxsize=4096)
+def causal_pairs(queries: Ranges, keys: Ranges) -> int:
+    """Return how many (query, key) pairs a causal mask leaves: key position <= query position."""
+    return sum(_pairs(a, b, c, d) for a, b in queries for c, d in keys)
+
+
+def _pairs(a: int, b: int, c: int, d: int) -> int:
+    """Pairs of queries in [a, b) and keys in [c, d) with key <= query."""
+    below = max(0, b - max(a, d))  # queries that see all of [c, d)
+    first, last = max(a, c), min(b, d)  # queries that see a part of it
+    partial = sum_range(first - c + 1, last - c) if first < last else 0
+    return below * (d - c) + partial
+
+
+def sum_range(first: int, last: int) -> int:
+    """Return first + (first + 1) + ... + last."""
+    return (first + last) * (last - first + 1) // 2
