@@ -6,6 +6,7 @@ import bisect
 import math
 from dataclasses import dataclass, field
 
+from tspsim.errors import TopologyError
 from tspsim.program.types import Work
 
 
@@ -40,8 +41,8 @@ class Profile:
     name : str
     curves : tuple of (str, Curve)
         Efficiency by `Work.curve`; a missing curve is 1.
-    launch : float
-        Seconds added to every compute op.
+    launch : float or None
+        Seconds added to every compute op; None: the device's own figure holds.
     interference : float
         Fraction of its speed that compute keeps while a collective is active on its device.
     error : float or None
@@ -51,7 +52,7 @@ class Profile:
 
     name: str
     curves: tuple[tuple[str, Curve], ...] = ()
-    launch: float = 0.0
+    launch: float | None = None
     interference: float = 1.0
     error: float | None = None
     source: str = ""
@@ -74,6 +75,8 @@ class Device:
         Bytes that the runtime and its libraries keep for themselves.
     price : float or None
         Dollars per device hour.
+    launch : float
+        Seconds added to every compute op, where the profile states none.
     """
 
     name: str
@@ -82,10 +85,22 @@ class Device:
     memory: float
     reserved: float = 0.0
     price: float | None = None
+    launch: float = 0.0
 
     def peak(self, dtype: str) -> float:
-        """Return the peak flop/s for a dtype."""
-        return dict(self.flop_rate)[dtype]
+        """Return the peak flop/s for a dtype.
+
+        Raises
+        ------
+        TopologyError
+            When the device states no rate for it.
+        """
+        rates = dict(self.flop_rate)
+        if dtype not in rates:
+            raise TopologyError(
+                f"device '{self.name}' states no peak rate for {dtype}; it has {', '.join(rates)}"
+            )
+        return rates[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +115,12 @@ class Roofline:
     profile: Profile
     dtype: str
     _curves: dict[str, Curve] = field(init=False, compare=False, repr=False)
+    _launch: float = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        launch = self.device.launch if self.profile.launch is None else self.profile.launch
         object.__setattr__(self, "_curves", dict(self.profile.curves))
+        object.__setattr__(self, "_launch", launch)
 
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)
@@ -119,4 +137,4 @@ class Roofline:
         if work.bytes:
             rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
             bytes_ = work.bytes / rate
-        return max(flops, bytes_) + self.profile.launch
+        return max(flops, bytes_) + self._launch

@@ -1,0 +1,1 @@
+"""Collective algorithms, one file each: what every one sends, and how long that takes."""

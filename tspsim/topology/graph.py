@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import networkx as nx
 
@@ -64,9 +65,9 @@ class Topology:
     )
 
     @cached_property
-    def graph(self) -> nx.DiGraph:
+    def graph(self) -> nx.DiGraph[str]:
         """The fabric as a networkx graph; every edge carries its `Link` under ``"link"``."""
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(f"d{i}" for i in range(len(self.devices)))
         for link in self.links:
             graph.add_edge(link.source, link.target, link=link)
@@ -75,8 +76,9 @@ class Topology:
     def route(self, source: int, target: int) -> tuple[int, ...]:
         """Return the indices of the links from one device to another.
 
-        The shortest path in hops; among equals the one whose links were declared first, so the
-        same topology gives the same routes in every run.
+        The shortest path in hops; among equals the one that a breadth-first search from the
+        source finds first when it follows links in the order of `links`. The same topology gives
+        the same routes in every run.
 
         Raises
         ------
@@ -84,15 +86,40 @@ class Topology:
             When there is no path.
         """
         if (source, target) not in self._routes:
-            self._routes[source, target] = self._find_route(source, target)
-        return self._routes[source, target]
-
-    def _find_route(self, source: int, target: int) -> tuple[int, ...]:
-        try:
-            path = nx.shortest_path(self.graph, f"d{source}", f"d{target}")
-        except nx.NetworkXNoPath:
+            self._find_routes(source)
+        if (source, target) not in self._routes:
             raise TopologyError(
                 f"topology '{self.name}': no path from device {source} to device {target}"
-            ) from None
-        hops = zip(path, path[1:], strict=False)
-        return tuple(self.graph.edges[a, b]["link"].index for a, b in hops)
+            )
+        return self._routes[source, target]
+
+    def _find_routes(self, source: int) -> None:
+        """Keep the routes from one device to every other: one search finds them all."""
+        edges = self.graph.edges
+        paths = nx.single_source_shortest_path(self.graph, f"d{source}")
+        for target in range(len(self.devices)):
+            if path := paths.get(f"d{target}"):
+                hops = pairwise(path)
+                self._routes[source, target] = tuple(edges[hop]["link"].index for hop in hops)
+
+    def latency(self, source: int, target: int) -> float:
+        """Return the seconds that the first byte needs from one device to another."""
+        return sum(self.links[link].latency for link in self.route(source, target))
+
+    def check_connected(self) -> None:
+        """Raise unless every device reaches every other.
+
+        Raises
+        ------
+        TopologyError
+            It names two devices that lost each other.
+        """
+        first = nx.single_source_shortest_path_length(self.graph, "d0")
+        back = nx.single_source_shortest_path_length(self.graph.reverse(copy=False), "d0")
+        for i in range(len(self.devices)):
+            if f"d{i}" not in first or f"d{i}" not in back:
+                a, b = (0, i) if f"d{i}" not in first else (i, 0)
+                raise TopologyError(
+                    f"topology '{self.name}' is not connected: no path from device {a} to "
+                    f"device {b}; join them with links"
+                )

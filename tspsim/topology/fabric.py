@@ -1,0 +1,158 @@
+"""What every topology generator provides: the number of devices and the wires between them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tspsim.errors import UnknownName, UserError
+from tspsim.hardware import Device, Profile
+from tspsim.registry import TOPOLOGIES
+from tspsim.shipped import locate
+from tspsim.topology.files import read
+from tspsim.topology.forms import DeviceField, DeviceForm, Form, LinkForm
+from tspsim.topology.graph import Link, Topology
+
+#: How many devices a generator makes at most: a guard against a slip of the finger.
+MOST_DEVICES = 16384
+
+Ranks = Annotated[int, Field(ge=1, le=MOST_DEVICES)]
+
+
+class Wire(NamedTuple):
+    """One direction of a connection, before it has an index."""
+
+    source: str
+    target: str
+    bandwidth: float
+    latency: float
+
+
+def both_ways(a: str, b: str, bandwidth: float, latency: float) -> Iterator[Wire]:
+    """Yield the two directions of a connection."""
+    yield Wire(a, b, bandwidth, latency)
+    yield Wire(b, a, bandwidth, latency)
+
+
+class Fabric(Form):
+    """A topology as written in YAML; one subclass per kind, named ``Spec`` in its own file.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the generator.
+    name : str, optional
+        For reports; the kind and the number of devices when not given.
+    device : str or DeviceForm, optional
+        What every rank runs on; only a node inside a larger topology may go without.
+    """
+
+    kind: str
+    name: str | None = None
+    device: DeviceField | None = None
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return the number of devices."""
+
+    @abstractmethod
+    def wires(self) -> Iterator[Wire]:
+        """Yield the connections; devices are the vertices ``"d0"``, ``"d1"``..."""
+
+    def device_forms(self) -> tuple[DeviceForm, ...]:
+        """Return the device of every rank, or nothing when none is stated."""
+        return (self.device,) * self.count() if self.device else ()
+
+    def build(self, devices: tuple[Device, ...], profile: Profile, name: str) -> Topology:
+        """Return the topology.
+
+        Raises
+        ------
+        TopologyError
+            When two devices cannot reach each other.
+        """
+        links = tuple(Link(index, *wire) for index, wire in enumerate(self.wires()))
+        topology = Topology(name, devices, links, profile, self.kind)
+        topology.check_connected()
+        return topology
+
+
+class UniformFabric(Fabric):
+    """Devices joined by connections that are all alike.
+
+    Parameters
+    ----------
+    link : LinkForm
+        Per direction.
+    """
+
+    link: LinkForm
+
+    def joined(self, a: int, b: int) -> Iterator[Wire]:
+        """Yield both directions of a connection of two devices."""
+        return both_ways(f"d{a}", f"d{b}", self.link.bandwidth, self.link.latency)
+
+
+def parse(document: Mapping[str, Any], folder: Path | None = None) -> Fabric:
+    """Return the form of a topology, with every file that it names read in.
+
+    Parameters
+    ----------
+    document : mapping
+        As written under ``topology:``: a kind and its keys, or ``file:`` and keys that replace
+        what stands in the file.
+    folder : Path, optional
+        Where relative file names start.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Everything wrong, with its place in `document`.
+    """
+    whole, base = expand(document, folder)
+    kind = whole.get("kind")
+    if not isinstance(kind, str):
+        where = "missing" if kind is None else "string_type"
+        raise _invalid(InitErrorDetails(type=where, loc=("kind",), input=kind or dict(whole)))
+    try:
+        spec: type[Fabric] = TOPOLOGIES.get(kind)
+    except UnknownName as error:
+        raise _invalid(_detail("kind", str(error), kind)) from None
+    return spec.model_validate(dict(whole), context={"folder": base})
+
+
+def expand(document: Mapping[str, Any], folder: Path | None) -> tuple[Mapping[str, Any], Any]:
+    """Return a document with its ``file:`` replaced by what stands there, and its folder."""
+    if "file" not in document:
+        return document, folder
+    file = document["file"]
+    try:
+        path = locate("topology", str(file), "topologies", folder)
+        base = expand(read(path), path.parent)[0]
+    except UserError as error:
+        raise _invalid(_detail("file", str(error), file)) from None
+    changes = {key: value for key, value in document.items() if key != "file"}
+    return _merged(base, changes), path.parent
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _detail(key: str, message: str, found: Any) -> InitErrorDetails:
+    error = PydanticCustomError("topology", "{problem}", {"problem": message})
+    return InitErrorDetails(type=error, loc=(key,), input=found)
+
+
+def _invalid(detail: InitErrorDetails) -> ValidationError:
+    return ValidationError.from_exception_data("topology", [detail])

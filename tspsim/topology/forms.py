@@ -1,0 +1,184 @@
+"""The forms of devices, profiles and links in YAML files, and how they become frozen values."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)  # fmt: skip
+from pydantic_core import PydanticCustomError
+
+from tspsim.errors import UserError, did_you_mean
+from tspsim.hardware import Curve, Device, Profile
+from tspsim.shipped import Kind, locate
+from tspsim.topology.files import read
+from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
+
+Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
+
+
+def problem(message: str) -> PydanticCustomError:
+    """Return an error for a pydantic validator to raise: exactly `message`, no prefix."""
+    return PydanticCustomError("topology", "{problem}", {"problem": message})
+
+
+class Form(BaseModel):
+    """A part of a topology file: strict, frozen, and able to say where its numbers come from.
+
+    Parameters
+    ----------
+    source : str or dict
+        One text for all numbers of this part, or one text by key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    source: str | dict[str, str] = Field(
+        default="", description="Where the numbers come from: one text, or one text by key"
+    )
+
+    @model_validator(mode="after")
+    def _sources_name_keys(self) -> Form:
+        if isinstance(self.source, dict):
+            fields = type(self).model_fields
+            known = {field.alias or name for name, field in fields.items()}
+            for key in sorted(self.source.keys() - known):
+                guess = did_you_mean(key, known)
+                raise problem(f"source: '{key}' is no key of this part{guess}")
+        return self
+
+
+class LinkForm(Form):
+    """Bandwidth and latency of a connection, per direction."""
+
+    bandwidth: BytesPerSecond
+    latency: Seconds
+
+
+def _by_name(what: str, kind: Kind) -> BeforeValidator:
+    """Let a field hold the name of a file in place of the mapping that stands in it."""
+
+    def read_name(value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str):
+            return value
+        folder = (info.context or {}).get("folder")
+        try:
+            return read(locate(what, value, kind, Path(folder) if folder else None))
+        except UserError as error:
+            raise problem(str(error)) from None
+
+    return BeforeValidator(read_name)
+
+
+class ProfileForm(Form):
+    """Efficiencies and overheads: what turns peak rates into achieved ones.
+
+    Parameters
+    ----------
+    name : str
+    curves : dict of str to list of [size, efficiency]
+        By work: ``matmul``, ``attention``, ``attention_backward`` (sizes in flops),
+        ``elementwise`` (in bytes). What is missing runs at its peak.
+    launch : Seconds, optional
+        Added to every compute op; the device's own when not given.
+    interference : float
+        Fraction of its speed that compute keeps while a collective is active.
+    error : float, optional
+        Mean absolute relative error on runs that it was not fitted to; not given: unknown.
+    """
+
+    name: str
+    curves: dict[
+        Literal["matmul", "attention", "attention_backward", "elementwise"],
+        list[Annotated[list[float], Field(min_length=2, max_length=2)]],
+    ] = Field(default_factory=dict)
+    launch: Seconds | None = None
+    interference: float = Field(default=1.0, gt=0, le=1)
+    error: float | None = Field(default=None, ge=0)
+
+    @field_validator("curves")
+    @classmethod
+    def _curves_are_curves(cls, curves: dict[str, list[list[float]]]) -> Any:
+        for name, points in curves.items():
+            if not points:
+                raise problem(f"{name}: at least one [size, efficiency] is needed")
+            if any(a[0] >= b[0] for a, b in pairwise(points)) or points[0][0] <= 0:
+                raise problem(f"{name}: sizes must be positive and increase from point to point")
+            if any(not 0 < efficiency <= 1 for _, efficiency in points):
+                raise problem(f"{name}: an efficiency lies above 0 and is at most 1")
+        return curves
+
+    def value(self) -> Profile:
+        """Return the profile that this form describes."""
+        curves = tuple(
+            (name, Curve(tuple((size, efficiency) for size, efficiency in points)))
+            for name, points in self.curves.items()
+        )
+        source = self.source if isinstance(self.source, str) else "; ".join(self.source.values())
+        return Profile(self.name, curves, self.launch, self.interference, self.error, source)
+
+
+ProfileField = Annotated[ProfileForm, _by_name("profile", "topologies/profiles")]
+
+
+class DeviceForm(Form):
+    """What one device can do, as its vendor states it.
+
+    Parameters
+    ----------
+    name : str
+    flop_rate : dict of dtype to FlopRate
+        Peak dense rate; never a figure that assumes sparsity.
+    memory_bandwidth : BytesPerSecond
+    memory : Bytes
+        Capacity.
+    reserved : Bytes
+        What the runtime and its libraries keep for themselves.
+    launch : Seconds
+        Overhead of every compute op, where the profile states none.
+    price : Price, optional
+        Dollars per device hour.
+    profile : str or ProfileForm
+        Used where the scenario names none.
+    """
+
+    name: str
+    flop_rate: Annotated[dict[Dtype, FlopRate], Field(min_length=1)]
+    memory_bandwidth: BytesPerSecond
+    memory: Annotated[Bytes, Field(gt=0)]
+    reserved: Bytes = 0.0
+    launch: Seconds = 0.0
+    price: Price | None = None
+    profile: ProfileField = Field(default="datasheet", validate_default=True)
+
+    @model_validator(mode="after")
+    def _reserved_fits(self) -> DeviceForm:
+        if self.reserved >= self.memory:
+            raise problem("reserved: as large as the memory itself; nothing is left")
+        return self
+
+    def value(self) -> Device:
+        """Return the device that this form describes."""
+        return Device(
+            self.name, tuple(self.flop_rate.items()), self.memory_bandwidth, self.memory,
+            self.reserved, self.price, self.launch,
+        )  # fmt: skip
+
+
+DeviceField = Annotated[DeviceForm, _by_name("device", "topologies/devices")]
+
+
+def explain(error: ValidationError) -> str:
+    """Return all problems of a validation in one text: ``link.bandwidth: ...; ranks: ...``."""
+    lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return "; ".join(line.removeprefix(": ") for line in lines)

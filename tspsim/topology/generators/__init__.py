@@ -1,0 +1,1 @@
+"""Topology generators: one file each, named as ``kind:`` in a scenario."""

@@ -1,0 +1,24 @@
+"""Devices in a circle, each joined to its two neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from tspsim.topology.fabric import Ranks, UniformFabric, Wire
+
+
+class Spec(UniformFabric):
+    """A ring; two devices have one connection, not two."""
+
+    kind: Literal["ring"]
+    ranks: Ranks
+
+    def count(self) -> int:
+        """Return the number of devices."""
+        return self.ranks
+
+    def wires(self) -> Iterator[Wire]:
+        """Yield the connections of neighbours."""
+        for i in range(self.ranks if self.ranks > 2 else self.ranks - 1):
+            yield from self.joined(i, (i + 1) % self.ranks)
