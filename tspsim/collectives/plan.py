@@ -17,11 +17,13 @@ class Plan:
 
     The time of a message of M bytes where nothing else uses the links is::
 
-        latency + (pipeline fill) + M * max(load / bandwidth)
+        latency + (pipeline fill) + T,   T = M * max(load / bandwidth)
 
-    with loads in bytes on a link per byte of message. A pipelined algorithm that passes chunks
-    through `stages` stages pays ``2 * sqrt(stages * step_latency * M * max(load / bandwidth))``
-    for filling its pipeline: the cost left over when the number of chunks is chosen best.
+    with loads in bytes on a link per byte of message. A pipelined algorithm cuts the message into
+    k parts that follow each other through ``stages + 1`` steps; each step of a part takes
+    ``step_latency + T / k``, so the last part arrives after ``(k + stages)`` of them. With the
+    best k that is ``stages * step_latency + 2 * sqrt(stages * step_latency * T) + T``; a message
+    so short that the best k would be less than one goes in one part.
 
     Parameters
     ----------
@@ -29,7 +31,7 @@ class Plan:
     loads : tuple of (int, float)
         ``(link index, bytes per byte of message)``, sorted by link.
     latency : float
-        Seconds that pass whatever the size: the sum over sequential steps of their route latency.
+        Seconds that pass whatever the size: the sum over the steps of their route latency.
     stages : int
         Further pipeline stages behind the first; 0 where nothing is pipelined.
     step_latency : float
@@ -49,7 +51,14 @@ class Plan:
     def overhead(self, size: float, topology: Topology) -> float:
         """Return the seconds beside the transfer itself: latency and pipeline fill."""
         transfer = size * self.slowest(topology)
-        return self.latency + 2 * math.sqrt(self.stages * self.step_latency * transfer)
+        return self.latency + self._fill(transfer)
+
+    def _fill(self, transfer: float) -> float:
+        """Return what filling the pipeline costs beyond `latency`, with the best parts."""
+        if self.stages * transfer <= self.step_latency:  # one part: it stops over at every stage
+            return self.stages * transfer
+        # latency already counts step_latency once for every step, the best k parts need one less
+        return 2 * math.sqrt(self.stages * self.step_latency * transfer) - self.step_latency
 
     def time(self, size: float, topology: Topology) -> float:
         """Return the uncontended time of a message of `size` bytes."""

@@ -1,0 +1,84 @@
+"""Every member sends to every other at once, so all links of a fully connected node carry data.
+
+One step for all-gather, reduce-scatter and all-to-all, two for an all-reduce. A broadcast scatters
+the message over the members, who forward their part to all the rest; a reduce is its mirror image.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from tspsim.collectives.plan import Plan
+from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
+from tspsim.program.types import CollectiveKind
+from tspsim.topology.graph import Topology
+
+
+def plan(
+    kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+) -> Plan | None:
+    """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
+    return planned("direct", sends(kind, len(ranks), root or 0), ranks, topology)
+
+
+def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
+    """Return what the members of a communicator send.
+
+    Parameters
+    ----------
+    kind : CollectiveKind
+    n : int
+        Members; 2 for a shift, the sender and the receiver.
+    root : int
+        Position of a broadcast's or reduce's root.
+    """
+    if n == 1:
+        return NOTHING
+    match kind:
+        case "shift":
+            return Schedule(((Send(0, 1, range(1)),),))
+        case "all_gather":
+            return Schedule((_gather(n),), pieces=n)
+        case "reduce_scatter":
+            return Schedule((_scatter(n),), pieces=n)
+        case "all_reduce":
+            return Schedule((_scatter(n), _gather(n)), pieces=n)
+        case "all_to_all":
+            pairs = permutations(range(n), 2)
+            return Schedule((tuple(Send(i, j, _one(i * n + (j - i) % n)) for i, j in pairs),), n)
+        case "broadcast":
+            return Schedule(_broadcast(n, root), pieces=n - 1, pipelined=True)
+        case "reduce":
+            return Schedule(_reduce(n, root), pieces=n - 1, pipelined=True)
+
+
+def _gather(n: int) -> Step:
+    return tuple(Send(i, j, _one(i)) for i, j in permutations(range(n), 2))
+
+
+def _scatter(n: int) -> Step:
+    return tuple(Send(i, j, _one(j), reduce=True) for i, j in permutations(range(n), 2))
+
+
+def _broadcast(n: int, root: int) -> tuple[Step, ...]:
+    """Give every member a piece of its own, which it forwards to all but the root."""
+    others = [(root + 1 + i) % n for i in range(n - 1)]
+    pieces = enumerate(others)
+    first = tuple(Send(root, member, _one(piece)) for piece, member in pieces)
+    second = tuple(
+        Send(others[piece], others[other], _one(piece))
+        for piece, other in permutations(range(n - 1), 2)
+    )
+    return (first, second) if second else (first,)
+
+
+def _reduce(n: int, root: int) -> tuple[Step, ...]:
+    """Run the broadcast backwards: a piece is summed at its member, then goes to the root."""
+    return tuple(
+        tuple(Send(send.target, send.source, send.chunks, reduce=True) for send in step)
+        for step in reversed(_broadcast(n, root))
+    )
+
+
+def _one(chunk: int) -> range:
+    return range(chunk, chunk + 1)
