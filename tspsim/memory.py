@@ -1,14 +1,21 @@
-"""Memory from lifetimes: what is alive on every rank at every moment of a timeline."""
+"""Memory from lifetimes: what is alive on every rank at every moment of a timeline.
+
+Nobody writes "free": a buffer lives from the start of the first op that writes it to the end of the
+last op that reads or writes it. A buffer that ops only read is an input and lives from the
+beginning; resident buffers live all the time; buffers that no op touches, or without bytes, do not
+count. What ends and what begins at the same moment can have the same place in memory.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
-from tspsim.program.types import Buffer
+from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Program
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +36,7 @@ class RankMemory:
     @property
     def total(self) -> NDArray[np.int64]:
         """Bytes of all kinds, shape (n,)."""
-        return self.by_kind.sum(axis=0)
+        return np.asarray(self.by_kind.sum(axis=0), dtype=np.int64)
 
     @property
     def peak(self) -> int:
@@ -41,6 +48,12 @@ class RankMemory:
         """First moment of the largest total, in seconds."""
         return float(self.times[int(self.total.argmax())])
 
+    @property
+    def at_peak(self) -> dict[BufferKind, int]:
+        """Bytes by buffer kind at the first moment of the largest total."""
+        column = self.by_kind[:, int(self.total.argmax())].tolist()
+        return dict(zip(BUFFER_KINDS, column, strict=True))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryTrace:
@@ -48,12 +61,130 @@ class MemoryTrace:
 
     ranks: tuple[RankMemory, ...]
 
+    @property
+    def peak(self) -> int:
+        """Largest total of any rank, in bytes."""
+        return max(rank.peak for rank in self.ranks)
+
+    @property
+    def peak_rank(self) -> int:
+        """The rank with the largest total; the lowest of equals."""
+        peaks = [rank.peak for rank in self.ranks]
+        return peaks.index(max(peaks))
+
+    @property
+    def peak_time(self) -> float:
+        """First moment of the largest total of that rank, in seconds."""
+        return self.ranks[self.peak_rank].peak_time
+
+    @property
+    def at_peak(self) -> dict[BufferKind, int]:
+        """Bytes by buffer kind on that rank at that moment."""
+        return self.ranks[self.peak_rank].at_peak
+
+
+class Lifetimes(NamedTuple):
+    """When every buffer of one rank is alive.
+
+    Attributes
+    ----------
+    birth, death : ndarray of float64, shape (buffers,)
+        Alive from `birth` up to, not including, `death` (seconds); both are NaN for buffers that
+        do not count, and death is infinite for resident ones.
+    """
+
+    birth: NDArray[np.float64]
+    death: NDArray[np.float64]
+
+
+class _Accesses(NamedTuple):
+    """Which ops of a program touch which buffer, sorted by buffer, and the buffers' bytes."""
+
+    written: NDArray[np.intp]
+    writers: NDArray[np.intp]
+    touched: NDArray[np.intp]
+    touching: NDArray[np.intp]
+    resident: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+    kinds: NDArray[np.intp]
+
 
 def trace(timeline: Timeline) -> MemoryTrace:
     """Return what is alive on every rank over time."""
-    raise NotImplementedError
+    accesses = [_accesses(program) for program in timeline.programs.roles]
+    known: dict[tuple[int, bytes, bytes], RankMemory] = {}
+    ranks = []
+    for rank, role in enumerate(timeline.programs.role_of_rank):
+        # Symmetric ranks have the same times to the last bit, so they share one answer.
+        key = (role, timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
+        if key not in known:
+            lives = _lifetimes(timeline, rank, accesses[role])
+            known[key] = _steps(lives, accesses[role])
+        ranks.append(known[key])
+    return MemoryTrace(tuple(ranks))
+
+
+def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:
+    """Return when every buffer of a rank is alive."""
+    return _lifetimes(timeline, rank, _accesses(timeline.programs.of(rank)))
 
 
 def alive(timeline: Timeline, rank: int, moment: float) -> tuple[Buffer, ...]:
-    """Return the buffers alive on a rank at a moment, largest first."""
-    raise NotImplementedError
+    """Return the buffers alive on a rank at a moment, largest first.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    rank : int
+    moment : float
+        Seconds.
+    """
+    lives = lifetimes(timeline, rank)
+    there = np.flatnonzero((lives.birth <= moment) & (moment < lives.death)).tolist()
+    buffers = timeline.programs.of(rank).buffers
+    return tuple(sorted((buffers[i] for i in there), key=lambda b: (-b.bytes, b.index)))
+
+
+def _accesses(program: Program) -> _Accesses:
+    writes = {(out.buffer.index, op.index) for op in program.ops for out in op.outputs}
+    reads = {(operand.buffer.index, op.index) for op in program.ops for operand in op.inputs}
+    written = np.array(sorted(writes), dtype=np.intp).reshape(-1, 2)
+    touched = np.array(sorted(writes | reads), dtype=np.intp).reshape(-1, 2)
+    return _Accesses(
+        written[:, 0],
+        written[:, 1],
+        touched[:, 0],
+        touched[:, 1],
+        np.array([b.resident for b in program.buffers], dtype=bool),
+        np.array([b.bytes for b in program.buffers], dtype=np.int64),
+        np.array([BUFFER_KINDS.index(b.kind) for b in program.buffers], dtype=np.intp),
+    )
+
+
+def _lifetimes(timeline: Timeline, rank: int, accesses: _Accesses) -> Lifetimes:
+    count = len(accesses.sizes)
+    birth, death = np.full(count, np.nan), np.full(count, np.nan)
+    used, firsts = np.unique(accesses.touched, return_index=True)
+    if used.size:
+        birth[used] = 0.0  # an input, unless some op writes it
+        death[used] = np.maximum.reduceat(timeline.end[rank][accesses.touching], firsts)
+    written, firsts = np.unique(accesses.written, return_index=True)
+    if written.size:
+        birth[written] = np.minimum.reduceat(timeline.start[rank][accesses.writers], firsts)
+    birth[accesses.resident], death[accesses.resident] = 0.0, np.inf
+    birth[accesses.sizes == 0] = death[accesses.sizes == 0] = np.nan
+    return Lifetimes(birth, death)
+
+
+def _steps(lives: Lifetimes, accesses: _Accesses) -> RankMemory:
+    counted = np.flatnonzero(~np.isnan(lives.birth))
+    freed = counted[np.isfinite(lives.death[counted])]
+    moments = np.concatenate([[0.0], lives.birth[counted], lives.death[freed]])
+    times, where = np.unique(moments, return_inverse=True)
+    change = np.zeros((len(BUFFER_KINDS), len(times)), dtype=np.int64)
+    born, died = np.split(where[1:], [len(counted)])
+    np.add.at(change, (accesses.kinds[counted], born), accesses.sizes[counted])
+    np.add.at(change, (accesses.kinds[freed], died), -accesses.sizes[freed])
+    kept = np.asarray(change.any(axis=0), dtype=np.bool_)
+    kept[0] = True
+    return RankMemory(times[kept], change.cumsum(axis=1)[:, kept])

@@ -1,0 +1,1 @@
+"""The engine: from programs and a fabric to a timeline."""

@@ -1,0 +1,227 @@
+"""The engine: plays the programs of all ranks on the fabric, event by event.
+
+SimPy keeps the time; what happens at an event is a callback over flat lists, since a generator
+process per op would cost ten times as much. The engine is the one owner of mutable state, for the
+length of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import simpy
+
+from tspsim.collectives.choose import Planner as AlgorithmPlanner
+from tspsim.engine.calendar import Calendar
+from tspsim.engine.calls import Calls, Exchange, Planner
+from tspsim.engine.compute import InterferedCompute, SteadyCompute
+from tspsim.engine.meetings import Meeting, Rendezvous
+from tspsim.engine.network import Network
+from tspsim.engine.tasks import Durations, lay_out, split
+from tspsim.engine.timeline import Timeline, Transfer
+from tspsim.errors import ScheduleError
+from tspsim.mesh import Mesh
+from tspsim.program.types import Programs
+from tspsim.topology.graph import Topology
+
+Progress = Callable[[float], None]
+
+#: How often progress is told during a run.
+_REPORTS = 200
+
+#: Start of a task that has not started.
+_NEVER = -1.0
+
+
+def simulate(
+    programs: Programs,
+    mesh: Mesh,
+    topology: Topology,
+    dtype: str,
+    algorithm: str = "auto",
+    progress: Progress | None = None,
+) -> Timeline:
+    """Play the programs of all ranks and return when everything started and ended.
+
+    Parameters
+    ----------
+    programs : Programs
+        Checked with `tspsim.engine.dryrun.check`: what does not meet stands still here.
+    mesh : Mesh
+        Rank i runs on ``topology.devices[i]``.
+    topology : Topology
+    dtype : str
+        Which peak rate of the devices counts.
+    algorithm : str
+        The collective algorithm, or ``"auto"``: the fastest for each call.
+    progress : callable, optional
+        Called now and then with the fraction of the tasks that has ended.
+
+    Raises
+    ------
+    ScheduleError
+        When tasks wait for each other and nothing can go on.
+    """
+    return play(programs, mesh, topology, dtype, AlgorithmPlanner(topology, algorithm), progress)
+
+
+def play(
+    programs: Programs,
+    mesh: Mesh,
+    topology: Topology,
+    dtype: str,
+    planner: Planner,
+    progress: Progress | None = None,
+) -> Timeline:
+    """Do what `simulate` does, with a planner of one's own."""
+    return _Engine(programs, mesh, topology, dtype, planner, progress).run()
+
+
+class _Engine:
+    """One run: made, run once, and thrown away."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        mesh: Mesh,
+        topology: Topology,
+        dtype: str,
+        planner: Planner,
+        progress: Progress | None,
+    ) -> None:
+        self._programs, self._mesh, self._progress = programs, mesh, progress
+        self._tasks = lay_out(programs)
+        durations = Durations(programs, mesh, topology, dtype)
+        self._duration = [s for rank in range(mesh.ranks) for s in durations.of(rank)]
+        self._total = len(self._tasks.rank)
+        self._start = [_NEVER] * self._total
+        self._end = [_NEVER] * self._total
+        self._done, self._next_report = 0, 0.0
+        self._hops_left: dict[int, int] = {}  # by task of a shift under way
+        self._transfers: list[Transfer] = []
+        self._environment = simpy.Environment()
+        bandwidth = [link.bandwidth for link in topology.links]
+        self._network: Network[Exchange] = Network(self._environment, bandwidth, self._through)
+        self._calls = Calls(topology, planner, self._network)
+        self._rendezvous = Rendezvous(programs, mesh, self._tasks)
+        self._latency: Calendar[Exchange] = Calendar(self._environment, self._launch)
+        self._compute = self._compute_streams(topology.profile.interference)
+
+    def _compute_streams(self, interference: float) -> SteadyCompute | InterferedCompute:
+        if interference >= 1:
+            return SteadyCompute(self._environment, self._finish)
+        ranks, rank = self._mesh.ranks, self._tasks.rank
+        return InterferedCompute(self._environment, self._finish, rank, ranks, interference)
+
+    def run(self) -> Timeline:
+        """Play everything and return the timeline."""
+        ended: list[int] = []
+        for task, pending in enumerate(tuple(self._tasks.pending)):
+            if not pending:
+                self._begin(task, ended)
+        self._finish(ended)
+        self._environment.run()
+        if self._done < self._total:
+            raise ScheduleError(self._standstill())
+        first = self._tasks.first
+        return Timeline(
+            self._programs,
+            self._mesh,
+            tuple(np.array(part, dtype=np.float64) for part in split(self._start, first)),
+            tuple(np.array(part, dtype=np.float64) for part in split(self._end, first)),
+            tuple(sorted(self._transfers, key=lambda transfer: transfer.start)),
+        )
+
+    def _begin(self, task: int, ended: list[int]) -> None:
+        """Start a task whose predecessors have ended; put it into `ended` if it takes no time."""
+        message = self._tasks.message[task]
+        if message is not None:
+            meetings = self._rendezvous.arrive(task, message)
+            if meetings is not None:
+                self._meet(meetings)
+                return
+        self._start[task] = self._environment.now
+        duration = self._duration[task]
+        if duration:
+            self._compute.begin(duration, task)
+        else:
+            ended.append(task)
+
+    def _meet(self, meetings: Sequence[Meeting]) -> None:
+        """Begin the exchanges of those who have met."""
+        now = self._environment.now
+        for meeting in meetings:
+            for member in meeting.tasks:
+                if self._start[member] == _NEVER:  # a shift starts with the earlier of its hops
+                    self._start[member] = now
+            self._compute.communication_began(meeting.ranks)
+            exchange = self._calls.exchange(meeting)
+            self._latency.add(exchange.call.overhead, exchange)
+
+    def _launch(self, exchanges: list[Exchange]) -> None:
+        """Put exchanges whose latency is over on the links."""
+        empty: list[Exchange] = []
+        for exchange in exchanges:
+            if exchange.left > 0:
+                self._network.start(exchange)
+            else:
+                exchange.start = self._environment.now
+                empty.append(exchange)
+        if empty:
+            self._through(empty)
+
+    def _through(self, exchanges: list[Exchange]) -> None:
+        """End the tasks of exchanges whose last byte has arrived."""
+        ended: list[int] = []
+        for exchange in exchanges:
+            self._record(exchange)
+            self._compute.communication_ended(exchange.call.ranks)
+            if exchange.call.message.collective == "shift":
+                ended.extend(task for task in exchange.tasks if self._last_hop(task))
+            else:
+                ended.extend(exchange.tasks)
+        self._finish(ended)
+
+    def _last_hop(self, task: int) -> bool:
+        """Count one of the two hops of a shift as done; say whether it was the second."""
+        if self._hops_left.pop(task, 2) == 1:
+            return True
+        self._hops_left[task] = 1
+        return False
+
+    def _record(self, exchange: Exchange) -> None:
+        call, task = exchange.call, exchange.tasks[0]
+        op = task - self._tasks.first[self._tasks.rank[task]]
+        kind, size, _, _ = call.message
+        plan, now = call.plan, self._environment.now
+        transfer = Transfer(
+            op, call.ranks, kind, size, plan.algorithm, plan.loads, exchange.start, now
+        )
+        self._transfers.append(transfer)
+
+    def _finish(self, ended: list[int]) -> None:
+        """End tasks and start those that waited for them; `ended` grows by those without time."""
+        now = self._environment.now
+        end, pending, successors = self._end, self._tasks.pending, self._tasks.successors
+        for task in ended:
+            end[task] = now
+            for distance in successors[task]:
+                waiting = task + distance
+                pending[waiting] -= 1
+                if not pending[waiting]:
+                    self._begin(waiting, ended)
+        self._done += len(ended)
+        if self._progress is not None and self._done >= self._next_report:
+            self._next_report = self._done + self._total / _REPORTS
+            self._progress(self._done / self._total)
+
+    def _standstill(self) -> str:
+        """Return what the first waiting task of every rank is."""
+        lines = [f"{self._total - self._done} of {self._total} tasks never ended; waiting for:"]
+        for rank in range(self._mesh.ranks):
+            first, stop = self._tasks.first[rank : rank + 2]
+            stuck = [i for i in range(stop - first) if self._end[first + i] == _NEVER]
+            if stuck:
+                lines.append(f"  rank {rank}: {self._programs.of(rank).ops[stuck[0]].name}")
+        return "\n".join(lines)

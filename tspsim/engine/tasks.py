@@ -1,0 +1,168 @@
+"""The tasks of all ranks as flat lists: what follows what, and how long compute takes.
+
+Task ``t`` of rank ``r`` is op ``t - first[r]`` of the rank's program. Everything that ranks of a
+role share is worked out once and repeated by reference, so a hundred thousand tasks are laid out in
+milliseconds. Successors are stored as distances ``s - t``: these are the same for every rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tspsim.hardware import Device, Roofline
+from tspsim.mesh import Mesh
+from tspsim.program.types import Message, Op, PerCoordinate, Program, Programs, Work
+from tspsim.topology.graph import Topology
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What all ranks of a role share.
+
+    Parameters
+    ----------
+    successors : tuple of tuple of int
+        Distance to every op that waits for this one, by op.
+    pending : tuple of int
+        Number of ops that an op waits for, its predecessor on its lane included, by op.
+    ordinals : tuple of int
+        Position of an op on its lane, by op.
+    """
+
+    successors: tuple[tuple[int, ...], ...]
+    pending: tuple[int, ...]
+    ordinals: tuple[int, ...]
+
+
+def predecessors(program: Program) -> list[set[int]]:
+    """Return, by op, the ops of the same rank that must have ended before it starts."""
+    before = [set(waits) for waits in program.waits]
+    last: dict[int, int] = {}
+    for op in program.ops:
+        if op.lane in last:
+            before[op.index].add(last[op.lane])
+        last[op.lane] = op.index
+    return before
+
+
+def shape_of(program: Program) -> Shape:
+    """Return the dependencies inside a program."""
+    before = predecessors(program)
+    after: list[list[int]] = [[] for _ in program.ops]
+    for index, earlier in enumerate(before):
+        for other in sorted(earlier):
+            after[other].append(index - other)
+    counts = [0] * len(program.lanes)
+    ordinals = []
+    for op in program.ops:
+        ordinals.append(counts[op.lane])
+        counts[op.lane] += 1
+    return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
+
+
+def work_of(op: Op, mesh: Mesh, rank: int) -> Work | None:
+    """Return what a compute op asks of a rank's device; None for communication."""
+    if isinstance(op.work, PerCoordinate):
+        return op.work.works[mesh.coordinate(rank, op.work.axis)]
+    return op.work
+
+
+class Durations:
+    """Seconds of every compute op, shared by ranks with the same program, device and coordinates.
+
+    Parameters
+    ----------
+    programs : Programs
+    mesh : Mesh
+    topology : Topology
+    dtype : str
+    """
+
+    def __init__(self, programs: Programs, mesh: Mesh, topology: Topology, dtype: str) -> None:
+        self._programs, self._mesh, self._topology, self._dtype = programs, mesh, topology, dtype
+        self._axes = tuple(_axes_of(program) for program in programs.roles)
+        self._seconds: dict[tuple[Device, Work], float] = {}
+        self._known: dict[tuple[int, Device, tuple[int, ...]], list[float]] = {}
+
+    def of(self, rank: int) -> list[float]:
+        """Return the seconds of a rank's ops on a device; 0 for communication."""
+        role = self._programs.role_of_rank[rank]
+        device = self._topology.devices[rank]
+        place = tuple(self._mesh.coordinate(rank, axis) for axis in self._axes[role])
+        key = (role, device, place)
+        if key not in self._known:
+            self._known[key] = self._compute(rank, device)
+        return self._known[key]
+
+    def _compute(self, rank: int, device: Device) -> list[float]:
+        roofline = Roofline(device, self._topology.profile, self._dtype)
+        seconds: list[float] = []
+        for op in self._programs.of(rank).ops:
+            work = work_of(op, self._mesh, rank)
+            seconds.append(0.0 if work is None else self._timed(roofline, work))
+        return seconds
+
+    def _timed(self, roofline: Roofline, work: Work) -> float:
+        key = (roofline.device, work)
+        if key not in self._seconds:
+            self._seconds[key] = roofline.seconds(work)
+        return self._seconds[key]
+
+
+def _axes_of(program: Program) -> tuple[str, ...]:
+    axes = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
+    return tuple(sorted(axes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tasks:
+    """All tasks of all ranks, one after another.
+
+    Parameters
+    ----------
+    first : list of int
+        Index of every rank's first task, and the number of tasks at the end.
+    rank : list of int
+        Rank, by task.
+    successors : list of tuple of int
+        Distances to the tasks of the same rank that wait for this one, by task.
+    pending : list of int
+        Number of tasks still awaited, by task: the engine counts them down.
+    message : list of Message or None
+        None for compute.
+    lane, ordinal : list of int
+        Stream, and position on it.
+    """
+
+    first: list[int]
+    rank: list[int]
+    successors: list[tuple[int, ...]]
+    pending: list[int]
+    message: list[Message | None]
+    lane: list[int]
+    ordinal: list[int]
+
+
+def lay_out(programs: Programs) -> Tasks:
+    """Return the tasks of all ranks."""
+    shapes = [shape_of(program) for program in programs.roles]
+    messages = [[op.message for op in program.ops] for program in programs.roles]
+    lanes = [[op.lane for op in program.ops] for program in programs.roles]
+    tasks = Tasks([0], [], [], [], [], [], [])
+    for rank, role in enumerate(programs.role_of_rank):
+        shape = shapes[role]
+        tasks.successors.extend(shape.successors)
+        tasks.pending.extend(shape.pending)
+        tasks.ordinal.extend(shape.ordinals)
+        tasks.message.extend(messages[role])
+        tasks.lane.extend(lanes[role])
+        tasks.rank.extend([rank] * len(lanes[role]))
+        tasks.first.append(len(tasks.lane))
+    return tasks
+
+
+def split(values: Sequence[float], first: Sequence[int]) -> list[Sequence[float]]:
+    """Return the values of all tasks cut into those of each rank."""
+    return [values[a:b] for a, b in pairwise(first)]

@@ -1,0 +1,72 @@
+"""Plays programs without time: an order in which everything can run, or what is left standing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from tspsim.engine.meetings import Rendezvous
+from tspsim.engine.tasks import lay_out
+from tspsim.mesh import Mesh
+from tspsim.program.types import Programs
+
+
+class Untimed:
+    """One play without time.
+
+    Parameters
+    ----------
+    programs : Programs
+    mesh : Mesh
+
+    Attributes
+    ----------
+    tasks : Tasks
+    rendezvous : Rendezvous
+    ended : bytearray
+        1 for tasks that have ended, by task.
+    begun : bytearray
+        1 for tasks whose predecessors have ended, by task.
+    """
+
+    def __init__(self, programs: Programs, mesh: Mesh) -> None:
+        self.tasks = lay_out(programs)
+        self.rendezvous = Rendezvous(programs, mesh, self.tasks)
+        self.ended = bytearray(len(self.tasks.rank))
+        self.begun = bytearray(len(self.tasks.rank))
+        self._hops = bytearray(len(self.tasks.rank))
+        self._ready: deque[int] = deque()
+
+    def run(self) -> Iterator[list[int]]:
+        """Yield tasks that run together, each after all that it waits for.
+
+        A task alone, all members of a collective, or sender and receiver of a hop: a task of a
+        shift comes up twice, once for each of its two hops.
+        """
+        self._ready.extend(t for t, pending in enumerate(self.tasks.pending) if not pending)
+        while self._ready:
+            task = self._ready.popleft()
+            self.begun[task] = 1
+            yield from self._begin(task)
+
+    def _begin(self, task: int) -> Iterator[list[int]]:
+        message = self.tasks.message[task]
+        meetings = None if message is None else self.rendezvous.arrive(task, message)
+        if meetings is None:
+            yield [task]
+            self._end(task)
+            return
+        for meeting in meetings:
+            yield meeting.tasks
+            pairwise = meeting.message.collective == "shift"
+            for member in meeting.tasks:
+                self._hops[member] += 1
+                if not pairwise or self._hops[member] == 2:
+                    self._end(member)
+
+    def _end(self, task: int) -> None:
+        self.ended[task] = 1
+        for distance in self.tasks.successors[task]:
+            self.tasks.pending[task + distance] -= 1
+            if not self.tasks.pending[task + distance]:
+                self._ready.append(task + distance)
