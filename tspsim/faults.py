@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tspsim.errors import Problem, did_you_mean
@@ -86,8 +87,11 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: K
         return Problem((*prefix, *path), f"{found(value)}; allowed: {', '.join(options)}{near}")
     if kind == "value_error":
         return Problem((*prefix, *path), str(context["error"]))
+    if kind in ("quantity", "topology"):  # tspsim's own: say already what was found
+        return Problem((*prefix, *path), details["msg"])
     if kind in _ALLOWED:
-        allowed = _ALLOWED[kind].format(**context)
+        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
+        allowed = _ALLOWED[kind].format(**limits)
         return Problem((*prefix, *path), f"{found(value)}; must be {allowed}")
     return Problem((*prefix, *path), f"{found(value)}: {details['msg']}")
 
@@ -117,18 +121,27 @@ def _is_place(data: Any, part: str | int) -> bool:
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """Return the model that a path of keys leads to, through optional fields too."""
-    found_model: type[BaseModel] | None = model
+    """Return the model that a path of keys leads to, through optional fields and lists too."""
+    here: type[BaseModel] | None = model
     for part in path:
-        field = found_model.model_fields.get(str(part)) if found_model else None
-        if field is None:
-            return None
-        choices = (field.annotation, *typing.get_args(field.annotation))
-        models = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
-        found_model = models[0] if models else None
-    return found_model
+        if isinstance(part, int):
+            continue
+        field = next((f for k, f in _fields(here) if k == part), None) if here else None
+        here = _first_model(field.annotation) if field else None
+    return here
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    return [(field.alias or name, field) for name, field in model.model_fields.items()]
+
+
+def _first_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_first_model(argument) for argument in typing.get_args(annotation))
+    return next((found_model for found_model in inner if found_model), None)
 
 
 def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     parent = _model_at(model, path)
-    return list(parent.model_fields) if parent else []
+    return [name for name, _ in _fields(parent)] if parent else []

@@ -64,6 +64,19 @@ class Source:
             return self.name
         return f"{self.name}:{mark.start_mark.line + 1}:{mark.start_mark.column + 1}"
 
+    def has(self, path: KeyPath) -> bool:
+        """Whether the file itself has a value at a path."""
+        value = self.data
+        for part in path:
+            if isinstance(value, dict):
+                inside = part in value
+            else:
+                inside = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            if not inside:
+                return False
+            value = value[part]
+        return True
+
     def line(self, problem: Problem) -> str:
         """Return one line of a `ScenarioError`: place, path and message."""
         place = self.place(problem.path, key=isinstance(problem, AtKey))

@@ -1,0 +1,67 @@
+"""What must hold between the parts of a scenario, whatever the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tspsim.errors import Problem, did_you_mean
+from tspsim.registry import COLLECTIVES
+from tspsim.scenario.schema import MemoryKeys, ModelKeys
+from tspsim.strategies.base import StrategyOptions
+from tspsim.topology.graph import Topology
+from tspsim.units import format_bytes
+
+
+def model_problems(keys: ModelKeys) -> Iterator[Problem]:
+    """Yield what makes a shape impossible."""
+    model = keys.value()
+    if model.heads % model.kv_heads:
+        message = f"found {model.kv_heads}; must divide the {model.heads} heads"
+        yield Problem(("model", "kv_heads"), message)
+    if not keys.head_dim and model.hidden % model.heads:
+        message = f"found {model.heads}; must divide hidden {model.hidden}, or give head_dim"
+        yield Problem(("model", "heads"), message)
+    elif model.head_dim % 2:
+        message = f"head_dim is {model.head_dim}; must be even: rotary positions turn pairs"
+        yield Problem(("model", "head_dim" if keys.head_dim else "heads"), message)
+
+
+def algorithm_problems(algorithm: str) -> Iterator[Problem]:
+    """Yield a problem when no collective algorithm has that name."""
+    known = ("auto", *COLLECTIVES.names())
+    if algorithm not in known:
+        message = f"found '{algorithm}'; known: {', '.join(known)}{did_you_mean(algorithm, known)}"
+        yield Problem(("network", "algorithm"), message)
+
+
+def device_problems(topology: Topology, dtype: str) -> Iterator[Problem]:
+    """Yield a problem when a device states no peak rate for the workload's dtype."""
+    for device in dict.fromkeys(topology.devices):
+        rates = dict(device.flop_rate)
+        if dtype not in rates:
+            message = f"found '{dtype}'; device '{device.name}' has {', '.join(rates)}"
+            yield Problem(("workload", "dtype"), message)
+
+
+def memory_problems(topology: Topology, memory: MemoryKeys | None) -> Iterator[Problem]:
+    """Yield a problem when the reserved memory leaves nothing of the smallest device."""
+    smallest = min(topology.devices, key=lambda device: device.memory)
+    if memory and memory.reserved >= smallest.memory:
+        left = f"nothing is left of the {format_bytes(smallest.memory)} of '{smallest.name}'"
+        yield Problem(("memory", "reserved"), f"found {format_bytes(memory.reserved)}; {left}")
+
+
+def rank_problems(strategy: StrategyOptions, topology: Topology) -> Iterator[Problem]:
+    """Yield a problem when the mesh has more or fewer ranks than there are devices."""
+    mesh, devices = strategy.mesh(), len(topology.devices)
+    if mesh.ranks == devices:
+        return
+    axes = " x ".join(f"{axis} {degree}" for axis, degree in mesh.axes)
+    fields = type(strategy).model_fields
+    path = ("strategy", "degree") if "degree" in fields else ("strategy",)
+    way_out = f"strategy.degree={devices}" if "degree" in fields else "other degrees"
+    yield Problem(
+        path,
+        f"makes {mesh.ranks} ranks ({axes}), but topology '{topology.name}' has {devices} "
+        f"devices: set topology.ranks={mesh.ranks} or {way_out}",
+    )

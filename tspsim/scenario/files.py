@@ -1,0 +1,57 @@
+"""Looks up files that a scenario names: beside it, in the working directory, then shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tspsim.errors import did_you_mean
+from tspsim.shipped import Kind, shipped
+
+
+def names(folder: Kind) -> list[str]:
+    """Return the names of what is shipped in a folder, sorted: files by stem, models by folder."""
+    root = shipped(folder)
+    found = {path.parent.name for path in root.glob("*/config.json")}
+    found |= {path.stem for path in root.glob("*.yaml")}
+    return sorted(found)
+
+
+def find(name: str, folder: Kind, beside: Path | None = None) -> Path | None:
+    """Return the first place where a named file is, or None.
+
+    Parameters
+    ----------
+    name : str
+        A path, or the name of something shipped, with or without its folder and suffix.
+    folder : Kind
+        Which shipped folder.
+    beside : Path, optional
+        Folder of the file that names it: looked at first.
+    """
+    there = [path for path in _candidates(name, folder, beside) if path.exists()]
+    # Where a folder has the same name, the file is meant.
+    return next((path for path in there if path.is_file()), next(iter(there), None))
+
+
+def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:
+    if beside is not None:
+        yield beside / name
+    yield Path(name)
+    rest = Path(name)
+    if rest.is_absolute():
+        return
+    if rest.is_relative_to(folder):
+        rest = rest.relative_to(folder)
+    root = shipped(folder)
+    if rest.name and ".." not in rest.parts:
+        yield from (root / rest, root / f"{rest}.yaml")
+        if folder == "models":
+            yield root / rest / "config.json"
+
+
+def not_found(name: str, folder: Kind) -> str:
+    """Return the message for a file that is nowhere, with the nearest shipped name."""
+    known = names(folder)
+    stem = Path(name).parent.name if Path(name).name == "config.json" else Path(name).stem
+    return f"found no file '{name}'{did_you_mean(stem, known)}; shipped: {', '.join(known)}"

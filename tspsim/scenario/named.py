@@ -1,0 +1,204 @@
+"""Puts what a named file holds in the place of its name: topologies, devices, profiles, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tspsim.errors import Problem, ScenarioError
+from tspsim.faults import found
+from tspsim.scenario import files
+from tspsim.scenario.models import read_config
+from tspsim.scenario.origins import Mount
+from tspsim.shipped import Kind
+from tspsim.source import KeyPath, Source, read
+
+#: A file names a file that names a file...: at most this deep.
+MAX_DEPTH = 8
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What came of expanding one scenario.
+
+    Parameters
+    ----------
+    mounts : list of Mount
+        The files read, and where their values stand now.
+    problems : list of Problem
+        Names that lead to no file.
+    lines : list of str
+        Mistakes in the files themselves, with their places.
+    broken : set of str
+        Sections of the scenario that could not be expanded.
+    """
+
+    mounts: list[Mount] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+
+    @property
+    def failed(self) -> int:
+        """How many things went wrong so far."""
+        return len(self.problems) + len(self.lines)
+
+    def open(self, name: Any, kind: Kind, path: KeyPath, beside: Path | None) -> Source | None:
+        """Read a named file; None, with the reason noted, when that cannot be done."""
+        if not isinstance(name, str):
+            self.problems.append(Problem(path, f"{found(name)}; must be the name of a file"))
+            return None
+        place = files.find(name, kind, beside)
+        if place is None:
+            self.problems.append(Problem(path, files.not_found(name, kind)))
+            return None
+        try:
+            return read(place, _shown(place))
+        except ScenarioError as error:
+            self.lines.extend(error.lines)
+            return None
+
+
+def expand(data: Mapping[str, Any], beside: Path | None, into: Expansion) -> dict[str, Any]:
+    """Return a scenario's keys with every file that they name read in.
+
+    Parameters
+    ----------
+    data : Mapping
+    beside : Path, optional
+        Folder of the scenario's file.
+    into : Expansion
+        Takes the files read, and what is wrong with them.
+    """
+    sections: dict[str, Callable[[Any, Path | None, Expansion], Any]] = {
+        "model": expand_model,
+        "topology": lambda keys, near, to: expand_topology(keys, ("topology",), near, to),
+        "timing": _expand_timing,
+    }
+    whole = dict(data)
+    for section in [name for name in sections if name in whole]:
+        before = into.failed
+        whole[section] = sections[section](whole[section], beside, into)
+        if into.failed > before:
+            into.broken.add(section)
+    return whole
+
+
+def _expand_timing(data: Any, beside: Path | None, into: Expansion) -> Any:
+    if not isinstance(data, dict) or "profile" not in data:
+        return data
+    profile = expand_profile(data["profile"], ("timing", "profile"), beside, into)
+    return {**data, "profile": profile}
+
+
+def expand_model(data: Any, beside: Path | None, into: Expansion) -> Any:
+    """Return ``model:`` with what its ``hf:`` file says; the scenario's own keys win."""
+    if not isinstance(data, dict) or "hf" not in data:
+        return data
+    config = into.open(data["hf"], "models", ("model", "hf"), beside)
+    if config is None:
+        return None
+    try:
+        keys, places = read_config(config)
+    except ScenarioError as error:
+        into.lines.extend(error.lines)
+        return None
+    into.mounts.append(Mount(("model",), config, places))
+    return {**keys, **{key: value for key, value in data.items() if key != "hf"}}
+
+
+def expand_topology(
+    data: Any, path: KeyPath, beside: Path | None, into: Expansion, depth: int = 0
+) -> Any:
+    """Return a topology with the files that it, its nodes and its devices name.
+
+    None where a file cannot be read: what is wrong is noted in `into`.
+    """
+    data = _with_file(data, "topologies", path, beside, into, depth)
+    if not isinstance(data, dict):
+        return data
+    whole = dict(data)
+    if "node" in whole:
+        whole["node"] = expand_topology(whole["node"], (*path, "node"), beside, into, depth + 1)
+    if "device" in whole:
+        whole["device"] = expand_device(whole["device"], (*path, "device"), beside, into)
+    if isinstance(whole.get("devices"), list):
+        whole["devices"] = [
+            expand_device(device, (*path, "devices", i), beside, into)
+            for i, device in enumerate(whole["devices"])
+        ]
+    return whole
+
+
+def expand_device(data: Any, path: KeyPath, beside: Path | None, into: Expansion) -> Any:
+    """Return a device with its own file and that of its profile read in."""
+    device = _with_file(data, "topologies/devices", path, beside, into)
+    if isinstance(device, dict) and "profile" in device:
+        profile = expand_profile(device["profile"], (*path, "profile"), beside, into)
+        device = {**device, "profile": profile}
+    return device
+
+
+def expand_profile(data: Any, path: KeyPath, beside: Path | None, into: Expansion) -> Any:
+    """Return a profile with its file read in."""
+    return _with_file(data, "topologies/profiles", path, beside, into)
+
+
+def _with_file(
+    data: Any, kind: Kind, path: KeyPath, beside: Path | None, into: Expansion, depth: int = 0
+) -> Any:
+    """Return a mapping with its ``file:`` read in; its other keys replace what stands there.
+
+    Devices and profiles may be named by a text alone.
+    """
+    at = path
+    if isinstance(data, dict) and "file" in data:
+        at = (*path, "file")
+    elif isinstance(data, str) and kind != "topologies":
+        data = {"file": data}
+    else:
+        return data
+    if depth > MAX_DEPTH:
+        into.problems.append(Problem(path, "files name each other in a circle"))
+        return None
+    source = into.open(data["file"], kind, at, beside)
+    if source is None:
+        return None
+    if not isinstance(source.data, dict):
+        into.lines.append(f"{source.name}: {found(source.data)}; must be a mapping of keys")
+        return None
+    base = _nested(source, kind, path, into, depth)
+    # After the files that it names in turn: the later mount is the one that counts.
+    into.mounts.append(Mount(path, source))
+    if not isinstance(base, dict):
+        return None
+    return merged(base, {key: value for key, value in data.items() if key != "file"})
+
+
+def _nested(source: Source, kind: Kind, path: KeyPath, into: Expansion, depth: int) -> Any:
+    """Return a file's keys with the files that it names in turn."""
+    folder = Path(source.name).parent
+    if kind == "topologies":
+        return expand_topology(source.data, path, folder, into, depth + 1)
+    if kind == "topologies/devices":
+        return expand_device(source.data, path, folder, into)
+    return source.data
+
+
+def _shown(path: Path) -> str:
+    """Return a path as messages show it: from the working directory where it lies below."""
+    here = Path.cwd()
+    whole = path.absolute()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes`, mapping by mapping."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict) and "file" not in value
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result

@@ -1,0 +1,89 @@
+"""Where every value of a scenario came from: its file, an override, or a file that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from tspsim.errors import Problem
+from tspsim.scenario.overrides import Override
+from tspsim.source import KeyPath, Source, dotted
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file whose values stand in a scenario, because the scenario names it.
+
+    Parameters
+    ----------
+    path : tuple of str or int
+        Where in the scenario: ``("topology", "device")``.
+    source : Source
+    renamed : Mapping
+        Key in the scenario -> path in the file, where these differ.
+    """
+
+    path: KeyPath
+    source: Source
+    renamed: Mapping[str, KeyPath] = field(default_factory=lambda: MappingProxyType({}))
+
+    def inside(self, path: KeyPath) -> KeyPath:
+        """Return a path of the scenario as a path of the file."""
+        rest = path[len(self.path) :]
+        return (*self.renamed.get(str(rest[0]), rest[:1]), *rest[1:]) if rest else rest
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Turns a problem into a line with the place that the user has to change.
+
+    Parameters
+    ----------
+    source : Source
+        The scenario's file.
+    root : tuple of str or int
+        Where the scenario stands inside the file: ``("document",)`` in a result.json.
+    overrides : tuple of Override
+    mounts : tuple of Mount
+    """
+
+    source: Source
+    root: KeyPath = ()
+    overrides: tuple[Override, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+    def line(self, problem: Problem) -> str:
+        """Return ``place: path: message``: the override's, the scenario's or the named file's."""
+        override = self._override(problem.path)
+        if override:
+            return f"{override.place}: {dotted(problem)}"
+        mount = self._mount(problem.path)
+        if mount:
+            return mount.source.line(type(problem)(mount.inside(problem.path), problem.message))
+        placed = type(problem)((*self.root, *problem.path), problem.message)
+        place = self.source.line(placed).removesuffix(dotted(placed))
+        return f"{place}{dotted(problem)}"
+
+    def overridden(self, path: KeyPath) -> bool:
+        """Whether an override set the value at a path, or a parent of it."""
+        return self._override(path) is not None
+
+    def _override(self, path: KeyPath) -> Override | None:
+        words = tuple(map(str, path))
+        for override in reversed(self.overrides):
+            if words[: len(override.path)] == tuple(map(str, override.path)):
+                return override
+        return None
+
+    def _mount(self, path: KeyPath) -> Mount | None:
+        """Return the named file that a value stands in; None when the scenario's own file does.
+
+        A value that stands nowhere (a missing key) belongs to the innermost file that could hold
+        it.
+        """
+        if self.source.has((*self.root, *path)):
+            return None
+        inner = [m for m in reversed(self.mounts) if path[: len(m.path)] == m.path]
+        inner.sort(key=lambda mount: len(mount.path), reverse=True)
+        return next((m for m in inner if m.source.has(m.inside(path))), next(iter(inner), None))

@@ -1,0 +1,134 @@
+"""The keys of a scenario file, with their types, ranges and defaults.
+
+``strategy`` and ``topology`` are plain mappings here: the strategy's own file says which options
+it has, the topology's own generator which keys, and `tspsim.scenario.loader` asks them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
+from tspsim.units import Bytes
+
+Count = Annotated[int, Field(ge=1)]
+PerParameter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A mapping of a scenario: no unknown key, no silent conversion, no change after reading."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ModelKeys(Section):
+    """``model:`` — the shape of a dense decoder, after a ``hf:`` file was put in its place."""
+
+    hidden: Count = Field(description="width of the residual stream")
+    layers: Count = Field(description="number of decoder layers")
+    heads: Count = Field(description="number of query heads")
+    kv_heads: Count | None = Field(None, description="number of key/value heads (default: heads)")
+    ffn: Count = Field(description="width of the MLP")
+    vocab: int = Field(ge=0, description="size of the vocabulary (0: no embedding, head and loss)")
+    head_dim: Count | None = Field(None, description="width of one head (default: hidden / heads)")
+    mlp: Literal["gated", "plain"] = Field("gated", description="SwiGLU or GELU")
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    tied: bool = Field(False, description="the head uses the embedding's matrix")
+    qkv_bias: bool = Field(False, description="query, key and value projections add a bias")
+
+    def value(self) -> ModelShape:
+        """Return the shape with its defaults filled in."""
+        keys = self.model_dump()
+        return ModelShape(
+            **keys | {"kv_heads": self.kv_heads or self.heads} | {"head_dim": self.head_dim or 0}
+        )
+
+
+class WorkloadKeys(Section):
+    """``workload:`` — what one step processes."""
+
+    sequence: Count = Field(description="tokens of one sequence")
+    batch: Count = Field(1, description="sequences per micro-batch")
+    micro_batches: Count = Field(1, description="micro-batches per step")
+    phase: Phase = "train"
+    dtype: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"
+    recompute: Recompute = Field("none", description="what backward computes again")
+    causal: Causal = Field("zigzag", description="causal mask and the order of tokens over ranks")
+    logits_chunks: Count = Field(1, description="pieces in which head and loss run")
+
+    def value(self) -> Workload:
+        """Return the workload."""
+        return Workload(**self.model_dump())
+
+
+class BytesPerParameter(BaseModel):
+    """``optimizer.bytes_per_parameter:`` — any further name is one more resident state."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, PerParameter] = Field(init=False)
+
+    weight: int = Field(2, ge=0)
+    gradient: int = Field(4, ge=0)
+    master: PerParameter = 4.0
+    moments: PerParameter = 8.0
+
+
+class OptimizerKeys(Section):
+    """``optimizer:`` — resident bytes per parameter."""
+
+    kind: str = Field("adamw", min_length=1, max_length=40, description="a name for reports")
+    bytes_per_parameter: BytesPerParameter = BytesPerParameter()
+    temporary: PerParameter = Field(
+        0.0, description="bytes per parameter alive only during the optimizer step"
+    )
+
+    def value(self) -> Optimizer:
+        """Return the optimizer; a state of 0 bytes is no state."""
+        sizes: dict[str, Any] = self.bytes_per_parameter.model_dump()
+        weight, gradient = sizes.pop("weight"), sizes.pop("gradient")
+        states = tuple((name, float(size)) for name, size in sizes.items() if size)
+        return Optimizer(self.kind, weight, gradient, states, self.temporary)
+
+
+class MemoryKeys(Section):
+    """``memory:`` — what a scenario says about its devices' memory."""
+
+    reserved: Bytes = Field(description="kept by the runtime on every device, such as 2 GiB")
+
+
+class TimingKeys(Section):
+    """``timing:`` — the constants that turn work into time."""
+
+    profile: dict[str, Any] | None = Field(
+        None, description="name, file or keys of a profile (default: the device's own)"
+    )
+
+
+class NetworkKeys(Section):
+    """``network:`` — how collectives load the links."""
+
+    detail: Literal["coflow"] = Field("coflow", description="one coflow per collective")
+    algorithm: str = Field("auto", description="'auto', or the name of a collective algorithm")
+
+
+class EngineKeys(Section):
+    """``engine:`` — how much is simulated."""
+
+    fold: Literal["auto", "off"] = Field("auto", description="simulate equal ranks once, or all")
+
+
+class ScenarioKeys(Section):
+    """A scenario file."""
+
+    name: str | None = Field(None, min_length=1, max_length=200, description="default: the file's")
+    model: ModelKeys = Field(description="the model's shape, or {hf: a config.json}")
+    workload: WorkloadKeys = Field(description="what one step processes")
+    optimizer: OptimizerKeys = OptimizerKeys()
+    topology: dict[str, Any] = Field(description="{file: a topology}, or {kind: a generator, ...}")
+    strategy: dict[str, Any] = Field(description="{kind: tsp, degree: 8}, for example")
+    memory: MemoryKeys | None = None
+    timing: TimingKeys = TimingKeys()
+    network: NetworkKeys = NetworkKeys()
+    engine: EngineKeys = EngineKeys()

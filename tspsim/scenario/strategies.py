@@ -1,0 +1,39 @@
+"""Reads ``strategy:`` with the options of the strategy that its ``kind`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from tspsim import faults
+from tspsim.errors import Problem, did_you_mean
+from tspsim.faults import found
+from tspsim.registry import STRATEGIES
+from tspsim.source import AtKey
+from tspsim.strategies.base import StrategyOptions
+
+
+def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list[Problem]]:
+    """Return the options, or what is wrong with them (paths from the scenario's root)."""
+    kind, known = data.get("kind"), STRATEGIES.names()
+    if "kind" not in data:
+        return None, [Problem(("strategy", "kind"), f"missing; known: {', '.join(known)}")]
+    if not isinstance(kind, str) or kind not in known:
+        near = did_you_mean(str(kind), known)
+        message = f"{found(kind)}; known: {', '.join(known)}{near}"
+        return None, [Problem(("strategy", "kind"), message)]
+    options: type[StrategyOptions] = STRATEGIES.get(kind)
+    try:
+        return options.model_validate(data), []
+    except ValidationError as error:
+        return None, faults.problems(error, options, data, ("strategy",))
+
+
+def with_kind_hint(problem: Problem) -> Problem:
+    """Add to an unknown option how an override replaces a whole strategy."""
+    if not isinstance(problem, AtKey) or problem.path[:1] != ("strategy",):
+        return problem
+    hint = "write the override strategy={kind: ..., ...} to replace the whole strategy"
+    return AtKey(problem.path, f"{problem.message}; {hint}")

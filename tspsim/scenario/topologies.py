@@ -1,0 +1,97 @@
+"""Reads ``topology:``, ``timing:`` and ``memory:`` into the hardware that a scenario runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tspsim import faults
+from tspsim.errors import Problem, TopologyError, UnknownName
+from tspsim.registry import TOPOLOGIES
+from tspsim.source import KeyPath
+from tspsim.topology.fabric import Fabric
+from tspsim.topology.forms import ProfileForm
+from tspsim.topology.graph import Topology
+from tspsim.topology.load import build, document, parse, parse_profile
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A built topology, and the keys that make it again.
+
+    Parameters
+    ----------
+    topology : Topology
+    document : Mapping
+        ``topology:`` with every file written out.
+    """
+
+    topology: Topology
+    document: Mapping[str, Any]
+
+    def with_reserved(self, reserved: float) -> Hardware:
+        """Return the hardware with as many bytes reserved on every device."""
+        distinct = {d: replace(d, reserved=reserved) for d in set(self.topology.devices)}
+        devices = tuple(distinct[device] for device in self.topology.devices)
+        return replace(self, topology=replace(self.topology, devices=devices))
+
+
+def read_hardware(
+    data: Mapping[str, Any], profile: Mapping[str, Any] | None
+) -> tuple[Hardware | None, list[Problem]]:
+    """Return the hardware of expanded keys, or what is wrong with them.
+
+    Parameters
+    ----------
+    data : Mapping
+        ``topology:`` with every named file read in.
+    profile : Mapping, optional
+        ``timing.profile`` likewise; the device's own when not given.
+    """
+    form, problems = _read_fabric(data, ("topology",))
+    timing, more = _read_profile(profile)
+    if form is None or more:
+        return None, problems + more
+    try:
+        topology = build(form, timing)
+    except ValidationError as error:
+        return None, faults.problems(error, type(form), data, ("topology",))
+    except TopologyError as error:
+        return None, [Problem(("topology",), str(error))]
+    return Hardware(topology, document(form)), []
+
+
+def _read_fabric(data: Mapping[str, Any], path: KeyPath) -> tuple[Fabric | None, list[Problem]]:
+    if not isinstance(data, Mapping):
+        return None, [Problem(path, f"{faults.found(data)}; must be a mapping of keys")]
+    # A node is read on its own first: its mistakes then have their own places.
+    if "node" in data:
+        inner = _read_fabric(data["node"], (*path, "node"))[1]
+        if inner:
+            return None, inner
+    try:
+        return parse(data), []
+    except ValidationError as error:
+        return None, faults.problems(error, _spec(data), data, path)
+
+
+def _spec(data: Mapping[str, Any]) -> type[BaseModel]:
+    try:
+        spec: type[BaseModel] = TOPOLOGIES.get(str(data.get("kind")))
+    except UnknownName:
+        return Fabric
+    return spec
+
+
+def _read_profile(
+    data: Mapping[str, Any] | None,
+) -> tuple[ProfileForm | None, list[Problem]]:
+    if data is None:
+        return None, []
+    try:
+        return parse_profile(data), []
+    except ValidationError as error:
+        return None, faults.problems(error, ProfileForm, data, ("timing", "profile"))
