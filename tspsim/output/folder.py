@@ -1,0 +1,170 @@
+"""A result's folder: ``result.json`` with its tables, its trace and its pictures.
+
+The files are first written into a folder of their own and only then moved to where they belong, so
+that nobody ever finds half a file. No file that tspsim did not write is ever deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tspsim.errors import OutputError
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+#: What a folder holds. ``result.json`` comes last: where it is, everything else is.
+FILES = (
+    "trace.json.gz", "gantt.png", "memory.png", "spans.csv.gz", "memory.csv.gz", "result.json",
+)  # fmt: skip
+
+
+def write(result: Result, directory: str | Path, force: bool = False) -> None:
+    """Write all files of a result into a folder.
+
+    Parameters
+    ----------
+    result : Result
+    directory : str or Path
+        Made when it is not there. An earlier result of the same scenario in it is replaced.
+    force : bool
+        Write even where the folder holds something else. Files of other names stay.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds something else, or cannot be written.
+    """
+    directory = Path(directory)
+    with _said_clearly(directory):
+        _refuse_others(directory, result.scenario.name, force)
+        if directory.exists():
+            _into_existing(result, directory)
+        else:
+            _as_new(result, directory)
+
+
+def load(directory: str | Path) -> Result:
+    """Return the result that a folder holds, by simulating its scenario again.
+
+    The same scenario gives the same result, so nothing but the scenario has to be stored.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The folder, or the ``result.json`` in it.
+
+    Raises
+    ------
+    OutputError
+        When there is no readable result.
+    """
+    from tspsim.runner import run
+
+    path = Path(directory)
+    path = path / "result.json" if path.is_dir() else path
+    return run(_read(path)["document"])
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """Return what ``result.json`` holds: the summary, the resolved scenario, the provenance."""
+    more = {"document": result.scenario.document, "provenance": result.provenance.to_dict()}
+    return {**result.summary.to_dict(), **more}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise OutputError(f"{path}: there is none; 'tspsim run SCENARIO -o DIR' makes one")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: cannot be read as a result: {error}") from None
+    if not isinstance(found, dict) or not {"document", "scenario"} <= found.keys():
+        raise OutputError(f"{path}: is not a result of tspsim: it has no 'document'")
+    return found
+
+
+def _refuse_others(directory: Path, name: str, force: bool) -> None:
+    """Raise when writing would mix a result with something else."""
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory}: is a file; the results need a folder")
+    if force or not directory.exists() or not any(directory.iterdir()):
+        return
+    found = directory / "result.json"
+    if not found.exists():
+        names = sorted(entry.name for entry in directory.iterdir())
+        held = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise OutputError(
+            f"{directory}: holds something else ({held}); choose an empty or a new folder,"
+            " or write beside it with --force"
+        )
+    earlier = _read(found)["scenario"]
+    if earlier != name:
+        raise OutputError(
+            f"{directory}: holds a result of scenario '{earlier}', this one is '{name}'; choose"
+            " another folder, or replace it with --force"
+        )
+
+
+def _into_existing(result: Result, directory: Path) -> None:
+    with _scratch(directory / f".partial-{os.getpid()}") as scratch:
+        _write_files(result, scratch)
+        for name in FILES:
+            (scratch / name).replace(directory / name)
+
+
+def _as_new(result: Result, directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch(directory.with_name(f".{directory.name}.partial-{os.getpid()}")) as scratch:
+        _write_files(result, scratch)
+        scratch.rename(directory)
+
+
+def _write_files(result: Result, scratch: Path) -> None:
+    # matplotlib and the writers are imported when something is written, not for loading.
+    from tspsim.output import memory_table, spans, trace
+    from tspsim.output.pictures import draw
+
+    writers: dict[str, Callable[[Path], None]] = {
+        "trace.json.gz": lambda path: trace.write(result, path),
+        "gantt.png": lambda path: draw("gantt", result, path),
+        "memory.png": lambda path: draw("memory", result, path),
+        "spans.csv.gz": lambda path: spans.write(result.timeline, path),
+        "memory.csv.gz": lambda path: memory_table.write(result.memory, path),
+        "result.json": lambda path: _write_json(result, path),
+    }
+    for name in FILES:
+        writers[name](scratch / name)
+
+
+def _write_json(result: Result, path: Path) -> None:
+    text = json.dumps(to_dict(result), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Make a folder, and take away whatever of it is left at the end."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _said_clearly(directory: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a message for the user."""
+    try:
+        yield
+    except PermissionError:
+        raise OutputError(f"{directory}: may not be written by this user") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{directory}: cannot be written: {reason}") from None

@@ -1,0 +1,41 @@
+"""``memory.csv.gz``: the bytes alive on every rank, one line whenever something changes.
+
+Columns, in this order: ``rank``, ``time`` (seconds from the start of the step), then the bytes of
+every buffer kind: ``weight``, ``gradient``, ``optimizer``, ``activation``, ``workspace``,
+``kv_cache``. A line holds until the next one of its rank. Memory that the runtime reserves for
+itself is not in it: it is a constant of the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tspsim.memory import MemoryTrace, RankMemory
+from tspsim.output import gzipped
+from tspsim.program.types import BUFFER_KINDS
+
+COLUMNS = ("rank", "time", *BUFFER_KINDS)
+
+
+def write(memory: MemoryTrace, path: Path) -> None:
+    """Write the memory of all ranks."""
+    gzipped.write(path, blocks(memory))
+
+
+def blocks(memory: MemoryTrace) -> Iterator[str]:
+    """Yield the header, then the lines of one rank after another."""
+    yield ",".join(COLUMNS) + "\n"
+    texts: dict[int, str] = {}
+    for rank, trace in enumerate(memory.ranks):
+        # Ranks that behave alike may share one trace: its lines are made once.
+        if id(trace) not in texts:
+            texts[id(trace)] = _lines(trace)
+        yield texts[id(trace)].replace("@", f"{rank}")
+
+
+def _lines(trace: RankMemory) -> str:
+    columns = [column.tolist() for column in trace.by_kind]
+    row = "@,%r" + ",%d" * len(columns) + "\n"
+    rows = zip(trace.times.tolist(), *columns, strict=True)
+    return "".join([row % values for values in rows])

@@ -1,0 +1,66 @@
+"""Draws a registered plot into a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tspsim.errors import OutputError, did_you_mean
+from tspsim.registry import PLOTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tspsim.result import Result
+
+#: Suffix of a picture, and the metadata that takes the time of drawing out of it.
+SUFFIXES: dict[str, dict[str, Any]] = {
+    ".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None},
+}  # fmt: skip
+
+
+def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
+    """Draw a plot and save it.
+
+    Parameters
+    ----------
+    kind : str
+        Name of a plot: ``gantt``, ``memory``, ``links``, ``roofline`` or a registered one.
+    result : Result
+    path : str or Path
+        Its suffix, ``.png``, ``.svg`` or ``.pdf``, says the format.
+    **options
+        Handed to the plot.
+
+    Raises
+    ------
+    UnknownName
+        When there is no plot of that name.
+    OutputError
+        When the suffix is another one, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        allowed = ", ".join(SUFFIXES)
+        guess = did_you_mean(path.suffix.lower(), SUFFIXES)
+        raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
+    axes = PLOTS.get(kind)(result, **options)
+    try:
+        _save(axes.figure, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _save(figure: Figure, path: Path) -> None:
+    import matplotlib as mpl
+
+    # Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    metadata = SUFFIXES[path.suffix.lower()]
+    try:
+        with mpl.rc_context({"svg.hashsalt": "tspsim", "svg.fonttype": "none"}):
+            figure.savefig(partial, dpi=150, metadata=metadata, bbox_inches="tight")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

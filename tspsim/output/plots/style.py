@@ -1,0 +1,73 @@
+"""Colours, hatches and axes that the plots share.
+
+The colours are those of Okabe and Ito (2008), "Color Universal Design": people with any kind of
+colour vision can tell them apart.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tspsim.program.types import BufferKind, CollectiveKind, Op
+
+BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
+ORANGE, VERMILLION, YELLOW = "#E69F00", "#D55E00", "#F0E442"
+PURPLE, GREY, DARK = "#CC79A7", "#BBBBBB", "#444444"
+
+
+class Style(NamedTuple):
+    """How a class of tasks is drawn, and what the legend calls it."""
+
+    name: str
+    colour: str
+    hatch: str = ""
+
+
+COMPUTE = {
+    "matmul": Style("matmul", BLUE),
+    "attention": Style("attention", ORANGE),
+    "other": Style("norm, element-wise", GREY),
+}
+RECOMPUTED = {
+    key: Style(f"{style.name}, recomputed", style.colour, "////") for key, style in COMPUTE.items()
+}
+_REDUCTION = Style("reduction", PURPLE)
+COMMUNICATION: dict[CollectiveKind, Style] = {
+    "broadcast": Style("broadcast", GREEN),
+    "shift": Style("shift", SKY),
+    "all_gather": Style("all_gather", YELLOW),
+    "reduce": _REDUCTION,
+    "reduce_scatter": _REDUCTION,
+    "all_reduce": _REDUCTION,
+    "all_to_all": Style("all_to_all", DARK),
+}
+WAIT = Style("waits for communication", VERMILLION, "xxxxx")
+#: The ground under the hatch of a wait.
+PALE = "#FBE3D4"
+HELD = Style("held back: slot in use", DARK)
+
+MEMORY: dict[BufferKind, str] = {
+    "weight": BLUE, "gradient": PURPLE, "optimizer": ORANGE, "activation": GREEN,
+    "workspace": YELLOW, "kv_cache": SKY,
+}  # fmt: skip
+RESERVED = "#DDDDDD"
+
+
+def style_of(op: Op) -> Style:
+    """Return how a task of an op is drawn."""
+    if op.message is not None:
+        return COMMUNICATION[op.message.collective]
+    name = op.kind.name
+    key = "attention" if name.startswith("attention") else name if name == "matmul" else "other"
+    return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[key]
+
+
+def axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return the given axes, or those of a new figure of a size in inches."""
+    if ax is not None:
+        return ax
+    # A Figure of its own: pyplot would keep it, and count it, until someone closes it.
+    return Figure(figsize=(width, height)).add_subplot()

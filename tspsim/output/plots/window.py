@@ -1,0 +1,132 @@
+"""Which part of a run a gantt chart shows: a stretch of time and some ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tspsim.engine.timeline import Timeline
+from tspsim.errors import UserError
+from tspsim.output.units import time
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+#: Compute tasks of a rank that a page can hold as bars wide enough to be seen.
+READABLE = 150
+#: Ranks beyond these are left out unless they are asked for.
+RANKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is shown.
+
+    Parameters
+    ----------
+    start, end : float
+        Seconds.
+    ranks : tuple of int
+    note : str
+        What was left out, for the reader; empty when nothing was.
+    """
+
+    start: float
+    end: float
+    ranks: tuple[int, ...]
+    note: str
+
+
+def choose(
+    result: Result,
+    window: tuple[float, float] | None,
+    layers: tuple[int, int] | None,
+    ranks: Sequence[int] | None,
+) -> Window:
+    """Return the part of a run to draw.
+
+    Parameters
+    ----------
+    result : Result
+    window : (float, float), optional
+        Start and end in seconds.
+    layers : (int, int), optional
+        First and last layer, both drawn; their forward pass.
+    ranks : sequence of int, optional
+
+    Raises
+    ------
+    UserError
+        When nothing lies in the window, or a rank or layer does not exist.
+    """
+    timeline = result.timeline
+    shown, notes = _ranks(timeline, ranks)
+    if window is not None:
+        start, end = window
+        if not 0 <= start < end or start >= timeline.step_time:
+            raise UserError(
+                f"window {start:g} to {end:g} s: start and end must lie, in this order, between"
+                f" 0 and the step time, {timeline.step_time:g} s"
+            )
+        notes.insert(0, f"{time(start)} to {time(end)}")
+    else:
+        layers = layers or _middle(timeline, shown[0], result.scenario.model.layers)
+        start, end = 0.0, timeline.step_time
+        if layers is not None:
+            start, end = _of_layers(timeline, shown, layers)
+            notes.insert(0, _layer_note(layers, result.scenario.model.layers))
+    return Window(start, min(end, timeline.step_time), shown, "; ".join(notes))
+
+
+def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
+    count = timeline.mesh.ranks
+    if ranks is None:
+        shown = tuple(range(min(count, RANKS)))
+        return shown, [f"ranks 0-{RANKS - 1} of {count}"] if count > RANKS else []
+    wrong = [rank for rank in ranks if not 0 <= rank < count]
+    if wrong or not ranks:
+        raise UserError(f"ranks {list(ranks)}: there are ranks 0 to {count - 1}")
+    return tuple(ranks), [f"ranks {', '.join(map(str, ranks))} of {count}"]
+
+
+def _middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None:
+    """Return the layers around the middle that fit on a page; None when everything does."""
+    ops = timeline.programs.of(rank).ops
+    compute = sum(op.lane == 0 for op in ops)
+    if compute <= READABLE or layers < 2:
+        return None
+    of_layer = sum(
+        op.lane == 0 and op.layer == layers // 2 and op.phase == "forward" and not op.micro_batch
+        for op in ops
+    )
+    count = max(1, min(READABLE // max(of_layer, 1), layers))
+    first = (layers - count) // 2
+    return first, first + count - 1
+
+
+def _of_layers(
+    timeline: Timeline, ranks: tuple[int, ...], layers: tuple[int, int]
+) -> tuple[float, float]:
+    """Return when the forward compute of some layers, first micro-batch, starts and ends."""
+    starts, ends = [], []
+    for rank in ranks:
+        chosen = [
+            op.index
+            for op in timeline.programs.of(rank).ops
+            if op.layer is not None and layers[0] <= op.layer <= layers[1]
+            if op.lane == 0 and op.phase == "forward" and not op.micro_batch
+        ]
+        if not chosen:
+            raise UserError(f"layers {layers[0]} to {layers[1]}: no rank computes such layers")
+        starts.append(float(np.min(timeline.start[rank][chosen])))
+        ends.append(float(np.max(timeline.end[rank][chosen])))
+    return min(starts), max(ends)
+
+
+def _layer_note(layers: tuple[int, int], count: int) -> str:
+    first, last = layers
+    named = f"layer {first}" if first == last else f"layers {first}-{last}"
+    return f"{named} of 0-{count - 1}, forward"

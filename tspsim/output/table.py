@@ -1,0 +1,137 @@
+"""The table on stdout: how long a step takes, where the time goes, what fills the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tspsim.memory import alive
+from tspsim.output.units import share, size, time
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+#: Widths of the first and the last column: all columns together stay below 80.
+NAME, BAR = 23, 27
+#: Kinds and buffers listed under a model that does not fit.
+LISTED = 6
+
+
+def render(result: Result) -> RenderableType:
+    """Return the table of a result, at most 80 columns wide.
+
+    Everything but what is alive at the peak comes from the summary, the dictionary of ``--json``.
+    """
+    figures = result.summary.to_dict()
+    return Group(
+        _title(result, figures),
+        _rows(_time(figures)),
+        Text(),
+        _rows(_communication(figures)),
+        Text(),
+        *_memory(result, figures),
+        Text(),
+        _profile(figures),
+    )
+
+
+def _title(result: Result, figures: dict[str, Any]) -> RenderableType:
+    strategy = figures["strategy"]
+    axes = " x ".join(f"{axis} {degree}" for axis, degree in strategy["axes"].items())
+    topology = result.scenario.topology
+    devices = f"{len(topology.devices)} x {topology.devices[0].name} ({topology.name})"
+    lines = Text(figures["scenario"], style="bold", overflow="fold")
+    lines.append(f"\n{strategy['kind']}, mesh {axes}, on {devices}\n", style="not bold")
+    return lines
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> Table:
+    """Return rows of name, value, share, bar; a row's name is bold unless it is indented."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=NAME)
+    table.add_column(width=15, justify="right")
+    table.add_column(width=7, justify="right")
+    table.add_column(width=BAR, no_wrap=True, overflow="ellipsis")
+    for name, *values in rows:
+        table.add_row(Text(name, style="" if name.startswith(" ") else "bold"), *values)
+    return table
+
+
+def _bar(part: float, whole: float) -> str:
+    """Return a bar with half-block resolution."""
+    halves = round(2 * BAR * part / whole) if whole else 0
+    return "━" * (halves // 2) + "╸" * (halves % 2)
+
+
+def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    step, parts = figures["step_time"], figures["time"]
+    names = {"compute": "compute", "exposed_communication": "exposed communication", "idle": "idle"}
+    rows: list[tuple[str, ...]] = [("step time", time(step), "", "of the slowest rank")]
+    rows += [
+        (f"  {name}", time(parts[key]), share(parts[key], step), _bar(parts[key], step))
+        for key, name in names.items()
+    ]
+    per_device = f"{figures['tokens_per_second_per_device']:,.0f} per device"
+    rows.append(("tokens/s", f"{figures['tokens_per_second']:,.0f}", "", per_device))
+    mfu, hfu = _percent(figures["mfu"]), _percent(figures["hfu"])
+    rows.append(("MFU / HFU", f"{mfu} / {hfu}", "", ""))
+    return rows
+
+
+def _percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def _communication(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    found = figures["communication"]
+    total = found["received_bytes_per_rank"]
+    rows: list[tuple[str, ...]] = [("communication", size(total), "", "received per rank and step")]
+    by_op = sorted(found["by_op"].items(), key=lambda item: -item[1])
+    rows += [(f"  {op}", size(b), share(b, total), _bar(b, total)) for op, b in by_op if b]
+    return rows
+
+
+def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
+    found = figures["memory"]
+    peak, capacity = found["peak"], found["capacity"]
+    left = capacity - peak
+    rows = [("peak memory", size(peak), share(peak, capacity), f"of {size(capacity)} capacity")]
+    rows += [(f"  {kind}", size(b), share(b, peak), _bar(b, peak)) for kind, b in _fill(found)]
+    place = f"; the peak is on rank {found['peak_rank']} at {time(found['peak_time'])}"
+    if found["fits"]:
+        return [_rows(rows), Text(f"  fits, {size(left)} to spare", style="green").append(place)]
+    verdict = Text(f"  DOES NOT FIT: {size(-left)} too much", style="bold red").append(place)
+    largest = Text("  largest at the peak:", style="bold")
+    return [_rows(rows), verdict, largest, _rows(_largest(result, found))]
+
+
+def _fill(found: dict[str, Any]) -> list[tuple[str, float]]:
+    """Return the kinds that are alive at the peak, largest first."""
+    kinds = [(kind, b) for kind, b in found["at_peak"].items() if b]
+    return sorted(kinds, key=lambda item: -item[1])
+
+
+def _largest(result: Result, found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the buffers that fill the memory at the peak, those of one name together."""
+    buffers = alive(result.timeline, found["peak_rank"], found["peak_time"])
+    named = sorted(buffers, key=lambda buffer: (buffer.name, buffer.kind))
+    groups = [list(group) for _, group in groupby(named, key=lambda b: (b.name, b.kind))]
+    groups.sort(key=lambda group: -sum(buffer.bytes for buffer in group))
+    rows: list[tuple[str, ...]] = []
+    for group in groups[:LISTED]:
+        total = sum(buffer.bytes for buffer in group)
+        count = f"{len(group)} x {size(group[0].bytes)}, {group[0].kind}"
+        rows.append((f"    {group[0].name}", size(total), share(total, found["peak"]), count))
+    return rows
+
+
+def _profile(figures: dict[str, Any]) -> Text:
+    profile = figures["profile"]
+    error = profile["error"]
+    said = "error unknown" if error is None else f"error {100 * error:.1f} %"
+    return Text(f"times from profile {profile['name']}: {said}", style="dim")

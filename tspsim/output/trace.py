@@ -1,0 +1,134 @@
+"""``trace.json.gz``: the timeline in Chrome's JSON, for Perfetto and everything else that reads it.
+
+Every rank is a process and every stream of it a track; one more process, ``links``, has a track per
+link. Memory stands in counters, one per kind of buffer; arrows lead from a send to its receive. The
+format allows no two overlapping slices on a track, so a link that carries two flows at once has
+further tracks (``d0→d1 #2``). Times are microseconds.
+
+Format: "Trace Event Format", Google, 2016 (phases X, C, M, s, f).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tspsim.engine.timeline import Timeline
+from tspsim.memory import RankMemory
+from tspsim.mesh import Mesh
+from tspsim.output import gzipped
+from tspsim.output.columns import figures, varies
+from tspsim.output.trace_arrows import arrows
+from tspsim.output.trace_links import LinkTracks, choose
+from tspsim.output.trace_times import Times, microseconds
+from tspsim.program.types import BUFFER_KINDS, Op, Program
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+
+def write(result: Result, path: Path) -> None:
+    """Write the trace of a result."""
+    gzipped.write(path, blocks(result))
+
+
+def blocks(result: Result) -> Iterator[str]:
+    """Yield the trace as text, block by block."""
+    links = choose(result.timeline.transfers, result.scenario.topology)
+    about = {"scenario": result.scenario.name, "links": links.note}
+    yield f'{{"displayTimeUnit":"ms","otherData":{json.dumps(about)},"traceEvents":[\n'
+    yield from _separated(_events(result, links))
+    yield "\n]}\n"
+
+
+def _separated(groups: Iterable[list[str]]) -> Iterator[str]:
+    """Join the lines of all groups with commas, one block per group."""
+    first = True
+    for lines in groups:
+        if lines:
+            yield ("" if first else ",\n") + ",\n".join(lines)
+            first = False
+
+
+def _events(result: Result, links: LinkTracks) -> Iterator[list[str]]:
+    timeline = result.timeline
+    times = [microseconds(s, e) for s, e in zip(timeline.start, timeline.end, strict=True)]
+    yield list(_names(timeline))
+    texts: dict[int, list[str]] = {}
+    for rank, of_rank in enumerate(times):
+        program = timeline.programs.of(rank)
+        if id(program) not in texts:
+            texts[id(program)] = [_tail(program, op, timeline.mesh, rank) for op in program.ops]
+        yield _slices(program, texts[id(program)], timeline.mesh, rank, of_rank)
+    for rank, memory in enumerate(result.memory.ranks):
+        yield _counters(rank, memory, timeline.step_time)
+    yield arrows(timeline, times)
+    yield from links.events(pid=timeline.mesh.ranks)
+
+
+def _names(timeline: Timeline) -> Iterator[str]:
+    """Yield the names and the order of processes and tracks."""
+    for rank in range(timeline.mesh.ranks):
+        yield from process(rank, f"rank {rank}")
+        for lane, found in enumerate(timeline.programs.of(rank).lanes):
+            yield from track(rank, lane, found.name)
+
+
+def process(pid: int, name: str) -> Iterator[str]:
+    """Yield the events that name a process and put it at its place."""
+    head = f'{{"ph":"M","pid":{pid},'
+    yield f'{head}"name":"process_name","args":{{"name":{json.dumps(name)}}}}}'
+    yield f'{head}"name":"process_sort_index","args":{{"sort_index":{pid}}}}}'
+
+
+def track(pid: int, tid: int, name: str) -> Iterator[str]:
+    """Yield the events that name a track and put it at its place."""
+    head = f'{{"ph":"M","pid":{pid},"tid":{tid},'
+    yield f'{head}"name":"thread_name","args":{{"name":{json.dumps(name)}}}}}'
+    yield f'{head}"name":"thread_sort_index","args":{{"sort_index":{tid}}}}}'
+
+
+def _slices(program: Program, tails: list[str], mesh: Mesh, rank: int, times: Times) -> list[str]:
+    """Return a rank's tasks that take time, in issue order."""
+    head = f'{{"ph":"X","pid":{rank},"ts":'
+    for op in program.ops:
+        if varies(op):
+            tails[op.index] = _tail(program, op, mesh, rank)
+    rows = zip(times.start, times.duration, tails, strict=True)
+    return [f'{head}{ts!r},"dur":{duration!r},{tail}' for ts, duration, tail in rows if duration]
+
+
+def _tail(program: Program, op: Op, mesh: Mesh, rank: int) -> str:
+    """Return what an event says about an op beside its rank and its times."""
+    lane = program.lanes[op.lane]
+    found = figures(op, lane, mesh, rank)
+    args = {"op": op.index, "kind": op.kind.text(), "phase": op.phase, "layer": op.layer}
+    args |= {"micro_batch": op.micro_batch}
+    if op.message is None:
+        args |= {"flops": found.flops, "bytes": found.bytes}
+    else:
+        args |= {"message": found.message, "received": found.received}
+        if op.message.root is not None:
+            args["root"] = op.message.root
+    rest = {"name": op.name, "cat": op.kind.name, "args": args}
+    return f'"tid":{op.lane},{json.dumps(rest, ensure_ascii=False)[1:]}'
+
+
+def _counters(rank: int, memory: RankMemory, step_time: float) -> list[str]:
+    """Return the counters of a rank: one event where the bytes of a kind change."""
+    lines = []
+    times = (memory.times * 1e6).tolist()
+    series = [*zip(BUFFER_KINDS, memory.by_kind, strict=True), ("total", memory.total)]
+    for kind, values in series:
+        if not values.any():
+            continue
+        changes = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist()]
+        head = f'{{"ph":"C","pid":{rank},"name":"memory {kind}","ts":'
+        amounts = values.tolist()
+        lines += [f'{head}{times[i]!r},"args":{{"bytes":{amounts[i]}}}}}' for i in changes]
+        lines.append(f'{head}{step_time * 1e6!r},"args":{{"bytes":{amounts[-1]}}}}}')
+    return lines

@@ -1,0 +1,90 @@
+"""Flow arrows of a trace: from a shift's send to its receive, from a broadcast's root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tspsim.engine.timeline import Timeline, Transfer
+from tspsim.output.trace_times import Times
+from tspsim.program.types import Program
+
+
+def arrows(timeline: Timeline, times: list[Times]) -> list[str]:
+    """Return the events of all arrows.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    times : list of Times
+        The slices of every rank, as they stand in the trace.
+    """
+    partners = _Partners()
+    lines: list[str] = []
+    for transfer in timeline.transfers:
+        for sender, receiver in _pairs(timeline, transfer):
+            here, there = timeline.programs.of(sender), timeline.programs.of(receiver)
+            first = timeline.programs.of(transfer.ranks[0])
+            sent = partners.find(first, transfer.op, here)
+            received = partners.find(first, transfer.op, there)
+            ends = _inside(times[sender], sent, times[receiver], received)
+            if ends is None:
+                continue
+            head = f'"cat":"flow","name":"{transfer.collective}","id":{len(lines)}'
+            lane, other = here.ops[sent].lane, there.ops[received].lane
+            lines.append(f'{{"ph":"s","pid":{sender},"tid":{lane},"ts":{ends[0]!r},{head}}}')
+            lines.append(
+                f'{{"ph":"f","bp":"e","pid":{receiver},"tid":{other},"ts":{ends[1]!r},{head}}}'
+            )
+    return lines
+
+
+def _pairs(timeline: Timeline, transfer: Transfer) -> Iterator[tuple[int, int]]:
+    """Yield sender and receiver of every arrow of a transfer."""
+    ranks = transfer.ranks
+    if transfer.collective == "shift":
+        if ranks[0] != ranks[1]:
+            yield ranks[0], ranks[1]
+    elif transfer.collective == "broadcast":
+        message = timeline.programs.of(ranks[0]).ops[transfer.op].message
+        root = ranks[message.root or 0] if message else ranks[0]
+        yield from ((root, rank) for rank in ranks if rank != root)
+
+
+def _inside(here: Times, sent: int, there: Times, received: int) -> tuple[float, float] | None:
+    """Return two moments, one inside either slice, the second not before the first."""
+    start = max(here.start[sent], there.start[received])
+    end = min(
+        here.start[sent] + here.duration[sent], there.start[received] + there.duration[received]
+    )
+    # An arrow binds to the slice around its moment: at an edge that could be the neighbour.
+    if end - start < 4e-3:
+        return None
+    return start + 0.25 * (end - start), start + 0.75 * (end - start)
+
+
+class _Partners:
+    """Finds the op of another program that meets a given op: the same place on the same lane."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, dict[str, list[int]]] = {}
+        self._places: dict[int, list[int]] = {}
+
+    def find(self, program: Program, op: int, other: Program) -> int:
+        """Return the index, in `other`, of the op that meets op `op` of `program`."""
+        if program is other:
+            return op
+        self._learn(program)
+        name = program.lanes[program.ops[op].lane].name
+        self._learn(other)
+        return self._lanes[id(other)][name][self._places[id(program)][op]]
+
+    def _learn(self, program: Program) -> None:
+        if id(program) in self._lanes:
+            return
+        lanes: dict[str, list[int]] = {lane.name: [] for lane in program.lanes}
+        places = []
+        for op in program.ops:
+            mates = lanes[program.lanes[op.lane].name]
+            places.append(len(mates))
+            mates.append(op.index)
+        self._lanes[id(program)], self._places[id(program)] = lanes, places

@@ -1,0 +1,38 @@
+"""Numbers as people read them: times, sizes and rates with a unit that suits their size."""
+
+from __future__ import annotations
+
+TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Return the unit (its seconds and its name) in which a time has 1 to 4 digits before the dot.
+
+    Ten seconds and more are seconds; below a tenth of a millisecond it is microseconds.
+    """
+    if seconds >= 10:
+        return TIMES[0]
+    return TIMES[1] if seconds >= 1e-4 else TIMES[2]
+
+
+def time(seconds: float) -> str:
+    """Return for example ``"1,234.5 ms"``."""
+    scale, name = time_unit(seconds)
+    value = seconds / scale
+    digits = 1 if value >= 100 else 2 if value >= 10 else 3
+    return f"{value:,.{digits}f} {name}"
+
+
+def size(amount: float) -> str:
+    """Return bytes in binary units, for example ``"38.8 GiB"``."""
+    for scale, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        # From a tenth on, so that a table of GiB does not change unit at every line.
+        if amount >= 0.1 * scale:
+            value = amount / scale
+            return f"{value:,.{1 if value >= 10 else 2}f} {name}"
+    return f"{amount:.0f} B"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part in percent of a whole, for example ``"51.8 %"``."""
+    return f"{100 * part / whole:.1f} %" if whole else "- %"
