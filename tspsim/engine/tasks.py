@@ -82,7 +82,7 @@ class Durations:
 
     def __init__(self, programs: Programs, mesh: Mesh, topology: Topology, dtype: str) -> None:
         self._programs, self._mesh, self._topology, self._dtype = programs, mesh, topology, dtype
-        self._axes = tuple(_axes_of(program) for program in programs.roles)
+        self._axes = tuple(axes_of(program) for program in programs.roles)
         self._seconds: dict[tuple[Device, Work], float] = {}
         self._known: dict[tuple[int, Device, tuple[int, ...]], list[float]] = {}
 
@@ -111,7 +111,8 @@ class Durations:
         return self._seconds[key]
 
 
-def _axes_of(program: Program) -> tuple[str, ...]:
+def axes_of(program: Program) -> tuple[str, ...]:
+    """Return the axes on which the work of some op depends."""
     axes = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
     return tuple(sorted(axes))
 

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tspsim.engine.meetings import Rendezvous
 from tspsim.engine.tasks import lay_out
 from tspsim.mesh import Mesh
-from tspsim.program.types import Programs
+from tspsim.program.types import Message, Programs
+
+
+class Together(NamedTuple):
+    """Tasks that run together: one alone, all members of a collective, or the ends of a hop.
+
+    Attributes
+    ----------
+    tasks : list of int
+    ranks : tuple of int
+        Of a collective or hop, as in `Meeting`; empty for a task alone.
+    message : Message or None
+        None for a task alone.
+    """
+
+    tasks: list[int]
+    ranks: tuple[int, ...] = ()
+    message: Message | None = None
 
 
 class Untimed:
@@ -37,11 +55,10 @@ class Untimed:
         self._hops = bytearray(len(self.tasks.rank))
         self._ready: deque[int] = deque()
 
-    def run(self) -> Iterator[list[int]]:
+    def run(self) -> Iterator[Together]:
         """Yield tasks that run together, each after all that it waits for.
 
-        A task alone, all members of a collective, or sender and receiver of a hop: a task of a
-        shift comes up twice, once for each of its two hops.
+        A task of a shift comes up twice, once for each of its two hops.
         """
         self._ready.extend(t for t, pending in enumerate(self.tasks.pending) if not pending)
         while self._ready:
@@ -49,15 +66,15 @@ class Untimed:
             self.begun[task] = 1
             yield from self._begin(task)
 
-    def _begin(self, task: int) -> Iterator[list[int]]:
+    def _begin(self, task: int) -> Iterator[Together]:
         message = self.tasks.message[task]
         meetings = None if message is None else self.rendezvous.arrive(task, message)
         if meetings is None:
-            yield [task]
+            yield Together([task])
             self._end(task)
             return
         for meeting in meetings:
-            yield meeting.tasks
+            yield Together(meeting.tasks, meeting.ranks, meeting.message)
             pairwise = meeting.message.collective == "shift"
             for member in meeting.tasks:
                 self._hops[member] += 1
