@@ -22,6 +22,7 @@ from tspsim.program.kinds.pointwise import (
     Reorder,
     Rotary,
 )
+from tspsim.program.kinds.vocabulary import Objective, OptimizerStep
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.tokens import Tokens
@@ -189,6 +190,22 @@ class Rank(Recorder):
         kind = Reorder(tokens, "logical" if to == "logical" else "gathered")
         self.compute(kind, xs, outs, f"reorder.{to}")
         return outs
+
+    def objective(self, y: Operand, loss: Operand) -> None:
+        """Turn the output into its own gradient, in place, and add to the loss."""
+        self.compute(Objective(), (y, loss), (y, loss), "objective")
+
+    def optimizer_step(self) -> None:
+        """Update all resident weights from their gradients in one op."""
+        kinds = ("weight", "gradient", "optimizer")
+        held = {kind: [o for o in self._residents if o.buffer.kind == kind] for kind in kinds}
+        updated = [*held["weight"], *held["optimizer"]]
+        outputs = [*updated]
+        if self.optimizer.temporary:
+            count = sum(o.elements for o in held["weight"])
+            outputs.append(self.buffer("temporary", (count,), self.optimizer.temporary))
+        kind = OptimizerStep(self.optimizer.kind)
+        self.compute(kind, (*held["gradient"], *updated), outputs, "step")
 
     # ---- attention core ----------------------------------------------------------------------
 

@@ -70,6 +70,7 @@ class Recorder:
         self._closed: set[int] = set()  # buffers whose slot has been filled again
         self._vacated: dict[int, list[int]] = {}  # per buffer: ops its first writer must await
         self._given: set[int] = set()
+        self._residents: list[Operand] = []
         self._bindings: list[Binding] = []
         self._probes: list[Probe] = []
 
@@ -97,7 +98,9 @@ class Recorder:
         self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind
     ) -> Operand:
         """Declare a buffer that is alive during the whole step."""
-        return self._buffer(name, shape, itemsize, kind, resident=True)
+        operand = self._buffer(name, shape, itemsize, kind, resident=True)
+        self._residents.append(operand)
+        return operand
 
     def buffer(
         self,
@@ -199,7 +202,7 @@ class Recorder:
                 outputs,
                 work,
                 message,
-            )  # fmt: skip
+            )
         )
 
     def _dependencies(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from tspsim.errors import Problem
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.recorder import Recorder
 from tspsim.program.types import Programs
 
 
@@ -38,3 +39,8 @@ class StrategyOptions(BaseModel):
     @abstractmethod
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step; called only when `problems` yields nothing."""
+
+
+def one_role(rank: Recorder) -> Programs:
+    """Return the recorded program as the one that all ranks play."""
+    return Programs((rank.program(),), (0,) * rank.mesh.ranks)

@@ -1,0 +1,107 @@
+"""Every rank gathers K and V of the whole sequence; its queries stay where they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tspsim.program.kinds.attention import Core
+from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
+from tspsim.program.types import Operand
+from tspsim.strategies.exchanges.base import CoreTape, Heads, core_of
+
+
+class AllGatherExchange:
+    """K/V by all_gather over the token axis; dK and dV by reduce_scatter.
+
+    On an axis of degree 1 it is plain local attention.
+
+    Parameters
+    ----------
+    rank : Rank
+    tokens : Tokens
+        This rank's tokens.
+    axis : str
+        The axis that cuts them.
+    keep : bool
+        Keep the gathered K and V for backward instead of gathering them again.
+    """
+
+    def __init__(self, rank: Rank, tokens: Tokens, axis: str, *, keep: bool) -> None:
+        self.rank, self.tokens, self.axis, self.keep = rank, tokens, rank.axis(axis), keep
+
+    def _core(self, heads: Heads) -> Core:
+        return core_of(self.rank, heads, self.tokens, self.tokens.whole())
+
+    def gather(self, k: Operand, v: Operand) -> tuple[Operand, Operand]:
+        """Record the gathering of K and V, in logical order."""
+        if self.axis.degree == 1:
+            return k, v
+        gathered = self.axis.all_gather(k, v, dim=1, lane="kv", label="kv")
+        whole_k, whole_v = self.rank.reorder(gathered, self.tokens, to="logical")
+        return whole_k, whole_v
+
+    def gather_given(self, kv: tuple[Operand, Operand] | None) -> tuple[Operand, Operand]:
+        """Record the gathering of K and V that were just projected."""
+        return self.gather(*_given(kv))
+
+    def tape(
+        self, q: Operand, kv: tuple[Operand, Operand] | None, gathered: tuple[Operand, Operand]
+    ) -> CoreTape:
+        """Return the tape before attention."""
+        k, v = kv or (None, None)
+        return CoreTape(q, k, v, gathered)
+
+    def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Record attention over the gathered K and V."""
+        o, lse = self.rank.attention(self._core(heads), tape.q, *_given(tape.gathered))
+        return replace(tape, o=o, lse=lse)
+
+    def forget(self, tape: CoreTape) -> CoreTape:
+        """Return the tape without what can be gathered again."""
+        stays = self.keep or tape.k is None or self.axis.degree == 1
+        return tape if stays else replace(tape, gathered=None)
+
+    def forward(
+        self,
+        heads: Heads,
+        q: Operand,
+        kv: tuple[Operand, Operand] | None,
+        kept: tuple[Operand, Operand] | None = None,
+    ) -> CoreTape:
+        """Record gather and attention."""
+        gathered = kept or self.gather_given(kv)
+        return self.forget(self.attend(heads, self.tape(q, kv, gathered)))
+
+    def regather(self, tape: CoreTape) -> CoreTape:
+        """Record the gathering of K and V again, unless they are there."""
+        if tape.gathered is not None:
+            return tape
+        assert tape.k is not None and tape.v is not None
+        return replace(tape, gathered=self.gather(tape.k, tape.v))
+
+    def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Gather K and V again unless kept; run the core again unless its output was kept."""
+        tape = self.regather(tape)
+        if tape.o is not None:
+            return tape
+        with self.rank.at(phase="recompute"):
+            return self.attend(heads, tape)
+
+    def backward(
+        self, heads: Heads, do: Operand, tape: CoreTape
+    ) -> tuple[Operand, Operand, Operand]:
+        """Record the core's backward, and scatter dK and dV to the owners of their tokens."""
+        assert tape.lse is not None
+        inputs = (do, tape.q, *_given(tape.gathered), tape.output, tape.lse)
+        dq, *whole = self.rank.attention_backward(self._core(heads), inputs)
+        if self.axis.degree == 1:
+            return dq, whole[0], whole[1]
+        ordered = self.rank.reorder(whole, self.tokens, to="gathered")
+        dk, dv = self.axis.reduce_scatter(*ordered, dim=1, lane="kv", label="dkv")
+        return dq, dk, dv
+
+
+def _given(pair: tuple[Operand, Operand] | None) -> tuple[Operand, Operand]:
+    assert pair is not None
+    return pair

@@ -1,0 +1,86 @@
+"""What every K/V exchange provides, and what its forward leaves for its backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from tspsim.program.kinds.attention import Core
+from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
+from tspsim.program.types import Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads that one call attends with.
+
+    Parameters
+    ----------
+    queries, keys : int
+        Query heads, key/value heads.
+    """
+
+    queries: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTape:
+    """What the attention core's forward leaves; None is what has to be recomputed.
+
+    Parameters
+    ----------
+    q, k, v : Operand
+        Of this rank's tokens; k and v are None where only the gathered ones were kept.
+    gathered : pair of Operand or None
+        K and V of all tokens, in logical order.
+    o, lse : Operand or None
+        Output and log-sum-exp.
+    whole_output : Operand or None
+        The output as the core wrote it, where that is not `o`.
+    """
+
+    q: Operand
+    k: Operand | None
+    v: Operand | None
+    gathered: tuple[Operand, Operand] | None = None
+    o: Operand | None = None
+    lse: Operand | None = None
+    whole_output: Operand | None = None
+
+    def without_output(self) -> CoreTape:
+        """Return the tape for ``recompute: selective``: output and log-sum-exp dropped."""
+        return replace(self, o=None, lse=None, whole_output=None)
+
+    @property
+    def output(self) -> Operand:
+        """The attention output, which must have been kept or restored."""
+        assert self.o is not None
+        return self.o
+
+
+class Exchange(Protocol):
+    """One way of attending over a sequence that is cut over ranks."""
+
+    def forward(
+        self,
+        heads: Heads,
+        q: Operand,
+        kv: tuple[Operand, Operand] | None,
+        kept: tuple[Operand, Operand] | None = None,
+    ) -> CoreTape:
+        """Record the core's forward; `kept` are K and V kept from an earlier forward."""
+
+    def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Record what it takes to have everything that `backward` reads."""
+
+    def backward(
+        self, heads: Heads, do: Operand, tape: CoreTape
+    ) -> tuple[Operand, Operand, Operand]:
+        """Record the core's backward; return dq, dk and dv of this rank's tokens."""
+
+
+def core_of(rank: Rank, heads: Heads, queries: Tokens, keys: Tokens) -> Core:
+    """Return the attention core between two sets of tokens."""
+    return Core(heads.queries, heads.keys, queries, keys, rank.workload.causal != "off")

@@ -1,0 +1,90 @@
+"""Ring attention (arXiv 2310.01889): blocks of K and V travel, partial outputs are merged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tspsim.program.kinds.attention import Core
+from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
+from tspsim.program.types import Operand
+from tspsim.strategies.exchanges.base import CoreTape, Heads, core_of
+
+
+class RingExchange:
+    """K/V blocks go round the ring in D-1 hops; dK and dV travel home with them in backward.
+
+    Parameters
+    ----------
+    rank : Rank
+    tokens : Tokens
+    axis : str
+    """
+
+    def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
+        self.rank, self.tokens, self.axis = rank, tokens, rank.axis(axis)
+        self.slots, self.gradient_slots = rank.slots(2 * 2), rank.slots(2 * 2)  # k and v each
+
+    def _core(self, heads: Heads, step: int) -> Core:
+        return core_of(self.rank, heads, self.tokens, self.tokens.shifted(-step))
+
+    def forward(
+        self,
+        heads: Heads,
+        q: Operand,
+        kv: tuple[Operand, Operand] | None,
+        kept: tuple[Operand, Operand] | None = None,  # noqa: ARG002
+    ) -> CoreTape:
+        """Record D partial attentions over D-1 hops, and their merging."""
+        assert kv is not None
+        tape = CoreTape(q, *kv)
+        return self._attend(heads, tape)
+
+    def _attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        assert tape.k is not None and tape.v is not None
+        block = (tape.k, tape.v)
+        result: tuple[Operand, Operand] | None = None
+        for step in range(self.axis.degree):
+            last = step + 1 == self.axis.degree
+            # Asynchronous: the next block travels while this one is attended to.
+            arriving = block if last else self._hop(block)
+            partial = self.rank.attention(self._core(heads, step), tape.q, *block)
+            if result is None:
+                result = partial
+            else:
+                self.rank.merge_attention(heads.queries, result, partial)
+            block = arriving
+        assert result is not None
+        return replace(tape, o=result[0], lse=result[1])
+
+    def _hop(self, block: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
+        k, v = self.axis.shift(*block, lane="kv", label="kv", into=self.slots)
+        return k, v
+
+    def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Run the ring again unless the output was kept."""
+        if tape.o is not None:
+            return tape
+        with self.rank.at(phase="recompute"):
+            return self._attend(heads, tape)
+
+    def backward(
+        self, heads: Heads, do: Operand, tape: CoreTape
+    ) -> tuple[Operand, Operand, Operand]:
+        """Send the blocks round again; gradients travel one hop behind and come home last."""
+        assert tape.k is not None and tape.v is not None and tape.lse is not None
+        block = own = (tape.k, tape.v)
+        dq: Operand | None = None
+        dkv: tuple[Operand, Operand] | None = None
+        for step in [*range(1, self.axis.degree), 0]:
+            block = self._hop(block) if step else own
+            inputs = (do, tape.q, *block, tape.output, tape.lse)
+            core = self._core(heads, step)
+            dq, dk, dv = self.rank.attention_backward(core, inputs, dq=dq, dkv=dkv)
+            dkv = self._send_home((dk, dv)) if step else (dk, dv)
+        assert dq is not None and dkv is not None
+        return dq, *dkv
+
+    def _send_home(self, gradients: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
+        k, v = self.axis.shift(*gradients, lane="dkv", label="dkv", into=self.gradient_slots)
+        return k, v

@@ -1,0 +1,65 @@
+"""The MLP over one shard of its width, gated or plain, forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tspsim.program.packed import Packed
+from tspsim.program.rank import Rank
+from tspsim.program.types import Operand
+
+
+@dataclass(frozen=True, slots=True)
+class MlpTape:
+    """What a shard's forward leaves: (gate,) up, and the hidden activations."""
+
+    ups: tuple[Operand, ...]
+    hidden: Operand
+
+
+class Mlp:
+    """Matmuls and activation over a shard of the MLP's width.
+
+    Parameters
+    ----------
+    rank : Rank
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+        self.ins = ("gate", "up") if rank.model.mlp == "gated" else ("up",)
+
+    def hidden(self, x: Operand, w: Packed) -> MlpTape:
+        """Record everything before the last matmul."""
+        ups = tuple(self.rank.matmul(x, w[name], name) for name in self.ins)
+        return MlpTape(ups, self.rank.activate(ups, "activation"))
+
+    def down(self, tape: MlpTape, w: Packed, add_to: Operand | None = None) -> Operand:
+        """Return the shard's part of the output."""
+        return self.rank.matmul(tape.hidden, w["down"], "down", add_to=add_to)
+
+    def down_backward(
+        self, dy: Operand, tape: MlpTape, w: Packed, into: Packed, *, add: bool = True
+    ) -> None:
+        """Record dW of the last matmul, and the gradients of gate and up, written over them."""
+        self.rank.weight_gradient(tape.hidden, dy, into["down"], "down", add=add)
+        dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
+        self.rank.activate_backward(dhidden, tape.ups, "dactivation")
+
+    def input_gradient(
+        self, dups: tuple[Operand, ...], w: Packed, add_to: Operand | None = None
+    ) -> Operand:
+        """Return the gradient of the input from the gradients of gate and up."""
+        for name, gradient in zip(self.ins, dups, strict=True):
+            add_to = self.rank.matmul(
+                gradient, w[name], f"dx.{name}", add_to=add_to, transpose_b=True
+            )
+        assert add_to is not None
+        return add_to
+
+    def weight_gradients(
+        self, x: Operand, dups: tuple[Operand, ...], into: Packed, *, add: bool = True
+    ) -> None:
+        """Add (or write) the gradients of gate and up."""
+        for name, gradient in zip(self.ins, dups, strict=True):
+            self.rank.weight_gradient(x, gradient, into[name], name, add=add)

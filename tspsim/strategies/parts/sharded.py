@@ -1,0 +1,140 @@
+"""Blocks whose weights are cut over one axis and whose tokens over another: TP, SP and TP+SP.
+
+Either axis may have degree 1: tensor parallelism is the one, sequence parallelism the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tspsim.program.packed import Weights
+from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
+from tspsim.program.types import Operand
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
+from tspsim.strategies.parts.mlp import Mlp, MlpTape
+from tspsim.strategies.parts.place import Place
+from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.weights import Cut
+
+
+class ShardedDecoder(Decoder):
+    """A decoder on a T x S mesh (Megatron-LM, arXiv 1909.08053; its sequence parallel 2205.05198).
+
+    Parameters
+    ----------
+    rank : Rank
+    cut : Cut
+        Weights, cut over `tp`.
+    tokens : Tokens
+        Tokens, cut over `sp`.
+    exchange : Exchange
+        How queries meet the keys and values of other ranks of `sp`.
+    sequence_parallel : bool
+        Between blocks, tokens are cut over `tp` too: all_gather and reduce_scatter in place of
+        all_reduce.
+    """
+
+    def __init__(
+        self,
+        rank: Rank,
+        cut: Cut,
+        tokens: Tokens,
+        exchange: Exchange,
+        *,
+        sequence_parallel: bool = False,
+    ) -> None:
+        self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
+        self.tokens, self.exchange = tokens, exchange
+        self.scatters = sequence_parallel and self.tp.degree > 1
+        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.heads = Heads(cut.heads, cut.kv_heads)
+        place = Place(tokens, "tp", self.tp.degree) if self.scatters else Place(tokens)
+        super().__init__(rank, cut, place, "tp" if self.scatters else None)
+
+    # ---- into and out of a block -------------------------------------------------------------
+
+    def _enter(self, x: Operand, label: str) -> Operand:
+        if not self.scatters:
+            return x
+        return self.tp.all_gather(x, dim=1, lane="activations", label=label)[0]
+
+    def _leave(self, y: Operand, label: str) -> Operand:
+        if self.scatters:
+            return self.tp.reduce_scatter(y, dim=1, lane="activations", label=label)[0]
+        return self.tp.all_reduce(y, lane="activations", label=label)[0]
+
+    # ---- attention ---------------------------------------------------------------------------
+
+    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+        """Project, attend, project back, sum over tp."""
+        x = self._enter(x, "attention.in")
+        kv = None if kept else self.projections.keys_values(x, w.value, 0)
+        q = self.projections.project(x, w.value, "q", 0)
+        tape = self.exchange.forward(self.heads, q, kv, kept)
+        y = self.rank.matmul(tape.output, w.value["o0"], "o")
+        if self.recompute == "selective":
+            tape = tape.without_output()
+        return self._leave(y, "attention.out"), tape
+
+    def keeps(self, tape: CoreTape) -> Any:
+        """Keep the gathered K and V when the exchange does."""
+        return tape.gathered if getattr(self.exchange, "keep", False) else None
+
+    def attention_backward(
+        self, dy: Operand, normed: Normed, w: Weights, tape: CoreTape
+    ) -> Operand:
+        """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
+        dy = self._enter(dy, "attention.dout")
+        tape = self.exchange.restore(self.heads, tape)
+        self.rank.weight_gradient(tape.output, dy, w.gradient["o0"], "o")
+        do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
+        gradients = self.exchange.backward(self.heads, do, tape)
+        self.projections.unrotate(gradients[0], gradients[1])
+        dx = self.projections.input_gradient(gradients, w.value, 0)
+        dx = self._leave(dx, "attention.din")
+        x = self._enter(normed(), "attention.in")
+        self.projections.weight_gradients(x, gradients, w.gradient, 0)
+        return dx
+
+    # ---- MLP ---------------------------------------------------------------------------------
+
+    def mlp(self, x: Operand, w: Weights) -> tuple[Operand, Any]:
+        """Run the local columns, and sum over tp."""
+        tape = self.local_mlp.hidden(self._enter(x, "mlp.in"), w.value)
+        return self._leave(self.local_mlp.down(tape, w.value), "mlp.out"), tape
+
+    def mlp_backward(self, dy: Operand, normed: Normed, w: Weights, tape: MlpTape) -> Operand:
+        """Mirror `mlp`."""
+        dy = self._enter(dy, "mlp.dout")
+        self.local_mlp.down_backward(dy, tape, w.value, w.gradient)
+        dx = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
+        x = self._enter(normed(), "mlp.in")
+        self.local_mlp.weight_gradients(x, tape.ups, w.gradient)
+        return dx
+
+    # ---- gradients that are still partial ----------------------------------------------------
+
+    def reduce_gradients(self, layer: LayerWeights | None) -> None:
+        """Sum replicated weights over sp, norms over the token axes, shared K/V heads."""
+        norms, rest = self._gradients(layer)
+        if layer:
+            self.reduce_shared_heads(layer.attention.gradient)
+        if self.scatters:
+            self.tp.all_reduce(*norms, lane="gradients", label="gradients.norms")
+        self.sp.all_reduce(*norms, *rest, lane="gradients", label="gradients")
+
+    def _gradients(self, layer: LayerWeights | None) -> tuple[list[Operand], list[Operand]]:
+        if layer is None:
+            assert self.ends is not None
+            *tables, norm = (w.gradient.flat for w in self.ends.weights)
+            return [norm], tables
+        norms = [w.gradient.flat for w in (layer.norm1, layer.norm2)]
+        return norms, [w.gradient.flat for w in (layer.attention, layer.mlp)]
+
+    def reduce_loss(self) -> None:
+        """Sum the loss over the token axes."""
+        if self.scatters and not self.ends:
+            self.tp.all_reduce(self.loss, lane="gradients", label="loss")
+        self.sp.all_reduce(self.loss, lane="gradients", label="loss")

@@ -1,0 +1,104 @@
+"""How the weights of a layer are cut over an axis: heads, MLP columns, vocabulary rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tspsim.errors import Problem
+from tspsim.model import ModelShape
+from tspsim.program.packed import Part
+from tspsim.program.types import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A model's weights cut into `degree` shards over an axis.
+
+    Parameters
+    ----------
+    model : ModelShape
+    axis : str or None
+        None, with degree 1: every rank holds everything.
+    degree : int
+    buckets : int
+        A rank's heads are laid out in this many groups, each contiguous in the pack.
+    """
+
+    model: ModelShape
+    axis: str | None = None
+    degree: int = 1
+    buckets: int = 1
+
+    @property
+    def replicas(self) -> int:
+        """How many neighbours hold the same key/value head (1 unless degree > kv_heads)."""
+        return max(1, self.degree // self.model.kv_heads)
+
+    @property
+    def heads(self) -> int:
+        """Query heads of one rank and bucket."""
+        return self.model.heads // self.degree // self.buckets
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads of one rank and bucket."""
+        return self.model.kv_heads * self.replicas // self.degree // self.buckets
+
+    def attention(self) -> list[Part]:
+        """Return the parts of the attention weights, bucket by bucket: q0, k0, v0, o0, q1, ..."""
+        return [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
+
+    def _bucket(self, i: int) -> Iterator[Part]:
+        h, d = self.model.hidden, self.model.head_dim
+        q, kv = self.heads * d, self.kv_heads * d
+        columns, rows = self._shard(1, i), self._shard(0, i)
+        kv_columns, kv_rows = self._shard(1, i, self.replicas), self._shard(0, i, self.replicas)
+        yield Part(f"q{i}", (h, q), "wq", columns)
+        yield Part(f"k{i}", (h, kv), "wk", kv_columns)
+        yield Part(f"v{i}", (h, kv), "wv", kv_columns)
+        yield Part(f"o{i}", (q, h), "wo", rows)
+        if self.model.qkv_bias:
+            yield Part(f"bq{i}", (q,), "bq", rows)
+            yield Part(f"bk{i}", (kv,), "bk", kv_rows)
+            yield Part(f"bv{i}", (kv,), "bv", kv_rows)
+
+    def _shard(self, dim: int, bucket: int, replicas: int = 1) -> Shard:
+        blocks = self.degree // replicas * self.buckets
+        return Shard(dim, blocks, self.axis, self.buckets, bucket, replicas)
+
+    def mlp(self) -> list[Part]:
+        """Return the parts of the MLP weights: (gate,) up, down."""
+        h, f = self.model.hidden, self.model.ffn // self.degree
+        columns, rows = Shard(1, self.degree, self.axis), Shard(0, self.degree, self.axis)
+        gate = [Part("gate", (h, f), "w_gate", columns)] if self.model.mlp == "gated" else []
+        return [*gate, Part("up", (h, f), "w_up", columns), Part("down", (f, h), "w_down", rows)]
+
+    def table(self, name: str) -> Part:
+        """Return a vocabulary table, rows cut over the axis."""
+        shape = (self.model.vocab // self.degree, self.model.hidden)
+        return Part(name, shape, name, Shard(0, self.degree, self.axis))
+
+    def norm(self, name: str) -> Part:
+        """Return a norm's parameters, the same on every rank."""
+        return Part(name, (self.model.norm_parameters,), name, Shard())
+
+    def problems(self, key: str, replicate: bool) -> Iterator[Problem]:
+        """Yield what does not divide; `key` is the strategy's option that gives the degree."""
+        model, n, path = self.model, self.degree, ("strategy", key)
+        for what, value in (("heads", model.heads), ("ffn", model.ffn)):
+            if value % n:
+                yield Problem(path, f"{n} does not divide the model's {value} {what}")
+        if model.vocab % n:
+            padded = -(-model.vocab // n) * n
+            message = f"{n} does not divide the model's vocab {model.vocab}; pad it to {padded}"
+            yield Problem(path, message)
+        yield from self._kv_problems(path, replicate)
+
+    def _kv_problems(self, path: tuple[str, ...], replicate: bool) -> Iterator[Problem]:
+        kv, n = self.model.kv_heads, self.degree
+        if kv % n and n % kv:
+            yield Problem(path, f"{n} and the model's {kv} kv_heads do not divide each other")
+        elif n > kv and not replicate:
+            hint = f"set strategy.replicate_kv_heads to hold every head {n // kv} times"
+            yield Problem(path, f"{n} is more than the model's {kv} kv_heads; {hint}")

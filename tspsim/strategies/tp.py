@@ -1,0 +1,65 @@
+"""Megatron tensor parallelism: weights cut over ranks, activations summed after every block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from tspsim.errors import Problem
+from tspsim.mesh import Mesh
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.rank import Rank
+from tspsim.program.types import Programs
+from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.exchanges.all_gather import AllGatherExchange
+from tspsim.strategies.parts.sharded import ShardedDecoder
+from tspsim.strategies.parts.tokens import sequence_problems, whole_sequence
+from tspsim.strategies.parts.weights import Cut
+
+
+class TensorParallel(StrategyOptions):
+    """Options of ``strategy: {kind: tp}``.
+
+    Parameters
+    ----------
+    degree : int
+        Ranks.
+    sequence_parallel : bool
+        Cut norms and residuals over tokens (arXiv 2205.05198): all_gather and reduce_scatter
+        replace every all_reduce.
+    keep_gathered_kv : bool
+        Under ``recompute: full``, keep K and V of the local heads for backward.
+    replicate_kv_heads : bool
+        Allow more ranks than key/value heads: neighbours hold the same one.
+    """
+
+    kind: Literal["tp"] = "tp"
+    degree: int = Field(ge=1)
+    sequence_parallel: bool = False
+    keep_gathered_kv: bool = False
+    replicate_kv_heads: bool = False
+
+    def mesh(self) -> Mesh:
+        """Return one axis, ``tp``."""
+        return Mesh((("tp", self.degree),))
+
+    def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        """Yield what does not divide."""
+        yield from Cut(model, "tp", self.degree).problems("degree", self.replicate_kv_heads)
+        if self.sequence_parallel:
+            yield from sequence_problems(workload, "degree", self.degree, zigzag=False)
+
+    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
+        """Return the one program that all ranks play."""
+        rank = Rank(self.mesh(), model, workload, optimizer)
+        tokens = whole_sequence(workload)
+        exchange = AllGatherExchange(rank, tokens, "sp", keep=self.keep_gathered_kv)
+        cut = Cut(model, "tp", self.degree)
+        scatter = self.sequence_parallel
+        ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
+        return one_role(rank)
+
+
+STRATEGY = TensorParallel

@@ -1,0 +1,65 @@
+"""Tensor and sequence parallelism on a two-dimensional mesh: T x S ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from tspsim.errors import Problem
+from tspsim.mesh import Mesh
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.rank import Rank
+from tspsim.program.types import Programs
+from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
+from tspsim.strategies.parts.sharded import ShardedDecoder
+from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
+from tspsim.strategies.parts.weights import Cut
+
+
+class TensorAndSequenceParallel(StrategyOptions):
+    """Options of ``strategy: {kind: tp_sp}``.
+
+    Parameters
+    ----------
+    tp, sp : int
+        Degrees of the two axes; tp varies fastest over ranks.
+    sequence_parallel, keep_gathered_kv, replicate_kv_heads : bool
+        As in `tp`.
+    kv : {"all_gather", "ring", "ulysses"}
+        As in `sp`.
+    """
+
+    kind: Literal["tp_sp"] = "tp_sp"
+    tp: int = Field(ge=1)
+    sp: int = Field(ge=1)
+    sequence_parallel: bool = False
+    kv: KvExchange = "all_gather"
+    keep_gathered_kv: bool = False
+    replicate_kv_heads: bool = False
+
+    def mesh(self) -> Mesh:
+        """Return the axes ``sp`` (outer) and ``tp`` (inner)."""
+        return Mesh((("sp", self.sp), ("tp", self.tp)))
+
+    def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        """Yield what does not divide."""
+        cut = Cut(model, "tp", self.tp)
+        yield from cut.problems("tp", self.replicate_kv_heads)
+        inner = self.tp if self.sequence_parallel else 1
+        yield from sequence_problems(workload, "sp", self.sp, inner=inner)
+        yield from exchange_problems(self.kv, self.keep_gathered_kv, cut, self.sp)
+
+    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
+        """Return the one program that all ranks play."""
+        rank = Rank(self.mesh(), model, workload, optimizer)
+        tokens = cut_sequence(workload, "sp", self.sp)
+        exchange = make_exchange(self.kv, rank, tokens, keep=self.keep_gathered_kv)
+        cut, scatter = Cut(model, "tp", self.tp), self.sequence_parallel
+        ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
+        return one_role(rank)
+
+
+STRATEGY = TensorAndSequenceParallel

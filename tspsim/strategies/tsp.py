@@ -1,0 +1,331 @@
+"""TSP (arXiv 2604.26294): tensor and sequence parallelism folded onto one axis.
+
+Every rank holds 1/D of the weights and 1/D of the tokens. Tokens stay; weights come round: by
+broadcast in attention, hop by hop round a ring in the MLP. Backward is not printed in the paper;
+the one below is derived, and proven by its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tspsim.errors import Problem
+from tspsim.mesh import Mesh
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.packed import Packed, Weights
+from tspsim.program.rank import Rank
+from tspsim.program.types import Operand, Programs
+from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.exchanges.all_gather import AllGatherExchange
+from tspsim.strategies.exchanges.base import CoreTape, Heads
+from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
+from tspsim.strategies.parts.mlp import Mlp, MlpTape
+from tspsim.strategies.parts.pipeline import staggered
+from tspsim.strategies.parts.place import Place
+from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
+from tspsim.strategies.parts.weights import Cut
+
+
+class TensorSequenceParallel(StrategyOptions):
+    """Options of ``strategy: {kind: tsp}``.
+
+    Parameters
+    ----------
+    degree : int
+        Ranks.
+    slots : int
+        Places for travelling weights: one in use, the others prefetched. Two is the double
+        buffer of the paper.
+    head_buckets : int
+        A shard's heads are attended to in this many groups: less memory for gathered K and V,
+        more all_gathers.
+    lookahead : int
+        How many head groups ahead K and V are projected and gathered while attention runs. 0:
+        strictly one after another. Every stage of lookahead holds one more weight shard.
+    share_recompute : bool
+        Under ``recompute: full``, recompute inside backward's own loops: one weight broadcast
+        serves both, and the stream between attention and MLP is kept as well.
+    keep_gathered_kv : bool
+        Keep gathered K and V for backward instead of gathering them again.
+    replicate_kv_heads : bool
+        Allow more ranks than key/value heads: neighbours hold the same one.
+    """
+
+    kind: Literal["tsp"] = "tsp"
+    degree: int = Field(ge=1)
+    slots: int = Field(default=2, ge=2)
+    head_buckets: int = Field(default=1, ge=1)
+    lookahead: int = Field(default=0, ge=0)
+    share_recompute: bool = True
+    keep_gathered_kv: bool = False
+    replicate_kv_heads: bool = False
+
+    def mesh(self) -> Mesh:
+        """Return one axis, ``tsp``."""
+        return Mesh((("tsp", self.degree),))
+
+    def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        """Yield what does not divide."""
+        cut = Cut(model, "tsp", self.degree)
+        yield from cut.problems("degree", self.replicate_kv_heads)
+        yield from sequence_problems(workload, "degree", self.degree)
+        if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
+            held = f"{cut.heads} heads and {cut.kv_heads} kv_heads of a rank"
+            message = f"{self.head_buckets} does not divide the {held}"
+            yield Problem(("strategy", "head_buckets"), message)
+        needed = 1 + (2 if workload.phase == "train" else 1) * self.lookahead
+        if self.slots < needed:
+            message = f"a lookahead of {self.lookahead} uses {needed} weight shards at a time"
+            yield Problem(("strategy", "slots"), f"{self.slots} is too few: {message}")
+
+    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
+        """Return the one program that all ranks play."""
+        rank = Rank(self.mesh(), model, workload, optimizer)
+        TspDecoder(rank, self).step()
+        return one_role(rank)
+
+
+STRATEGY = TensorSequenceParallel
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of the attention loop: owner r's weights, one bucket of its heads.
+
+    Parameters
+    ----------
+    index, owner, bucket : int
+        Position in the loop, and what it stands for.
+    w : Packed or None
+        The weights, once they are there.
+    tape : CoreTape or None
+    gradients : tuple of Operand
+        dq, dk, dv of the local tokens.
+    """
+
+    index: int
+    owner: int
+    bucket: int
+    w: Packed | None = None
+    tape: CoreTape | None = None
+    gradients: tuple[Operand, Operand, Operand] | None = None
+
+
+class TspDecoder(Decoder):
+    """Both blocks under TSP.
+
+    Parameters
+    ----------
+    rank : Rank
+    options : TensorSequenceParallel
+    """
+
+    def __init__(self, rank: Rank, options: TensorSequenceParallel) -> None:
+        self.options, self.axis = options, rank.axis("tsp")
+        tokens = cut_sequence(rank.workload, "tsp", options.degree)
+        cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
+        self.exchange = AllGatherExchange(rank, tokens, "tsp", keep=options.keep_gathered_kv)
+        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.heads = Heads(cut.heads, cut.kv_heads)
+        self.recomputes_inside = options.share_recompute
+        # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
+        self.attention_slots, self.ring_slots = rank.slots(options.slots), rank.slots(options.slots)
+        self.gradient_slots, self.ring_gradient_slots = rank.slots(2), rank.slots(2)
+        super().__init__(rank, cut, Place(tokens), "tsp")
+
+    # ---- attention: weights are broadcast, owner by owner ------------------------------------
+
+    def _turns(self) -> list[Turn]:
+        order = [(r, b) for r in range(self.axis.degree) for b in range(self.cut.buckets)]
+        return [Turn(i, r, b) for i, (r, b) in enumerate(order)]
+
+    def _fetch(self, turn: Turn, w: Weights, current: list[Packed]) -> Packed:
+        """Return the weights of a turn; the first bucket of an owner has them broadcast."""
+        if turn.bucket == 0:
+            flat = self.axis.broadcast(
+                w.value.flat, turn.owner, lane="weights", label="weights", into=self.attention_slots
+            )
+            current[:] = [w.value.over(flat)]
+        return current[0]
+
+    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+        """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
+        current: list[Packed] = []
+        tapes: list[CoreTape] = []
+        out: list[Operand | None] = [None]
+
+        def project(turn: Turn) -> Turn:
+            weights = self._fetch(turn, w, current)
+            have = kept[turn.index] if kept else None
+            return replace(turn, w=weights, tape=self._project(x, weights, turn.bucket, have))
+
+        def attend(turn: Turn) -> Turn:
+            assert turn.tape is not None and turn.w is not None
+            tape = self.exchange.attend(self.heads, turn.tape)
+            weight = turn.w[f"o{turn.bucket}"]
+            out[0] = self.rank.matmul(tape.output, weight, "o", add_to=out[0])
+            tapes.append(self._kept(tape))
+            return turn
+
+        staggered(self._turns(), (project, attend), self.options.lookahead)
+        assert out[0] is not None
+        return out[0], tapes
+
+    def _project(
+        self, x: Operand, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
+    ) -> CoreTape:
+        kv = None if kept else self.projections.keys_values(x, w, bucket)
+        gathered = kept or self.exchange.gather_given(kv)
+        return self.exchange.tape(self.projections.project(x, w, "q", bucket), kv, gathered)
+
+    def _kept(self, tape: CoreTape) -> CoreTape:
+        """Return what backward will read: the rest dies with its last reader in forward."""
+        tape = self.exchange.forget(tape)
+        return tape.without_output() if self.recompute == "selective" else tape
+
+    def keeps(self, tape: list[CoreTape]) -> Any:
+        """Keep the gathered K and V of every turn when asked to."""
+        return [t.gathered for t in tape] if self.options.keep_gathered_kv else None
+
+    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+        """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
+        current: list[Packed] = []
+        packs: dict[int, Packed] = {}
+        dx: list[Operand | None] = [None]
+        inside = self.recompute == "full" and self.recomputes_inside
+        x = normed()
+
+        def prepare(turn: Turn) -> Turn:
+            weights = self._fetch(turn, w, current)
+            saved = tape[turn.index] if tape else None
+            if inside:
+                with self.rank.at(phase="recompute"):
+                    saved = self._project(x, weights, turn.bucket, saved)
+            return replace(turn, w=weights, tape=self.exchange.regather(saved))
+
+        def core(turn: Turn) -> Turn:
+            assert turn.tape is not None and turn.w is not None
+            restored = self.exchange.restore(self.heads, turn.tape)
+            into = self._gradient_pack(turn, w, packs)
+            name, add = f"o{turn.bucket}", self.axis.degree == 1
+            self.rank.weight_gradient(restored.output, dy, into[name], "o", add=add)
+            do = self.rank.matmul(dy, turn.w[name], "do", transpose_b=True)
+            return replace(turn, gradients=self.exchange.backward(self.heads, do, restored))
+
+        def finish(turn: Turn) -> Turn:
+            assert turn.gradients is not None and turn.w is not None
+            self.projections.unrotate(turn.gradients[0], turn.gradients[1])
+            into, add = packs[turn.owner], self.axis.degree == 1
+            dx[0] = self.projections.input_gradient(turn.gradients, turn.w, turn.bucket, dx[0])
+            self.projections.weight_gradients(x, turn.gradients, into, turn.bucket, add=add)
+            if turn.bucket + 1 == self.cut.buckets and not add:
+                target = w.gradient.flat
+                self.axis.reduce(
+                    into.flat, turn.owner, add_to=target, lane="gradients", label="dweights"
+                )
+            return turn
+
+        staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
+        assert dx[0] is not None
+        return dx[0]
+
+    def _gradient_pack(self, turn: Turn, w: Weights, packs: dict[int, Packed]) -> Packed:
+        """Return where this turn's weight gradients are written, in the activations' type."""
+        if self.axis.degree == 1:
+            packs[turn.owner] = w.gradient
+        elif turn.bucket == 0:
+            shape, slots = w.value.flat.shape, self.gradient_slots
+            flat = self.rank.tensor("dweights", shape, "workspace", into=slots)
+            packs[turn.owner] = w.value.over(flat)
+        return packs[turn.owner]
+
+    # ---- MLP: weight shards travel round the ring, partial outputs stay put ------------------
+
+    def _hop(self, shard: Packed) -> Packed:
+        (flat,) = self.axis.shift(shard.flat, lane="ring", label="weights", into=self.ring_slots)
+        return shard.over(flat)
+
+    def mlp(self, x: Operand, w: Weights) -> tuple[Operand, Any]:
+        """At step s rank p holds the shard of rank p - s; D steps, D - 1 hops."""
+        shard, tapes = w.value, []
+        out: Operand | None = None
+        for step in range(self.axis.degree):
+            last = step + 1 == self.axis.degree
+            # Asynchronous: waits only when it is read, that is in the next step.
+            arriving = shard if last else self._hop(shard)
+            tape = self.local_mlp.hidden(x, shard)
+            out = self.local_mlp.down(tape, shard, add_to=out)
+            tapes.append(tape)
+            shard = arriving
+        assert out is not None
+        return out, tapes
+
+    def mlp_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+        """Weights go round again; dW grows hop by hop and reaches its owner last."""
+        x, shard = normed(), w.value
+        dx: Operand | None = None
+        partial: Packed | None = None
+        for step in range(1, self.axis.degree):
+            shard = self._hop(shard)
+            into = partial or self._ring_gradient(w)
+            dx = self._mlp_step(dy, x, shard, self._mlp_tape(tape, step, x, shard), into, dx,
+                                add=partial is not None)  # fmt: skip
+            partial = self._send_home(into)
+        dx = self._mlp_step(dy, x, w.value, self._mlp_tape(tape, 0, x, w.value), w.gradient, dx)
+        if partial is not None:
+            self.rank.add(partial.flat, to=w.gradient.flat, label="dweights")
+        return dx
+
+    def _mlp_tape(self, tape: Any, step: int, x: Operand, shard: Packed) -> MlpTape:
+        if self.recompute != "full" or not self.recomputes_inside:
+            kept: MlpTape = tape[step]
+            return kept
+        with self.rank.at(phase="recompute"):
+            return self.local_mlp.hidden(x, shard)
+
+    def _mlp_step(
+        self,
+        dy: Operand,
+        x: Operand,
+        shard: Packed,
+        tape: MlpTape,
+        into: Packed,
+        dx: Operand | None,
+        *,
+        add: bool = True,
+    ) -> Operand:
+        self.local_mlp.down_backward(dy, tape, shard, into, add=add)
+        dx = self.local_mlp.input_gradient(tape.ups, shard, add_to=dx)
+        self.local_mlp.weight_gradients(x, tape.ups, into, add=add)
+        return dx
+
+    def _ring_gradient(self, w: Weights) -> Packed:
+        shape, slots = w.value.flat.shape, self.ring_gradient_slots
+        return w.value.over(self.rank.tensor("dweights", shape, "workspace", into=slots))
+
+    def _send_home(self, partial: Packed) -> Packed:
+        slots = self.ring_gradient_slots
+        (flat,) = self.axis.shift(partial.flat, lane="gradients", label="dweights", into=slots)
+        return partial.over(flat)
+
+    # ---- what is still partial ---------------------------------------------------------------
+
+    def reduce_gradients(self, layer: LayerWeights | None) -> None:
+        """Sum the gradients of norms over the axis, and of key/value heads held more than once."""
+        if layer is None:
+            assert self.ends is not None
+            norms = [self.ends.norm.gradient.flat]
+        else:
+            norms = [layer.norm1.gradient.flat, layer.norm2.gradient.flat]
+            self.reduce_shared_heads(layer.attention.gradient)
+        self.axis.all_reduce(*norms, lane="gradients", label="gradients.norms")
+
+    def reduce_loss(self) -> None:
+        """Sum the loss over ranks; a vocabulary cut over the same axis has summed it already."""
+        if not self.ends:
+            self.axis.all_reduce(self.loss, lane="gradients", label="loss")
