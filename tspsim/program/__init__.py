@@ -1,0 +1,1 @@
+"""What one rank does, as frozen values: the recorder and the vocabulary of op kinds."""

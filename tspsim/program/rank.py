@@ -75,7 +75,7 @@ class Rank(Recorder):
         return self.buffer(name, shape, STATISTICS_ITEMSIZE)
 
     def weights(self, name: str, parts: Sequence[Part]) -> Weights:
-        """Declare resident weights in one pack, with gradient and optimizer states when training."""
+        """Declare resident weights in one pack; when training, gradient and states too."""
         count, layout = elements(parts), tuple(parts)
         value = Packed(self.resident(name, (count,), self.optimizer.weight, "weight"), layout)
         self._bind(value, "value")

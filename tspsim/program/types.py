@@ -42,7 +42,7 @@ class Buffer(NamedTuple):
         lives from the start of its first writer to the end of its last reader.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody searches a buffer by tuple.index
     name: str
     shape: tuple[int, ...]
     itemsize: float
@@ -195,7 +195,7 @@ class Op(NamedTuple):
         None for compute.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody searches an op by tuple.index
     kind: Any
     label: str
     phase: Phase
@@ -251,8 +251,8 @@ class Binding(NamedTuple):
     operand : Operand
     tensor : str
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
-    place : Shard or Tokens
-        Which part of it: a `Shard` of a weight, or the `Tokens` of an activation.
+    place : Shard or Place
+        Which part of it: a `Shard` of a weight, or the `Place` of an activation.
     role : {"value", "gradient"}
         Filled in before the first op; or compared with the dense gradient after the last.
     """

@@ -1,0 +1,1 @@
+"""Parallel strategies, one file each: what a rank does, in issue order."""

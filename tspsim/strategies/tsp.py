@@ -25,7 +25,7 @@ from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.pipeline import staggered
-from tspsim.strategies.parts.place import Place
+from tspsim.program.place import Place
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -202,11 +202,12 @@ class TspDecoder(Decoder):
 
         def prepare(turn: Turn) -> Turn:
             weights = self._fetch(turn, w, current)
-            saved = tape[turn.index] if tape else None
-            if inside:
-                with self.rank.at(phase="recompute"):
-                    saved = self._project(x, weights, turn.bucket, saved)
-            return replace(turn, w=weights, tape=self.exchange.regather(saved))
+            if not inside:
+                return replace(turn, w=weights, tape=self.exchange.regather(tape[turn.index]))
+            kept = tape[turn.index] if tape else None
+            with self.rank.at(phase="recompute"):
+                again = self._project(x, weights, turn.bucket, kept)
+            return replace(turn, w=weights, tape=again)
 
         def core(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None

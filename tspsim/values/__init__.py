@@ -1,0 +1,35 @@
+"""The reading of a program by its values: proof that a schedule computes the right numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tspsim.values.check import Comparison, Proof, compare
+from tspsim.values.small import small_model, small_workload
+
+if TYPE_CHECKING:
+    from tspsim.scenario import Scenario
+
+__all__ = ["Comparison", "Proof", "check", "compare"]
+
+
+def check(scenario: Scenario) -> Proof:
+    """Play a scenario's schedule with NumPy values at a small size of the same shape family.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Its strategy, with all options and degrees as they are; widths, tokens, layers and
+        micro-batches are made small.
+
+    Returns
+    -------
+    Proof
+        Loss, output, input gradient and every weight gradient of every rank, compared with a
+        dense model on one rank in float64.
+    """
+    mesh = scenario.strategy.mesh()
+    model = small_model(scenario.model, mesh.ranks)
+    workload = small_workload(scenario.workload, mesh.ranks)
+    programs = scenario.strategy.record(model, workload, scenario.optimizer)
+    return compare(programs, mesh, model, workload)

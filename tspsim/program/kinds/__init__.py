@@ -1,0 +1,1 @@
+"""Op kinds: each has its work, its values and its text in one place."""

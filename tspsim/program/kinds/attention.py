@@ -66,7 +66,7 @@ class Core:
         return x.transpose(0, 2, 1, 3).reshape(b, s, n * d)
 
     def fold(self, x: Array) -> Array:
-        """Return gradients of repeated keys or values, summed over the query heads that read them."""
+        """Return gradients of repeated keys or values, summed over the heads that read them."""
         b, _, s, d = x.shape
         return self.joined(x.reshape(b, self.kv_heads, -1, s, d).sum(2))
 
@@ -148,7 +148,7 @@ class AttentionBackward:
     def work(
         self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
     ) -> Work | PerCoordinate:
-        """Return five products: scores again, dV, dP, dQ, dK (FlashAttention-2, arXiv 2307.08691)."""
+        """Return five products: scores, dV, dP, dQ, dK (FlashAttention-2, arXiv 2307.08691)."""
         batch, _, width = inputs[1].shape
         return _work(self.core, batch, width, 5, moved(inputs, outputs))
 

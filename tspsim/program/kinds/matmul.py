@@ -36,7 +36,13 @@ class Matmul:
         n = b[0] if self.transpose_b else b[-1]
         return Work(2 * m * k * n, moved(inputs, outputs), "matmul", (m, k, n))
 
-    def values(self, where: Where, a: Array, b: Array, *earlier: Array) -> tuple[Array, ...]:
+    def values(
+        self,
+        where: Where,  # noqa: ARG002
+        a: Array,
+        b: Array,
+        *earlier: Array,
+    ) -> tuple[Array, ...]:
         """Return the product."""
         if self.transpose_a:
             out = a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])

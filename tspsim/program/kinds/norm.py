@@ -24,7 +24,7 @@ def normalize(x: Array, kind: NormKind) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """``y = normalised(x) * w (+ b)``; the parameters are [w] or [w, b] packed, shape (h,) or (2h,)."""
+    """``y = normalised(x) * w (+ b)``; the parameters are [w] or [w, b], shape (h,) or (2h,)."""
 
     kind: NormKind
     name = "norm"

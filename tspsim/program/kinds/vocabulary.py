@@ -1,4 +1,4 @@
-"""Both ends of the model: embedding lookup, and the loss from logits, over a shard of the vocabulary.
+"""Embedding lookup, and the loss from logits, over a shard of the vocabulary.
 
 A rank holds rows ``[c * V/n, (c + 1) * V/n)`` of the vocabulary, c its coordinate on `axis`.
 """
@@ -66,7 +66,7 @@ def _itemsize(operand: Operand) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LogitStatistics(Pointwise):
-    """``(logits, targets) -> [log-sum-exp, target logit]`` over this rank's rows, [1, tokens, 2]."""
+    """``(logits, targets) -> [log-sum-exp, target logit]`` of this rank's rows, [1, tokens, 2]."""
 
     axis: str | None
     name = "logit_statistics"

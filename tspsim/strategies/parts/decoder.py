@@ -15,7 +15,7 @@ from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
-from tspsim.strategies.parts.place import Place
+from tspsim.program.place import Place
 from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
@@ -116,6 +116,7 @@ class Decoder(ABC):
         """Return what of the attention's tape survives ``recompute: full``."""
         return None
 
+    @abstractmethod
     def reduce_gradients(self, layer: LayerWeights | None) -> None:
         """Sum over ranks what is still partial: of a layer, or of the ends (None)."""
 
@@ -126,6 +127,7 @@ class Decoder(ABC):
             parts = [gradient[name] for name in ("k0", "v0", "bk0", "bv0") if name in gradient]
             neighbours.all_reduce(*parts, lane="kv_heads", label="gradients.kv_heads")
 
+    @abstractmethod
     def reduce_loss(self) -> None:
         """Sum the loss over the axes that cut the tokens."""
 

@@ -14,7 +14,7 @@ from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.place import Place
+from tspsim.program.place import Place
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.weights import Cut
 

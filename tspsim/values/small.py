@@ -1,0 +1,36 @@
+"""A small member of a model's shape family: same structure and head counts, little width."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tspsim.model import ModelShape, Workload
+
+#: Even (rotary positions pair the elements of a head), and no more than a test needs.
+HEAD_DIM = 4
+LAYERS = 2
+MICRO_BATCHES = 2
+BATCH = 2
+
+
+def small_model(model: ModelShape, ranks: int) -> ModelShape:
+    """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides."""
+    return replace(
+        model,
+        hidden=model.heads * HEAD_DIM,
+        head_dim=HEAD_DIM,
+        layers=min(model.layers, LAYERS),
+        ffn=2 * ranks,
+        vocab=4 * ranks if model.vocab else 0,
+    )
+
+
+def small_workload(workload: Workload, ranks: int) -> Workload:
+    """Return a workload with few tokens per rank and the same options."""
+    return replace(
+        workload,
+        sequence=4 * ranks * workload.logits_chunks,
+        batch=min(workload.batch, BATCH),
+        micro_batches=min(workload.micro_batches, MICRO_BATCHES),
+        dtype="fp64",
+    )
