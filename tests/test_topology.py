@@ -338,6 +338,15 @@ def test_written_profile_reads_back() -> None:
     assert parse_profile(document(form)) == form
 
 
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_schema_for_editors_takes_names_and_quantities(kind: str) -> None:
+    """A device may be a name or a mapping, and a bandwidth is text."""
+    parts = TOPOLOGIES.get(kind).model_json_schema()["$defs"]
+    assert parts["DeviceForm"]["properties"]["memory_bandwidth"]["type"] == "string"
+    profile = parts["DeviceForm"]["properties"]["profile"]
+    assert profile["anyOf"][0]["type"] == "string"
+
+
 @pytest.mark.parametrize("name", names("topologies"))
 def test_shipped_topology_builds(name: str) -> None:
     """Every file that ships is connected and names itself."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )  # fmt: skip
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tspsim.errors import UserError, did_you_mean
 from tspsim.hardware import Curve, Device, Profile
@@ -65,19 +66,42 @@ class LinkForm(Form):
     latency: Seconds
 
 
-def _by_name(what: str, kind: Kind) -> BeforeValidator:
-    """Let a field hold the name of a file in place of the mapping that stands in it."""
+@dataclass(frozen=True, slots=True)
+class FromFile:
+    """Lets a field hold the name of a file in place of the mapping that stands in it.
 
-    def read_name(value: Any, info: ValidationInfo) -> Any:
+    Parameters
+    ----------
+    what : str
+        What it is called in messages.
+    kind : Kind
+        The folder of shipped files that a bare name is looked for in.
+    """
+
+    what: str
+    kind: Kind
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Read the file before the mapping is checked."""
+        return core_schema.with_info_before_validator_function(self._read, handler(source))
+
+    def _read(self, value: Any, info: core_schema.ValidationInfo) -> Any:
         if not isinstance(value, str):
             return value
         folder = (info.context or {}).get("folder")
         try:
-            return read(locate(what, value, kind, Path(folder) if folder else None))
+            return read(locate(self.what, value, self.kind, Path(folder) if folder else None))
         except UserError as error:
             raise problem(str(error)) from None
 
-    return BeforeValidator(read_name)
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Tell editors that a name will do."""
+        name = {"type": "string", "description": f"A shipped {self.what}, or a path"}
+        return {"anyOf": [name, handler(schema)]}
 
 
 class ProfileForm(Form):
@@ -128,7 +152,7 @@ class ProfileForm(Form):
         return Profile(self.name, curves, self.launch, self.interference, self.error, source)
 
 
-ProfileField = Annotated[ProfileForm, _by_name("profile", "topologies/profiles")]
+ProfileField = Annotated[ProfileForm, FromFile("profile", "topologies/profiles")]
 
 
 class DeviceForm(Form):
@@ -175,7 +199,7 @@ class DeviceForm(Form):
         )  # fmt: skip
 
 
-DeviceField = Annotated[DeviceForm, _by_name("device", "topologies/devices")]
+DeviceField = Annotated[DeviceForm, FromFile("device", "topologies/devices")]
 
 
 def explain(error: ValidationError) -> str:
