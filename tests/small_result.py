@@ -27,6 +27,8 @@ from tspsim.program.types import (
 from tspsim.topology.graph import Link, Topology
 
 MS = 1e-3
+#: Flop/s that the made-up compute ops reach.
+RATES = {"matmul": 9e14, "attention": 5e14, "norm": 0.0}
 LANES = (Lane("compute"), Lane("tsp/weights", "tsp"), Lane("tsp/kv", "tsp"))
 
 
@@ -56,7 +58,7 @@ class Draft:
         waits: tuple[int, ...] = (), lane: int = 0, message: Message | None = None,
     ) -> int:  # fmt: skip
         """Append an op and return its index."""
-        work = None if message else Work(int(seconds * 4e14), int(seconds * 2e12), "matmul")
+        work = None if message else Work(int(seconds * RATES[kind]), int(seconds * 2e12), "matmul")
         index = len(self.ops)
         slot = (Operand(self.buffer(), 0, (1,)),)
         self.ops.append(

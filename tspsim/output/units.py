@@ -17,6 +17,8 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 def time(seconds: float) -> str:
     """Return for example ``"1,234.5 ms"``."""
+    if not seconds:
+        return "0 s"
     scale, name = time_unit(seconds)
     value = seconds / scale
     digits = 1 if value >= 100 else 2 if value >= 10 else 3

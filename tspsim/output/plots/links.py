@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,8 +93,8 @@ def _bars(found: list[Use], ax: Axes | None) -> Axes:
     )  # fmt: skip
     for place, use in zip(places, found, strict=True):
         ax.annotate(
-            size(use.bytes), (100 * use.busy, place), (4, 0), textcoords="offset points",
-            va="center", fontsize=7,
+            size(use.bytes), (100 * max(use.busy, use.used), place), (4, 0),
+            textcoords="offset points", va="center", fontsize=7,
         )  # fmt: skip
     ax.set_yticks(places, [use.link.name for use in found], fontsize=8)
     ax.invert_yaxis()
@@ -105,8 +106,8 @@ def _bars(found: list[Use], ax: Axes | None) -> Axes:
 
 
 def _matrix(found: list[Use], ax: Axes | None) -> Axes:
-    sources = list(dict.fromkeys(use.link.source for use in found))
-    targets = list(dict.fromkeys(use.link.target for use in found))
+    sources = sorted({use.link.source for use in found}, key=_natural)
+    targets = sorted({use.link.target for use in found}, key=_natural)
     cells = np.full((len(sources), len(targets)), np.nan)
     amounts = np.zeros_like(cells)
     for use in found:
@@ -115,15 +116,20 @@ def _matrix(found: list[Use], ax: Axes | None) -> Axes:
     edge = 2.5 + 0.55 * max(len(sources), len(targets))
     ax = axes(ax, edge + 1.2, edge)
     ax.set_facecolor(GREY)
-    image = ax.imshow(cells, cmap="cividis", vmin=0, vmax=100)
+    image = ax.imshow(cells, cmap="Blues", vmin=0, vmax=100)
     ax.figure.colorbar(image, ax=ax, label="busy share of the step [%]", shrink=0.8)
     ax.set_xticks(range(len(targets)), targets, fontsize=8)
     ax.set_yticks(range(len(sources)), sources, fontsize=8)
-    ax.set_xlabel("to")
+    ax.set_xlabel("to (grey: there is no link)")
     ax.set_ylabel("from")
     if max(cells.shape) <= 16:
         _write_cells(ax, cells, amounts)
     return ax
+
+
+def _natural(vertex: str) -> tuple[str | int, ...]:
+    """Return a sort key that puts d2 before d10."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", vertex))
 
 
 def _write_cells(ax: Axes, cells: NDArray[np.float64], amounts: NDArray[np.float64]) -> None:
@@ -131,6 +137,6 @@ def _write_cells(ax: Axes, cells: NDArray[np.float64], amounts: NDArray[np.float
     for (row, column), value in np.ndenumerate(cells):
         if np.isfinite(value):
             ax.text(
-                column, row, f"{value:.0f} %\n{size(amounts[row, column])}", ha="center",
-                va="center", fontsize=6, color="white" if value < 55 else "black",
+                column, row, f"{value:.0f} %\n{size(float(amounts[row, column]))}", ha="center",
+                va="center", fontsize=6, color="white" if value > 60 else "black",
             )  # fmt: skip

@@ -57,14 +57,15 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     ax.set_ylim(0, top / GIB)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_ylabel("memory [GiB]")
-    ax.set_title(_title(result, rank), loc="left", fontsize=10, pad=22)
+    ax.set_title(_title(result, rank), loc="left", fontsize=10, pad=27)
     _legend(ax)
     return ax
 
 
 def _title(result: Result, rank: int) -> str:
-    many = len(result.memory.ranks) > 1
-    return f"{result.scenario.name}: rank {rank}" + (", the fullest" if many else "")
+    peaks = [memory.peak for memory in result.memory.ranks]
+    highest = ", which has the highest peak" if peaks[rank] == max(peaks) else ""
+    return f"{result.scenario.name}: memory of rank {rank}{highest}"
 
 
 def _areas(ax: Axes, memory: RankMemory, step_time: float, reserved: float, scale: float) -> None:
@@ -110,8 +111,8 @@ def _capacity(ax: Axes, capacity: float, peak: float) -> float:
     said = f"capacity {size(capacity)}"
     if capacity > FAR * peak:
         ax.text(
-            0.995, 0.98, f"{said} lies far above ↑", transform=ax.transAxes, ha="right", va="top",
-            fontsize=9, color=DARK,
+            0.995, 0.98, f"{said} lies far above ↑, {size(capacity - peak)} free",
+            transform=ax.transAxes, ha="right", va="top", fontsize=9, color=DARK,
         )  # fmt: skip
         return 1.25 * peak
     ax.axhline(capacity / GIB, color=VERMILLION if over else DARK, lw=1.5, ls="--")

@@ -5,11 +5,13 @@ Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from tspsim.engine.timeline import Timeline
 from tspsim.output.columns import figures
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from tspsim.result import Result
 
 #: Dots that are named on the page: those that take most time.
-NAMED = 6
+NAMED = 10
+TERA = 1e12
 
 
 class Dot(NamedTuple):
@@ -63,14 +66,17 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     found, left = dots(timeline, rank)
     ax = axes(ax, 9.0, 5.5)
     _roof(ax, found, device.peak(dtype), device.memory_bandwidth)
-    _dots(ax, found)
+    _dots(ax, merged(found))
     ax.set_xlabel("arithmetic intensity [flop / byte of device memory]")
-    ax.set_ylabel("reached [flop/s]")
+    ax.set_ylabel("reached [Tflop/s]")
     title = f"{result.scenario.name}: rank {rank} on {device.name}, {dtype}"
-    if left:
+    if left >= 0.005:
         title += f"; {100 * left:.0f} % of its compute time has no flops, and no dot"
     ax.set_title(title, loc="left", fontsize=10)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)
+    ax.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8,
+        title="share of the time of these tasks",
+    )  # fmt: skip
     return ax
 
 
@@ -89,7 +95,7 @@ def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], float]:
         if not work.flops or not seconds:
             idle += seconds
             continue
-        label = f"{span.op.label}, {span.op.phase}"
+        label = f"{span.op.label} {span.op.phase}"
         example.setdefault(label, span.op)
         sums[label] = [a + b for a, b in zip(sums[label], (*work[:2], seconds), strict=True)]
     found = [Dot(k, example[k], f / max(b, 1), f / s, s) for k, (f, b, s) in sums.items()]
@@ -100,36 +106,59 @@ def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], float]:
 def _roof(ax: Axes, found: list[Dot], peak: float, bandwidth: float) -> None:
     ridge = peak / bandwidth
     intensities = [dot.intensity for dot in found] or [ridge]
-    low, high = min(*intensities, ridge) / 4, max(*intensities, ridge) * 4
-    x = np.geomspace(low, high, 200)
-    ax.loglog(x, np.minimum(peak, bandwidth * x), color=DARK, lw=2)
+    low, high = min(*intensities, ridge) / 5, max(*intensities, ridge) * 5
+    x = np.array([low, ridge, high])
+    ax.loglog(x, np.minimum(peak, bandwidth * x) / TERA, color=DARK, lw=2)
     ax.set_xlim(low, high)
-    lowest = min([dot.rate for dot in found] or [peak])
-    ax.set_ylim(min(lowest, bandwidth * low) / 2, peak * 3)
+    lowest = min([peak / 20, bandwidth * low, *(dot.rate for dot in found)])
+    ax.set_ylim(lowest / 2 / TERA, peak * 2 / TERA)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.annotate(
-        f"{peak / 1e12:,.0f} Tflop/s", (high, peak), (-4, 4), textcoords="offset points",
-        ha="right", fontsize=9,
+        f"peak {peak / TERA:,.0f} Tflop/s", (high, peak / TERA), (-4, 16), ha="right",
+        textcoords="offset points", fontsize=9,
     )  # fmt: skip
     ax.annotate(
-        f"{bandwidth / 1e12:.2f} TB/s", (low, bandwidth * low), (10, 2),
+        f"memory {bandwidth / TERA:.2f} TB/s", (low, bandwidth * low / TERA), (22, 4),
         textcoords="offset points", fontsize=9,
     )  # fmt: skip
 
 
 def _dots(ax: Axes, found: list[Dot]) -> None:
-    """Draw dots whose area is their share of the time, and name the largest."""
+    """Draw dots whose area is their share of the time; letters lead to the names of the largest."""
     total = sum(dot.seconds for dot in found) or 1.0
-    named = set()
+    # Neighbours get their letters on different sides.
+    upper = sorted(range(len(found)), key=lambda i: found[i].intensity)[::2]
     for place, dot in enumerate(found):
-        style = style_of(dot.op)
-        label = style.name if style.name not in named else None
-        named.add(style.name)
+        letter, share = chr(ord("A") + place), 100 * dot.seconds / total
+        named = place < NAMED
         ax.scatter(
-            dot.intensity, dot.rate, s=20 + 400 * dot.seconds / total, color=style.colour,
-            hatch=style.hatch, edgecolors="white", label=label, zorder=3,
+            dot.intensity, dot.rate / TERA, s=25 + 300 * dot.seconds / total, alpha=0.8,
+            color=style_of(dot.op).colour, edgecolors="black", linewidths=0.6, zorder=3,
+            label=f"{letter}  {dot.label}: {share:.0f} %" if named else None,
         )  # fmt: skip
-        if place < NAMED:
+        if named:
             ax.annotate(
-                f"{dot.label} ({100 * dot.seconds / total:.0f} %)", (dot.intensity, dot.rate),
-                (8, -10), textcoords="offset points", fontsize=7,
+                letter, (dot.intensity, dot.rate / TERA), (0, 8 if place in upper else -15),
+                textcoords="offset points", ha="center", fontsize=8, zorder=4,
             )  # fmt: skip
+
+
+def merged(found: list[Dot]) -> list[Dot]:
+    """Return dots of which no two lie on one another: those that do become one with all names."""
+    groups: dict[tuple[str, int, int], list[Dot]] = defaultdict(list)
+    for dot in found:
+        # A tenth of a decade in 25 parts: closer than that, dots cannot be told apart.
+        x, y = round(25 * math.log10(dot.intensity)), round(25 * math.log10(dot.rate))
+        groups[style_of(dot.op).colour, x, y].append(dot)
+    joined = [_joined(group) for group in groups.values()]
+    return sorted(joined, key=lambda dot: -dot.seconds)
+
+
+def _joined(group: list[Dot]) -> Dot:
+    labels = [dot.label for dot in group]
+    more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
+    return group[0]._replace(
+        label=", ".join(labels[:2]) + more, seconds=sum(dot.seconds for dot in group)
+    )

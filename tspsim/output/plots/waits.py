@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -42,11 +43,12 @@ def held_back(timeline: Timeline, rank: int, ops: Iterable[int]) -> Iterator[tup
     timeline : Timeline
     rank : int
     ops : iterable of int
-        Indices of the communication ops of one stream, in issue order.
+        Indices of communication ops of one stream that follow each other. Before the first one,
+        nothing is said: what the stream did until then is not known.
     """
     program = timeline.programs.of(rank)
     end = timeline.end[rank]
-    free = 0.0
+    free = math.inf
     for op in ops:
         slot = _end(end, [w for w in program.waits[op] if not _feeds(program, w, op)])
         ready = max(free, _end(end, [w for w in program.waits[op] if _feeds(program, w, op)]))
