@@ -221,7 +221,8 @@ def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:
     left = [device.memory - device.reserved - rank.peak for device, rank in pairs]
     fullest = left.index(min(left))
     device, rank = pairs[fullest]
-    at_peak: dict[str, float] = {**dict(rank.at_peak), "reserved": device.reserved}
+    at_peak: dict[str, float] = {"reserved": device.reserved}
+    at_peak.update(rank.at_peak.items())
     peak = rank.peak + device.reserved
     return MemoryFigures(device.memory, peak, fullest, rank.peak_time, at_peak, min(left) >= 0)
 

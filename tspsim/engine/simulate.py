@@ -130,7 +130,7 @@ class _Engine:
             self._mesh,
             tuple(np.array(part, dtype=np.float64) for part in split(self._start, first)),
             tuple(np.array(part, dtype=np.float64) for part in split(self._end, first)),
-            tuple(sorted(self._transfers, key=lambda transfer: transfer.start)),
+            tuple(sorted(self._transfers, key=lambda t: (t.start, t.ranks, t.op))),
         )
 
     def _begin(self, task: int, ended: list[int]) -> None:

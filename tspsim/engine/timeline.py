@@ -65,7 +65,7 @@ class Timeline:
         ``start[rank][op]`` in seconds, float64, shape (ops,). A collective starts when its last
         member has arrived (for a shift: when the two partners of a hop have).
     transfers : tuple of Transfer
-        In order of their start.
+        In order of their start; those that start together in order of their ranks.
     """
 
     programs: Programs
