@@ -127,7 +127,7 @@ class Result:
             for span in self.timeline.spans(rank)
         ]
         frame = pandas.DataFrame(rows, columns=list(COLUMNS))
-        return frame.astype({"layer": "Int64"})  # type: ignore[no-any-return]
+        return frame.astype({"layer": "Int64"})
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the result's files into a folder and return it.

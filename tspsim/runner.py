@@ -66,7 +66,7 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
     simulated = perf_counter()
     trace = memory.trace(timeline)
     traced = perf_counter()
-    summary = analysis.summarize(scenario, timeline, trace)
+    summary = analysis.summarize(scenario, timeline, trace, simulated - recorded)
     walls = {"record": recorded - begin, "simulate": simulated - recorded}
     walls["memory"] = traced - simulated
     return Result(scenario, timeline, trace, summary, provenance(scenario, walls))

@@ -50,6 +50,27 @@ def write(result: Result, directory: str | Path, force: bool = False) -> None:
             _as_new(result, directory)
 
 
+def check(directory: str | Path, name: str, force: bool = False) -> None:
+    """Refuse a folder that `write` would refuse, before time is spent on a simulation.
+
+    Parameters
+    ----------
+    directory : str or Path
+    name : str
+        Name of the scenario whose result is to be written.
+    force : bool
+        As in `write`.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds something else, or cannot be read.
+    """
+    directory = Path(directory)
+    with _said_clearly(directory):
+        _refuse_others(directory, name, force)
+
+
 def load(directory: str | Path) -> Result:
     """Return the result that a folder holds, by simulating its scenario again.
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from tspsim.errors import Problem
 from tspsim.scenario.overrides import Override
-from tspsim.source import KeyPath, Source, dotted
+from tspsim.source import AtKey, KeyPath, Source, dotted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Origins:
 
     def line(self, problem: Problem) -> str:
         """Return ``place: path: message``: the override's, the scenario's or the named file's."""
-        override = self._override(problem.path)
+        override = self._override(problem)
         if override:
             return f"{override.place}: {dotted(problem)}"
         mount = self._mount(problem.path)
@@ -65,14 +65,16 @@ class Origins:
         place = self.source.line(placed).removesuffix(dotted(placed))
         return f"{place}{dotted(problem)}"
 
-    def overridden(self, path: KeyPath) -> bool:
-        """Whether an override set the value at a path, or a parent of it."""
-        return self._override(path) is not None
+    def _override(self, problem: Problem) -> Override | None:
+        """Return the last override that set the value in question, or a parent of it.
 
-    def _override(self, path: KeyPath) -> Override | None:
-        words = tuple(map(str, path))
+        An unknown key belongs to the override that brought it in, by a path through it.
+        """
+        words = tuple(map(str, problem.path))
+        added = isinstance(problem, AtKey) and not self.source.has((*self.root, *problem.path))
         for override in reversed(self.overrides):
-            if words[: len(override.path)] == tuple(map(str, override.path)):
+            path = tuple(map(str, override.path))
+            if words[: len(path)] == path or (added and path[: len(words)] == words):
                 return override
         return None
 

@@ -1,0 +1,178 @@
+"""The commands and their options; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Simulate parallel schedules of transformers: time, memory, and proof.",
+    epilog="Exit codes: 0 fine, 1 internal error or failed check, 2 your input, "
+    "3 does not fit (with --fail-on-oom), 130 interrupt.",
+)
+
+# typer reads these at run time, and Python 3.11's `X | None` in an Annotated default is fine
+# with it; the names keep the signatures below short.
+ScenarioName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO", help="A YAML file, a result.json, or the name of a shipped scenario."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Changes, such as strategy.degree=4 or 'topology.link.bandwidth=100 GB/s'.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
+
+
+@app.command()
+@guarded
+def run(
+    scenario: ScenarioName,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Write result.json, trace, pictures and tables there. Nothing is written "
+            "without it.",
+        ),
+    ] = None,
+    json: Json = False,
+    fail_on_oom: Annotated[
+        bool, typer.Option("--fail-on-oom", help="Exit with 3 when a rank's memory overflows.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into DIR although it holds something else.")
+    ] = False,
+) -> None:
+    """Simulate one step: how long it takes, where the time goes, what fills the memory."""
+    from tspsim.output import folder, table
+    from tspsim.output.progress import progress
+    from tspsim.runner import simulate_scenario
+    from tspsim.scenario import load
+
+    loaded = load(scenario, overrides or ())
+    if output is not None:
+        folder.check(output, loaded.name, force)
+    with progress("simulating") as advance:
+        result = simulate_scenario(loaded, advance)
+    if json:
+        show_json(result.summary.to_dict())
+    else:
+        show(table.render(result))
+    if output is not None:
+        folder.write(result, output, force)
+        say(f"wrote {output}")
+    if fail_on_oom and not result.fits:
+        raise SystemExit(DOES_NOT_FIT)
+
+
+@app.command()
+@guarded
+def check(scenario: ScenarioName, overrides: Overrides = None, json: Json = False) -> None:
+    """Prove the schedule: play it with NumPy values, small, against the dense model."""
+    from tspsim.cli import proof
+    from tspsim.scenario import load
+
+    found = proof.prove(load(scenario, overrides or ()))
+    if json:
+        show_json(proof.to_dict(found))
+    else:
+        show(proof.render(found))
+    if not found.passed:
+        raise SystemExit(FAILED)
+
+
+@app.command("show")
+@guarded
+def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Json = False) -> None:
+    """Show a scenario with everything resolved, and what its programs hold; simulate nothing."""
+    from tspsim.cli import overview
+    from tspsim.scenario import load
+
+    found = overview.overview(load(scenario, overrides or ()))
+    if json:
+        show_json(found)
+    else:
+        write(overview.resolved(found["document"]) + "\n")
+        show(overview.render(found))
+
+
+@app.command()
+@guarded
+def plot(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'run -o' wrote.")],
+    kind: Annotated[str, typer.Option("--kind", help="gantt, memory, links, roofline...")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="png, svg or pdf [default: DIR/KIND.png]"
+        ),
+    ] = None,
+) -> None:
+    """Draw a result again."""
+    from tspsim.output import folder
+    from tspsim.output.pictures import draw
+    from tspsim.registry import PLOTS
+
+    PLOTS.get(kind)  # an unknown name is told before anything is simulated
+    target = output or directory / f"{kind}.png"
+    draw(kind, folder.load(directory), target)
+    say(f"wrote {target}")
+
+
+@app.command("list")
+@guarded
+def list_names(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="strategies, collectives, topologies, devices, models, scenarios or plots",
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """List what there is, each with a line about it."""
+    from tspsim.cli import lists
+
+    found = lists.entries(what)
+    if json:
+        show_json({what: found})
+    else:
+        show(lists.render(found))
+
+
+@app.command()
+@guarded
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from tspsim.scenario.json_schema import scenario_schema
+
+    show_json(scenario_schema())
+
+
+@app.command()
+@guarded
+def version() -> None:
+    """Print the version."""
+    from tspsim import __version__
+
+    write(f"{__version__}\n")

@@ -1,0 +1,59 @@
+"""The published volumes of the four schemes, to hold a recorded program against.
+
+They are a check, never the source of a simulated number: that is what the program sends.
+"""
+
+from __future__ import annotations
+
+from tspsim.model import ModelShape, Workload
+from tspsim.scenario.types import Scenario
+
+
+def forward_volume(scenario: Scenario) -> float | None:
+    """Return the bytes that a rank receives in one layer's forward pass of one micro-batch.
+
+    For degrees T (tp), C (sp) and D (tsp), per rank and layer, in elements::
+
+        tp     4 (T-1)/T B S h
+        sp     2 (C-1)/C B S h_kv
+        tp_sp  4 (T-1)/T B S h / C + 2 (C-1)/C B S h_kv / T
+        tsp    (D-1)/D [W + 2 B S h_kv]
+
+    with h_kv = kv_heads * head_dim and W the matrices of one layer (TSP: arXiv 2604.26294; TP:
+    arXiv 1909.08053, with ``sequence_parallel`` arXiv 2205.05198).
+
+    Parameters
+    ----------
+    scenario : Scenario
+
+    Returns
+    -------
+    float or None
+        None where no closed form is written down: other strategies, ``kv: ulysses``, replicated
+        key/value heads, biases that travel with the weights.
+    """
+    model, work = scenario.model, scenario.workload
+    options = scenario.strategy.model_dump()
+    degrees = dict(scenario.strategy.mesh().axes)
+    heads_cut = degrees.get("tp", 1) * degrees.get("tsp", 1)
+    if options.get("kv") == "ulysses" or model.kv_heads % heads_cut:
+        return None
+    if options["kind"] == "tsp":
+        elements = None if model.qkv_bias else _tsp(model, work, degrees["tsp"])
+    elif options["kind"] in ("tp", "sp", "tp_sp"):
+        elements = _tp_sp(model, work, degrees.get("tp", 1), degrees.get("sp", 1))
+    else:
+        elements = None
+    return None if elements is None else elements * work.itemsize
+
+
+def _tsp(model: ModelShape, work: Workload, degree: int) -> float:
+    weights = model.attention_weights + model.mlp_weights
+    gathered = 2 * work.batch * work.sequence * model.kv_width
+    return (degree - 1) / degree * (weights + gathered)
+
+
+def _tp_sp(model: ModelShape, work: Workload, tp: int, sp: int) -> float:
+    tokens = work.batch * work.sequence
+    activations = 4 * (tp - 1) / tp * tokens * model.hidden / sp
+    return activations + 2 * (sp - 1) / sp * tokens * model.kv_width / tp

@@ -1,0 +1,92 @@
+"""``tspsim list``: what there is to choose from, each with one line about it."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tspsim.errors import UnknownName
+from tspsim.registry import COLLECTIVES, PLOTS, STRATEGIES, TOPOLOGIES, Registry
+from tspsim.shipped import Kind, shipped
+
+Entry = dict[str, str]
+
+
+def entries(what: str) -> list[Entry]:
+    """Return the entries of a list, sorted by name: ``name`` and ``about``.
+
+    Raises
+    ------
+    UnknownName
+        When there is no such list.
+    """
+    lists: dict[str, Callable[[], list[Entry]]] = {
+        "strategies": lambda: _registered(STRATEGIES),
+        "collectives": lambda: _registered(COLLECTIVES),
+        "topologies": lambda: _files("topologies") + _registered(TOPOLOGIES, "kind: "),
+        "devices": lambda: _files("topologies/devices"),
+        "models": _models,
+        "scenarios": lambda: _files("scenarios"),
+        "plots": lambda: _registered(PLOTS),
+    }
+    if what not in lists:
+        raise UnknownName("list", what, lists)
+    return lists[what]()
+
+
+def render(found: list[Entry]) -> Table:
+    """Return the entries as a table."""
+    table = Table.grid(padding=(0, 3))
+    table.add_column(no_wrap=True, style="bold")
+    for entry in found:
+        table.add_row(entry["name"], entry["about"])
+    return table
+
+
+def _registered(registry: Registry, prefix: str = "") -> list[Entry]:
+    return [
+        {"name": f"{prefix}{name}", "about": _first_line(registry.get(name))}
+        for name in registry.names()
+    ]
+
+
+def _first_line(thing: Any) -> str:
+    """Return the first sentence of the module that holds a registered thing."""
+    module = sys.modules.get(getattr(thing, "__module__", ""))
+    text = inspect.getdoc(module) or inspect.getdoc(thing) or ""
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
+def _files(kind: Kind) -> list[Entry]:
+    return [
+        {"name": path.stem, "about": _comment(path)}
+        for path in sorted(shipped(kind).glob("*.yaml"))
+    ]
+
+
+def _comment(path: Path) -> str:
+    """Return the first sentence of the comment that a YAML file begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("#").strip() for line in comment).strip()
+    return re.split(r"(?<=[.?!])\s", text)[0]
+
+
+def _models() -> list[Entry]:
+    from tspsim.scenario.models import read_config
+    from tspsim.scenario.schema import ModelKeys
+    from tspsim.source import read
+
+    found = []
+    for path in sorted(shipped("models").glob("*/config.json")):
+        shape = ModelKeys.model_validate(read_config(read(path))[0]).value()
+        about = f"{shape.parameters:,} parameters, {shape.layers} layers, hidden {shape.hidden}"
+        found.append({"name": path.parent.name, "about": about})
+    return found
