@@ -17,6 +17,7 @@ from tspsim.errors import Problem
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.packed import Packed, Weights
+from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand, Programs
 from tspsim.strategies.base import StrategyOptions, one_role
@@ -25,7 +26,6 @@ from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.pipeline import staggered
-from tspsim.program.place import Place
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tspsim.program.packed import Packed, Weights
+from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
-from tspsim.program.place import Place
 from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.

@@ -17,10 +17,10 @@ from tspsim.program.kinds.vocabulary import (
     LossGradient,
 )
 from tspsim.program.packed import Weights
+from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
-from tspsim.program.place import Place
 from tspsim.strategies.parts.weights import Cut
 
 #: Bytes of a token id.

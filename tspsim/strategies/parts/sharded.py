@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from tspsim.program.packed import Weights
+from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.program.place import Place
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.weights import Cut
 
