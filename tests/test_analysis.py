@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-import toy
-from toy import Toy, full, shared
 
+from tests import toy
+from tests.toy import Toy, full, shared
 from tspsim.analysis import Summary, TimeFigures, summarize, time_of
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import trace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from toy import Toy, roles, shared
 
+from tests.toy import Toy, roles, shared
 from tspsim.engine.dryrun import check
 from tspsim.errors import ScheduleError
 from tspsim.mesh import Mesh

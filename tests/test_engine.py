@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
-from toy import Toy, full, roles, shared
 
+from tests import toy
+from tests.toy import Toy, full, roles, shared
 from tspsim.engine.simulate import play, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.errors import ScheduleError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import toy
-from toy import Toy, full, shared
 
+from tests import toy
+from tests.toy import Toy, full, shared
 from tspsim.memory import MemoryTrace, alive, lifetimes, trace
 from tspsim.program.types import BUFFER_KINDS
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 import pytest
-import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import Toy, full, shared, switched
 
+from tests import toy
+from tests.toy import Toy, full, shared, switched
 from tspsim.engine.bounds import Bounds, bounds_with
 from tspsim.engine.dryrun import check
 from tspsim.engine.tasks import predecessors
