@@ -1,0 +1,102 @@
+"""The proof of the schedules: played with values, they compute what the dense model computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.schedules import VARIANTS, record, title
+from tspsim.model import ModelShape, Workload
+from tspsim.registry import STRATEGIES
+from tspsim.values import compare
+from tspsim.values.dense import Dense, initial
+
+#: Grouped heads, a gated MLP, an untied head: the Llama family, small.
+GQA = ModelShape(hidden=32, layers=2, heads=16, kv_heads=8, ffn=24, vocab=24, head_dim=4)
+#: As many key/value heads as heads, and nothing but the block stack.
+MHA = replace(GQA, heads=8, vocab=0)
+#: Everything else: LayerNorm, plain MLP, tied tables, biases.
+OTHER = replace(GQA, norm="layernorm", mlp="plain", tied=True, qkv_bias=True)
+MODELS = {"gqa": GQA, "mha": MHA, "other": OTHER}
+
+WORKLOAD = Workload(sequence=16, batch=2, micro_batches=2, dtype="fp64")
+
+
+def prove(variant, model: ModelShape, workload: Workload) -> None:
+    """Play a variant and require that every comparison passes."""
+    programs, mesh = record(variant, model, workload)
+    proof = compare(programs, mesh, model, workload)
+    failed = [(c.tensor, c.error) for c in proof.comparisons if not c.passed]
+    assert not failed
+    assert len(proof.comparisons) > 0
+
+
+def test_variants_cover_every_registered_strategy() -> None:
+    """A new strategy cannot be added without being proven."""
+    assert {kind for kind, _ in VARIANTS} == set(STRATEGIES.names())
+
+
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous", "off"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=title)
+def test_a_training_step_computes_the_dense_models_numbers(variant, causal, recompute) -> None:
+    """Loss, output, input gradient and every weight gradient agree to 1e-10."""
+    for model in MODELS.values():
+        prove(variant, model, replace(WORKLOAD, causal=causal, recompute=recompute))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=title)
+def test_a_forward_pass_computes_the_dense_models_output_and_loss(variant) -> None:
+    """The forward phase alone agrees too."""
+    for model in MODELS.values():
+        prove(variant, model, replace(WORKLOAD, phase="forward"))
+
+
+@pytest.mark.parametrize("kind", ["tsp", "tp", "sp"])
+@pytest.mark.parametrize("degree", [1, 2, 8])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous"])
+def test_every_degree_computes_the_dense_models_numbers(kind, degree, causal) -> None:
+    """Degrees 1, 2 and 8 beside the 4 of the other tests."""
+    workload = replace(WORKLOAD, sequence=32, causal=causal, recompute="full")
+    prove((kind, {"degree": degree}), MHA, workload)
+    prove((kind, {"degree": degree}), replace(MHA, vocab=16), workload)
+
+
+@pytest.mark.parametrize("mesh", [(1, 4), (2, 4), (4, 2), (8, 1)])
+def test_every_mesh_of_two_axes_computes_the_dense_models_numbers(mesh) -> None:
+    """T x S for several factorisations of 4 and 8."""
+    tp, sp = mesh
+    prove(("tp_sp", {"tp": tp, "sp": sp}), MHA, replace(WORKLOAD, sequence=32))
+
+
+@pytest.mark.parametrize("kind", ["tsp", "tp"])
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_replicated_kv_heads_get_the_gradient_of_all_their_readers(kind, kv_heads) -> None:
+    """With fewer K/V heads than ranks, neighbours hold the same head and sum its gradient."""
+    model = replace(OTHER, kv_heads=kv_heads)
+    prove((kind, {"degree": 4, "replicate_kv_heads": True}), model, WORKLOAD)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=title)
+def test_logits_in_chunks_change_no_number(variant) -> None:
+    """The head runs over pieces of the tokens; loss and gradients stay the same."""
+    prove(variant, GQA, replace(WORKLOAD, logits_chunks=4))
+
+
+def test_the_dense_model_agrees_with_finite_differences() -> None:
+    """The yardstick itself: its gradients are those of its loss."""
+    for model in (GQA, OTHER, MHA):
+        workload = Workload(sequence=4, dtype="fp64")
+        tensors = initial(model, workload)
+        dense = Dense(model, workload, tensors).run()
+        rng = np.random.default_rng(1)
+        for name, gradient in dense.gradients.items():
+            direction = rng.normal(size=gradient.shape)
+            losses = [
+                Dense(model, workload, {**tensors, name: tensors[name] + e * direction}).run().loss
+                for e in (1e-5, -1e-5)
+            ]
+            slope = (losses[0] - losses[1]) / 2e-5
+            assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
