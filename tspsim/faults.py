@@ -54,7 +54,18 @@ def problems(
     prefix : tuple of str or int
         Where `data` stands in the whole file.
     """
-    return [_problem(details, model, data, prefix) for details in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    found_wrong = [_problem(each, model, data, prefix) for each in details]
+    # A misspelt key is one mistake, not an unknown key and a missing one.
+    meant = {
+        (*problem.path[:-1], key)
+        for problem in found_wrong
+        if isinstance(problem, AtKey)
+        for key in _keys(model, problem.path[len(prefix) : -1])
+        if f"'{key}'" in did_you_mean(str(problem.path[-1]), [key])
+    }
+    missing = {(*prefix, *each["loc"]) for each in details if each["type"] == "missing"}
+    return [problem for problem in found_wrong if problem.path not in meant & missing]
 
 
 def found(value: Any) -> str:

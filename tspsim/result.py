@@ -126,8 +126,9 @@ class Result:
             for rank in range(self.timeline.mesh.ranks)
             for span in self.timeline.spans(rank)
         ]
-        frame = pandas.DataFrame(rows, columns=list(COLUMNS))
-        return frame.astype({"layer": "Int64"})
+        table = pandas.DataFrame(rows, columns=list(COLUMNS))
+        frame: pd.DataFrame = table.astype({"layer": "Int64"})
+        return frame
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the result's files into a folder and return it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Source:
             found = _child(node, part)
             if found is None:
                 break
-            mark, node = found if key else (found[1], found[1])
+            mark, node = found if key or _is_blank(found[1]) else (found[1], found[1])
         if mark is None:
             return self.name
         return f"{self.name}:{mark.start_mark.line + 1}:{mark.start_mark.column + 1}"
@@ -87,6 +88,18 @@ def dotted(problem: Problem) -> str:
     """Return ``a.b.0: message``."""
     path = ".".join(map(str, problem.path))
     return f"{path}: {problem.message}" if path else problem.message
+
+
+def in_order(lines: Iterable[str]) -> list[str]:
+    """Return lines that begin with places, each once, in the order of the places in each file."""
+
+    def key(line: str) -> tuple[int, int, int]:
+        match = re.match(r"(.*?):(\d+):(\d+): ", line)
+        file, row, column = match.groups() if match else (line.partition(": ")[0], 0, 0)
+        return files.setdefault(file, len(files)), int(row), int(column)
+
+    files: dict[str, int] = {}
+    return sorted(dict.fromkeys(lines), key=key)
 
 
 def read(path: Path, name: str | None = None) -> Source:
@@ -122,7 +135,7 @@ def parse(text: str, name: str) -> Source:
         return Source(name, None, None)
     duplicates = list(_duplicates(root, name))
     if duplicates:
-        raise ScenarioError(duplicates)
+        raise ScenarioError(in_order(duplicates))
     return Source(name, _Builder(yaml, name).value(root, 0), root)
 
 
@@ -156,7 +169,10 @@ def _syntax(error: YAMLError, text: str) -> str:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        return f"{place}: not valid YAML: {reason}"
+        begin = error.context_mark if error.context_mark is not mark else None
+        where = f" (it begins at {begin.line + 1}:{begin.column + 1})" if begin else ""
+        hint = "; indent with spaces" if "'\\t'" in reason else ""
+        return f"{place}: not valid YAML: {reason}{where}{hint}"
     return f": not valid YAML: {error}"
 
 
@@ -167,6 +183,11 @@ def _child(node: Node | None, part: str | int) -> tuple[Node, Node] | None:
     if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
+
+
+def _is_blank(node: Node) -> bool:
+    """Whether a value is not there at all (``key:`` and nothing): its place says nothing."""
+    return bool(node.start_mark.index == node.end_mark.index)
 
 
 def _duplicates(root: Node, name: str) -> Iterator[str]:
@@ -197,6 +218,11 @@ def _repeated(node: MappingNode, name: str) -> Iterator[str]:
         first.setdefault(key.value, key)
 
 
+def _kind(node: Node) -> str:
+    """Return the type of a value that its tag names, without the prefix of YAML's own tags."""
+    return str(node.tag).removeprefix("tag:yaml.org,2002:")
+
+
 class _Builder:
     """Turns YAML nodes into plain values, within limits."""
 
@@ -207,6 +233,8 @@ class _Builder:
         self._left -= 1
         if depth > MAX_DEPTH or self._left < 0:
             raise self._error(node, "nested too deeply, or too many values through aliases")
+        if not isinstance(node, ScalarNode) and _kind(node) not in ("map", "seq"):
+            raise self._error(node, f"tag '{node.tag}' is not allowed here")
         if isinstance(node, MappingNode):
             return {self._key(key): self.value(value, depth + 1) for key, value in node.value}
         if isinstance(node, SequenceNode):
@@ -219,7 +247,7 @@ class _Builder:
         return str(node.value)
 
     def _scalar(self, node: Node) -> Any:
-        kind = str(node.tag).rpartition(":")[2]
+        kind = _kind(node)
         if kind in ("str", "timestamp"):
             # JSON escapes characters beyond U+FFFF as two surrogates: join them.
             return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -15,7 +15,7 @@ from tspsim.scenario.overrides import Override, apply, parse_overrides
 from tspsim.scenario.parts import read_parts
 from tspsim.scenario.strategies import with_kind_hint
 from tspsim.scenario.types import Scenario
-from tspsim.source import Source, read
+from tspsim.source import Source, in_order, read
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -35,7 +35,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """
     path = files.find(str(source), "scenarios")
     if path is None:
-        raise ScenarioError([f"{source}: {files.not_found(str(source), 'scenarios')}"])
+        raise ScenarioError([files.not_found(str(source), "scenarios")])
     shown = str(source) if Path(source).exists() else str(path)
     return _resolve(read(path, shown), parse_overrides(overrides), path)
 
@@ -66,7 +66,7 @@ def _resolve(source: Source, overrides: tuple[Override, ...], path: Path | None)
             problems = list(map(with_kind_hint, problems))
         origins = Origins(source, root, overrides, tuple(expansion.mounts))
         lines = [*expansion.lines, *map(origins.line, [*expansion.problems, *problems])]
-        raise ScenarioError(dict.fromkeys(lines))
+        raise ScenarioError(in_order(lines))
     stem = path.stem if path else "scenario"
     return parts.scenario(stem, str(path) if path else None)
 

@@ -55,26 +55,26 @@ class Origins:
 
     def line(self, problem: Problem) -> str:
         """Return ``place: path: message``: the override's, the scenario's or the named file's."""
-        override = self._override(problem)
+        override = self._override(problem.path)
         if override:
             return f"{override.place}: {dotted(problem)}"
         mount = self._mount(problem.path)
         if mount:
             return mount.source.line(type(problem)(mount.inside(problem.path), problem.message))
-        placed = type(problem)((*self.root, *problem.path), problem.message)
-        place = self.source.line(placed).removesuffix(dotted(placed))
-        return f"{place}{dotted(problem)}"
+        at_key = isinstance(problem, AtKey)
+        place = self.source.place((*self.root, *problem.path), key=at_key)
+        return f"{place}: {dotted(problem)}"
 
-    def _override(self, problem: Problem) -> Override | None:
+    def _override(self, path: KeyPath) -> Override | None:
         """Return the last override that set the value in question, or a parent of it.
 
-        An unknown key belongs to the override that brought it in, by a path through it.
+        What no file holds belongs to the override that brought it in by a path through it.
         """
-        words = tuple(map(str, problem.path))
-        added = isinstance(problem, AtKey) and not self.source.has((*self.root, *problem.path))
+        words = tuple(map(str, path))
+        added = not self.source.has((*self.root, *path))
         for override in reversed(self.overrides):
-            path = tuple(map(str, override.path))
-            if words[: len(path)] == path or (added and path[: len(words)] == words):
+            key = tuple(map(str, override.path))
+            if words[: len(key)] == key or (added and key[: len(words)] == words):
                 return override
         return None
 

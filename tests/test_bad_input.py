@@ -1,0 +1,147 @@
+"""Every mistake that a user can make has a message with its place, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tspsim.cli.app import app
+from tspsim.errors import ScenarioError
+from tspsim.scenario import load
+
+BAD = Path(__file__).parent / "data" / "bad"
+NAMES = sorted(path.stem for path in BAD.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_file_is_refused_with_the_message_beside_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says on stderr exactly what stands in the .txt, and nothing on stdout."""
+    monkeypatch.chdir(BAD)
+    result = CliRunner().invoke(app, ["run", f"{name}.yaml"])
+    assert result.stderr == (BAD / f"{name}.txt").read_text(encoding="utf-8")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_every_message_belongs_to_a_bad_file() -> None:
+    """No message is left over from a file that is gone."""
+    assert sorted(path.stem for path in BAD.glob("*.txt")) == NAMES
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """A folder's name is told from a file's."""
+    with pytest.raises(ScenarioError, match=r"is a directory, not a file$"):
+        load(tmp_path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    """A scenario that is nowhere is said to be nowhere."""
+    with pytest.raises(ScenarioError, match=r"found no file '.*nowhere\.yaml'"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_huge_file_is_refused_without_reading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 MB of YAML cannot be a scenario: the size alone says so."""
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as file:
+        file.truncate(50 * 10**6)
+
+    def never(self: Path) -> bytes:
+        raise AssertionError(self)
+
+    monkeypatch.setattr(Path, "read_bytes", never)
+    with pytest.raises(ScenarioError, match=r"file of 47\.7 MiB; at most 1 MiB is read"):
+        load(path)
+
+
+def test_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the operating system says is passed on."""
+    path = tmp_path / "secret.yaml"
+    path.write_text("name: secret\n")
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ScenarioError, match=r"secret\.yaml: cannot be read: Permission denied"):
+        load(path)
+
+
+def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
+    """A hundred thousand open brackets end in a message, not in a crash."""
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ScenarioError, match=r"deep\.yaml: nested too deeply"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("strategy.degre=4", "strategy.degre: unknown key (did you mean 'degree'?)"),
+        ("strategy.degree=four", "strategy.degree: found 'four'; must be an integer"),
+        ("strategi.degree=4", "strategi: unknown key (did you mean 'strategy'?)"),
+        ("strategy.kind=tp", "strategy.slots: unknown key"),
+        ("topology.link.bandwidth=50", "topology.link.bandwidth: '50' is not a quantity in B/s"),
+        ("model.hidden.width=3", "'model.hidden' is 64 and has no key 'width'"),
+        ("workload.sequence", "must be key=value with a dotted key"),
+        ("=4", "must be key=value with a dotted key"),
+        ("a..b=4", "must be key=value with a dotted key"),
+        ("workload.sequence=", "has no value after the '='"),
+        ("topology.shape=[2, 4", "not valid YAML"),
+    ],
+)
+def test_bad_override_is_named(override: str, message: str, tmp_path: Path) -> None:
+    """The message begins with the override as it was typed, where a file's place would stand."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(ScenarioError) as caught:
+        load(path, [override])
+    lines = str(caught.value).splitlines()
+    place = f"{path}:13:3: " if override == "strategy.kind=tp" else f"override '{override}': "
+    assert any(line.startswith(f"{place}{message}") for line in lines), lines
+
+
+GOOD = """\
+model: {hidden: 64, layers: 2, heads: 8, kv_heads: 4, ffn: 128, vocab: 256}
+workload:
+  sequence: 64
+topology:
+  kind: ring
+  ranks: 4
+  link: {bandwidth: 50 GB/s, latency: 1 us}
+  device: h100-sxm
+
+strategy:
+  kind: tsp
+  degree: 4
+  slots: 3
+"""
+
+
+def test_replacing_only_the_kind_of_a_strategy_says_how_to_replace_it_all(tmp_path: Path) -> None:
+    """Options of the old kind are not dropped in silence."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(ScenarioError, match=r"write the override strategy=\{kind: ..., ...\}"):
+        load(path, ["strategy.kind=tp"])
+    assert load(path, ["strategy={kind: tp, degree: 4}"]).strategy.kind == "tp"
+
+
+def test_mistakes_of_file_and_overrides_are_told_together(tmp_path: Path) -> None:
+    """Nobody has to run five times to hear five mistakes."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("sequence: 64", "sequenze: 64"))
+    with pytest.raises(ScenarioError) as caught:
+        load(path, ["model.layers=0", "name.first=x", "strategy.degree=3"])
+    assert len(caught.value.lines) == 4
+    text = str(caught.value)
+    assert "sequenze" in text
+    assert "override 'model.layers=0'" in text
+    assert "override 'name.first=x'" in text
+    assert "makes 3 ranks" in text
