@@ -188,6 +188,17 @@ def test_interference_slows_compute_while_communication_is_active() -> None:
     assert ends(timeline, 0) == [7, 7]  # 2 s of work until 4 s, the remaining 3 s at full speed
 
 
+def test_interference_slows_what_starts_in_the_middle_of_communication() -> None:
+    """The second op starts at half speed, and the third at full speed after the end."""
+    program = Toy()
+    program.communicate("all_gather", 8)  # 0 s to 4 s
+    program.compute(1)
+    program.compute(1)
+    program.compute(1)
+    timeline = toy.run(shared(program, 2), full(2, interference=0.5))
+    assert [ends(timeline, op)[0] for op in (1, 2, 3)] == [2, 4, 5]
+
+
 def test_interference_counts_from_the_rendezvous_and_on_its_own_device() -> None:
     """A rank that waits for its partner computes at full speed; outsiders are not slowed."""
     program = Toy()
