@@ -1,8 +1,9 @@
-"""A hand-made TSP-like result: what the outputs read, without the engine that usually makes it."""
+"""Small results for the outputs: one made by hand, whose times never change, and real runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,8 @@ from tspsim.program.types import (
     Programs,
     Work,
 )
+from tspsim.result import Result
+from tspsim.runner import run
 from tspsim.topology.graph import Link, Topology
 
 MS = 1e-3
@@ -144,7 +147,7 @@ def _pairs(degree: int) -> list[tuple[int, int]]:
 def topology(degree: int, memory: float = 192 * 2**30) -> Topology:
     """Return a fully connected node."""
     device = Device("mi300x", (("bf16", 1.307e15),), 5.3e12, memory, reserved=2 * 2**30)
-    links = tuple(Link(i, f"d{a}", f"d{b}", 64e9, 1e-6) for i, (a, b) in enumerate(_pairs(degree)))
+    links = tuple(Link(i, f"d{a}", f"d{b}", 256e9, 1e-6) for i, (a, b) in enumerate(_pairs(degree)))
     return Topology("mi300x-node", (device,) * degree, links, Profile("datasheet"), "full")
 
 
@@ -199,3 +202,23 @@ def summary(line: Timeline, trace: MemoryTrace) -> dict[str, Any]:
         "flops_per_rank": 1, "engine": {"tasks": line.tasks, "wall_seconds": 0.1, "folded": {}},
         "profile": {"name": "datasheet", "error": None},
     }  # fmt: skip
+
+
+@cache
+def real(kind: str = "tsp", causal: str = "zigzag") -> Result:
+    """Return the run of a tiny model on four devices in a ring: fast, with every kind of task."""
+    degrees = {"tp": 2, "sp": 2} if kind == "tp_sp" else {"degree": 4}
+    return run(
+        {
+            "name": f"tiny-{kind}",
+            "model": {
+                "hidden": 256, "layers": 2, "heads": 8, "kv_heads": 4, "ffn": 512, "vocab": 512,
+            },
+            "workload": {"sequence": 1024, "causal": causal, "recompute": "full"},
+            "topology": {
+                "kind": "ring", "ranks": 4, "device": "mi300x",
+                "link": {"bandwidth": "50 GB/s", "latency": "500 ns"},
+            },
+            "strategy": {"kind": kind, **degrees},
+        }
+    )  # fmt: skip

@@ -101,7 +101,7 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise OutputError(f"{path}: there is none; 'tspsim run SCENARIO -o DIR' makes one")
+        raise OutputError(f"{path}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

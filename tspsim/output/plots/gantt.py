@@ -131,7 +131,9 @@ def _layer_starts(timeline: Timeline, part: Window) -> Iterator[tuple[float, str
         if span.op.lane or span.end <= part.start or span.start >= part.end:
             continue
         layer = "" if span.op.layer is None else f"layer {span.op.layer} "
-        here = f"{layer}{span.op.phase}"
+        # Backward recomputes piece by piece: a line at each of them would hide what they mark.
+        phase = "backward" if span.op.phase == "recompute" else span.op.phase
+        here = f"{layer}{phase}"
         if here != before:
             yield max(span.start, part.start), here
         before = here

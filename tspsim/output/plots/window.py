@@ -15,8 +15,9 @@ from tspsim.output.units import time
 if TYPE_CHECKING:
     from tspsim.result import Result
 
-#: Compute tasks of a rank that a page can hold as bars wide enough to be seen.
-READABLE = 150
+#: Compute tasks of a rank up to which the whole step is drawn; and how many a cut should hold, so
+#: that their bars are wide enough for names.
+WHOLE, READABLE = 400, 150
 #: Ranks beyond these are left out unless they are asked for.
 RANKS = 8
 
@@ -96,7 +97,7 @@ def _middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | Non
     """Return the layers around the middle that fit on a page; None when everything does."""
     ops = timeline.programs.of(rank).ops
     compute = sum(op.lane == 0 for op in ops)
-    if compute <= READABLE or layers < 2:
+    if compute <= WHOLE or layers < 2:
         return None
     of_layer = sum(
         op.lane == 0 and op.layer == layers // 2 and op.phase == "forward" and not op.micro_batch
