@@ -13,7 +13,8 @@ from tspsim.registry import STRATEGIES
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tsp", {"degree": 4}),
     ("tsp", {"degree": 4, "head_buckets": 2}),
-    ("tsp", {"degree": 4, "lookahead": 1, "slots": 4}),
+    ("tsp", {"degree": 4, "lookahead": 0}),
+    ("tsp", {"degree": 4, "lookahead": 2, "slots": 3}),
     ("tsp", {"degree": 4, "share_recompute": False}),
     ("tsp", {"degree": 4, "keep_gathered_kv": True}),
     ("tp", {"degree": 4}),

@@ -39,14 +39,15 @@ class TensorSequenceParallel(StrategyOptions):
     degree : int
         Ranks.
     slots : int
-        Places for travelling weights: one in use, the others prefetched. Two is the double
-        buffer of the paper.
+        Places for travelling weights, one in use and the others prefetched: the depth of the
+        prefetch. Two is double buffering.
     head_buckets : int
         A shard's heads are attended to in this many groups: less memory for gathered K and V,
         more all_gathers.
     lookahead : int
-        How many head groups ahead K and V are projected and gathered while attention runs. 0:
-        strictly one after another. Every stage of lookahead holds one more weight shard.
+        How many turns of the attention loop ahead K and V are projected and gathered while
+        attention runs; 0: strictly one turn after another, each gather exposed. Every turn ahead
+        keeps one more weight shard (backward: two), beside `slots`, and one more gathered K/V.
     share_recompute : bool
         Under ``recompute: full``, recompute inside backward's own loops: one weight broadcast
         serves both, and the stream between attention and MLP is kept as well.
@@ -60,7 +61,7 @@ class TensorSequenceParallel(StrategyOptions):
     degree: int = Field(ge=1)
     slots: int = Field(default=2, ge=2)
     head_buckets: int = Field(default=1, ge=1)
-    lookahead: int = Field(default=0, ge=0)
+    lookahead: int = Field(default=1, ge=0)
     share_recompute: bool = True
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
@@ -78,10 +79,6 @@ class TensorSequenceParallel(StrategyOptions):
             held = f"{cut.heads} heads and {cut.kv_heads} kv_heads of a rank"
             message = f"{self.head_buckets} does not divide the {held}"
             yield Problem(("strategy", "head_buckets"), message)
-        needed = 1 + (2 if workload.phase == "train" else 1) * self.lookahead
-        if self.slots < needed:
-            message = f"a lookahead of {self.lookahead} uses {needed} weight shards at a time"
-            yield Problem(("strategy", "slots"), f"{self.slots} is too few: {message}")
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the one program that all ranks play."""
@@ -134,8 +131,12 @@ class TspDecoder(Decoder):
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
-        self.attention_slots, self.ring_slots = rank.slots(options.slots), rank.slots(options.slots)
-        self.gradient_slots, self.ring_gradient_slots = rank.slots(2), rank.slots(2)
+        slots, ahead = options.slots, options.lookahead
+        self.attention_slots = {"forward": rank.slots(slots + ahead)}
+        self.attention_slots["recompute"] = self.attention_slots["forward"]
+        self.attention_slots["backward"] = rank.slots(slots + 2 * ahead)
+        self.ring_slots = rank.slots(slots)
+        self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
         super().__init__(rank, cut, Place(tokens), "tsp")
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
@@ -147,8 +148,9 @@ class TspDecoder(Decoder):
     def _fetch(self, turn: Turn, w: Weights, current: list[Packed]) -> Packed:
         """Return the weights of a turn; the first bucket of an owner has them broadcast."""
         if turn.bucket == 0:
+            slots = self.attention_slots[self.rank.phase]
             flat = self.axis.broadcast(
-                w.value.flat, turn.owner, lane="weights", label="weights", into=self.attention_slots
+                w.value.flat, turn.owner, lane="weights", label="weights", into=slots
             )
             current[:] = [w.value.over(flat)]
         return current[0]
@@ -179,9 +181,10 @@ class TspDecoder(Decoder):
     def _project(
         self, x: Operand, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
     ) -> CoreTape:
-        kv = None if kept else self.projections.keys_values(x, w, bucket)
-        gathered = kept or self.exchange.gather_given(kv)
-        return self.exchange.tape(self.projections.project(x, w, "q", bucket), kv, gathered)
+        """Project local tokens; K and V begin to travel as soon as they are written."""
+        k, v = (None, None) if kept else self.projections.keys_values(x, w, bucket)
+        q = self.projections.project(x, w, "q", bucket)
+        return self.exchange.gather(CoreTape(q, k, v, kept))
 
     def _kept(self, tape: CoreTape) -> CoreTape:
         """Return what backward will read: the rest dies with its last reader in forward."""
@@ -203,7 +206,7 @@ class TspDecoder(Decoder):
         def prepare(turn: Turn) -> Turn:
             weights = self._fetch(turn, w, current)
             if not inside:
-                return replace(turn, w=weights, tape=self.exchange.regather(tape[turn.index]))
+                return replace(turn, w=weights, tape=self.exchange.gather(tape[turn.index]))
             kept = tape[turn.index] if tape else None
             with self.rank.at(phase="recompute"):
                 again = self._project(x, weights, turn.bucket, kept)

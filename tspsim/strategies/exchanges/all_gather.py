@@ -33,27 +33,26 @@ class AllGatherExchange:
     def _core(self, heads: Heads) -> Core:
         return core_of(self.rank, heads, self.tokens, self.tokens.whole())
 
-    def gather(self, k: Operand, v: Operand) -> tuple[Operand, Operand]:
-        """Record the gathering of K and V, in logical order."""
+    def gather(self, tape: CoreTape) -> CoreTape:
+        """Record the gathering of K and V, unless they are there; they arrive in rank order."""
+        if tape.gathered is not None:
+            return tape
+        assert tape.k is not None and tape.v is not None
         if self.axis.degree == 1:
-            return k, v
-        gathered = self.axis.all_gather(k, v, dim=1, lane="kv", label="kv")
-        whole_k, whole_v = self.rank.reorder(gathered, self.tokens, to="logical")
-        return whole_k, whole_v
+            return replace(tape, gathered=(tape.k, tape.v))
+        k, v = self.axis.all_gather(tape.k, tape.v, dim=1, lane="kv", label="kv")
+        return replace(tape, arriving=(k, v))
 
-    def gather_given(self, kv: tuple[Operand, Operand] | None) -> tuple[Operand, Operand]:
-        """Record the gathering of K and V that were just projected."""
-        return self.gather(*_given(kv))
-
-    def tape(
-        self, q: Operand, kv: tuple[Operand, Operand] | None, gathered: tuple[Operand, Operand]
-    ) -> CoreTape:
-        """Return the tape before attention."""
-        k, v = kv or (None, None)
-        return CoreTape(q, k, v, gathered)
+    def _ordered(self, tape: CoreTape) -> CoreTape:
+        """Bring K and V that have arrived into logical order."""
+        if tape.gathered is not None:
+            return tape
+        k, v = self.rank.reorder(_given(tape.arriving), self.tokens, to="logical")
+        return replace(tape, arriving=None, gathered=(k, v))
 
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record attention over the gathered K and V."""
+        tape = self._ordered(tape)
         o, lse = self.rank.attention(self._core(heads), tape.q, *_given(tape.gathered))
         return replace(tape, o=o, lse=lse)
 
@@ -70,21 +69,15 @@ class AllGatherExchange:
         kept: tuple[Operand, Operand] | None = None,
     ) -> CoreTape:
         """Record gather and attention."""
-        gathered = kept or self.gather_given(kv)
-        return self.forget(self.attend(heads, self.tape(q, kv, gathered)))
-
-    def regather(self, tape: CoreTape) -> CoreTape:
-        """Record the gathering of K and V again, unless they are there."""
-        if tape.gathered is not None:
-            return tape
-        assert tape.k is not None and tape.v is not None
-        return replace(tape, gathered=self.gather(tape.k, tape.v))
+        k, v = kv or (None, None)
+        tape = self.gather(CoreTape(q, k, v, kept))
+        return self.forget(self.attend(heads, tape))
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Gather K and V again unless kept; run the core again unless its output was kept."""
-        tape = self.regather(tape)
+        tape = self.gather(tape) if tape.arriving is None else tape
         if tape.o is not None:
-            return tape
+            return self._ordered(tape)
         with self.rank.at(phase="recompute"):
             return self.attend(heads, tape)
 

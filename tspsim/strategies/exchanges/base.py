@@ -35,6 +35,8 @@ class CoreTape:
         Of this rank's tokens; k and v are None where only the gathered ones were kept.
     gathered : pair of Operand or None
         K and V of all tokens, in logical order.
+    arriving : pair of Operand or None
+        K and V on their way: gathered, but still in rank order.
     o, lse : Operand or None
         Output and log-sum-exp.
     whole_output : Operand or None
@@ -45,6 +47,7 @@ class CoreTape:
     k: Operand | None
     v: Operand | None
     gathered: tuple[Operand, Operand] | None = None
+    arriving: tuple[Operand, Operand] | None = None
     o: Operand | None = None
     lse: Operand | None = None
     whole_output: Operand | None = None
