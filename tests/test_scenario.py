@@ -147,7 +147,7 @@ def test_keys_beside_file_replace_what_stands_in_the_topology(tmp_path: Path) ->
 
 
 def test_one_value_of_a_named_device_can_be_overridden(tmp_path: Path) -> None:
-    """What if this device had less memory?"""
+    """A what-if of the hardware needs no new file."""
     scenario = load(written(tmp_path, SMALL), ["topology.device.memory=40 GiB"])
     device = scenario.topology.devices[0]
     assert (device.name, device.memory) == ("h100-sxm", 40 * 2**30)

@@ -59,6 +59,7 @@ def _title(proof: Proof) -> Text:
 def _verdict(proof: Proof) -> Text:
     count = len(proof.comparisons)
     if proof.passed:
-        return Text(f"\nall {count} tensors are equal within {TOLERANCE:g}", "green")
+        return Text(f"\nequal within {TOLERANCE:g}: {count} of {count} tensors", "green")
     wrong = sum(not c.passed for c in proof.comparisons)
-    return Text(f"\n{wrong} of {count} tensors differ: the schedule is wrong", "bold red")
+    verdict = f"\nthe schedule is wrong: {wrong} of {count} tensors differ"
+    return Text(f"{verdict} by more than {TOLERANCE:g}", "bold red")
