@@ -72,6 +72,22 @@ def test_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("# two\nname: M\xfcnchen\n".encode("latin-1"), ":2: byte 0xfc is not UTF-8 text"),
+        (b"name: a\x00b\n", ":1:8: not valid YAML: control character U+0000"),
+    ],
+)
+def test_file_that_is_no_text_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    """Another encoding, or no text at all: the place of the first wrong byte is told."""
+    path = tmp_path / "bytes.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}{message}"
+
+
 def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
     """A hundred thousand open brackets end in a message, not in a crash."""
     path = tmp_path / "deep.yaml"

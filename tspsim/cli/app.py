@@ -20,8 +20,7 @@ app = typer.Typer(
     "3 does not fit (with --fail-on-oom), 130 interrupt.",
 )
 
-# typer reads these at run time, and Python 3.11's `X | None` in an Annotated default is fine
-# with it; the names keep the signatures below short.
+# Arguments that several commands share.
 ScenarioName = Annotated[
     str,
     typer.Argument(
