@@ -71,6 +71,7 @@ class Recorder:
         self._vacated: dict[int, list[int]] = {}  # per buffer: ops its first writer must await
         self._given: set[int] = set()
         self._residents: list[Operand] = []
+        self._works: dict[Any, Any] = {}
         self._bindings: list[Binding] = []
         self._probes: list[Probe] = []
 
@@ -151,7 +152,15 @@ class Recorder:
     ) -> None:
         """Record an op of this rank's compute lane."""
         ins, outs = tuple(inputs), tuple(outputs)
-        self._record(kind, label or kind.name, 0, ins, outs, kind.work(ins, outs), None)
+        self._record(kind, label or kind.name, 0, ins, outs, self._work(kind, ins, outs), None)
+
+    def _work(self, kind: Any, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Any:
+        """Return the work of an op; layers repeat each other, so it is worked out only once."""
+        key = (kind, *[(o.shape, o.buffer.itemsize) for o in inputs], *[o.shape for o in outputs])
+        found = self._works.get(key)
+        if found is None:
+            found = self._works[key] = kind.work(inputs, outputs)
+        return found
 
     def communicate(
         self,
