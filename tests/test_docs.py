@@ -1,0 +1,110 @@
+"""Every command, program and figure in the documents is what it says it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+
+
+def _refresh() -> ModuleType:
+    """Return docs/refresh.py, which knows how blocks are run and renewed."""
+    spec = importlib.util.spec_from_file_location("refresh", TOP / "docs" / "refresh.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+refresh = _refresh()
+DOCUMENTS = refresh.documents()
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(TOP))
+
+
+def _links(text: str) -> list[str]:
+    """Return the relative targets of a document's links and pictures."""
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in found if not re.match(r"[a-z]+:|#", target)]
+
+
+def _anchors(text: str) -> set[str]:
+    """Return what a document's headings are linked by, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_the_blocks_of_a_document_run_and_print_what_it_shows(path: Path, tmp_path: Path) -> None:
+    """Commands and programs run in order; outputs are those of ``python docs/refresh.py``."""
+    sandbox = refresh.Sandbox(tmp_path)
+    for block in refresh.blocks(path.read_text(encoding="utf-8")):
+        if block.language != "console":
+            sandbox.run(block)
+            continue
+        shown = refresh.expected(block)
+        for (command, found), text in zip(sandbox.console(block), shown, strict=True):
+            place = f"{_name(path)}:{block.first}: $ {command}"
+            assert refresh.matches(text, found), f"{place}\nshows\n{text}\nbut prints\n{found}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
+    """Files and headings that a document links to are there."""
+    for target in _links(path.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), f"{_name(path)}: {target}"
+        if anchor:
+            assert anchor in _anchors(there.read_text(encoding="utf-8")), f"{_name(path)}: {target}"
+
+
+def test_the_readme_quotes_the_benchmark() -> None:
+    """The README's figures are those of benchmarks/results.json."""
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    assert refresh.with_figures(text) == text
+    assert "| `tspsim --help` |" in text
+
+
+def test_the_pictures_of_the_documents_are_drawn_by_a_command(tmp_path: Path) -> None:
+    """docs/images holds what docs/refresh.py draws and nothing else, and all of it is shown."""
+    refresh.draw(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (TOP / "docs" / "images").iterdir()}
+    shown = {Path(t).name for path in DOCUMENTS for t in _links(path.read_text(encoding="utf-8"))}
+    assert drawn <= shown
+
+
+def test_a_wrong_output_would_be_noticed(tmp_path: Path) -> None:
+    """The comparison is strict, ``...`` stands for lines only, and a failing command is told."""
+    assert refresh.matches("a\n...\nd\n", "a\nb\nc\nd\n")
+    assert not refresh.matches("a\n...\nd\n", "a\nb\n")
+    assert not refresh.matches("a.c\n", "abc\n")
+    sandbox = refresh.Sandbox(tmp_path)
+    (block,) = refresh.blocks("```console\n$ echo a\nb\n```\n")
+    assert refresh.renewed(block, sandbox.console(block)) == ["$ echo a", "a"]
+    (block,) = refresh.blocks("```console\n$ tspsim run none\n$ echo b\n```\n")
+    with pytest.raises(RuntimeError, match="exit code 2: tspsim run none"):
+        sandbox.console(block)
+
+
+def test_the_commands_that_set_up_are_left_to_ci() -> None:
+    """The README has the two commands that .ci/run looks for, each in one block of one line."""
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    for name, end in (("main-job", "-o out"), ("tests", "pytest")):
+        _, _, behind = text.partition(f"<!-- ci: {name} -->")
+        block = next(refresh.blocks(behind))
+        assert block.language == "sh"
+        assert len(block.lines) == 1
+        assert block.lines[0].startswith("python3 -m venv .venv && ")
+        assert block.lines[0].endswith(end)
