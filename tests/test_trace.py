@@ -20,6 +20,7 @@ from tspsim.engine.timeline import Transfer
 from tspsim.output import trace
 from tspsim.output.trace_links import choose, pack
 from tspsim.output.trace_times import microseconds
+from tspsim.output.trace_tracks import tid
 
 Event = dict[str, Any]
 KINDS = ["tsp", "tp", "sp", "tp_sp"]
@@ -89,7 +90,7 @@ def test_every_task_that_takes_time_is_a_slice_at_its_time() -> None:
         spans = [s for s in result.timeline.spans(rank) if s.end > s.start]
         for lane, name in enumerate(lane.name for lane in result.timeline.programs.of(rank).lanes):
             mine = sorted((s for s in spans if s.lane == name), key=lambda s: s.start)
-            slices = found.get((rank, lane), [])
+            slices = found.get((rank, tid(rank, lane)), [])
             assert [e["name"] for e in slices] == [s.op.name for s in mine]
             assert [e["ts"] for e in slices] == pytest.approx([s.start * 1e6 for s in mine])
             assert [e["ts"] + e["dur"] for e in slices] == pytest.approx(
@@ -104,7 +105,7 @@ def test_ranks_streams_and_links_are_named() -> None:
     names = {(e["pid"], e.get("tid")): e["args"]["name"] for e in named}
     assert [names[pid, None] for pid in range(5)] == [*(f"rank {r}" for r in range(4)), "links"]
     lanes = enumerate(result.timeline.programs.of(3).lanes)
-    assert all(names[3, i] == lane.name for i, lane in lanes)
+    assert all(names[3, tid(3, i)] == lane.name for i, lane in lanes)
     assert {names[key] for key in names if key[0] == 4} >= {"links", "d0→d1", "d3→d0"}
 
 
@@ -118,8 +119,16 @@ def test_two_flows_on_one_link_at_once_stand_on_two_tracks() -> None:
     links = choose(two, base.scenario.topology)
     found = [json.loads(line) for lines in links.events(pid=9) for line in lines]
     names = {e["tid"]: e["args"]["name"] for e in found if e["name"] == "thread_name"}
-    assert names == {0: "d0→d1", 1: "d0→d1 #2"}
-    assert [e["tid"] for e in found if e["ph"] == "X"] == [0, 1, 0]
+    assert names == {tid(9, 0): "d0→d1", tid(9, 1): "d0→d1 #2"}
+    assert [names[e["tid"]] for e in found if e["ph"] == "X"] == ["d0→d1", "d0→d1 #2", "d0→d1"]
+
+
+def test_no_two_tracks_have_the_same_number() -> None:
+    """Perfetto mixes up tracks of different processes whose tid is 0, or is that of a process."""
+    found = events(small_result.real(), "X")
+    numbers = Counter(number for _, number in {(event["pid"], event["tid"]) for event in found})
+    assert set(numbers.values()) == {1}
+    assert not numbers.keys() & {0, *(event["pid"] for event in found)}
 
 
 def test_links_beyond_the_limit_are_left_out_and_it_is_said() -> None:

@@ -25,6 +25,7 @@ from tspsim.output.columns import figures, varies
 from tspsim.output.trace_arrows import arrows
 from tspsim.output.trace_links import LinkTracks, choose
 from tspsim.output.trace_times import Times, microseconds
+from tspsim.output.trace_tracks import name_process, name_track, tid
 from tspsim.program.types import BUFFER_KINDS, Op, Program
 
 if TYPE_CHECKING:
@@ -73,37 +74,30 @@ def _events(result: Result, links: LinkTracks) -> Iterator[list[str]]:
 def _names(timeline: Timeline) -> Iterator[str]:
     """Yield the names and the order of processes and tracks."""
     for rank in range(timeline.mesh.ranks):
-        yield from process(rank, f"rank {rank}")
+        yield from name_process(rank, f"rank {rank}")
         for lane, found in enumerate(timeline.programs.of(rank).lanes):
-            yield from track(rank, lane, found.name)
-
-
-def process(pid: int, name: str) -> Iterator[str]:
-    """Yield the events that name a process and put it at its place."""
-    head = f'{{"ph":"M","pid":{pid},'
-    yield f'{head}"name":"process_name","args":{{"name":{json.dumps(name)}}}}}'
-    yield f'{head}"name":"process_sort_index","args":{{"sort_index":{pid}}}}}'
-
-
-def track(pid: int, tid: int, name: str) -> Iterator[str]:
-    """Yield the events that name a track and put it at its place."""
-    head = f'{{"ph":"M","pid":{pid},"tid":{tid},'
-    yield f'{head}"name":"thread_name","args":{{"name":{json.dumps(name)}}}}}'
-    yield f'{head}"name":"thread_sort_index","args":{{"sort_index":{tid}}}}}'
+            yield from name_track(rank, lane, found.name)
 
 
 def _slices(program: Program, tails: list[str], mesh: Mesh, rank: int, times: Times) -> list[str]:
     """Return a rank's tasks that take time, in issue order."""
-    head = f'{{"ph":"X","pid":{rank},"ts":'
+    heads = [
+        f'{{"ph":"X","pid":{rank},"tid":{tid(rank, lane)},"ts":'
+        for lane in range(len(program.lanes))
+    ]
     for op in program.ops:
         if varies(op):
             tails[op.index] = _tail(program, op, mesh, rank)
-    rows = zip(times.start, times.duration, tails, strict=True)
-    return [f'{head}{ts!r},"dur":{duration!r},{tail}' for ts, duration, tail in rows if duration]
+    rows = zip(program.ops, times.start, times.duration, tails, strict=True)
+    return [
+        f'{heads[op.lane]}{start!r},"dur":{duration!r},{tail}'
+        for op, start, duration, tail in rows
+        if duration
+    ]
 
 
 def _tail(program: Program, op: Op, mesh: Mesh, rank: int) -> str:
-    """Return what an event says about an op beside its rank and its times."""
+    """Return what an event says about an op beside its track and its times."""
     lane = program.lanes[op.lane]
     found = figures(op, lane, mesh, rank)
     args = {"op": op.index, "kind": op.kind.text(), "phase": op.phase, "layer": op.layer}
@@ -115,7 +109,7 @@ def _tail(program: Program, op: Op, mesh: Mesh, rank: int) -> str:
         if op.message.root is not None:
             args["root"] = op.message.root
     rest = {"name": op.name, "cat": op.kind.name, "args": args}
-    return f'"tid":{op.lane},{json.dumps(rest, ensure_ascii=False)[1:]}'
+    return json.dumps(rest, ensure_ascii=False)[1:]
 
 
 def _counters(rank: int, memory: RankMemory, step_time: float) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.output.trace_times import Times
+from tspsim.output.trace_tracks import tid
 from tspsim.program.types import Program
 
 
@@ -30,10 +31,11 @@ def arrows(timeline: Timeline, times: list[Times]) -> list[str]:
             if ends is None:
                 continue
             head = f'"cat":"flow","name":"{transfer.collective}","id":{len(lines)}'
-            lane, other = here.ops[sent].lane, there.ops[received].lane
-            lines.append(f'{{"ph":"s","pid":{sender},"tid":{lane},"ts":{ends[0]!r},{head}}}')
+            tail = tid(sender, here.ops[sent].lane)
+            tip = tid(receiver, there.ops[received].lane)
+            lines.append(f'{{"ph":"s","pid":{sender},"tid":{tail},"ts":{ends[0]!r},{head}}}')
             lines.append(
-                f'{{"ph":"f","bp":"e","pid":{receiver},"tid":{other},"ts":{ends[1]!r},{head}}}'
+                f'{{"ph":"f","bp":"e","pid":{receiver},"tid":{tip},"ts":{ends[1]!r},{head}}}'
             )
     return lines
 

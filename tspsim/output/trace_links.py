@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tspsim.engine.timeline import Transfer
 from tspsim.output.trace_times import microseconds
+from tspsim.output.trace_tracks import name_process, name_track, tid
 from tspsim.topology.graph import Topology
 
 #: Slices beyond which a viewer gets slow and the file large: further links are left out.
@@ -38,16 +38,13 @@ class LinkTracks:
         """Yield the events of one link after another."""
         if not self.links:
             return
-        yield [
-            f'{{"ph":"M","pid":{pid},"name":"process_name","args":{{"name":"links"}}}}',
-            f'{{"ph":"M","pid":{pid},"name":"process_sort_index","args":{{"sort_index":{pid}}}}}',
-        ]
+        yield list(name_process(pid, "links"))
         carried = self._carried()
-        tid = 0
+        place = 0
         for link in self.links:
-            lines, tracks = self._of_link(pid, tid, link, carried[link])
+            lines, tracks = self._of_link(pid, place, link, carried[link])
             yield lines
-            tid += tracks
+            place += tracks
 
     def _carried(self) -> dict[int, list[tuple[float, float, str]]]:
         """Return start, duration and text of every transfer on every link that is shown."""
@@ -69,15 +66,13 @@ class LinkTracks:
         """Return the events of a link, and the number of tracks that they need."""
         tracks = pack([(start, start + duration) for start, duration, _ in carried])
         count = max(tracks, default=-1) + 1
-        lines = []
+        lines: list[str] = []
         for extra in range(count):
             name = self.topology.links[link].name + (f" #{extra + 1}" if extra else "")
-            head = f'{{"ph":"M","pid":{pid},"tid":{first + extra},"name":"thread_'
-            lines.append(f'{head}name","args":{{"name":{json.dumps(name, ensure_ascii=False)}}}}}')
-            lines.append(f'{head}sort_index","args":{{"sort_index":{first + extra}}}}}')
+            lines += name_track(pid, first + extra, name)
         head = f'{{"ph":"X","pid":{pid},"tid":'
         lines += [
-            f'{head}{first + extra},"ts":{start!r},"dur":{duration!r},{text}'
+            f'{head}{tid(pid, first + extra)},"ts":{start!r},"dur":{duration!r},{text}'
             for extra, (start, duration, text) in zip(tracks, carried, strict=True)
         ]
         return lines, count
