@@ -13,7 +13,7 @@ from tspsim.collectives import direct, ring
 from tspsim.collectives.choose import Planner, choose
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule
-from tspsim.errors import TopologyError, UnknownName
+from tspsim.errors import TopologyError, UnknownNameError
 from tspsim.hardware import Device, Profile
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
@@ -316,7 +316,7 @@ def test_planner_remembers() -> None:
 
 def test_unknown_algorithm_is_told_the_known_ones() -> None:
     """The name comes from a scenario, so the message helps."""
-    with pytest.raises(UnknownName, match=r"'rnig' \(did you mean 'ring'\?\)"):
+    with pytest.raises(UnknownNameError, match=r"'rnig' \(did you mean 'ring'\?\)"):
         Planner(TOPOLOGIES["full", 4], "rnig")
 
 

@@ -18,7 +18,7 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 from tests import small_result
-from tspsim.errors import OutputError, UnknownName, UserError
+from tspsim.errors import OutputError, UnknownNameError, UserError
 from tspsim.output.pictures import draw
 from tspsim.output.plots import links, memory, roofline, waits, window
 from tspsim.registry import PLOTS
@@ -100,7 +100,7 @@ def test_a_long_run_is_cut_to_layers_in_its_middle_and_says_so() -> None:
     axes = plot("gantt", small_result.result(degree=8, layers=32, phases=LONG))
     title = axes.get_title(loc="left")
     assert "layers 14-16 of 0-31, forward" in title
-    assert "--window" in title
+    assert "(others: window, layers, ranks)" in title
     assert bars(axes)["attention"] == 8 * 3 * 8
 
 
@@ -220,7 +220,7 @@ def test_other_suffixes_and_kinds_are_refused_with_what_there_is(tmp_path: Path)
     result = small_result.result(degree=2, layers=1)
     with pytest.raises(OutputError, match=r"\.png, \.svg, \.pdf, not '\.jpg'"):
         draw("gantt", result, tmp_path / "a.jpg")
-    with pytest.raises(UnknownName, match=r"did you mean 'gantt'\?"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'gantt'\?"):
         draw("gant", result, tmp_path / "a.png")
     with pytest.raises(OutputError, match="cannot be written"):
         draw("gantt", result, tmp_path / "missing" / "a.png")

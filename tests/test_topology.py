@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from tspsim.errors import TopologyError, UnknownName, UserError
+from tspsim.errors import TopologyError, UnknownNameError, UserError
 from tspsim.registry import TOPOLOGIES
 from tspsim.shipped import locate, names, shipped
 from tspsim.topology.graph import Topology
@@ -303,7 +303,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_file_lists_what_ships() -> None:
     """A name that stands for nothing gets the nearest one that does."""
-    with pytest.raises(UnknownName, match="did you mean 'mi300x-node'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'mi300x-node'"):
         load_file("mi300x-nod")
 
 

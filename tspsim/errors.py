@@ -6,7 +6,7 @@
     ├── UserError                   exit code 2: something the user wrote or asked for
     │   ├── ScenarioError           one or more problems, each with its place in a file
     │   ├── TopologyError           a fabric that cannot carry what is asked of it
-    │   ├── UnknownName             a name that no registry holds
+    │   ├── UnknownNameError        a name that no registry holds
     │   └── OutputError             a folder or file that cannot be written
     ├── ProgramError                a recorded program that breaks a rule of recording
     └── ScheduleError               collectives that do not meet: found by the static dry run
@@ -42,7 +42,7 @@ class OutputError(UserError):
     """A result cannot be written to, or read from, the given place."""
 
 
-class UnknownName(UserError):
+class UnknownNameError(UserError):
     """A name that stands for nothing: says what is known and guesses what was meant."""
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:

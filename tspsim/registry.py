@@ -11,7 +11,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from tspsim.errors import UnknownName
+from tspsim.errors import UnknownNameError
 
 
 class Registry:
@@ -49,12 +49,12 @@ class Registry:
 
         Raises
         ------
-        UnknownName
+        UnknownNameError
             When no entry has that name.
         """
         entries = self._load()
         if name not in entries:
-            raise UnknownName(self._what, name, entries)
+            raise UnknownNameError(self._what, name, entries)
         return getattr(entries[name], self._marker)
 
     def register(self, name: str, entry: ModuleType | Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tspsim.errors import UnknownName, UserError
+from tspsim.errors import UnknownNameError, UserError
 
 Kind = Literal["topologies", "topologies/devices", "topologies/profiles", "scenarios", "models"]
 
@@ -45,7 +45,7 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
 
     Raises
     ------
-    UnknownName
+    UnknownNameError
         When nothing is found; it lists what ships.
     UserError
         When it is a folder.
@@ -61,4 +61,4 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
         return found
     if name and any(place.is_dir() for place in places):
         raise UserError(f"{what} '{name}' is a folder; a YAML file is needed")
-    raise UnknownName(what, name, names(kind))
+    raise UnknownNameError(what, name, names(kind))

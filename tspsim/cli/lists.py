@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tspsim.errors import UnknownName
+from tspsim.errors import UnknownNameError
 from tspsim.registry import COLLECTIVES, PLOTS, STRATEGIES, TOPOLOGIES, Registry
 from tspsim.shipped import Kind, shipped
 
@@ -24,7 +24,7 @@ def entries(what: str) -> list[Entry]:
 
     Raises
     ------
-    UnknownName
+    UnknownNameError
         When there is no such list.
     """
     lists: dict[str, Callable[[], list[Entry]]] = {
@@ -37,7 +37,7 @@ def entries(what: str) -> list[Entry]:
         "plots": lambda: _registered(PLOTS),
     }
     if what not in lists:
-        raise UnknownName("list", what, lists)
+        raise UnknownNameError("list", what, lists)
     return lists[what]()
 
 

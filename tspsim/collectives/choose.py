@@ -32,7 +32,7 @@ class Planner:
 
     Raises
     ------
-    UnknownName
+    UnknownNameError
         When no algorithm has that name.
     """
 
@@ -100,7 +100,7 @@ def choose(
 
     Raises
     ------
-    UnknownName
+    UnknownNameError
         When no algorithm has that name.
     TopologyError
         When the algorithm cannot do this kind of collective.

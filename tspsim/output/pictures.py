@@ -35,7 +35,7 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
 
     Raises
     ------
-    UnknownName
+    UnknownNameError
         When there is no plot of that name.
     OutputError
         When the suffix is another one, or the file cannot be written.

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tspsim import faults
-from tspsim.errors import Problem, TopologyError, UnknownName
+from tspsim.errors import Problem, TopologyError, UnknownNameError
 from tspsim.registry import TOPOLOGIES
 from tspsim.source import KeyPath
 from tspsim.topology.fabric import Fabric
@@ -81,7 +81,7 @@ def _read_fabric(data: Mapping[str, Any], path: KeyPath) -> tuple[Fabric | None,
 def _spec(data: Mapping[str, Any]) -> type[BaseModel]:
     try:
         spec: type[BaseModel] = TOPOLOGIES.get(str(data.get("kind")))
-    except UnknownName:
+    except UnknownNameError:
         return Fabric
     return spec
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tspsim.errors import UnknownName, UserError
+from tspsim.errors import UnknownNameError, UserError
 from tspsim.hardware import Device, Profile
 from tspsim.registry import TOPOLOGIES
 from tspsim.shipped import locate
@@ -121,7 +121,7 @@ def parse(document: Mapping[str, Any], folder: Path | None = None) -> Fabric:
         raise _invalid(InitErrorDetails(type=where, loc=("kind",), input=kind or dict(whole)))
     try:
         spec: type[Fabric] = TOPOLOGIES.get(kind)
-    except UnknownName as error:
+    except UnknownNameError as error:
         raise _invalid(_detail("kind", str(error), kind)) from None
     return spec.model_validate(dict(whole), context={"folder": base})
 

@@ -117,9 +117,11 @@ def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> No
     ends = [start for start, _ in marks[1:]] + [part.end]
     for (start, name), end in zip(marks, ends, strict=True):
         ax.axvline(start / scale, color=GREY, lw=0.8, zorder=0)
-        if _inches(end - start, part) > 0.08 * len(name):
+        room = _inches(end - start, part) / 0.08
+        text = next((form for form in (name, name.split(" ", 2)[1]) if len(form) < room), "")
+        if text:
             ax.annotate(
-                name, (start / scale, 1), (2, 3), xycoords=("data", "axes fraction"),
+                text, (start / scale, 1), (2, 3), xycoords=("data", "axes fraction"),
                 textcoords="offset points", fontsize=7, color=DARK,
             )  # fmt: skip
 
@@ -183,7 +185,7 @@ def _row_name(row: Row) -> str:
 
 def _title(result: Result, part: Window) -> str:
     title = f"{result.scenario.name}: step {time(result.timeline.step_time)}"
-    more = f". Shown: {part.note} (choose with --window, --layers, --ranks)"
+    more = f". Shown: {part.note} (others: window, layers, ranks)"
     return title + more if part.note else title
 
 

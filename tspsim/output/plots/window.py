@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Compute tasks of a rank up to which the whole step is drawn; and how many a cut should hold, so
 #: that their bars are wide enough for names.
 WHOLE, READABLE = 400, 150
+#: Layers in a cut at most, however few tasks they have.
+LAYERS = 4
 #: Ranks beyond these are left out unless they are asked for.
 RANKS = 8
 
@@ -103,7 +105,7 @@ def _middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | Non
         op.lane == 0 and op.layer == layers // 2 and op.phase == "forward" and not op.micro_batch
         for op in ops
     )
-    count = max(1, min(READABLE // max(of_layer, 1), layers))
+    count = max(1, min(READABLE // max(of_layer, 1), LAYERS, layers))
     first = (layers - count) // 2
     return first, first + count - 1
 
