@@ -26,9 +26,13 @@ def small_model(model: ModelShape, ranks: int) -> ModelShape:
 
 
 def small_workload(workload: Workload, ranks: int) -> Workload:
-    """Return a workload with few tokens per rank and the same options."""
+    """Return a training step with few tokens per rank and the same options.
+
+    A training step whatever the phase: its forward is the one that a forward pass runs.
+    """
     return replace(
         workload,
+        phase="train",
         sequence=4 * ranks * workload.logits_chunks,
         batch=min(workload.batch, BATCH),
         micro_batches=min(workload.micro_batches, MICRO_BATCHES),
