@@ -118,7 +118,7 @@ def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> No
     for (start, name), end in zip(marks, ends, strict=True):
         ax.axvline(start / scale, color=GREY, lw=0.8, zorder=0)
         room = _inches(end - start, part) / 0.08
-        text = next((form for form in (name, name.split(" ", 2)[1]) if len(form) < room), "")
+        text = next((form for form in (name, name.rpartition(" ")[0]) if len(form) < room), "")
         if text:
             ax.annotate(
                 text, (start / scale, 1), (2, 3), xycoords=("data", "axes fraction"),
