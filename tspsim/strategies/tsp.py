@@ -193,7 +193,8 @@ class TspDecoder(Decoder):
 
     def keeps(self, tape: list[CoreTape]) -> Any:
         """Keep the gathered K and V of every turn when asked to."""
-        return [t.gathered for t in tape] if self.options.keep_gathered_kv else None
+        kept = [self.exchange.keeps(turn) for turn in tape]
+        return kept if self.options.keep_gathered_kv else None
 
     def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""

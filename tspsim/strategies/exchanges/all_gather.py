@@ -8,10 +8,10 @@ from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Heads, core_of
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
 
 
-class AllGatherExchange:
+class AllGatherExchange(Exchange):
     """K/V by all_gather over the token axis; dK and dV by reduce_scatter.
 
     On an axis of degree 1 it is plain local attention.
@@ -28,7 +28,8 @@ class AllGatherExchange:
     """
 
     def __init__(self, rank: Rank, tokens: Tokens, axis: str, *, keep: bool) -> None:
-        self.rank, self.tokens, self.axis, self.keep = rank, tokens, rank.axis(axis), keep
+        super().__init__(rank, tokens, axis)
+        self.keep = keep
 
     def _core(self, heads: Heads) -> Core:
         return core_of(self.rank, heads, self.tokens, self.tokens.whole())
@@ -72,6 +73,10 @@ class AllGatherExchange:
         k, v = kv or (None, None)
         tape = self.gather(CoreTape(q, k, v, kept))
         return self.forget(self.attend(heads, tape))
+
+    def keeps(self, tape: CoreTape) -> tuple[Operand, Operand] | None:
+        """Keep the gathered K and V when asked to."""
+        return tape.gathered if self.keep else None
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Gather K and V again unless kept; run the core again unless its output was kept."""

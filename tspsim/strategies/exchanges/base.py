@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
@@ -63,8 +63,20 @@ class CoreTape:
         return self.o
 
 
-class Exchange(Protocol):
-    """One way of attending over a sequence that is cut over ranks."""
+class Exchange(ABC):
+    """One way of attending over a sequence that is cut over ranks.
+
+    Parameters
+    ----------
+    rank : Rank
+    tokens : Tokens
+        This rank's tokens.
+    axis : str
+        The axis that cuts them.
+    """
+
+    def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
+        self.rank, self.tokens, self.axis = rank, tokens, rank.axis(axis)
 
     def forward(
         self,
@@ -74,10 +86,29 @@ class Exchange(Protocol):
         kept: tuple[Operand, Operand] | None = None,
     ) -> CoreTape:
         """Record the core's forward; `kept` are K and V kept from an earlier forward."""
+        assert kv is not None and kept is None, "only gathered K and V can be kept"
+        return self.attend(heads, self.bring(q, *kv))
+
+    def bring(self, q: Operand, k: Operand, v: Operand) -> CoreTape:
+        """Record what has to travel before attention begins."""
+        return CoreTape(q, k, v)
+
+    @abstractmethod
+    def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Record attention; return the tape with its output."""
+
+    def keeps(self, tape: CoreTape) -> tuple[Operand, Operand] | None:  # noqa: ARG002
+        """Return the K and V that survive ``recompute: full``."""
+        return None
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record what it takes to have everything that `backward` reads."""
+        if tape.o is not None:
+            return tape
+        with self.rank.at(phase="recompute"):
+            return self.attend(heads, tape)
 
+    @abstractmethod
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape
     ) -> tuple[Operand, Operand, Operand]:

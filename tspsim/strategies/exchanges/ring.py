@@ -8,10 +8,10 @@ from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Heads, core_of
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
 
 
-class RingExchange:
+class RingExchange(Exchange):
     """K/V blocks go round the ring in D-1 hops; dK and dV travel home with them in backward.
 
     Parameters
@@ -22,25 +22,14 @@ class RingExchange:
     """
 
     def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
-        self.rank, self.tokens, self.axis = rank, tokens, rank.axis(axis)
+        super().__init__(rank, tokens, axis)
         self.slots, self.gradient_slots = rank.slots(2 * 2), rank.slots(2 * 2)  # k and v each
 
     def _core(self, heads: Heads, step: int) -> Core:
         return core_of(self.rank, heads, self.tokens, self.tokens.shifted(-step))
 
-    def forward(
-        self,
-        heads: Heads,
-        q: Operand,
-        kv: tuple[Operand, Operand] | None,
-        kept: tuple[Operand, Operand] | None = None,  # noqa: ARG002
-    ) -> CoreTape:
+    def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record D partial attentions over D-1 hops, and their merging."""
-        assert kv is not None
-        tape = CoreTape(q, *kv)
-        return self._attend(heads, tape)
-
-    def _attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         assert tape.k is not None and tape.v is not None
         block = (tape.k, tape.v)
         result: tuple[Operand, Operand] | None = None
@@ -60,13 +49,6 @@ class RingExchange:
     def _hop(self, block: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
         k, v = self.axis.shift(*block, lane="kv", label="kv", into=self.slots)
         return k, v
-
-    def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
-        """Run the ring again unless the output was kept."""
-        if tape.o is not None:
-            return tape
-        with self.rank.at(phase="recompute"):
-            return self._attend(heads, tape)
 
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape

@@ -5,27 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tspsim.program.kinds.attention import Core
-from tspsim.program.rank import Rank
-from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Heads, core_of
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
 
 
-class UlyssesExchange:
+class UlyssesExchange(Exchange):
     """Every rank attends with 1/D of the heads over the whole sequence.
 
     The tape's q, k and v are head shards of all tokens, as is `whole_output`; its `o` is the
     output of this rank's tokens.
-
-    Parameters
-    ----------
-    rank : Rank
-    tokens : Tokens
-    axis : str
     """
-
-    def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
-        self.rank, self.tokens, self.axis = rank, tokens, rank.axis(axis)
 
     def _core(self, heads: Heads) -> Core:
         n, whole = self.axis.degree, self.tokens.whole()
@@ -43,30 +32,17 @@ class UlyssesExchange:
         ordered = self.rank.reorder(xs, self.tokens, to="gathered")
         return self.axis.all_to_all(*ordered, split=1, concat=2, lane="kv", label=label)
 
-    def forward(
-        self,
-        heads: Heads,
-        q: Operand,
-        kv: tuple[Operand, Operand] | None,
-        kept: tuple[Operand, Operand] | None = None,  # noqa: ARG002
-    ) -> CoreTape:
-        """Record the exchange to heads, attention, and the exchange back."""
-        assert kv is not None
-        q, k, v = self._to_heads(q, *kv, label="qkv")
-        return self._attend(heads, CoreTape(q, k, v))
+    def bring(self, q: Operand, k: Operand, v: Operand) -> CoreTape:
+        """Record the exchange from token shards to head shards."""
+        q, k, v = self._to_heads(q, k, v, label="qkv")
+        return CoreTape(q, k, v)
 
-    def _attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
+    def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
+        """Record attention over this rank's heads, and the exchange of its output back."""
         assert tape.k is not None and tape.v is not None
         o, lse = self.rank.attention(self._core(heads), tape.q, tape.k, tape.v)
         (local,) = self._to_tokens(o, label="o")
         return replace(tape, o=local, lse=lse, whole_output=o)
-
-    def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
-        """Run the core and the exchange back again unless the output was kept."""
-        if tape.o is not None:
-            return tape
-        with self.rank.at(phase="recompute"):
-            return self._attend(heads, tape)
 
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape

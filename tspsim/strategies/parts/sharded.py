@@ -80,7 +80,7 @@ class ShardedDecoder(Decoder):
 
     def keeps(self, tape: CoreTape) -> Any:
         """Keep the gathered K and V when the exchange does."""
-        return tape.gathered if getattr(self.exchange, "keep", False) else None
+        return self.exchange.keeps(tape)
 
     def attention_backward(
         self, dy: Operand, normed: Normed, w: Weights, tape: CoreTape
