@@ -186,6 +186,39 @@ def test_plot_draws_from_a_folder(small: str, tmp_path: Path) -> None:
     assert (tmp_path / "memory.svg").read_text().startswith("<?xml")
 
 
+def test_plot_draws_the_window_that_is_asked_for(small: str, tmp_path: Path) -> None:
+    """A stretch of time on some ranks, and the memory of one rank."""
+    out, picture = tmp_path / "out", tmp_path / "gantt.svg"
+    call("run", small, "-o", str(out))
+    chosen = ("--window", "0 us:5 us", "--ranks", "1,2", "-o", str(picture))
+    assert call("plot", str(out), "--kind", "gantt", *chosen).exit_code == 0
+    assert "ranks 1, 2 of 4" in picture.read_text()
+    assert call("plot", str(out), "--kind", "memory", "--rank", "3").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("gantt", "--window", "3"), "--window: '3' is not a window"),
+        (("gantt", "--window", "0:1"), "(it has no unit; write for example"),
+        (("gantt", "--layers", "a"), "--layers: 'a' is not a whole number"),
+        (("gantt", "--ranks", "9"), "ranks [9]: there are ranks 0 to 3"),
+        (("memory", "--rank", "9"), "rank 9: there are ranks 0 to 3"),
+        (("roofline", "--rank", "9"), "rank 9: there are ranks 0 to 3"),
+        (("memory", "--layers", "1"), "a memory plot has no layers to choose"),
+    ],
+)
+def test_plot_options_that_make_no_sense_are_refused(
+    small: str, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    """Each says what was found and what there is."""
+    out = tmp_path / "out"
+    call("run", small, "-o", str(out))
+    result = call("plot", str(out), "--kind", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 def test_plot_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     """The known ones are named."""
     result = call("plot", str(tmp_path), "--kind", "gannt")

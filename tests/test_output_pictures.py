@@ -100,7 +100,7 @@ def test_a_long_run_is_cut_to_layers_in_its_middle_and_says_so() -> None:
     axes = plot("gantt", small_result.result(degree=8, layers=32, phases=LONG))
     title = axes.get_title(loc="left")
     assert "layers 14-16 of 0-31, forward" in title
-    assert "(others: window, layers, ranks)" in title
+    assert "(others: --window, --layers, --ranks)" in title
     assert bars(axes)["attention"] == 8 * 3 * 8
 
 

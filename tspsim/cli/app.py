@@ -125,15 +125,31 @@ def plot(
             "-o", "--output", metavar="FILE", help="png, svg or pdf [default: DIR/KIND.png]"
         ),
     ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="START:END", help="gantt: a stretch of time, '400 ms:430 ms'."),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")
+    ] = None,
+    ranks: Annotated[
+        str | None, typer.Option(metavar="R,R...", help="gantt: which ranks, top to bottom.")
+    ] = None,
+    rank: Annotated[
+        str | None, typer.Option(metavar="R", help="memory, roofline: which rank.")
+    ] = None,
 ) -> None:
-    """Draw a result again."""
+    """Draw a result again: the whole of it, or the part that is asked for."""
+    from tspsim.cli.plot_options import plot_options
     from tspsim.output import folder
     from tspsim.output.pictures import draw
     from tspsim.registry import PLOTS
 
     PLOTS.get(kind)  # an unknown name is told before anything is simulated
+    given = {"window": window, "layers": layers, "ranks": ranks, "rank": rank}
+    options = plot_options(given)
     target = output or directory / f"{kind}.png"
-    draw(kind, folder.load(directory), target)
+    draw(kind, folder.load(directory), target, **options)
     say(f"wrote {target}")
 
 

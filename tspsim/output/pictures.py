@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tspsim.errors import OutputError, did_you_mean
+from tspsim.errors import OutputError, UserError, did_you_mean
 from tspsim.registry import PLOTS
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
     ------
     UnknownNameError
         When there is no plot of that name.
+    UserError
+        When the plot has no such option.
     OutputError
         When the suffix is another one, or the file cannot be written.
     """
@@ -45,7 +48,11 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
         allowed = ", ".join(SUFFIXES)
         guess = did_you_mean(path.suffix.lower(), SUFFIXES)
         raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
-    axes = PLOTS.get(kind)(result, **options)
+    plot = PLOTS.get(kind)
+    foreign = [name for name in options if name not in inspect.signature(plot).parameters]
+    if foreign:
+        raise UserError(f"a {kind} plot has no {' and no '.join(foreign)} to choose")
+    axes = plot(result, **options)
     try:
         _save(axes.figure, path)
     except OSError as error:

@@ -185,7 +185,7 @@ def _row_name(row: Row) -> str:
 
 def _title(result: Result, part: Window) -> str:
     title = f"{result.scenario.name}: step {time(result.timeline.step_time)}"
-    more = f". Shown: {part.note} (others: window, layers, ranks)"
+    more = f". Shown: {part.note} (others: --window, --layers, --ranks)"
     return title + more if part.note else title
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
 from tspsim.output.plots.style import DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
+from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
 from tspsim.program.types import BUFFER_KINDS
 
@@ -44,7 +45,7 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
         The rank with the highest peak when not given.
     """
     peaks = [memory.peak for memory in result.memory.ranks]
-    rank = peaks.index(max(peaks)) if rank is None else rank
+    rank = chosen_rank(result, rank, peaks.index(max(peaks)))
     memory = result.memory.ranks[rank]
     device = result.scenario.topology.devices[rank]
     ax = axes(ax, 10.0, 4.5)

@@ -16,6 +16,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from tspsim.engine.timeline import Timeline
 from tspsim.output.columns import figures
 from tspsim.output.plots.style import DARK, axes, style_of
+from tspsim.output.plots.window import chosen_rank
 from tspsim.program.types import Op
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
         The slowest rank when not given.
     """
     timeline = result.timeline
-    rank = timeline.slowest_rank if rank is None else rank
+    rank = chosen_rank(result, rank, timeline.slowest_rank)
     device, dtype = result.scenario.topology.devices[rank], result.scenario.workload.dtype
     found, left = dots(timeline, rank)
     ax = axes(ax, 9.0, 5.5)

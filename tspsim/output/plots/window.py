@@ -133,3 +133,11 @@ def _layer_note(layers: tuple[int, int], count: int) -> str:
     first, last = layers
     named = f"layer {first}" if first == last else f"layers {first}-{last}"
     return f"{named} of 0-{count - 1}, forward"
+
+
+def chosen_rank(result: Result, rank: int | None, default: int) -> int:
+    """Return the rank to draw: the one asked for, which must exist, or the default."""
+    count = len(result.timeline.start)
+    if rank is not None and not 0 <= rank < count:
+        raise UserError(f"rank {rank}: there are ranks 0 to {count - 1}")
+    return default if rank is None else rank
