@@ -5,17 +5,17 @@ Run it from the project's folder, with tspsim installed::
     python docs/refresh.py            # everything
     python docs/refresh.py --check    # write nothing; say what would change
 
-Fenced blocks of a Markdown file are run in order, in a scratch folder with copies of ``scenarios/``,
-``topologies/`` and ``models/``:
+Fenced blocks of a Markdown file are run in order, in a scratch folder with copies of
+``scenarios/``, ``topologies/`` and ``models/``:
 
-- ``console``: lines that begin with ``$ `` are commands, the lines below each are its output. A line
-  ``...`` stands for any lines. A command must succeed unless the next one is ``echo $?``.
+- ``console``: lines that begin with ``$ `` are commands, the lines below each are its output. A
+  line ``...`` stands for any lines. A command must succeed unless the next one is ``echo $?``.
 - ``sh``: run as they are, without the steps that set up an environment (``.ci/run`` runs those).
 - ``python``: run as a program of its own.
 - Any block whose first line is ``# file: NAME`` is not run but written to that file.
 
-Blocks of other languages (``text``, ``yaml``...) are only read. tests/test_docs.py does the same and
-compares.
+Blocks of other languages (``text``, ``yaml``...) are only read. tests/test_docs.py does the same
+and compares.
 """
 
 from __future__ import annotations

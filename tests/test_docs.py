@@ -108,3 +108,106 @@ def test_the_commands_that_set_up_are_left_to_ci() -> None:
         assert len(block.lines) == 1
         assert block.lines[0].startswith("python3 -m venv .venv && ")
         assert block.lines[0].endswith(end)
+
+
+def _section(text: str, title: str) -> str:
+    """Return the part of a document below a heading, up to the next one of its level or above."""
+    level = title.partition(" ")[0]
+    _, _, behind = text.partition(f"\n{title}\n")
+    assert behind, f"no heading '{title}'"
+    return re.split(rf"^#{{1,{len(level)}}} ", behind, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def _described(section: str) -> set[str]:
+    """Return what stands in backticks in the first column of a section's tables."""
+    rows = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    """Return docs/reference.md."""
+    return (TOP / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_describes_every_command(reference: str) -> None:
+    """Commands and their options are those of the command line."""
+    from typer.main import get_command
+
+    from tspsim.cli.app import app
+
+    section = _section(reference, "## Commands")
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert {name.split()[1] for name in _described(section) if " " in name} == set(commands)
+    for command in commands.values():
+        for option in command.params:
+            if option.name != "help" and option.param_type_name == "option":
+                assert all(f"`{flag}" in section or f"{flag} " in section for flag in option.opts)
+
+
+@pytest.mark.parametrize("name", ["model", "workload", "optimizer"])
+def test_the_reference_describes_every_key(reference: str, name: str) -> None:
+    """A section's table has the keys of its form, and no others, with their defaults."""
+    from tspsim.scenario.schema import BytesPerParameter, ScenarioKeys
+
+    form = ScenarioKeys.model_fields[name].annotation
+    keys = set(form.model_fields)  # type: ignore[union-attr]
+    if name == "optimizer":
+        inner = {
+            f"bytes_per_parameter.{key}" for key in (*BytesPerParameter.model_fields, "ANYTHING")
+        }
+        keys = keys - {"bytes_per_parameter"} | inner
+    assert _described(_section(reference, f"### {name}")) == keys
+
+
+def test_the_reference_describes_every_strategy_option(reference: str) -> None:
+    """The table of options names each with the strategies that have it, and its default."""
+    from tspsim.registry import STRATEGIES
+
+    section = _section(reference, "### strategy")
+    found: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE):
+        names, of, default, _ = (cell.strip() for cell in row.split(" | "))
+        kinds = set(STRATEGIES.names()) if of == "all" else set(re.findall(r"`(\w+)`", of))
+        for name in re.findall(r"`(\w+)`", names):
+            found[name] = kinds
+            for kind in kinds:
+                field = STRATEGIES.get(kind).model_fields[name]
+                shown = "required" if field.is_required() else str(field.default)
+                assert default.strip("`").lower() == shown.lower(), f"{kind}.{name}"
+    options = {
+        name: {k for k in STRATEGIES.names() if name in STRATEGIES.get(k).model_fields}
+        for kind in STRATEGIES.names()
+        for name in STRATEGIES.get(kind).model_fields
+        if name != "kind"
+    }
+    assert found == options
+
+
+def test_the_reference_describes_every_json_key(reference: str) -> None:
+    """The table of ``--json`` names every key of a summary, and no other."""
+    import tspsim
+
+    figures = tspsim.run(TOP / "scenarios" / "tsp-layer.yaml").summary.to_dict()
+    open_ended = ("axes", "by_op", "at_peak", "folded")
+    keys = set()
+    for key, value in figures.items():
+        keys |= {f"{key}.{inner}" for inner in value} if isinstance(value, dict) else {key}
+    section = _section(reference, "## JSON")
+    assert {name for name in _described(section) if name.split(".")[-1] not in ("json",)} == keys
+    assert all(any(name.endswith(f".{end}") for name in keys) for end in open_ended)
+
+
+def test_the_reference_describes_every_topology_kind(reference: str) -> None:
+    """The table of generators names every kind."""
+    from tspsim.registry import TOPOLOGIES
+
+    assert _described(_section(reference, "### topology")) == set(TOPOLOGIES.names())
+
+
+def test_the_glossary_knows_every_buffer_kind_and_axis() -> None:
+    """Words that the code prints are explained."""
+    from tspsim.program.types import BUFFER_KINDS
+
+    text = (TOP / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert all(f"`{word}`" in text for word in (*BUFFER_KINDS, "tsp", "tp", "sp"))
