@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.schedules import options, program, received
-from tspsim.model import ModelShape, Optimizer, Workload, attention_pairs, forward_flops
+from tspsim.model import ModelShape, Optimizer, Workload, forward_flops, twice_attention_pairs
 from tspsim.program.types import PerCoordinate, Program
 
 MHA = ModelShape(hidden=4096, layers=2, heads=32, kv_heads=32, ffn=16384)
@@ -199,7 +199,8 @@ def test_training_flops_per_rank_equal_the_closed_form(variant) -> None:
     """Backward: twice the matmuls, and 2.5 times the attention core."""
     model = replace(GQA, vocab=128256)
     recorded, _ = program(variant, model, WORKLOAD)
-    attention = 4 * attention_pairs(WORKLOAD) * model.query_width * model.layers * WORKLOAD.batch
+    attention = 2 * twice_attention_pairs(WORKLOAD) * model.query_width
+    attention *= model.layers * WORKLOAD.batch
     matmul = forward_flops(model, WORKLOAD) - attention
     assert flops(recorded) * 8 == 3 * matmul + 3.5 * attention
 
@@ -223,7 +224,8 @@ def test_recompute_inside_the_loops_leaves_out_the_output_projections() -> None:
 
 def test_selective_recompute_adds_the_attention_core() -> None:
     """One more forward of the core, in every scheme."""
-    core = 4 * attention_pairs(WORKLOAD) * GQA.query_width * GQA.layers * WORKLOAD.batch
+    core = 2 * twice_attention_pairs(WORKLOAD) * GQA.query_width
+    core *= GQA.layers * WORKLOAD.batch
     for variant in VARIANTS:
         plain, _ = program(variant, GQA, WORKLOAD)
         again, _ = program(variant, GQA, replace(WORKLOAD, recompute="selective"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tspsim.errors import ScenarioError
-from tspsim.model import ModelShape, Workload, attention_pairs, forward_flops, model_flops
+from tspsim.model import ModelShape, Workload, forward_flops, model_flops, twice_attention_pairs
 from tspsim.scenario.models import read_config
 from tspsim.scenario.schema import ModelKeys
 from tspsim.shipped import shipped
@@ -115,9 +115,10 @@ def test_forward_flops_are_two_per_weight_and_token_and_attention() -> None:
     assert forward_flops(shape, work) == 2 * 10 * weights + 4 * 10 * 10 * 8
 
 
-def test_causal_mask_leaves_half_the_pairs_and_the_diagonal() -> None:
-    """1 + 2 + ... + S."""
-    assert attention_pairs(Workload(sequence=10)) == sum(range(1, 11))
+def test_causal_mask_counts_half_the_square() -> None:
+    """The diagonal counts half: S^2 / 2, and S^2 without a mask."""
+    assert twice_attention_pairs(Workload(sequence=10)) == 100
+    assert twice_attention_pairs(Workload(sequence=10, causal="off")) == 200
 
 
 def test_training_counts_three_forwards() -> None:

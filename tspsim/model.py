@@ -157,23 +157,27 @@ class Optimizer:
     temporary: float = 0.0
 
 
-def attention_pairs(workload: Workload) -> int:
-    """Return the (query, key) pairs of one sequence that are computed: S^2, or S(S+1)/2 causal."""
+def twice_attention_pairs(workload: Workload) -> int:
+    """Return twice the (query, key) pairs of one sequence that count: 2 S^2, or S^2 causal.
+
+    A causal mask counts half of the square, the diagonal half: the convention in which
+    FlashAttention (arXiv 2307.08691) and Megatron-LM report flop/s. Twice, so that it is whole.
+    """
     s = workload.sequence
-    return s * s if workload.causal == "off" else s * (s + 1) // 2
+    return 2 * s * s if workload.causal == "off" else s * s
 
 
 def forward_flops(model: ModelShape, workload: Workload) -> int:
     """Return the matrix and attention flops of one forward pass over all micro-batches.
 
     Two flops per multiply-add; 4 * pairs * head_dim per head in attention (scores and weighted
-    sum); a causal mask counts only the pairs that it leaves. Element-wise work counts as 0, as in
+    sum), see `twice_attention_pairs`. Element-wise work counts as 0, as in
     the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
     """
     weights = model.layers * (model.attention_weights + model.mlp_weights)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
-    attention = 4 * attention_pairs(workload) * model.query_width * model.layers * sequences
+    attention = 2 * twice_attention_pairs(workload) * model.query_width * model.layers * sequences
     return matmul + attention
 
 

@@ -71,19 +71,18 @@ class Tokens:
 
 
 @lru_cache(maxsize=4096)
-def causal_pairs(queries: Ranges, keys: Ranges) -> int:
-    """Return how many (query, key) pairs a causal mask leaves: key position <= query position."""
-    return sum(_pairs(a, b, c, d) for a, b in queries for c, d in keys)
+def twice_causal_pairs(queries: Ranges, keys: Ranges) -> int:
+    """Return twice the (query, key) pairs that a causal mask leaves.
+
+    A key before its query counts as one pair, a key at the query's own position as half a pair:
+    a whole causal square is S^2 / 2. Twice, so that the count is whole.
+    """
+    return sum(_twice_pairs(a, b, c, d) for a, b in queries for c, d in keys)
 
 
-def _pairs(a: int, b: int, c: int, d: int) -> int:
-    """Pairs of queries in [a, b) and keys in [c, d) with key <= query."""
+def _twice_pairs(a: int, b: int, c: int, d: int) -> int:
+    """Count for queries in [a, b) and keys in [c, d)."""
     below = max(0, b - max(a, d))  # queries that see all of [c, d)
-    first, last = max(a, c), min(b, d)  # queries that see a part of it
-    partial = sum_range(first - c + 1, last - c) if first < last else 0
-    return below * (d - c) + partial
-
-
-def sum_range(first: int, last: int) -> int:
-    """Return first + (first + 1) + ... + last."""
-    return (first + last) * (last - first + 1) // 2
+    first, last = max(a, c), min(b, d)  # queries that see a part: q - c keys and half of their own
+    partial = (last - c) ** 2 - (first - c) ** 2 if first < last else 0
+    return 2 * below * (d - c) + partial

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from tspsim.program.kinds.base import Array, Where, elementwise, moved
-from tspsim.program.tokens import Tokens, causal_pairs
+from tspsim.program.tokens import Tokens, twice_causal_pairs
 from tspsim.program.types import Operand, PerCoordinate, Work
 
 
@@ -37,11 +37,11 @@ class Core:
         """The axis on whose coordinate the work depends."""
         return self.queries.axis or self.keys.axis
 
-    def pairs(self, coordinate: int) -> int:
-        """Return the (query, key) pairs of one sequence and head."""
+    def twice_pairs(self, coordinate: int) -> int:
+        """Return twice the (query, key) pairs of one sequence and head that count."""
         if not self.causal:
-            return self.queries.local * self.keys.local
-        return causal_pairs(self.queries.ranges(coordinate), self.keys.ranges(coordinate))
+            return 2 * self.queries.local * self.keys.local
+        return twice_causal_pairs(self.queries.ranges(coordinate), self.keys.ranges(coordinate))
 
     def mask(self, where: Where) -> Array:
         """Return which pairs count, shape (queries, keys)."""
@@ -84,9 +84,9 @@ def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Wor
     shape = (batch, core.heads, core.queries.local, core.keys.local, d)
 
     def at(coordinate: int) -> Work:
-        pairs = core.pairs(coordinate)
+        pairs = core.twice_pairs(coordinate)
         traffic = bytes_ if pairs else 0  # a kernel whose pairs are all masked is not launched
-        return Work(2 * products * pairs * width * batch, traffic, curve, shape)
+        return Work(products * pairs * width * batch, traffic, curve, shape)
 
     if core.axis is None:
         return at(0)
