@@ -1,0 +1,1 @@
+"""TSP, TP, SP and TP+SP in plain torch.distributed, written from the design alone."""
