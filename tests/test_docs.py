@@ -98,6 +98,20 @@ def test_a_wrong_output_would_be_noticed(tmp_path: Path) -> None:
         sandbox.console(block)
 
 
+def test_the_example_strategy_without_its_reduction_is_found_out(tmp_path: Path) -> None:
+    """What CONTRIBUTING.md says happens to a strategy that forgets a reduction does happen."""
+    text = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    broken, calls = re.subn(r"self\.axis\.reduce\((?:[^()]|\n)*\)", "pass", text)
+    assert calls == 1
+    sandbox = refresh.Sandbox(tmp_path)
+    for block in refresh.blocks(broken):
+        if block.file:
+            sandbox.run(block)
+    (block,) = (b for b in refresh.blocks(broken) if b.language == "console")
+    ((_, output),) = sandbox.console(block)
+    assert output.startswith("right values: False")
+
+
 def test_the_commands_that_set_up_are_left_to_ci() -> None:
     """The README has the two commands that .ci/run looks for, each in one block of one line."""
     text = (TOP / "README.md").read_text(encoding="utf-8")
