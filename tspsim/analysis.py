@@ -181,12 +181,20 @@ def summarize(
     )
 
 
+#: A share of the step below which a difference of sums is float rounding.
+_DUST = 1e-12
+
+
 def time_of(timeline: Timeline, rank: int) -> TimeFigures:
     """Return where the step time of a rank goes."""
     lanes = np.array([op.lane for op in timeline.programs.of(rank).ops], dtype=np.intp)
     start, end = timeline.start[rank], timeline.end[rank]
-    busy, either = _covered(start[lanes == 0], end[lanes == 0]), _covered(start, end)
-    return TimeFigures(busy, either - busy, timeline.step_time - either)
+    step = timeline.step_time
+    busy = min(step, _covered(start[lanes == 0], end[lanes == 0]))
+    either = min(step, max(busy, _covered(start, end)))
+    if step - either < _DUST * step:  # sums of many durations: what is left is rounding
+        either = step
+    return TimeFigures(busy, either - busy, step - either)
 
 
 def _covered(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
