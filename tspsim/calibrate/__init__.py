@@ -1,1 +1,1 @@
-"""A real TSP on torch.distributed, and constants fitted to what is measured; needs tspsim[calibrate]."""
+"""A real TSP on torch.distributed, and constants fitted to measurements: `tspsim[calibrate]`."""
