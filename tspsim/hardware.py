@@ -33,6 +33,25 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way in which a communication library moves bytes inside a node.
+
+    Libraries have several, cheap to start or fast once started (NCCL and RCCL: LL, LL128 and
+    Simple), and use the one that is fastest for the size.
+
+    Parameters
+    ----------
+    latency : float
+        Seconds of a call, on top of the latency of the links.
+    efficiency : float
+        Achieved / stated bandwidth of a link.
+    """
+
+    latency: float = 0.0
+    efficiency: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """Constants that turn work into time, with their error and where they come from.
 
@@ -48,6 +67,9 @@ class Profile:
     error : float or None
         Mean absolute relative error on runs that the profile was not fitted to; None: unknown.
     source : str
+    protocols : tuple of Protocol
+        How collectives and hops inside a node travel; the fastest for the size holds. None at
+        all: as the links state. What goes over the network between nodes is as its links state.
     """
 
     name: str
@@ -56,6 +78,7 @@ class Profile:
     interference: float = 1.0
     error: float | None = None
     source: str = ""
+    protocols: tuple[Protocol, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Planner:
     topology : Topology
     algorithm : str
         A name of `tspsim.registry.COLLECTIVES`, or ``"auto"``: the one that is fastest for the
-        size where nothing else uses the links, the first by name among equals.
+        size where nothing else uses the links, the first by name among equals. The protocol
+        is chosen alike, whatever the algorithm.
 
     Raises
     ------
@@ -74,7 +75,13 @@ class Planner:
     def _plan(self, call: _Call) -> tuple[Plan, ...]:
         kind, ranks, root = call
         made = (make(kind, ranks, self._topology, root) for make in self._algorithms.values())
-        plans = tuple(plan for plan in made if plan is not None)
+        ways = self._topology.profile.protocols
+        plans = tuple(
+            variant
+            for plan in made
+            if plan is not None
+            for variant in plan.under(ways, self._topology)
+        )
         if not plans:
             able = [
                 name

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from tspsim.hardware import Protocol
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
@@ -19,11 +20,12 @@ class Plan:
 
         latency + (pipeline fill) + T,   T = M * max(load / bandwidth)
 
-    with loads in bytes on a link per byte of message. A pipelined algorithm cuts the message into
-    k parts that follow each other through ``stages + 1`` steps; each step of a part takes
-    ``step_latency + T / k``, so the last part arrives after ``(k + stages)`` of them. With the
-    best k that is ``stages * step_latency + 2 * sqrt(stages * step_latency * T) + T``; a message
-    so short that the best k would be less than one goes in one part.
+    with loads in bytes on a link per byte of message, and T longer by 1 / `efficiency`. A
+    pipelined algorithm cuts the message into k parts that follow each other through
+    ``stages + 1`` steps; each step of a part takes ``step_latency + T / k``, so the last part
+    arrives after ``(k + stages)`` of them. With the best k that is
+    ``stages * step_latency + 2 * sqrt(stages * step_latency * T) + T``; a message so short that
+    the best k would be less than one goes in one part.
 
     Parameters
     ----------
@@ -31,11 +33,15 @@ class Plan:
     loads : tuple of (int, float)
         ``(link index, bytes per byte of message)``, sorted by link.
     latency : float
-        Seconds that pass whatever the size: the sum over the steps of their route latency.
+        Seconds that pass whatever the size: the sum over the steps of their route latency, and
+        that of the protocol.
     stages : int
         Further pipeline stages behind the first; 0 where nothing is pipelined.
     step_latency : float
         Latency of one pipeline stage.
+    efficiency : float
+        Part of the links' bandwidth that the protocol achieves where nothing else uses them. It
+        holds them for all of that time: what shares a link with it gets no more.
     """
 
     algorithm: str
@@ -43,10 +49,22 @@ class Plan:
     latency: float
     stages: int = 0
     step_latency: float = 0.0
+    efficiency: float = 1.0
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""
-        return max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
+        stated = max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
+        return stated / self.efficiency
+
+    def under(self, protocols: tuple[Protocol, ...], topology: Topology) -> tuple[Plan, ...]:
+        """Return this plan once per protocol; as it is where there are none or it leaves a node."""
+        outside = any(topology.links[link].network for link, _ in self.loads)
+        if not protocols or not self.loads or outside:
+            return (self,)
+        return tuple(
+            replace(self, latency=self.latency + way.latency, efficiency=way.efficiency)
+            for way in protocols
+        )
 
     def overhead(self, size: float, topology: Topology) -> float:
         """Return the seconds beside the transfer itself: latency and pipeline fill."""

@@ -31,6 +31,7 @@ class Wire(NamedTuple):
     target: str
     bandwidth: float
     latency: float
+    network: bool = False
 
 
 def both_ways(a: str, b: str, bandwidth: float, latency: float) -> Iterator[Wire]:

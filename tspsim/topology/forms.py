@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tspsim.errors import UserError, did_you_mean
-from tspsim.hardware import Curve, Device, Profile
+from tspsim.hardware import Curve, Device, Profile, Protocol
 from tspsim.shipped import Kind, locate
 from tspsim.topology.files import read
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
@@ -104,6 +104,42 @@ class FromFile:
         return {"anyOf": [name, handler(schema)]}
 
 
+class ProtocolForm(Form):
+    """One way in which collectives travel inside a node: latency per call, achieved bandwidth.
+
+    Parameters
+    ----------
+    latency : Seconds
+        Of a call, on top of the latency of the links.
+    efficiency : float
+        Achieved / stated bandwidth of a link.
+    """
+
+    latency: Seconds = 0.0
+    efficiency: float = Field(default=1.0, gt=0, le=1)
+
+    def value(self) -> Protocol:
+        """Return the protocol that this form describes."""
+        return Protocol(self.latency, self.efficiency)
+
+
+class FitForm(Form):
+    """How well a part of a profile meets the figures that it comes from; for the reader alone.
+
+    Parameters
+    ----------
+    rows, held_out : int
+        Figures that were fitted to, and figures that were kept from the fit.
+    residual, error : float, optional
+        Mean absolute relative error on the one and on the other.
+    """
+
+    rows: int = Field(ge=0)
+    residual: float | None = Field(default=None, ge=0)
+    held_out: int = Field(default=0, ge=0)
+    error: float | None = Field(default=None, ge=0)
+
+
 class ProfileForm(Form):
     """Efficiencies and overheads: what turns peak rates into achieved ones.
 
@@ -119,6 +155,10 @@ class ProfileForm(Form):
         Fraction of its speed that compute keeps while a collective is active.
     error : float, optional
         Mean absolute relative error on runs that it was not fitted to; not given: unknown.
+    protocols : list of ProtocolForm
+        How collectives travel inside a node: the fastest for the size; none: as the links state.
+    fits : dict of str to FitForm
+        By curve or collective: how well the fit meets its figures.
     """
 
     name: str
@@ -129,6 +169,8 @@ class ProfileForm(Form):
     launch: Seconds | None = None
     interference: float = Field(default=1.0, gt=0, le=1)
     error: float | None = Field(default=None, ge=0)
+    protocols: list[ProtocolForm] = Field(default_factory=list)
+    fits: dict[str, FitForm] = Field(default_factory=dict)
 
     @field_validator("curves")
     @classmethod
@@ -149,7 +191,10 @@ class ProfileForm(Form):
             for name, points in self.curves.items()
         )
         source = self.source if isinstance(self.source, str) else "; ".join(self.source.values())
-        return Profile(self.name, curves, self.launch, self.interference, self.error, source)
+        protocols = tuple(form.value() for form in self.protocols)
+        return Profile(
+            self.name, curves, self.launch, self.interference, self.error, source, protocols
+        )
 
 
 ProfileField = Annotated[ProfileForm, FromFile("profile", "topologies/profiles")]

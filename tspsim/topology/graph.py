@@ -26,6 +26,8 @@ class Link:
         Bytes/s.
     latency : float
         Seconds.
+    network : bool
+        It leaves the node; the protocols of a profile are those inside one.
     """
 
     index: int
@@ -33,6 +35,7 @@ class Link:
     target: str
     bandwidth: float
     latency: float
+    network: bool = False
 
     @property
     def name(self) -> str:

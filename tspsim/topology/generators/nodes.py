@@ -78,7 +78,8 @@ class Spec(Fabric):
                 source, target = self._vertex(wire.source, node), self._vertex(wire.target, node)
                 yield wire._replace(source=source, target=target)
         if self.nodes > 1:
-            yield from self._rails() if self.fabric == "rails" else self._tree()
+            network = self._rails() if self.fabric == "rails" else self._tree()
+            yield from (wire._replace(network=True) for wire in network)
 
     def _vertex(self, name: str, node: int) -> str:
         """Return what a vertex of one node is called among all nodes."""

@@ -1,0 +1,140 @@
+"""Protocols of a profile: how a library's collectives differ from what the links state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import tspsim
+from tspsim.collectives.choose import choose
+from tspsim.errors import ScenarioError
+from tspsim.topology.graph import Topology
+from tspsim.topology.load import load, parse_profile
+
+GB = 1e9
+
+#: Cheap to start, and fast once started; they are equal at 0.5 ms of the link's own time.
+PROTOCOLS = [
+    {"latency": "10 us", "efficiency": 0.5},
+    {"latency": "510 us", "efficiency": 1.0},
+]
+
+
+def switch(ranks: int, protocols: list[dict[str, Any]]) -> Topology:
+    """Return devices around a switch: 1 GB/s and 2 us from device to device."""
+    device = {
+        "name": "x",
+        "flop_rate": {"bf16": "1 TFLOP/s"},
+        "memory_bandwidth": "1 TB/s",
+        "memory": "1 GiB",
+    }
+    link = {"bandwidth": "1 GB/s", "latency": "2 us"}
+    document = {"kind": "switch", "ranks": ranks, "device": device, "link": link}
+    return load(document, profile=parse_profile({"name": "p", "protocols": protocols}))
+
+
+@pytest.mark.parametrize(("size", "time"), [(1e5, 12e-6 + 2e-4), (1e6, 512e-6 + 1e-3)])
+def test_the_fastest_protocol_for_the_size_holds(size: float, time: float) -> None:
+    """A hop takes the latency of link and protocol, and the bytes at the achieved rate."""
+    topology = switch(2, PROTOCOLS)
+    plan = choose("shift", size, (0, 1), topology)
+    assert plan.time(size, topology) == pytest.approx(time)
+
+
+def test_a_protocol_counts_once_per_call_whatever_the_steps() -> None:
+    """A ring's links add their latency at every step, the protocol at none but the first."""
+    bare, topology = switch(4, []), switch(4, [{"latency": "10 us", "efficiency": 1.0}])
+    ranks = (0, 1, 2, 3)
+    times = [
+        choose("all_gather", 1e3, ranks, where, algorithm="ring").time(1e3, where)
+        for where in (bare, topology)
+    ]
+    assert times[1] - times[0] == pytest.approx(10e-6)
+
+
+def test_a_member_alone_waits_for_no_protocol() -> None:
+    """A communicator of one sends nothing."""
+    topology = switch(2, PROTOCOLS)
+    assert choose("all_reduce", 1e6, (0,), topology).time(1e6, topology) == 0.0
+
+
+def test_the_network_between_nodes_is_as_its_links_state() -> None:
+    """A profile's protocols were measured inside a node."""
+    node = {
+        "kind": "ring",
+        "ranks": 2,
+        "link": {"bandwidth": "1 GB/s", "latency": "0 s"},
+        "device": {
+            "name": "x",
+            "flop_rate": {"bf16": "1 TFLOP/s"},
+            "memory_bandwidth": "1 TB/s",
+            "memory": "1 GiB",
+        },
+    }
+    nic = {"bandwidth": "1 GB/s", "latency": "0 s"}
+    document = {"kind": "nodes", "nodes": 2, "node": node, "nic": nic}
+    half = parse_profile({"name": "p", "protocols": [{"efficiency": 0.5}]})
+    topology = load(document, profile=half)
+    inside, across = (choose("shift", 1e9, pair, topology) for pair in ((0, 1), (0, 2)))
+    assert inside.time(1e9, topology) == pytest.approx(2.0)
+    assert across.time(1e9, topology) == pytest.approx(1.0)
+
+
+def scenario(protocols: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a forward step of TP on two devices whose time is all communication."""
+    return {
+        "name": "protocols",
+        "model": {"hidden": 64, "layers": 1, "heads": 4, "kv_heads": 4, "ffn": 128, "vocab": 0},
+        "workload": {"sequence": 4096, "phase": "forward"},
+        "strategy": {"kind": "tp", "degree": 2},
+        "timing": {"profile": {"name": "p", "protocols": protocols}},
+        "topology": {
+            "kind": "full",
+            "ranks": 2,
+            "link": {"bandwidth": "1 MB/s", "latency": "0 s"},
+            "device": {
+                "name": "x",
+                "flop_rate": {"bf16": "1000 TFLOP/s"},
+                "memory_bandwidth": "1000 TB/s",
+                "memory": "1 GiB",
+            },
+        },
+    }
+
+
+def test_a_step_takes_longer_by_what_the_protocol_costs() -> None:
+    """The engine plays what the plan says: two all-reduces, at half the rate, 1 s later each."""
+    times = {
+        name: tspsim.run(scenario(protocols)).summary.step_time
+        for name, protocols in {
+            "stated": [],
+            "half": [{"efficiency": 0.5}],
+            "late": [{"latency": "1 s"}],
+        }.items()
+    }
+    assert times["half"] == pytest.approx(2 * times["stated"], rel=1e-4)
+    assert times["late"] == pytest.approx(2 + times["stated"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "told"),
+    [
+        ({"efficiency": 0}, "greater than 0"),
+        ({"efficiency": 1.5}, "at most 1"),
+        ({"latency": "-1 us"}, "latency"),
+        ({"latensy": "1 us"}, "did you mean 'latency'"),
+    ],
+)
+def test_a_protocol_that_cannot_be_is_refused(protocol: dict[str, Any], told: str) -> None:
+    """Wrong keys and values are told with their place."""
+    with pytest.raises(ScenarioError, match=r"timing\.profile\.protocols") as refused:
+        tspsim.run(scenario([protocol]))
+    assert told in str(refused.value)
+
+
+def test_what_was_resolved_reads_back_the_same() -> None:
+    """The resolved scenario of a result holds the protocols and runs to the same time."""
+    first = tspsim.run(scenario(PROTOCOLS))
+    again = tspsim.run(dict(first.scenario.document))
+    assert again.timeline.step_time == first.timeline.step_time
