@@ -275,3 +275,13 @@ def test_a_degree_that_does_not_divide_is_told_with_its_path() -> None:
     assert any(
         "12 does not divide into 8 (zigzag cuts it into 2 x 4 chunks); 8 would" in m for m in found
     )
+
+
+@pytest.mark.parametrize(("kind", "held"), [("tsp", 4), ("tp", 16), ("sp", 4)])
+def test_chunks_of_the_head_must_divide_a_ranks_tokens(kind, held) -> None:
+    """Otherwise some tokens would be left out of the loss."""
+    model = ModelShape(hidden=32, layers=1, heads=8, kv_heads=4, ffn=8, vocab=8)
+    workload = Workload(sequence=16, logits_chunks=3)
+    (problem,) = options(kind, degree=4).problems(model, workload)
+    assert problem.path == ("workload", "logits_chunks")
+    assert problem.message == f"3 does not divide the {held} tokens that a rank holds"

@@ -15,7 +15,7 @@ from tspsim.program.types import Programs
 from tspsim.strategies.base import StrategyOptions, one_role
 from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
 from tspsim.strategies.parts.sharded import ShardedDecoder
-from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
+from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -44,6 +44,7 @@ class SequenceParallel(StrategyOptions):
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         yield from sequence_problems(workload, "degree", self.degree)
+        yield from chunk_problems(model, workload, self.degree)
         yield from exchange_problems(self.kv, self.keep_gathered_kv, Cut(model), self.degree)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:

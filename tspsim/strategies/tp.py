@@ -15,7 +15,7 @@ from tspsim.program.types import Programs
 from tspsim.strategies.base import StrategyOptions, one_role
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.parts.sharded import ShardedDecoder
-from tspsim.strategies.parts.tokens import sequence_problems, whole_sequence
+from tspsim.strategies.parts.tokens import chunk_problems, sequence_problems, whole_sequence
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -48,6 +48,8 @@ class TensorParallel(StrategyOptions):
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         yield from Cut(model, "tp", self.degree).problems("degree", self.replicate_kv_heads)
+        cuts = self.degree if self.sequence_parallel else 1
+        yield from chunk_problems(model, workload, cuts)
         if self.sequence_parallel:
             yield from sequence_problems(workload, "degree", self.degree, zigzag=False)
 

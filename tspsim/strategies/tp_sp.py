@@ -15,7 +15,7 @@ from tspsim.program.types import Programs
 from tspsim.strategies.base import StrategyOptions, one_role
 from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
 from tspsim.strategies.parts.sharded import ShardedDecoder
-from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
+from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -50,6 +50,7 @@ class TensorAndSequenceParallel(StrategyOptions):
         yield from cut.problems("tp", self.replicate_kv_heads)
         inner = self.tp if self.sequence_parallel else 1
         yield from sequence_problems(workload, "sp", self.sp, inner=inner)
+        yield from chunk_problems(model, workload, self.sp * inner)
         yield from exchange_problems(self.kv, self.keep_gathered_kv, cut, self.sp)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:

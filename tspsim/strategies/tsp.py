@@ -27,7 +27,7 @@ from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.pipeline import staggered
 from tspsim.strategies.parts.projections import Projections
-from tspsim.strategies.parts.tokens import cut_sequence, sequence_problems
+from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -75,6 +75,7 @@ class TensorSequenceParallel(StrategyOptions):
         cut = Cut(model, "tsp", self.degree)
         yield from cut.problems("degree", self.replicate_kv_heads)
         yield from sequence_problems(workload, "degree", self.degree)
+        yield from chunk_problems(model, workload, self.degree)
         if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
             held = f"{cut.heads} heads and {cut.kv_heads} kv_heads of a rank"
             message = f"{self.head_buckets} does not divide the {held}"

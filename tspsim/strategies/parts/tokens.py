@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tspsim.errors import Problem
-from tspsim.model import Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.tokens import Tokens
 
 
@@ -40,3 +40,14 @@ def sequence_problems(
     elif workload.sequence // degree % inner:
         local = workload.sequence // degree
         yield Problem(path, f"sequence_parallel cannot cut {local} local tokens over {inner} ranks")
+
+
+def chunk_problems(model: ModelShape, workload: Workload, cuts: int) -> Iterator[Problem]:
+    """Yield when the head cannot run over equal chunks of a rank's tokens.
+
+    `cuts` is the number of ranks that the tokens between blocks are cut over.
+    """
+    held = workload.batch * (workload.sequence // cuts)
+    if model.vocab and held % workload.logits_chunks:
+        message = f"{workload.logits_chunks} does not divide the {held} tokens that a rank holds"
+        yield Problem(("workload", "logits_chunks"), message)
