@@ -202,7 +202,7 @@ def test_no_dot_lies_above_the_roof() -> None:
         assert dot.rate <= roof * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])
 def test_the_suffix_says_the_format_and_equal_results_give_equal_bytes(
     suffix: str, tmp_path: Path
 ) -> None:
@@ -218,7 +218,7 @@ def test_the_suffix_says_the_format_and_equal_results_give_equal_bytes(
 def test_other_suffixes_and_kinds_are_refused_with_what_there_is(tmp_path: Path) -> None:
     """Before anything is drawn."""
     result = small_result.result(degree=2, layers=1)
-    with pytest.raises(OutputError, match=r"\.png, \.svg, \.pdf, not '\.jpg'"):
+    with pytest.raises(OutputError, match=r"\.png, \.svg, \.pdf, \.html, not '\.jpg'"):
         draw("gantt", result, tmp_path / "a.jpg")
     with pytest.raises(UnknownNameError, match=r"did you mean 'gantt'\?"):
         draw("gant", result, tmp_path / "a.png")

@@ -122,7 +122,7 @@ def plot(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="png, svg or pdf [default: DIR/KIND.png]"
+            "-o", "--output", metavar="FILE", help="png, svg, pdf or html [default: DIR/KIND.png]"
         ),
     ] = None,
     window: Annotated[

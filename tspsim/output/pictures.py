@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import inspect
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,20 @@ if TYPE_CHECKING:
 
 #: Suffix of a picture, and the metadata that takes the time of drawing out of it.
 SUFFIXES: dict[str, dict[str, Any]] = {
-    ".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None},
+    ".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".html": {"Date": None},
 }  # fmt: skip
+
+#: A page of its own, with nothing to fetch: the drawing in lines, so that a browser zooms into it.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title>
+<style>body {{ margin: 1em; background: white; }} svg {{ width: 100%; height: auto; }}</style>
+</head>
+<body>
+{drawing}
+</body>
+</html>
+"""
 
 
 def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
@@ -30,7 +44,7 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
         Name of a plot: ``gantt``, ``memory``, ``links``, ``roofline`` or a registered one.
     result : Result
     path : str or Path
-        Its suffix, ``.png``, ``.svg`` or ``.pdf``, says the format.
+        Its suffix, ``.png``, ``.svg``, ``.pdf`` or ``.html``, says the format.
     **options
         Handed to the plot.
 
@@ -54,12 +68,12 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
         raise UserError(f"a {kind} plot has no {' and no '.join(foreign)} to choose")
     axes = plot(result, **options)
     try:
-        _save(axes.figure, path)
+        _save(axes.figure, path, f"{kind} of {result.scenario.name}")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, title: str) -> None:
     import matplotlib as mpl
 
     # Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
@@ -67,7 +81,18 @@ def _save(figure: Figure, path: Path) -> None:
     metadata = SUFFIXES[path.suffix.lower()]
     try:
         with mpl.rc_context({"svg.hashsalt": "tspsim", "svg.fonttype": "none"}):
-            figure.savefig(partial, dpi=150, metadata=metadata, bbox_inches="tight")
+            if path.suffix.lower() == ".html":
+                partial.write_text(_page(figure, metadata, title), encoding="utf-8")
+            else:
+                figure.savefig(partial, dpi=150, metadata=metadata, bbox_inches="tight")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _page(figure: Figure, metadata: dict[str, Any], title: str) -> str:
+    """Return a page that holds the figure as svg."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", dpi=150, metadata=metadata, bbox_inches="tight")
+    drawing = text.getvalue()
+    return _PAGE.format(title=html.escape(title), drawing=drawing[drawing.index("<svg") :])
