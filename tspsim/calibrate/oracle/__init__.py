@@ -1,0 +1,1 @@
+"""Oracles at full size without hardware: torch counts, and the simulator's counts beside it."""

@@ -1,0 +1,66 @@
+"""The simulator's numbers of a job, from the program that it would simulate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tspsim import memory
+from tspsim.calibrate.oracle.jobs import Job
+from tspsim.calibrate.oracle.numbers import Call, Numbers, moments
+from tspsim.engine import dryrun
+from tspsim.engine.timeline import Timeline
+from tspsim.errors import ScenarioError
+from tspsim.mesh import Mesh
+from tspsim.model import ITEMSIZE, ModelShape, Optimizer, Workload
+from tspsim.program.types import Op, PerCoordinate, Programs
+from tspsim.registry import STRATEGIES
+
+
+def record(job: Job) -> tuple[Programs, Mesh]:
+    """Return the programs of a job and their mesh.
+
+    Raises
+    ------
+    ScenarioError
+        When the strategy cannot split the job's model that way.
+    """
+    shape = (job.hidden, job.layers, job.heads, job.kv_heads, job.ffn)
+    model = ModelShape(*shape, mlp=job.mlp, norm=job.norm)
+    workload = Workload(
+        job.sequence, job.batch, dtype=job.dtype, recompute=job.recompute, causal="off"
+    )
+    size = ITEMSIZE[job.dtype]
+    optimizer = Optimizer("adamw", size, size, (("moments", 2.0 * size),))
+    strategy = STRATEGIES.get(job.strategy)(**dict(job.options))
+    problems = list(strategy.problems(model, workload))
+    if problems:
+        raise ScenarioError([f"{job.title}: {problem.message}" for problem in problems])
+    programs, mesh = strategy.record(model, workload, optimizer), strategy.mesh()
+    dryrun.check(programs, mesh)
+    return programs, mesh
+
+
+def simulate(job: Job) -> Numbers:
+    """Return what rank 0 computes, sends and holds, in issue order.
+
+    Memory is read on a timeline on which ops take one tick each, in the order in which the rank
+    issues them: the order in which torch allocates. On a real fabric, ops of different lanes
+    overlap; that changes when something is alive, and is what the engine is for.
+    """
+    programs, mesh = record(job)
+    program = programs.of(0)
+    ticks = np.arange(len(program.ops) + 1, dtype=np.float64)
+    ranks = range(mesh.ranks)
+    starts, ends = tuple(ticks[:-1] for _ in ranks), tuple(ticks[1:] for _ in ranks)
+    held = memory.trace(Timeline(programs, mesh, starts, ends, ())).ranks[0]
+    at = np.searchsorted(held.times, ticks[:-1], side="right") - 1
+    flops = [_flops(op) for op in program.ops]
+    calls = (Call(op.message.collective, op.message.bytes) for op in program.ops if op.message)
+    at_peak = {str(kind): size for kind, size in held.at_peak.items() if size}
+    return Numbers(sum(flops), tuple(calls), at_peak, moments(flops, held.total[at].tolist()))
+
+
+def _flops(op: Op) -> int:
+    if op.work is None:
+        return 0
+    return op.work.works[0].flops if isinstance(op.work, PerCoordinate) else op.work.flops
