@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from tspsim.errors import TopologyError
-from tspsim.program.types import Work
+from tspsim.program.types import CollectiveKind, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,13 @@ class Protocol:
         Seconds of a call, on top of the latency of the links.
     efficiency : float
         Achieved / stated bandwidth of a link.
+    collective : CollectiveKind or None
+        The kind that it is for; None: every kind that no other protocol names.
     """
 
     latency: float = 0.0
     efficiency: float = 1.0
+    collective: CollectiveKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Profile:
     protocols : tuple of Protocol
         How collectives and hops inside a node travel; the fastest for the size holds. None at
         all: as the links state. What goes over the network between nodes is as its links state.
+    collectives : tuple of (str, str)
+        Algorithm by kind of collective, where the library was seen to use it; others are chosen.
     """
 
     name: str
@@ -79,6 +84,12 @@ class Profile:
     error: float | None = None
     source: str = ""
     protocols: tuple[Protocol, ...] = ()
+    collectives: tuple[tuple[str, str], ...] = ()
+
+    def protocols_of(self, collective: CollectiveKind) -> tuple[Protocol, ...]:
+        """Return the protocols of a kind: those that name it, else those that name none."""
+        named = tuple(way for way in self.protocols if way.collective == collective)
+        return named or tuple(way for way in self.protocols if way.collective is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ class Planner:
     topology : Topology
     algorithm : str
         A name of `tspsim.registry.COLLECTIVES`, or ``"auto"``: the one that is fastest for the
-        size where nothing else uses the links, the first by name among equals. The protocol
-        is chosen alike, whatever the algorithm.
+        size where nothing else uses the links, the first by name among equals; or the one that
+        the topology's profile names for this kind. The protocol is chosen alike, whatever the
+        algorithm.
 
     Raises
     ------
@@ -38,8 +39,10 @@ class Planner:
     """
 
     def __init__(self, topology: Topology, algorithm: str = AUTO) -> None:
-        names = COLLECTIVES.names() if algorithm == AUTO else (algorithm,)
+        names = _automatic() if algorithm == AUTO else (algorithm,)
         self._algorithms: dict[str, Algorithm] = {name: COLLECTIVES.get(name) for name in names}
+        seen = topology.profile.collectives if algorithm == AUTO else ()
+        self._seen: dict[str, Algorithm] = {kind: COLLECTIVES.get(name) for kind, name in seen}
         self._topology = topology
         self._plans: dict[_Call, tuple[Plan, ...]] = {}
         self._chosen: dict[tuple[_Call, float], Plan] = {}
@@ -57,7 +60,8 @@ class Planner:
         ranks : tuple of int
             Members in communicator order; ``(sender, receiver)`` of a shift.
         root : int or None
-            Position in `ranks` of a broadcast's or reduce's root.
+            Position in `ranks` of a broadcast's or reduce's root. For a shift, 0 says that the two
+            are the whole communicator: the other hop goes the opposite way between them.
 
         Raises
         ------
@@ -74,8 +78,9 @@ class Planner:
 
     def _plan(self, call: _Call) -> tuple[Plan, ...]:
         kind, ranks, root = call
-        made = (make(kind, ranks, self._topology, root) for make in self._algorithms.values())
-        ways = self._topology.profile.protocols
+        makers = (self._seen[kind],) if kind in self._seen else self._algorithms.values()
+        made = (make(kind, ranks, self._topology, root) for make in makers)
+        ways = self._topology.profile.protocols_of(kind)
         plans = tuple(
             variant
             for plan in made
@@ -93,6 +98,12 @@ class Planner:
                 f"{len(ranks)} ranks; {', '.join(able) or 'none'} can"
             )
         return plans
+
+
+def _automatic() -> tuple[str, ...]:
+    """Return the algorithms that ``auto`` may take: all but those that say otherwise."""
+    names = COLLECTIVES.names()
+    return tuple(n for n in names if getattr(COLLECTIVES.get(n), "automatic", True))
 
 
 def choose(

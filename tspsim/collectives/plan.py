@@ -62,7 +62,11 @@ class Plan:
         if not protocols or not self.loads or outside:
             return (self,)
         return tuple(
-            replace(self, latency=self.latency + way.latency, efficiency=way.efficiency)
+            replace(
+                self,
+                latency=self.latency + way.latency,
+                efficiency=self.efficiency * way.efficiency,
+            )
             for way in protocols
         )
 

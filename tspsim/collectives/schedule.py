@@ -50,11 +50,14 @@ class Schedule:
     pipelined : bool
         The message passes through the steps in many small parts at once; otherwise a step begins
         when the one before has ended.
+    serial : bool
+        Steps load different links: each takes as long as its own slowest link, one after another.
     """
 
     steps: tuple[Step, ...] = ()
     pieces: int = 1
     pipelined: bool = False
+    serial: bool = False
 
 
 #: A communicator of one: nothing to send.
@@ -75,16 +78,27 @@ def planned(algorithm: str, schedule: Schedule, ranks: tuple[int, ...], topology
     """
     chunks: Counter[int] = Counter()
     latencies = []
+    one_by_one = 0.0
     for step in schedule.steps:
         slowest = 0.0
+        here: Counter[int] = Counter()
         for send in step:
             source, target = ranks[send.source], ranks[send.target]
             for link in topology.route(source, target):
-                chunks[link] += len(send.chunks)
+                here[link] += len(send.chunks)
             slowest = max(slowest, topology.latency(source, target))
         latencies.append(slowest)
+        chunks.update(here)
+        one_by_one += _transfer(here, topology)
     loads = tuple((link, count / schedule.pieces) for link, count in sorted(chunks.items()))
     if not schedule.pipelined:
-        return Plan(algorithm, loads, sum(latencies))
+        efficiency = _transfer(chunks, topology) / one_by_one if schedule.serial else 1.0
+        return Plan(algorithm, loads, sum(latencies), efficiency=efficiency)
     stages = max(len(schedule.steps) - 1, 0)
     return Plan(algorithm, loads, sum(latencies), stages, max(latencies, default=0.0))
+
+
+def _transfer(chunks: Counter[int], topology: Topology) -> float:
+    """Return the time of the slowest link, in chunks per byte/s."""
+    links = topology.links
+    return max((count / links[link].bandwidth for link, count in chunks.items()), default=0.0)

@@ -75,18 +75,19 @@ class Calls:
 
     def __init__(self, topology: Topology, planner: Planner, network: Network[Exchange]) -> None:
         self._topology, self._planner, self._network = topology, planner, network
-        self._known: dict[tuple[tuple[int, ...], Message], Call] = {}
+        self._known: dict[tuple[tuple[int, ...], Message, bool], Call] = {}
 
     def exchange(self, meeting: Meeting) -> Exchange:
         """Return the exchange that begins with a meeting."""
-        key = (meeting.ranks, meeting.message)
+        key = (meeting.ranks, meeting.message, len(meeting.communicator.ranks) == 2)
         call = self._known.get(key)
         if call is None:
-            call = self._known[key] = self._plan(meeting.ranks, meeting.message)
+            call = self._known[key] = self._plan(*key)
         return Exchange(call, meeting.tasks)
 
-    def _plan(self, ranks: tuple[int, ...], message: Message) -> Call:
-        plan = self._planner.choose(message.collective, message.bytes, ranks, message.root)
+    def _plan(self, ranks: tuple[int, ...], message: Message, pair: bool) -> Call:
+        root = 0 if pair and message.collective == "shift" else message.root
+        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
         pattern = self._network.pattern(plan.loads) if alone > 0 else -1

@@ -21,11 +21,15 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tspsim.errors import UserError, did_you_mean
 from tspsim.hardware import Curve, Device, Profile, Protocol
+from tspsim.program.types import CollectiveKind
 from tspsim.shipped import Kind, locate
 from tspsim.topology.files import read
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
+Collective = Literal[
+    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift"
+]
 
 
 def problem(message: str) -> PydanticCustomError:
@@ -113,14 +117,17 @@ class ProtocolForm(Form):
         Of a call, on top of the latency of the links.
     efficiency : float
         Achieved / stated bandwidth of a link.
+    collective : str, optional
+        The kind that it is for; not given: every kind that no other protocol names.
     """
 
     latency: Seconds = 0.0
     efficiency: float = Field(default=1.0, gt=0, le=1)
+    collective: CollectiveKind | None = None
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""
-        return Protocol(self.latency, self.efficiency)
+        return Protocol(self.latency, self.efficiency, self.collective)
 
 
 class FitForm(Form):
@@ -157,6 +164,8 @@ class ProfileForm(Form):
         Mean absolute relative error on runs that it was not fitted to; not given: unknown.
     protocols : list of ProtocolForm
         How collectives travel inside a node: the fastest for the size; none: as the links state.
+    collectives : dict of str to str
+        By kind, the algorithm that the library was seen to use; what is missing is chosen.
     fits : dict of str to FitForm
         By curve or collective: how well the fit meets its figures.
     """
@@ -170,6 +179,7 @@ class ProfileForm(Form):
     interference: float = Field(default=1.0, gt=0, le=1)
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
+    collectives: dict[Collective, str] = Field(default_factory=dict)
     fits: dict[str, FitForm] = Field(default_factory=dict)
 
     @field_validator("curves")
@@ -193,8 +203,9 @@ class ProfileForm(Form):
         source = self.source if isinstance(self.source, str) else "; ".join(self.source.values())
         protocols = tuple(form.value() for form in self.protocols)
         return Profile(
-            self.name, curves, self.launch, self.interference, self.error, source, protocols
-        )
+            self.name, curves, self.launch, self.interference, self.error, source, protocols,
+            tuple(self.collectives.items()),
+        )  # fmt: skip
 
 
 ProfileField = Annotated[ProfileForm, FromFile("profile", "topologies/profiles")]
