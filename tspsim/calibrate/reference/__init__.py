@@ -1,1 +1,41 @@
-"""TSP, TP, SP and TP+SP in plain torch.distributed, written from the design alone."""
+"""TSP, TP, SP and TP+SP in plain torch.distributed, written from the design alone.
+
+A small decoder, forward and backward, that runs on gloo and NCCL alike::
+
+    mesh = reference.connect(job)          # every rank, once per shape of the mesh
+    model = reference.build(job, mesh)     # this rank's part
+    model.load(reference.initial(job.shape, job.torch_dtype))
+    loss = model.step(model.local(tokens), model.local(targets))
+
+What to read: `tsp` is TSP, `tp_sp` the others; `exchange` is K and V, `attention` the core.
+"""
+
+from __future__ import annotations
+
+from tspsim.calibrate.reference.config import Job, Shape
+from tspsim.calibrate.reference.decoder import Decoder
+from tspsim.calibrate.reference.dense import Dense, initial
+from tspsim.calibrate.reference.mesh import Mesh, connect
+from tspsim.calibrate.reference.tp_sp import MeshLayer
+from tspsim.calibrate.reference.tsp import TspLayer
+from tspsim.calibrate.reference.weights import shard
+
+__all__ = ["Decoder", "Dense", "Job", "Mesh", "Shape", "build", "connect", "initial", "shard"]
+
+
+def build(job: Job, mesh: Mesh | None = None, device: str = "cpu") -> Decoder:
+    """Return this rank's part of the model; weights are zero until `load` is called.
+
+    Parameters
+    ----------
+    job : Job
+    mesh : Mesh, optional
+        From `connect`, for a job with the same degrees; none is needed on one rank.
+    device : str
+
+    Returns
+    -------
+    Decoder
+    """
+    layer = TspLayer if job.strategy == "tsp" else MeshLayer
+    return Decoder(job, mesh or Mesh(), layer, device)
