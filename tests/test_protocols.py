@@ -53,6 +53,15 @@ def test_a_protocol_counts_once_per_call_whatever_the_steps() -> None:
     assert times[1] - times[0] == pytest.approx(10e-6)
 
 
+def test_a_protocol_of_one_kind_replaces_the_others_for_it() -> None:
+    """Hops may travel in a way of their own; everything else keeps to the rest."""
+    own = {"latency": "0 s", "efficiency": 0.25, "collective": "shift"}
+    topology = switch(2, [{"efficiency": 0.5}, own])
+    shift, gather = (choose(kind, 1e9, (0, 1), topology) for kind in ("shift", "all_gather"))
+    assert shift.time(1e9, topology) == pytest.approx(4.0, rel=1e-5)
+    assert gather.time(1e9, topology) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_a_member_alone_waits_for_no_protocol() -> None:
     """A communicator of one sends nothing."""
     topology = switch(2, PROTOCOLS)
@@ -123,6 +132,7 @@ def test_a_step_takes_longer_by_what_the_protocol_costs() -> None:
         ({"efficiency": 0}, "greater than 0"),
         ({"efficiency": 1.5}, "at most 1"),
         ({"latency": "-1 us"}, "latency"),
+        ({"collective": "shft"}, "shift"),
         ({"latensy": "1 us"}, "did you mean 'latency'"),
     ],
 )

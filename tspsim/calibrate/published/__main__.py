@@ -1,0 +1,45 @@
+"""``python -m tspsim.calibrate.published``: fit the profiles anew and draw the fits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tspsim.calibrate.published.rows import load
+from tspsim.calibrate.published.write import pictures, profiles
+from tspsim.errors import UserError
+
+_TOP = Path(__file__).resolve().parents[3]
+
+
+def main() -> int:
+    """Write every profile and every picture; 2 when the rows cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tspsim.calibrate.published",
+        description="Fit the shipped profiles to the published rows, and draw the fits.",
+    )
+    places = (
+        ("rows", "published"),
+        ("profiles", "topologies/profiles"),
+        ("pictures", "docs/images"),
+    )
+    for name, default in places:
+        parser.add_argument(
+            f"--{name}", type=Path, default=_TOP / default, metavar="DIR",
+            help=f"default: {default} of the project",
+        )  # fmt: skip
+    given = parser.parse_args()
+    try:
+        rows = load(given.rows)
+        for name, text in profiles(rows):
+            (given.profiles / name).write_text(text, encoding="utf-8")
+        pictures(rows, given.pictures)
+    except (UserError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The published rows as values: efficiencies by size of the work, and times of collective calls."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pydantic import TypeAdapter
+
+from tspsim.errors import UserError
+from tspsim.hardware import Device
+from tspsim.program.types import CollectiveKind
+from tspsim.shipped import names
+from tspsim.topology.files import read
+from tspsim.topology.forms import DeviceField, DeviceForm
+
+Row = dict[str, str]
+
+
+#: The curves that a pass speaks for, and the flops that each of them is asked for, likewise.
+_CURVES: dict[str, tuple[tuple[str, float], ...]] = {
+    "forward": (("attention", 1.0),),
+    "backward": (("attention_backward", 2.5),),
+    "forward_backward": (("attention", 1.0), ("attention_backward", 2.5)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a kernel achieved.
+
+    Parameters
+    ----------
+    curve, device, source : str
+    label : str
+        What to call it in a picture.
+    size : float or None
+        Flops, or bytes of element-wise work; None: the shape is not stated.
+    efficiency : float
+        Achieved / stated rate of the device.
+    """
+
+    curve: str
+    device: str
+    source: str
+    label: str
+    size: float | None
+    efficiency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a collective call over the devices of one node took.
+
+    Parameters
+    ----------
+    device, source : str
+    kind : CollectiveKind
+    algorithm : str
+        The library's, where the source states it.
+    ranks : int
+        The devices that take part.
+    bytes : int
+        As `tspsim.program.types.Message` counts them.
+    seconds : float
+    """
+
+    device: str
+    source: str
+    kind: CollectiveKind
+    algorithm: str
+    ranks: int
+    bytes: int
+    seconds: float
+
+    @property
+    def bus_bandwidth(self) -> float:
+        """Bytes/s through the busiest port of a switch, as nccl-tests counts them."""
+        n = self.ranks
+        share = {"all_reduce": 2 * (n - 1) / n, "shift": 1.0}.get(self.kind, (n - 1) / n)
+        return share * self.bytes / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Everything that the profiles are fitted to.
+
+    Parameters
+    ----------
+    points : tuple of Point
+    calls : tuple of Call
+    sources : dict of str to str
+        Where the rows of a source stand and how they were read, by its name.
+    """
+
+    points: tuple[Point, ...]
+    calls: tuple[Call, ...]
+    sources: dict[str, str]
+
+
+def load(folder: Path) -> Rows:
+    """Return the rows of a folder.
+
+    Raises
+    ------
+    UserError
+        When a table is missing or a row is of a source or a collective that is not known.
+    """
+    peaks = {row["device"]: float(row["peak_tflops"]) * 1e12 for row in _table(folder, "devices")}
+    devices = {name: _device(name) for name in names("topologies/devices")}
+    peaks |= {name: device.peak("bf16") for name, device in devices.items()}
+    points = (
+        *(_matmul(row, peaks) for row in _table(folder, "matmul")),
+        *(point for row in _table(folder, "attention") for point in _attention(row, peaks)),
+        *(_elementwise(row, devices) for row in _table(folder, "elementwise")),
+    )
+    calls = tuple(_call(row) for row in _table(folder, "collectives"))
+    sources = {name: _citation(entry) for name, entry in read(folder / "sources.yaml").items()}
+    named = {point.source for point in points} | {call.source for call in calls}
+    if unknown := sorted(named - sources.keys()):
+        raise UserError(f"{folder / 'sources.yaml'}: rows name {unknown}, which it does not have")
+    return Rows(points, calls, sources)
+
+
+def _device(name: str) -> Device:
+    form: DeviceForm = TypeAdapter(DeviceField).validate_python(name)
+    return form.value()
+
+
+def _citation(entry: dict[str, str]) -> str:
+    return f"{entry['url']}: {entry['about']}; read {entry['read']}"
+
+
+def _table(folder: Path, name: str) -> list[Row]:
+    try:
+        with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"the published rows cannot be read: {error}") from None
+
+
+def _matmul(row: Row, peaks: dict[str, float]) -> Point:
+    m, n, k = (int(row[key]) for key in "mnk")
+    efficiency = float(row["tflops"]) * 1e12 / peaks[row["device"]]
+    size = 2.0 * m * n * k
+    return Point("matmul", row["device"], row["source"], row["source"], size, efficiency)
+
+
+def _attention(row: Row, peaks: dict[str, float]) -> Iterator[Point]:
+    """Yield a point per curve; a causal mask counts half of the square, as `Work` does."""
+    efficiency = float(row["tflops"]) * 1e12 / peaks[row["device"]]
+    label = row["kernel"] + (", causal" if row["causal"] == "1" else "")
+    if len(_CURVES[row["pass"]]) > 1:
+        label += ", both passes together"
+    forward = None
+    if row["sequence"]:
+        batch, heads, s, d = (int(row[k]) for k in ("batch", "heads", "sequence", "head_dim"))
+        forward = 4.0 * batch * heads * s * s * d / (2 if row["causal"] == "1" else 1)
+    for curve, factor in _CURVES[row["pass"]]:
+        size = None if forward is None else factor * forward
+        yield Point(curve, row["device"], row["source"], label, size, efficiency)
+
+
+def _elementwise(row: Row, devices: dict[str, Device]) -> Point:
+    moved = int(row["rows"]) * int(row["width"]) * int(row["arrays"]) * int(row["itemsize"])
+    rate = float(row["gigabytes_per_second"]) * 1e9
+    efficiency = rate / devices[row["device"]].memory_bandwidth
+    label = row["op"].replace("_", " ")
+    return Point("elementwise", row["device"], row["source"], label, float(moved), efficiency)
+
+
+def _call(row: Row) -> Call:
+    kinds: dict[str, CollectiveKind] = {kind: kind for kind in get_args(CollectiveKind)}
+    if row["collective"] not in kinds:
+        raise UserError(f"collectives.csv: no collective '{row['collective']}' is known")
+    return Call(
+        row["device"], row["source"], kinds[row["collective"]], row["algorithm"],
+        int(row["ranks"]), int(row["bytes"]), float(row["time_us"]) * 1e-6,
+    )  # fmt: skip

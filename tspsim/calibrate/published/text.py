@@ -1,0 +1,78 @@
+"""A fitted profile as the text of its YAML file."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
+from tspsim.calibrate.published.rows import Rows
+from tspsim.hardware import Protocol
+
+_WIDTH = 100
+
+
+def profile_text(fitted: Fitted, rows: Rows) -> str:
+    """Return the file: curves, protocols, how well they fit, and where every number comes from."""
+    recipe = fitted.recipe
+    lines = [
+        f"# {recipe.title}: efficiencies and protocols fitted to published figures.",
+        "# Written by `python -m tspsim.calibrate.published` from published/*.csv; edit those.",
+        f"name: {recipe.name}",
+        "curves:",
+        *(line for part in fitted.curves for line in _curve(part)),
+        "protocols:",
+        *(_protocol(protocol) for protocol in fitted.protocols),
+        "fits:",
+        *(line for name, quality in fitted.qualities for line in _quality(name, quality)),
+        "source:",
+        *_source(fitted, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _curve(part: FittedCurve) -> list[str]:
+    points = [f"    - [{size:.4g}, {level}]" for size, level in part.curve.points]
+    return [f"  {part.recipe.curve}:", *points]
+
+
+def _protocol(way: Protocol) -> str:
+    kind = f", collective: {way.collective}" if way.collective else ""
+    return f"  - {{latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{kind}}}"
+
+
+def _quality(name: str, quality: Quality) -> list[str]:
+    figures = [f"rows: {quality.rows}"]
+    if quality.residual is not None:
+        figures.append(f"residual: {quality.residual:.4f}")
+    if quality.error is not None:
+        figures += [f"held_out: {quality.held_out}", f"error: {quality.error:.4f}"]
+    key = f"'{name}'" if "," in name else name
+    if not quality.note:
+        return [f"  {key}: {{{', '.join(figures)}}}"]
+    return [f"  {key}: {{{', '.join(figures)},", f"    source: '{quality.note}'}}"]
+
+
+def _source(fitted: Fitted, rows: Rows) -> list[str]:
+    stand_ins = [
+        f"{part.recipe.curve}: {part.recipe.device} stands in ({part.recipe.reason})"
+        for part in fitted.curves
+        if part.recipe.reason
+    ]
+    points = {point.source for part in fitted.curves for point in (*part.points, *part.own)}
+    calls = {call.source for call in (*fitted.fitted, *fitted.checked)}
+    return [
+        *_text("curves", [*stand_ins, *(rows.sources[s] for s in fitted.used if s in points)]),
+        *_text("protocols", [rows.sources[s] for s in fitted.used if s in calls]),
+        *_text(
+            "error",
+            ["not given: no step of training was compared; see fits for kernels and collectives"],
+        ),
+    ]
+
+
+def _text(key: str, parts: list[str]) -> list[str]:
+    """Return a folded YAML text."""
+    wrapped = textwrap.wrap(
+        "; ".join(parts), _WIDTH - 4, break_long_words=False, break_on_hyphens=False
+    )
+    return [f"  {key}: >-", *(f"    {line}" for line in wrapped)]
