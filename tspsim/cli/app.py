@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tspsim.cli import calibrate
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
 app = typer.Typer(
@@ -191,3 +192,7 @@ def version() -> None:
     from tspsim import __version__
 
     write(f"{__version__}\n")
+
+
+app.add_typer(calibrate.app, name="calibrate")
+app.command()(calibrate.validate)

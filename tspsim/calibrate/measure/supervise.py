@@ -1,0 +1,105 @@
+"""Starts the ranks of one job and sees to it that none is left behind when one fails.
+
+Run as ``python -m tspsim.calibrate.measure.supervise JOB.json``, inside of new namespaces where
+links are throttled. Exit code 0 when all ranks ended well; otherwise 1 with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tspsim.calibrate.measure import links
+
+#: Seconds between looks at the ranks.
+LOOK = 0.1
+#: Seconds that ranks have to end by themselves once told.
+GRACE = 3.0
+
+Ranks = list["subprocess.Popen[bytes]"]
+
+
+def main(path: Path) -> int:
+    """Run a job; return the exit code."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        if job["link"] == "namespaces":
+            links.make(job["ranks"], job["rate"])
+        running = [_start(path, job, rank) for rank in range(job["ranks"])]
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", None) or ""
+        return _fail(f"the ranks' links could not be made: {error} {detail}")
+    try:
+        return _watch(path.parent, job, running)
+    finally:
+        stop(running)
+
+
+def _start(path: Path, job: dict[str, Any], rank: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tspsim.calibrate.measure.rank", str(path), str(rank)]
+    throttled = job["link"] == "namespaces"
+    interface = {"GLOO_SOCKET_IFNAME": "eth0" if throttled else "lo"}
+    whole = links.inside(rank, command) if throttled else command
+    with (path.parent / f"rank{rank}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603
+            links.nicer(whole), stdout=log, stderr=log, env=os.environ | interface,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
+    """Wait for the ranks; give up when one fails, or nothing was measured for too long."""
+    out, limit = Path(job["out"]), job["timeout"]
+    size, since = -1, time.monotonic()
+    while True:
+        codes = [process.poll() for process in running]
+        failed = [rank for rank, code in enumerate(codes) if code]
+        if failed:
+            time.sleep(LOOK)  # the others may be about to say why
+            return _fail(_story(folder, running, failed[0]))
+        if all(code == 0 for code in codes):
+            return 0
+        now = out.stat().st_size if out.exists() else 0
+        if now != size:
+            size, since = now, time.monotonic()
+        if time.monotonic() - since > limit:
+            alive = [rank for rank, code in enumerate(codes) if code is None]
+            return _fail(f"nothing was measured for {limit:g} s; ranks {alive} were stopped")
+        time.sleep(LOOK)
+
+
+def _story(folder: Path, running: Ranks, rank: int) -> str:
+    """Return why a rank failed: its last words."""
+    code = running[rank].returncode
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    log = folder / f"rank{rank}.log"
+    words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+    return f"rank {rank} {how}; the others were stopped. " + " | ".join(words)
+
+
+def _fail(reason: str) -> int:
+    sys.stderr.write(reason.strip() + "\n")
+    return 1
+
+
+def stop(running: Ranks) -> None:
+    """End what still runs, with everything that it started."""
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+    until = time.monotonic() + GRACE
+    for process in running:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

@@ -1,0 +1,164 @@
+"""``tspsim calibrate measure|fit`` and ``tspsim validate``: constants from real runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tspsim.cli.guard import guarded, say, show, show_json
+from tspsim.errors import UserError
+
+if TYPE_CHECKING:
+    from tspsim.calibrate.measure.run import Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measure this machine, and fit a profile to what was measured.",
+)
+
+Rows = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'measure' wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
+
+
+@app.command()
+@guarded
+def measure(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where rows go, or lie already.")
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="Few sizes and repeats.")] = False,
+    ranks: Annotated[str, typer.Option("--ranks", metavar="N,N...", help="Numbers of ranks.")] = (
+        "2,4"
+    ),
+    rate: Annotated[
+        str, typer.Option("--rate", metavar="RATE", help="Of a throttled link, per rank.")
+    ] = "1 Gbit/s",
+    loopback: Annotated[
+        bool, typer.Option("--loopback", help="No namespaces: ranks talk over loopback.")
+    ] = False,
+    allow_busy: Annotated[
+        bool, typer.Option("--allow-busy", help="Measure although others use the machine.")
+    ] = False,
+    timeout: Annotated[
+        str,
+        typer.Option("--timeout", metavar="TIME", help="Give up ranks that measured nothing."),
+    ] = "120 s",
+) -> None:
+    """Measure ops, collectives and blocks of the reference; goes on where it stopped."""
+    from tspsim.calibrate.measure import links
+    from tspsim.calibrate.measure.run import Setup
+    from tspsim.calibrate.measure.run import measure as run
+
+    throttled = not loopback and links.available()
+    if not throttled and not loopback:
+        say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
+    setup = Setup(
+        output, _numbers(ranks), 8 * _quantity("--rate", rate, "B/s"), quick, throttled, allow_busy,
+        _quantity("--timeout", timeout, "s"),
+    )  # fmt: skip
+    with _bar() as advance:
+        new = run(setup, advance)
+    say(f"{new} new rows in {output}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 2:
+        raise UserError(f"--ranks {text}: numbers of at least 2 are expected, such as 2,4")
+    return found
+
+
+def _quantity(option: str, text: str, unit: str) -> float:
+    from tspsim.units import quantity
+
+    try:
+        return quantity(text, unit)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Progress]:
+    """Show how many rows are there, on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("rows", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@app.command()
+@guarded
+def fit(
+    rows: Rows,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The profile to write.")
+    ],
+    json: Json = False,
+) -> None:
+    """Fit a profile to raw rows, with intervals, residuals and held-out errors."""
+    _need_scipy()
+    from tspsim.calibrate import fit as fitting
+    from tspsim.calibrate import rows as raw
+    from tspsim.calibrate.fit import table, write
+
+    measured = raw.read(rows)
+    found = fitting.fit(measured)
+    ranks = sorted({row.case["ranks"] for row in measured.rows if row.kind != "op"})
+    paths = write.write(found, output, ranks)
+    if json:
+        show_json(write.intervals_document(found) | {"collectives": found.network.algorithms})
+    else:
+        show(table.render(found))
+    say("wrote " + ", ".join(map(str, paths)))
+
+
+def _need_scipy() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("scipy") is None:
+        raise UserError(
+            "fitting needs scipy, which is not installed: pip install 'tspsim[calibrate]'"
+        )
+
+
+@guarded
+def validate(
+    rows: Rows,
+    profile: Annotated[
+        Path,
+        typer.Option("--profile", metavar="FILE", help="That 'calibrate fit' wrote."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Write a report with pictures there."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Predict measured blocks that no constant was fitted to; the profile gets the error."""
+    _need_scipy()
+    from tspsim.calibrate import rows as raw
+    from tspsim.calibrate.validate import report
+    from tspsim.calibrate.validate import validate as compare
+
+    found = compare(raw.read(rows), profile)
+    report.state_error(profile, found.error)
+    if json:
+        show_json(report.to_dict(found))
+    else:
+        show(report.render(found))
+    if output is not None:
+        for path in report.write(found, output):
+            say(f"wrote {path}")
+    say(f"{profile}: error {found.error:.1%}")
