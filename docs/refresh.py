@@ -207,6 +207,7 @@ def with_figures(text: str) -> str:
 def draw(folder: Path) -> None:
     """Draw the pictures of the documents into a folder."""
     import tspsim
+    from tspsim.calibrate.published.write import pictures as profile_pictures
     from tspsim.output.pictures import draw as draw_one
 
     known = {}
@@ -215,6 +216,7 @@ def draw(folder: Path) -> None:
         if key not in known:
             known[key] = tspsim.run(TOP / "scenarios" / f"{scenario}.yaml", *overrides)
         draw_one(kind, known[key], folder / name)
+    profile_pictures(TOP / "published", folder)
 
 
 def main() -> int:

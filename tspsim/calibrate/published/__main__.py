@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tspsim.calibrate.published.rows import load
-from tspsim.calibrate.published.write import pictures, profiles
+from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
 from tspsim.errors import UserError
 
 _TOP = Path(__file__).resolve().parents[3]
@@ -29,12 +28,22 @@ def main() -> int:
             f"--{name}", type=Path, default=_TOP / default, metavar="DIR",
             help=f"default: {default} of the project",
         )  # fmt: skip
+    parser.add_argument(
+        "--compare", action="store_true",
+        help="write nothing; print whole steps as published and as predicted",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fits", action="store_true",
+        help="write nothing; print how well the shipped profiles fit",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
-        rows = load(given.rows)
-        for name, text in profiles(rows):
+        if given.compare or given.fits:
+            sys.stdout.write(comparison(given.rows) if given.compare else quality())
+            return 0
+        for name, text in profiles(given.rows):
             (given.profiles / name).write_text(text, encoding="utf-8")
-        pictures(rows, given.pictures)
+        pictures(given.rows, given.pictures)
     except (UserError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

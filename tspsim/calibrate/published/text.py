@@ -6,13 +6,22 @@ import textwrap
 
 from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
 from tspsim.calibrate.published.rows import Rows
+from tspsim.calibrate.published.steps import StepError
 from tspsim.hardware import Protocol
 
 _WIDTH = 100
 
 
-def profile_text(fitted: Fitted, rows: Rows) -> str:
-    """Return the file: curves, protocols, how well they fit, and where every number comes from."""
+def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> str:
+    """Return the file: curves, protocols, how well they fit, and where every number comes from.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    rows : Rows
+    error : StepError, optional
+        On whole steps; unknown when not given.
+    """
     recipe = fitted.recipe
     lines = [
         f"# {recipe.title}: efficiencies and protocols fitted to published figures.",
@@ -22,10 +31,11 @@ def profile_text(fitted: Fitted, rows: Rows) -> str:
         *(line for part in fitted.curves for line in _curve(part)),
         "protocols:",
         *(_protocol(protocol) for protocol in fitted.protocols),
+        *([f"error: {error.error:.2f}"] if error else []),
         "fits:",
         *(line for name, quality in fitted.qualities for line in _quality(name, quality)),
         "source:",
-        *_source(fitted, rows),
+        *_source(fitted, rows, error),
     ]
     return "\n".join(lines) + "\n"
 
@@ -52,7 +62,7 @@ def _quality(name: str, quality: Quality) -> list[str]:
     return [f"  {key}: {{{', '.join(figures)},", f"    source: '{quality.note}'}}"]
 
 
-def _source(fitted: Fitted, rows: Rows) -> list[str]:
+def _source(fitted: Fitted, rows: Rows, error: StepError | None) -> list[str]:
     stand_ins = [
         f"{part.recipe.curve}: {part.recipe.device} stands in ({part.recipe.reason})"
         for part in fitted.curves
@@ -63,11 +73,18 @@ def _source(fitted: Fitted, rows: Rows) -> list[str]:
     return [
         *_text("curves", [*stand_ins, *(rows.sources[s] for s in fitted.used if s in points)]),
         *_text("protocols", [rows.sources[s] for s in fitted.used if s in calls]),
-        *_text(
-            "error",
-            ["not given: no step of training was compared; see fits for kernels and collectives"],
-        ),
+        *_text("error", [_of_steps(error)]),
     ]
+
+
+def _of_steps(error: StepError | None) -> str:
+    if error is None:
+        return "not given: no step was compared; fits has those of kernels and collectives"
+    return (
+        f"mean absolute relative error of {error.count} published times of layers and "
+        f"micro-batches, to which nothing is fitted ({', '.join(error.sources)} in "
+        "published/steps.yaml); fits has those of kernels and collectives"
+    )
 
 
 def _text(key: str, parts: list[str]) -> list[str]:

@@ -4,23 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tspsim.calibrate.published.fit import fit
+from tspsim.calibrate.published import steps
+from tspsim.calibrate.published.fit import Fitted, fit
 from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.rows import Rows
+from tspsim.calibrate.published.rows import load as load_rows
 from tspsim.calibrate.published.text import profile_text
+from tspsim.topology.load import parse_profile
 
 
-def profiles(rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield the name of every profile's file and what stands in it."""
+def profiles(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name of every profile's file and what stands in it, from a folder of rows."""
+    rows, published = load_rows(folder), steps.load(folder)
     for recipe in RECIPES:
-        yield f"{recipe.name}.yaml", profile_text(fit(recipe, rows), rows)
+        fitted = fit(recipe, rows)
+        own = [step for step in published if step.device == recipe.device]
+        error = steps.error(own, _mapping(fitted, rows))
+        yield f"{recipe.name}.yaml", profile_text(fitted, rows, error)
 
 
-def pictures(rows: Rows, folder: Path) -> None:
-    """Draw ``profile-<device>.png`` for every profile."""
+def _mapping(fitted: Fitted, rows: Rows) -> dict[str, Any]:
+    """Return what a profile's file will say, its error aside."""
+    from ruamel.yaml import YAML
+
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(profile_text(fitted, rows))
+    return found
+
+
+def pictures(folder: Path, target: Path) -> None:
+    """Draw ``profile-<device>.png`` for every profile, from a folder of rows."""
     from tspsim.calibrate.published.picture import draw
 
+    rows = load_rows(folder)
     for recipe in RECIPES:
         device = recipe.name.removesuffix("-published")
-        draw(fit(recipe, rows), folder / f"profile-{device}.png")
+        draw(fit(recipe, rows), target / f"profile-{device}.png")
+
+
+def quality() -> str:
+    """Return the table of how well the parts of every shipped profile fit."""
+    lines = [f"{'':34} {'rows':>5} {'residual':>9} {'held out':>9} {'error':>7}"]
+    for recipe in RECIPES:
+        form = parse_profile(recipe.name)
+        lines.append(form.name)
+        for part, found in form.fits.items():
+            figures = [_percent(found.residual), str(found.held_out or "-"), _percent(found.error)]
+            cells = f"{found.rows or '-':>5} {figures[0]:>9} {figures[1]:>9} {figures[2]:>7}"
+            lines.append(f"  {part:32} {cells}  {found.source}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def comparison(folder: Path) -> str:
+    """Return the table of whole steps, measured and predicted with the shipped profiles."""
+    names = {recipe.device: recipe.name for recipe in RECIPES}
+    return steps.table(steps.load(folder), names)
