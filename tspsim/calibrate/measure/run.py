@@ -120,15 +120,16 @@ class _Batch:
             With the reason, when one failed.
         """
         before = _lines(self.out)
-        with tempfile.TemporaryDirectory(prefix="tspsim-") as name:
-            process = self._start(Path(name))
+        with (
+            tempfile.TemporaryDirectory(prefix="tspsim-") as name,
+            self._start(Path(name)) as process,
+        ):
             try:
                 while process.poll() is None:
                     told(_lines(self.out) - before)
                     time.sleep(0.2)
             except BaseException:
                 process.terminate()
-                process.wait()
                 raise
             told(_lines(self.out) - before)
             assert process.stderr is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -102,4 +103,6 @@ def stop(running: Ranks) -> None:
 
 
 if __name__ == "__main__":
+    # Told to end, it ends its ranks first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     raise SystemExit(main(Path(sys.argv[1])))
