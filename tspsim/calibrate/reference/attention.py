@@ -129,7 +129,7 @@ def attend_backward(
     if into is None and len(parts) == 1:
         return backward(saved, k, v, parts[0].causal)
     q = saved.q
-    dq, dk, dv = into or (_zeros(q), _zeros(k), _zeros(v))
+    dq, dk, dv = into or (zeros(q), zeros(k), zeros(v))
     for tile in parts:
         for queries, keys, causal in _blocks(tile, size):
             some = Saved(*(x[:, :, queries] for x in saved))
@@ -140,7 +140,7 @@ def attend_backward(
     return dq, dk, dv
 
 
-def _zeros(x: Tensor) -> Tensor:
+def zeros(x: Tensor) -> Tensor:
     """Return zeros of x's shape, stored as [batch, tokens, heads, d]."""
     b, n, s, d = x.shape
     return x.new_zeros(b, s, n, d).transpose(1, 2)

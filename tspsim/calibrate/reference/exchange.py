@@ -28,7 +28,8 @@ class Turn:
 
     Parameters
     ----------
-    q, kv : Tensor
+    q : Tensor
+    kv : Tensor or None
     gathered : Pending or None
         K and V of all tokens, on their way.
     o, lse : Tensor or None
@@ -36,7 +37,7 @@ class Turn:
     """
 
     q: Tensor
-    kv: Tensor
+    kv: Tensor | None
     gathered: Pending | None = None
     o: Tensor | None = None
     lse: Tensor | None = None
@@ -103,15 +104,26 @@ class AllGather(Exchange):
 
     def backward(self, do: Tensor, turn: Turn) -> tuple[Tensor, Arriving]:
         """Run the core's backward over all keys, and scatter dK and dV."""
-        whole = self._logical(turn)
+        whole, turn.kv = self._logical(turn), None
         dq, dk, dv = core.attend_backward(
             self._saved(do, turn), *self._pair(whole), self._tiles(), self.job.tile
         )
-        del whole
         if self.axis.degree == 1:
-            return join(dq), lambda: (join(dk), join(dv))
-        pending = self.axis.reduce_scatter(self._stacked(dk, dv), "kv")
+            return join(dq), partial(_unchanged, join(dk), join(dv))
+        if self.in_order:  # over K and V, which nobody reads any more
+            for gradient, over in zip((dk, dv), self._pair(whole), strict=True):
+                over.copy_(gradient)
+            stacked = whole.view(self.axis.degree, 1, self.job.tokens, -1)
+        else:
+            stacked = self._stacked(dk, dv)
+        del whole, dk, dv
+        pending = self.axis.reduce_scatter(stacked, "kv")
         return join(dq), lambda: _halves(pending.wait())
+
+    @property
+    def in_order(self) -> bool:
+        """Whether blocks that are stacked rank by rank are the sequence in its order."""
+        return self.job.batch == 1 and len(self.job.ranges(0)) == 1
 
     def _logical(self, turn: Turn) -> Tensor:
         """Return gathered K and V, [batch, sequence, 2 * width], in the order of positions."""
@@ -120,7 +132,7 @@ class AllGather(Exchange):
         if stacked.dim() == 3:  # they are in order already
             return stacked
         degree, b, s, width = stacked.shape
-        if degree == 1 or (b == 1 and len(self.job.ranges(0)) == 1):
+        if degree == 1 or self.in_order:
             return stacked.view(b, degree * s, width)
         whole = stacked.new_empty(b, degree * s, width)
         for coordinate, part in enumerate(stacked):
@@ -154,6 +166,7 @@ class Ring(Exchange):
     def attend(self, turn: Turn) -> None:
         """Attend to block after block; the next one travels meanwhile."""
         q, block = split(turn.q, self.d), turn.kv
+        assert block is not None
         into: tuple[Tensor, Tensor] | None = None
         for step in range(self.axis.degree):
             last = step + 1 == self.axis.degree
@@ -170,12 +183,13 @@ class Ring(Exchange):
 
     def backward(self, do: Tensor, turn: Turn) -> tuple[Tensor, Arriving]:
         """Send the blocks round again; their gradients travel one hop behind and come home last."""
-        saved, block = self._saved(do, turn), turn.kv
-        dq, arriving = core._zeros(saved.q), self.axis.shift(turn.kv, "kv")
+        saved, own = self._saved(do, turn), turn.kv
+        assert own is not None
+        dq, arriving = core.zeros(saved.q), self.axis.shift(own, "kv")
         home: Pending | None = None
         order = [*range(1, self.axis.degree), 0]
         for step in order:
-            block = arriving.wait() if step else turn.kv
+            block = arriving.wait() if step else own
             if step and step + 1 < self.axis.degree:
                 arriving = self.axis.shift(block, "kv")
             dkv = home.wait() if home else torch.zeros_like(block)
@@ -185,6 +199,10 @@ class Ring(Exchange):
             home = self.axis.shift(dkv, "gradients") if step else Pending(dkv)
         assert home is not None
         return join(dq), partial(_halves, home.wait())
+
+
+def _unchanged(dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor]:
+    return dk, dv
 
 
 def _halves(kv: Tensor) -> tuple[Tensor, Tensor]:

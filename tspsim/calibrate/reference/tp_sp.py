@@ -58,8 +58,9 @@ class MeshLayer(Layer):
     def attention_backward(self, dy: Tensor, normed: Normed, tape: Turn) -> Tensor:
         """Mirror `attention`; the input's gradient is summed while the weights' are computed."""
         w, dw = self.weights.value("attention"), self.weights.grad("attention")
-        tape.gathered = self.exchange.begin(tape.kv)
+        assert tape.kv is not None
         assert tape.o is not None
+        tape.gathered = self.exchange.begin(tape.kv)
         ops.weight_gradient(join(tape.o), dy, dw["wo"])
         do = ops.matmul(dy, w["wo"].t())
         dq, arriving = self.exchange.backward(do, tape)

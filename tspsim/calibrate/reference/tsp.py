@@ -89,14 +89,14 @@ class TspLayer(Layer):
 
     # ---- attention -------------------------------------------------------------------------------
 
-    def _project(self, x: Tensor, w: dict[str, Tensor]) -> Turn:
+    def _project(self, x: Tensor, w: dict[str, Tensor], *, keep: bool) -> Turn:
         """Project local tokens; K and V begin to travel as soon as they are there."""
         kv = x.new_empty(*x.shape[:2], 2 * w["wk"].shape[1])
         k, v = kv.chunk(2, -1)
         self.rotate(ops.matmul(x, w["wk"], k))
         ops.matmul(x, w["wv"], v)
         arriving = self.exchange.begin(kv)
-        return Turn(self.rotate(ops.matmul(x, w["wq"])), kv, arriving)
+        return Turn(self.rotate(ops.matmul(x, w["wq"])), kv if keep else None, arriving)
 
     def attention(self, normed: Normed, *, keep: bool) -> tuple[Tensor, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally.
@@ -111,7 +111,7 @@ class TspLayer(Layer):
             if step < degree:
                 assert x is not None
                 w = broadcasts.take(step)
-                ahead.append((self._project(x, w), w))
+                ahead.append((self._project(x, w, keep=keep), w))
             if step + 1 >= degree:
                 x = None
             if step < self.job.lookahead:
@@ -157,8 +157,9 @@ class TspLayer(Layer):
     def _fetch(self, x: Tensor, w: dict[str, Tensor], tape: Any) -> Turn:
         """Return a turn whose K and V are on their way: the kept one, or one projected again."""
         if self.full:
-            return self._project(x, w)
+            return self._project(x, w, keep=False)
         turn: Turn = tape.pop(0)
+        assert turn.kv is not None
         turn.gathered = self.exchange.begin(turn.kv)
         return turn
 
