@@ -27,9 +27,6 @@ from tspsim.topology.files import read
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
-Collective = Literal[
-    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift"
-]
 
 
 def problem(message: str) -> PydanticCustomError:
@@ -179,7 +176,7 @@ class ProfileForm(Form):
     interference: float = Field(default=1.0, gt=0, le=1)
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
-    collectives: dict[Collective, str] = Field(default_factory=dict)
+    collectives: dict[CollectiveKind, str] = Field(default_factory=dict)
     fits: dict[str, FitForm] = Field(default_factory=dict)
 
     @field_validator("curves")
