@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from tspsim.errors import UserError
+
 Strategy = Literal["dense", "tsp", "tp", "sp", "tp_sp"]
 
 #: Half-open ranges of positions, in the order in which a rank stores them.
@@ -95,6 +97,27 @@ class Job:
     lookahead: Literal[0, 1] = 1
     scratch: int = 2**20
     tile: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse what does not divide, or what a strategy does not take.
+
+        Raises
+        ------
+        UserError
+        """
+        shape, chunks = self.shape, self.spread * (2 if self.causal == "zigzag" else 1)
+        for what, value in (
+            ("heads", shape.heads),
+            ("kv_heads", shape.kv_heads),
+            ("ffn", shape.ffn),
+            ("vocab", shape.vocab),
+        ):
+            if value % self.cut:
+                raise UserError(f"{what}: {self.cut} ranks do not divide {value}")
+        if self.spread > 1 and self.sequence % chunks:
+            raise UserError(f"sequence: {chunks} chunks do not divide {self.sequence} tokens")
+        if shape.d % 2:
+            raise UserError(f"head_dim: rotary positions need an even one, not {shape.d}")
 
     @property
     def cut(self) -> int:

@@ -226,7 +226,8 @@ class Decoder(nn.Module):
         Returns
         -------
         Tensor
-            A scalar. Gradients are added to those of the parameters, and are complete.
+            A scalar. Gradients are added to those of the parameters and then summed over ranks:
+            they have to be zero before.
         """
         loss = self._loss(self.hidden(inputs), targets)
         loss.backward()

@@ -60,8 +60,8 @@ class Exchange:
         """Begin what can travel before attention begins."""
         raise NotImplementedError
 
-    def attend(self, turn: Turn) -> None:
-        """Fill in output and log-sum-exp."""
+    def attend(self, turn: Turn, *, again: bool = False) -> None:
+        """Fill in output and log-sum-exp; `again`: backward follows, keep what it needs as well."""
         raise NotImplementedError
 
     def backward(self, do: Tensor, turn: Turn) -> tuple[Tensor, Arriving]:
@@ -94,13 +94,12 @@ class AllGather(Exchange):
         """Begin to gather."""
         return self.axis.all_gather(kv, "kv")
 
-    def attend(self, turn: Turn) -> None:
+    def attend(self, turn: Turn, *, again: bool = False) -> None:
         """Attend to all keys, in logical order."""
-        assert turn.gathered is not None
-        turn.gathered = Pending(self._logical(turn))
-        turn.o, turn.lse = core.attend(
-            split(turn.q, self.d), *self._pair(turn.gathered.result), self._tiles()
-        )
+        whole = self._logical(turn)
+        q = split(turn.q, self.d)
+        turn.o, turn.lse = core.attend(q, *self._pair(whole), self._tiles())
+        turn.gathered = Pending(whole) if again else None
 
     def backward(self, do: Tensor, turn: Turn) -> tuple[Tensor, Arriving]:
         """Run the core's backward over all keys, and scatter dK and dV."""
@@ -163,7 +162,7 @@ class Ring(Exchange):
         """Begin nothing: the first block is this rank's own."""
         return None
 
-    def attend(self, turn: Turn) -> None:
+    def attend(self, turn: Turn, *, again: bool = False) -> None:  # noqa: ARG002
         """Attend to block after block; the next one travels meanwhile."""
         q, block = split(turn.q, self.d), turn.kv
         assert block is not None

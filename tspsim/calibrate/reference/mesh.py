@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tspsim.calibrate.reference.config import Job
+from tspsim.errors import UserError
 
 #: Every lane is a communicator (on CUDA a stream) of its own, or a prefetched broadcast would
 #: hold up the gather of K and V that is needed before it.
@@ -125,7 +126,16 @@ class Mesh:
 
 
 def connect(job: Job) -> Mesh:
-    """Make the process groups of a job's axes; every rank of the default group has to call it."""
+    """Make the process groups of a job's axes; every rank of the default group has to call it.
+
+    Raises
+    ------
+    UserError
+        When there are more or fewer ranks than the job is for.
+    """
+    if job.world > 1 and dist.get_world_size() != job.world:
+        ranks = dist.get_world_size()
+        raise UserError(f"the job is for {job.world} ranks, but {ranks} are running")
     if job.strategy == "tsp":
         axis = _axis([list(range(job.world))])
         return Mesh(axis, axis)

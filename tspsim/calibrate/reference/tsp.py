@@ -7,13 +7,14 @@ reduced to it in attention, and grows on its way round the ring, one hop behind,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tspsim.calibrate.reference import ops
-from tspsim.calibrate.reference.attention import join
+from tspsim.calibrate.reference import blocks, ops
+from tspsim.calibrate.reference.blocks import Shard
 from tspsim.calibrate.reference.config import Job
 from tspsim.calibrate.reference.decoder import Layer, Normed
 from tspsim.calibrate.reference.exchange import AllGather, Arriving, Turn
@@ -28,7 +29,7 @@ class Broadcasts:
         self._axis, self._weights, self._own = axis, weights, weights.flat("attention")
         self._next = axis.broadcast(self._own, 0, "weights")
 
-    def take(self, owner: int) -> dict[str, Tensor]:
+    def take(self, owner: int) -> Shard:
         """Return an owner's matrices, and begin to broadcast the next owner's."""
         flat = self._next.wait()
         if owner + 1 < self._axis.degree:
@@ -66,6 +67,16 @@ class Reductions:
                 self._own.add_(total)
 
 
+@dataclass(frozen=True, slots=True)
+class Cored:
+    """A turn of backward after the core: dq, what waits for dk and dv, W, and where dW goes."""
+
+    dq: Tensor
+    dkv: Arriving
+    w: Shard
+    dw: Tensor
+
+
 class TspLayer(Layer):
     """One layer under TSP.
 
@@ -89,43 +100,31 @@ class TspLayer(Layer):
 
     # ---- attention -------------------------------------------------------------------------------
 
-    def _project(self, x: Tensor, w: dict[str, Tensor], *, keep: bool) -> Turn:
-        """Project local tokens; K and V begin to travel as soon as they are there."""
-        kv = x.new_empty(*x.shape[:2], 2 * w["wk"].shape[1])
-        k, v = kv.chunk(2, -1)
-        self.rotate(ops.matmul(x, w["wk"], k))
-        ops.matmul(x, w["wv"], v)
-        arriving = self.exchange.begin(kv)
-        return Turn(self.rotate(ops.matmul(x, w["wq"])), kv if keep else None, arriving)
+    def _project(self, x: Tensor, w: Shard, *, keep: bool) -> Turn:
+        return blocks.project(x, w, self.exchange, self.rotate, keep=keep)
 
     def attention(self, normed: Normed, *, keep: bool) -> tuple[Tensor, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally.
 
         With lookahead, turn r + 1 is projected, and its K and V travel, while turn r attends.
         """
-        x: Tensor | None = normed()
-        broadcasts, ahead, degree = Broadcasts(self.axis, self.weights), [], self.axis.degree
-        tapes: list[Turn] = []
+        x, degree, ahead = normed(), self.axis.degree, self.job.lookahead
+        broadcasts = Broadcasts(self.axis, self.weights)
+        projected: list[tuple[Turn, Shard]] = []
+        tape: list[Turn] = []
         out: Tensor | None = None
-        for step in range(degree + self.job.lookahead):
+        for step in range(degree + ahead):
             if step < degree:
-                assert x is not None
                 w = broadcasts.take(step)
-                ahead.append((self._project(x, w, keep=keep), w))
-            if step + 1 >= degree:
-                x = None
-            if step < self.job.lookahead:
-                continue
-            turn, w = ahead.pop(0)
-            self.exchange.attend(turn)
-            turn.gathered = None
-            assert turn.o is not None
-            out = ops.matmul(join(turn.o), w["wo"], out, add=out is not None)
-            if keep:
-                tapes.append(turn)
-            del turn, w
+                projected.append((self._project(x, w, keep=keep), w))
+            if step >= ahead:
+                turn, w = projected.pop(0)
+                self.exchange.attend(turn)
+                out = blocks.output(turn, w, out)
+                tape += [turn] if keep else []
+                del turn, w
         assert out is not None
-        return out, tapes if keep else None
+        return out, tape if keep else None
 
     def attention_backward(self, dy: Tensor, normed: Normed, tape: Any) -> Tensor:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner.
@@ -136,25 +135,26 @@ class TspLayer(Layer):
         x, degree, ahead = normed(), self.axis.degree, self.job.lookahead
         broadcasts = Broadcasts(self.axis, self.weights)
         reductions = Reductions(self.axis, self.weights)
-        fetched: list[Any] = []
-        cored: list[Any] = []
+        fetched: list[tuple[Turn, Shard]] = []
+        cored: list[Cored] = []
         dx: Tensor | None = None
         for step in range(degree + 2 * ahead):
             if step < degree:
                 w = broadcasts.take(step)
                 fetched.append((self._fetch(x, w, tape), w))
                 del w
-            if 0 <= step - ahead < degree:
-                turn, w = fetched.pop(0)
-                cored.append(self._core(dy, turn, w, reductions))
-                del turn, w
+            if ahead <= step < degree + ahead:
+                cored.append(self._core(dy, *fetched.pop(0), reductions.new()))
             if step >= 2 * ahead:
-                dx = self._finish(x, dx, step - 2 * ahead, reductions, *cored.pop(0))
+                turn = cored.pop(0)
+                dx = self._finish(x, turn, dx)
+                reductions.send(turn.dw, step - 2 * ahead)
+                del turn
         reductions.settle()
         assert dx is not None
         return dx
 
-    def _fetch(self, x: Tensor, w: dict[str, Tensor], tape: Any) -> Turn:
+    def _fetch(self, x: Tensor, w: Shard, tape: Any) -> Turn:
         """Return a turn whose K and V are on their way: the kept one, or one projected again."""
         if self.full:
             return self._project(x, w, keep=False)
@@ -163,77 +163,46 @@ class TspLayer(Layer):
         turn.gathered = self.exchange.begin(turn.kv)
         return turn
 
-    def _core(
-        self, dy: Tensor, turn: Turn, w: dict[str, Tensor], reductions: Reductions
-    ) -> tuple[Any, ...]:
-        """Return the core's gradients, the turn's weights, and where their gradients go."""
+    def _core(self, dy: Tensor, turn: Turn, w: Shard, flat: Tensor) -> Cored:
+        """Run the core's backward; dWo is written into the owner's gradients."""
         if self.full:
-            self.exchange.attend(turn)
-        assert turn.o is not None
-        flat = reductions.new()
+            self.exchange.attend(turn, again=True)
         dw = self.weights.value("attention", flat)
-        ops.weight_gradient(join(turn.o), dy, dw["wo"], add=self.axis.degree == 1)
-        do = ops.matmul(dy, w["wo"].t())
-        dq, dkv = self.exchange.backward(do, turn)
-        return dq, dkv, w, flat
+        do = blocks.output_backward(dy, turn, w, dw, add=self.axis.degree == 1)
+        return Cored(*self.exchange.backward(do, turn), w, flat)
 
-    def _finish(
-        self,
-        x: Tensor,
-        dx: Tensor | None,
-        owner: int,
-        reductions: Reductions,
-        dq: Tensor,
-        arriving: Arriving,
-        w: dict[str, Tensor],
-        flat: Tensor,
-    ) -> Tensor:
-        """Return dX with this turn's part; send its dW to the owner."""
-        dw = self.weights.value("attention", flat)
-        self.rotate(dq, back=True)
-        dk, dv = arriving()
-        self.rotate(dk, back=True)
-        named = (("wq", dq), ("wk", dk), ("wv", dv))
-        for name, gradient in named:
-            dx = ops.matmul(gradient, w[name].t(), dx, add=dx is not None)
-        for name, gradient in named:
-            ops.weight_gradient(x, gradient, dw[name], add=self.axis.degree == 1)
-        reductions.send(flat, owner)
-        assert dx is not None
+    def _finish(self, x: Tensor, turn: Cored, dx: Tensor | None) -> Tensor:
+        """Return dX with this turn's part; write the rest of dW."""
+        self.rotate(turn.dq, back=True)
+        dk, dv = turn.dkv()
+        gradients = {"wq": turn.dq, "wk": self.rotate(dk, back=True), "wv": dv}
+        dx = blocks.input_gradient(gradients, turn.w, dx)
+        dw = self.weights.value("attention", turn.dw)
+        blocks.weight_gradients(x, gradients, dw, add=self.axis.degree == 1)
         return dx
 
     # ---- MLP -------------------------------------------------------------------------------------
 
     def mlp(self, normed: Normed, *, keep: bool) -> tuple[Tensor, Any]:
         """At step s rank p holds the shard of rank p - s; D steps, D - 1 hops, two slots."""
-        x: Tensor | None = normed()
-        flat, tapes = self.weights.flat("mlp"), []
+        x, flat, degree = normed(), self.weights.flat("mlp"), self.axis.degree
+        tapes: list[list[Tensor]] = []
         out: Tensor | None = None
-        for step in range(self.axis.degree):
-            last = step + 1 == self.axis.degree
-            arriving = None if last else self.axis.shift(flat, "ring")
+        for step in range(degree):
+            arriving = self.axis.shift(flat, "ring") if step + 1 < degree else None
             w = self.weights.value("mlp", flat)
-            assert x is not None
-            tape = self._hidden(x, w)
-            if last:
-                x = None
+            tape = blocks.hidden(x, w)
             out = ops.matmul(tape[-1], w["down"], out, add=out is not None)
-            if keep:
-                tapes.append(tape)
+            tapes += [tape] if keep else []
             del tape, w
             flat = arriving.wait() if arriving else flat
         assert out is not None
         return out, tapes if keep else None
 
-    def _hidden(self, x: Tensor, w: dict[str, Tensor]) -> list[Tensor]:
-        """Return gate, up and the hidden activations."""
-        gate, up = ops.matmul(x, w["gate"]), ops.matmul(x, w["up"])
-        return [gate, up, ops.gated(gate, up)]
-
     def mlp_backward(self, dy: Tensor, normed: Normed, tape: Any) -> Tensor:
         """Weights go round again; dW grows hop by hop and reaches its owner last."""
-        x, own = normed(), self.weights.flat("mlp")
-        degree, dx = self.axis.degree, None
+        x, own, degree = normed(), self.weights.flat("mlp"), self.axis.degree
+        dx: Tensor | None = None
         home: Pending | None = None
         arriving = self.axis.shift(own, "ring")
         for step in range(1, degree):
@@ -241,15 +210,15 @@ class TspLayer(Layer):
             if step + 1 < degree:
                 arriving = self.axis.shift(flat, "ring")
             w = self.weights.value("mlp", flat)
-            kept = self._hidden(x, w) if self.full else tape.pop(1)
+            kept = blocks.hidden(x, w) if self.full else tape.pop(1)
             into = home.wait() if home else torch.empty_like(own)
             dx = self._mlp_step(dy, x, w, kept, into, dx, add=home is not None)
             home = self.axis.shift(into, "gradients")
             del flat, w, into
         del arriving
         w, mine = self.weights.value("mlp"), self.weights.flat_gradient("mlp")
-        kept = self._hidden(x, w) if self.full else tape.pop(0)
-        dx = self._mlp_step(dy, x, w, kept, mine, dx, add=True)
+        kept = blocks.hidden(x, w) if self.full else tape.pop(0)
+        dx = self._mlp_step(dy, x, w, kept, mine, dx)
         if home:
             mine.add_(home.wait())
         return dx
@@ -258,22 +227,16 @@ class TspLayer(Layer):
         self,
         dy: Tensor,
         x: Tensor,
-        w: dict[str, Tensor],
+        w: Shard,
         kept: list[Tensor],
         into: Tensor,
         dx: Tensor | None,
         *,
-        add: bool,
+        add: bool = True,
     ) -> Tensor:
-        """Return dX with one shard's part; write or add its dW into a flat gradient."""
+        """Return dX with one shard's part; add (or write) its dW into a flat gradient."""
         dw = self.weights.value("mlp", into)
-        ops.weight_gradient(kept.pop(), dy, dw["down"], add=add)
-        dhidden = ops.matmul(dy, w["down"].t())
-        up, gate = kept.pop(), kept.pop()
-        dgate, dup = ops.gated_backward(dhidden, gate, up)
-        del dhidden, gate, up
-        dx = ops.matmul(dgate, w["gate"].t(), dx, add=dx is not None)
-        ops.matmul(dup, w["up"].t(), dx, add=True)
-        ops.weight_gradient(x, dgate, dw["gate"], add=add)
-        ops.weight_gradient(x, dup, dw["up"], add=add)
+        gradients = blocks.down_backward(dy, kept, w, dw, add=add)
+        dx = blocks.input_gradient(gradients, w, dx)
+        blocks.weight_gradients(x, gradients, dw, add=add)
         return dx
