@@ -86,7 +86,8 @@ def monotone(speeds: Sequence[tuple[float, float]], peak: float) -> Points:
     ordered = sorted(speeds)
     groups = np.array_split(np.array(ordered), min(KNOTS, len({size for size, _ in ordered})))
     sizes = [math.exp(np.log(group[:, 0]).mean()) for group in groups]
-    middle = np.array([np.median(group[:, 1]) / peak for group in groups])
+    # Several ops share a curve: what they take together is to be right, so times are averaged.
+    middle = np.array([1 / (peak / group[:, 1]).mean() for group in groups])
     weights = np.array([len(group) for group in groups], dtype=float)
     tries = [isotonic_regression(middle, weights=weights, increasing=up).x for up in (True, False)]
     losses = [float((weights * (np.log(x) - np.log(middle)) ** 2).sum()) for x in tries]

@@ -145,6 +145,6 @@ def _constants(rows: Sequence[Row], chosen: dict[str, str], seconds: Floats) -> 
         return np.asarray(relative @ (x * scale) - 1.0)
 
     solved = least_squares(
-        residuals, [1.0, 1.0], bounds=([0.0, 1e-4], [np.inf, np.inf]), loss="soft_l1", f_scale=0.05
+        residuals, [1.0, 1.0], bounds=([0.0, 1e-4], [np.inf, np.inf]), loss="cauchy", f_scale=0.02
     )
     return np.asarray(solved.x * scale)

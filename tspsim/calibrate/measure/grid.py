@@ -59,6 +59,7 @@ def points(ranks: Sequence[int], cores: int, *, quick: bool) -> list[Point]:
     found = list(_ops(together, quick=quick))
     for count in ranks:
         found += _collectives(count, quick=quick)
+        found += _trials(quick) if count == 2 else ()
         found += _overlaps(count, quick=quick)
         found += _blocks(count, quick=quick)
     return found
@@ -150,6 +151,19 @@ def _collectives(ranks: int, *, quick: bool) -> Iterator[Point]:
             yield Point(ranks, "collective", case, _use(size in held), 5 if quick else 9)
 
 
+def _trials(quick: bool) -> Iterator[Point]:
+    """Yield exchanges of two ranks again, in fresh processes.
+
+    Over its one connection a pair now sends both ways at once, now one after the other, and keeps
+    to it as long as its processes live.
+    """
+    for trial in range(0 if quick else 4):
+        for kind in ("shift", "all_gather", "all_to_all"):
+            for size in (2, 4):
+                case = {"ranks": 2, "collective": kind, "bytes": size * MIB, "calls": 4 // size}
+                yield Point(2, "collective", case | {"trial": trial}, _use(size == 2), 5)
+
+
 def _overlaps(ranks: int, *, quick: bool) -> Iterator[Point]:
     for size in (256,) if quick else (256, 512):
         case = {"ranks": ranks, "size": size, "products": 2 if size > 256 else 8, "bytes": 4 * MIB}
@@ -166,13 +180,13 @@ def _use(held: bool) -> Use:
 def _blocks(ranks: int, *, quick: bool) -> Iterator[Point]:
     """Yield training steps of one layer; all are held out."""
     small = (512, 512)
-    sizes = (small,) if quick else ((256, 512), (256, 1024), small, (512, 1024))
+    sizes = (small,) if quick else ((256, 1024), small, (512, 1024))
     for hidden, tokens in sizes:
         for options in strategies(ranks):
             case = block(hidden, tokens, ranks, options)
             if (hidden, tokens) == small:
                 case["timeline"] = True
-            yield Point(ranks, "block", case, "held_out", 3 if quick else 7)
+            yield Point(ranks, "block", case, "held_out", 3 if quick else 5)
 
 
 def strategies(ranks: int) -> list[dict[str, Any]]:

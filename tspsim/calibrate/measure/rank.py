@@ -214,6 +214,7 @@ def main() -> None:
     """Run one rank of a job."""
     warnings.simplefilter("ignore", FutureWarning)  # names that newer torch prefers
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    machine.go_first()
     worker = Worker(job, int(sys.argv[2]))
     worker.join()
     worker.run()
