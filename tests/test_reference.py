@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.reference_ranks import cases, main
+from tspsim.errors import UserError
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
 
@@ -75,3 +78,108 @@ def test_shorter_types_run(
     """In single precision and bf16 the same code gives the same model, as well as they can."""
     error, what = largest(measured[world], dtype)
     assert 0 < error < bound, what
+
+
+# ---- what needs no ranks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous", "off"])
+@pytest.mark.parametrize("block", [2, 3, 100])
+def test_tiles_cover_the_mask_once(causal: Any, block: int) -> None:
+    """The tiles between any two ranks' tokens are the pairs of the mask, no pair twice."""
+    from tspsim.calibrate.reference import Job, Shape, attention
+
+    job = Job(Shape(32, 1, 4, 4, 32), 48, strategy="sp", degree=4, causal=causal)
+    for mine, theirs in itertools.product(range(4), repeat=2):
+        q, k = job.positions(mine), job.positions(theirs)
+        counted = torch.zeros(len(q), len(k), dtype=torch.int64)
+        found = attention.tiles(job.ranges(mine), job.ranges(theirs), causal=causal != "off")
+        for tile in found:
+            for part in attention.blocks(tile, block):
+                square = torch.ones_like(counted[part.queries, part.keys])
+                counted[part.queries, part.keys] += square.tril() if part.causal else square
+        mask = torch.ones_like(counted) if causal == "off" else (k[None] <= q[:, None]).long()
+        assert torch.equal(counted, mask)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_plain_products_equal_the_flash_kernel(causal: bool) -> None:
+    """What runs where no flash kernel does gives the same output and gradients."""
+    from tspsim.calibrate.reference import attention
+
+    torch.manual_seed(0)
+    q, do = (torch.randn(2, 8, 12, 4, dtype=torch.float64) for _ in range(2))
+    k, v = (torch.randn(2, 2, 12, 4, dtype=torch.float64) for _ in range(2))
+    o, lse = attention.forward(q, k, v, causal)
+    saved = attention.Saved(q, o, lse, do)
+    torch.testing.assert_close(attention.plain(q, k, v, causal), (o, lse))
+    wanted = tuple(attention.backward(saved, k, v, causal))
+    torch.testing.assert_close(attention.plain_backward(saved, k, v, causal), wanted)
+
+
+def calls_of(job: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what one rank of a job issues in forward, on an axis whose peers are not there."""
+    from tspsim.calibrate import reference
+    from tspsim.calibrate.reference import attention, mesh, ops
+
+    log: list[str] = []
+
+    def logged(name: str, result: Any) -> Any:
+        def call(*args: Any, **_: Any) -> Any:
+            log.append(name)
+            return result(*args)
+
+        return call
+
+    def pending(shape: Any) -> Any:
+        return lambda _, x, *__: mesh.Pending(x.new_zeros(shape(x)))
+
+    same, stacked = pending(lambda x: x.shape), pending(lambda x: (job.degree, *x.shape))
+    kinds = {"broadcast": same, "shift": same, "all_gather": stacked}
+    for kind, result in kinds.items():
+        monkeypatch.setattr(mesh.Axis, kind, logged(kind, result))
+    monkeypatch.setattr(attention, "forward", logged("attend", attention.forward))
+    monkeypatch.setattr(ops, "gated", logged("gated", ops.gated))
+    axis = mesh.Axis(list(range(job.degree)), 0)
+    model = reference.build(job, mesh.Mesh(axis, axis))
+    model.hidden(torch.zeros(1, job.tokens, job.shape.hidden))
+    return log
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_what_comes_next_travels_while_this_is_computed(
+    monkeypatch: pytest.MonkeyPatch, lookahead: Any
+) -> None:
+    """The next weights are always on their way, and with lookahead the next K and V as well."""
+    from tspsim.calibrate.reference import Job, Shape
+
+    shape = Shape(48, 1, 6, 6, 48)
+    how: Any = {"causal": "off", "dtype": "fp32", "lookahead": lookahead}
+    log = calls_of(Job(shape, 12, strategy="tsp", degree=3, **how), monkeypatch)
+    mlp = ["shift", "gated", "shift", "gated", "gated"]
+    turn = ["broadcast", "all_gather"]
+    if lookahead:
+        wanted = ["broadcast", *turn, *turn, "attend", "all_gather", "attend", "attend"]
+    else:
+        wanted = ["broadcast", *turn, "attend", *turn, "attend", "all_gather", "attend"]
+    assert log == [*wanted, *mlp]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"degree": 3}, "heads: 3 ranks do not divide 4"),
+        ({"sequence": 20}, "sequence: 8 chunks do not divide 20 tokens"),
+        ({"shape": {"kv_heads": 2}}, "kv_heads: 4 ranks do not divide 2"),
+        ({"shape": {"vocab": 10}}, "vocab: 4 ranks do not divide 10"),
+        ({"shape": {"head_dim": 5}}, "rotary positions need an even one, not 5"),
+    ],
+)
+def test_a_job_that_does_not_divide_is_refused(change: dict[str, Any], told: str) -> None:
+    """What cannot be cut is said before anything is started."""
+    from tspsim.calibrate.reference import Job, Shape
+
+    sizes = {"hidden": 32, "layers": 1, "heads": 4, "kv_heads": 4, "ffn": 32}
+    shape = Shape(**sizes | change.pop("shape", {}))
+    with pytest.raises(UserError, match=told):
+        Job(shape, **{"sequence": 16, "strategy": "tsp", "degree": 4} | change)

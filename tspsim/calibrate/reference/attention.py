@@ -55,7 +55,7 @@ def tiles(queries: Ranges, keys: Ranges, *, causal: bool) -> list[Tile]:
     return found
 
 
-def _blocks(tile: Tile, size: int) -> Iterator[Tile]:
+def blocks(tile: Tile, size: int) -> Iterator[Tile]:
     """Cut a tile into blocks of at most `size` queries and keys."""
     q, k, causal = tile
     for i in range(q.start, q.stop, size):
@@ -131,7 +131,7 @@ def attend_backward(
     q = saved.q
     dq, dk, dv = into or (zeros(q), zeros(k), zeros(v))
     for tile in parts:
-        for queries, keys, causal in _blocks(tile, size):
+        for queries, keys, causal in blocks(tile, size):
             some = Saved(*(x[:, :, queries] for x in saved))
             gradients = backward(some, k[:, :, keys], v[:, :, keys], causal)
             for total, part, at in zip((dq, dk, dv), gradients, (queries, keys, keys), strict=True):
