@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference_ranks import cases, main
+from tests.reference_ranks import Cases, cases, main
 from tspsim.errors import UserError
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
@@ -81,6 +81,16 @@ def test_shorter_types_run(
 
 
 # ---- what needs no ranks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["dense", "tsp", "tp", "sp"])
+@pytest.mark.parametrize("recompute", ["none", "full"])
+@pytest.mark.parametrize("vocab", [0, 48])
+def test_one_rank_needs_nobody(strategy: str, recompute: str, vocab: int) -> None:
+    """On one rank every strategy is the dense model, without any process group."""
+    alone = Cases(1)
+    case = {"strategy": strategy, "recompute": recompute, "kv_heads": 4, "vocab": vocab}
+    assert max(alone.compare(alone.job(case)).values()) < 1e-10
 
 
 @pytest.mark.parametrize("causal", ["zigzag", "contiguous", "off"])

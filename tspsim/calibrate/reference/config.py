@@ -64,7 +64,7 @@ class Job:
     sequence, batch : int
         Tokens of a sequence, and sequences.
     strategy : {"dense", "tsp", "tp", "sp", "tp_sp"}
-        ``dense`` is the single-process model that the others are compared with.
+        ``dense``: one rank, nothing is sent.
     degree : int
         Ranks of `tsp`, `tp` or `sp`.
     tp, sp : int
