@@ -15,7 +15,7 @@ from tspsim.calibrate.oracle.differences import (
 )
 from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Call, Numbers, milestones
-from tspsim.calibrate.oracle.simulated import simulate
+from tspsim.calibrate.oracle.simulated import played_peak, simulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Report:
     ----------
     job : Job
     torch, simulated : Numbers
+    played : int
+        Peak in bytes when the engine plays the step, see `played_peak`.
     messages : tuple of MessageDifference
     memory : tuple of MemoryDifference
         Differences that are explained.
@@ -34,6 +36,7 @@ class Report:
     job: Job
     torch: Numbers
     simulated: Numbers
+    played: int
     messages: tuple[MessageDifference, ...]
     memory: tuple[MemoryDifference, ...]
 
@@ -55,6 +58,11 @@ class Report:
     def peak_error(self) -> float:
         """Simulated peak relative to torch's, minus 1."""
         return self.simulated.peak / self.torch.peak - 1
+
+    @property
+    def played_error(self) -> float:
+        """The engine's peak relative to torch's, minus 1."""
+        return self.played / self.torch.peak - 1
 
     @property
     def at_torch_peak(self) -> tuple[int, int, int]:
@@ -96,6 +104,7 @@ def compare_all(jobs: Sequence[Job]) -> list[Report]:
             job,
             counted,
             simulate(job),
+            played_peak(job),
             tuple(message_differences(job)),
             tuple(memory_differences(job)),
         )

@@ -57,7 +57,7 @@ def message_differences(job: Job) -> Iterator[MessageDifference]:
 
 def memory_differences(job: Job) -> Iterator[MemoryDifference]:
     """Yield what torch holds at its peak and the simulator does not hold then."""
-    if job.source != "dtensor":
+    if job.source == "reference":
         return
     whole, layers = activation(job), 1 if job.recompute == "full" else job.layers
     hidden = whole // job.hidden * job.ffn // job.ranks

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Source = Literal["dtensor", "reference"]
+Strategy = Literal["tsp", "tp", "sp", "tp_sp"]
 Recompute = Literal["none", "full"]
 MlpKind = Literal["gated", "plain"]
 
@@ -21,7 +22,7 @@ class Job:
     ----------
     source : {"dtensor", "reference"}
         Whose code runs under the fake process group.
-    strategy : {"tp", "sp", "tp_sp", "tsp"}
+    strategy : {"tsp", "tp", "sp", "tp_sp"}
         As in a scenario.
     options : tuple of (str, value)
         The strategy's options, degrees included, as in a scenario.
@@ -35,7 +36,7 @@ class Job:
     """
 
     source: Source
-    strategy: str
+    strategy: Strategy
     options: tuple[tuple[str, Any], ...]
     hidden: int = 4096
     heads: int = 32

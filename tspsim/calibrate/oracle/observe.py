@@ -39,17 +39,20 @@ FLOPS: dict[Any, Callable[..., int]] = {
     aten.addmm_: _addmm,
 }
 
-#: What torch calls a collective, and which of its tensors is the message of the simulator's
-#: convention: the first tensor argument, or the largest (the gathered side) of all.
-_FIRST = {
-    "allreduce_": "all_reduce", "all_reduce": "all_reduce", "all_reduce_": "all_reduce",
-    "broadcast_": "broadcast", "reduce_": "reduce", "alltoall_base_": "all_to_all",
-    "send": "send", "recv_": "recv",
+#: What torch calls a collective, and which of its arguments is the message of the simulator's
+#: convention; several tensors in one coalesced call are one message.
+_CALLS: dict[str, tuple[str, int]] = {
+    "allreduce_": ("all_reduce", 0), "all_reduce": ("all_reduce", 0),
+    "all_reduce_": ("all_reduce", 0),
+    "broadcast_": ("broadcast", 0), "reduce_": ("reduce", 0),
+    "send": ("send", 0), "recv_": ("recv", 0),
+    "_allgather_base_": ("all_gather", 0), "allgather_into_tensor_coalesced_": ("all_gather", 0),
+    "_reduce_scatter_base_": ("reduce_scatter", 1),
+    "reduce_scatter_tensor_coalesced_": ("reduce_scatter", 1),
+    "reduce_scatter_tensor": ("reduce_scatter", 0),
 }  # fmt: skip
-_GATHERED = {
-    "_allgather_base_": "all_gather", "_reduce_scatter_base_": "reduce_scatter",
-    "all_gather_into_tensor": "all_gather", "reduce_scatter_tensor": "reduce_scatter",
-}  # fmt: skip
+#: The functional form is not told where to gather into: the message is what it returns.
+_RETURNED = {"all_gather_into_tensor": "all_gather"}
 _SILENT = {"wait_tensor", "_wrap_tensor_autograd"}
 
 
@@ -88,14 +91,18 @@ class Watch(MemTracker):
 
 def _call(func: Any, args: Any, out: Any) -> list[Call]:
     name = func.overloadpacket.__name__
-    tensors = [x.nbytes for x in tree_flatten((args, out))[0] if isinstance(x, Tensor)]
     if name in _SILENT:
         return []
-    if name in _FIRST:
-        return [Call(_FIRST[name], tensors[0])]
-    if name in _GATHERED:
-        return [Call(_GATHERED[name], max(tensors))]
+    if name in _CALLS:
+        kind, at = _CALLS[name]
+        return [Call(kind, _bytes(args[at]))]
+    if name in _RETURNED:
+        return [Call(_RETURNED[name], _bytes(out))]
     raise TspsimError(f"the oracle does not know what '{func}' sends")
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(x.nbytes for x in tree_flatten(tensors)[0] if isinstance(x, Tensor))
 
 
 def _paired(calls: list[Call]) -> tuple[Call, ...]:

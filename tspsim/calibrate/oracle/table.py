@@ -10,6 +10,7 @@ from tspsim.calibrate.oracle.jobs import Job
 GIB = 2**30
 COLUMNS = (
     "job", "flop", "messages", "peak torch", "peak tspsim", "error", "explained", "largest gap",
+    "engine",
 )  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def _row(report: Report) -> tuple[str, ...]:
         f"{report.peak_error:+.2%}",
         f"{report.unexplained_peak:+.2%}" if report.memory else "-",
         f"{(ours - counted) / GIB:+.3f} GiB",
+        f"{report.played_error:+.2%}",
     )
 
 
@@ -44,7 +46,8 @@ def _messages(report: Report) -> str:
 
 def short(job: Job) -> str:
     """Return a job in few words."""
-    flags = [name if value is True else f"{name} {value}" for name, value in job.options if value]
+    shown = [(name, value) for name, value in job.options if value is not False]
+    flags = [name if value is True else f"{name} {value}" for name, value in shown]
     grouped = f"kv_heads {job.kv_heads}" if job.kv_heads != job.heads else ""
     words = [f"{job.source} {job.strategy}", ", ".join(flags), job.mlp, grouped]
     return "; ".join([*filter(None, words), f"recompute {job.recompute}"])
