@@ -144,8 +144,10 @@ def _collectives(ranks: int, *, quick: bool) -> Iterator[Point]:
             case: dict[str, Any] = {"ranks": ranks, "collective": kind}
             # Divisible by any number of ranks, and by twice that.
             case["bytes"] = int(size * MIB) // (48 * ITEM) * 48 * ITEM
-            # One after another, as in a block: what a link lets through at once counts less.
-            case["calls"] = max(1, int((1 if quick else 4) / size))
+            # Several, as in a block: what a link lets through at once counts less. Not broadcasts,
+            # whose root would begin the next one before its message has reached everybody.
+            several = max(1, int((1 if quick else 4) / size))
+            case["calls"] = 1 if kind == "broadcast" else several
             if kind in ("broadcast", "reduce"):
                 case["root"] = 0
             yield Point(ranks, "collective", case, _use(size in held), 5 if quick else 9)
