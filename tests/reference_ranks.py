@@ -42,14 +42,62 @@ def main(rank: int, world: int, folder: str) -> None:
     import torch
     import torch.distributed as dist
 
+    from tspsim.calibrate import reference
+
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", world)
     dist.init_process_group(
         "gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     errors = Cases(world).run()
-    Path(folder, f"errors.{rank}.json").write_text(json.dumps(errors), encoding="utf-8")
+    real = [counted(job, reference.connect(job), rank) for job in watched(world)]
     dist.destroy_process_group()
+    fake = [imagined(job) for job in watched(world)] if rank == 0 else []
+    result = {"errors": errors, "real": real, "fake": fake}
+    Path(folder, f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def watched(world: int) -> list[Any]:
+    """Return jobs that are counted twice: with real peers, and with fake ones."""
+    from tspsim.calibrate.reference import Job, Shape
+
+    shape = Shape(64, 1, 8, 4, 96)
+    how: list[dict[str, Any]] = [
+        {"strategy": "tsp", "recompute": "none"},
+        {"strategy": "tsp", "recompute": "full", "causal": "off"},
+        {"strategy": "tp"},
+        {"strategy": "sp", "kv": "ring"},
+    ]
+    return [Job(shape, 64, degree=world, scratch=2**10, tile=16, **job) for job in how]
+
+
+def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
+    """Run a step; on rank 0 return its flops, peak bytes, and kind and bytes of its collectives."""
+    import torch
+
+    from tspsim.calibrate import reference
+
+    model = reference.build(job, mesh)
+    shape = (job.batch, job.tokens, job.shape.hidden)
+    x = [torch.zeros(shape, dtype=job.torch_dtype, requires_grad=True)]
+    if rank:
+        model.step(x.pop())
+        return []
+    from tspsim.calibrate.oracle.observe import observe
+
+    seen = observe(lambda: model.step(x.pop()), model, *x, collect=False)  # type: ignore[arg-type]
+    return [seen.flops, seen.peak, [list(call) for call in seen.messages]]
+
+
+def imagined(job: Any) -> list[Any]:
+    """Return the same of rank 0 of a world that is not there."""
+    from tspsim.calibrate import reference
+    from tspsim.calibrate.oracle.world import fake_world
+
+    with fake_world(job.world) as fake:
+        mesh = reference.connect(job)
+        with fake:
+            return counted(job, mesh)
 
 
 class Cases:

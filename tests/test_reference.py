@@ -23,8 +23,8 @@ LIMIT = 240
 Errors = list[dict[str, dict[str, float]]]
 
 
-def spawn(world: int, folder: Path) -> Errors:
-    """Run all cases of a world size, one process per rank; return every rank's errors."""
+def spawn(world: int, folder: Path) -> list[dict[str, Any]]:
+    """Run all cases of a world size, one process per rank; return what every rank found."""
     context = multiprocessing.get_context("spawn")
     ranks = [context.Process(target=main, args=(i, world, str(folder))) for i in range(world)]
     for rank in ranks:
@@ -39,13 +39,19 @@ def spawn(world: int, folder: Path) -> Errors:
         rank.kill()
         rank.join()
     assert codes == [0] * world, f"exit codes of the ranks (None: stopped at the limit): {codes}"
-    return [json.loads((folder / f"errors.{i}.json").read_text("utf-8")) for i in range(world)]
+    return [json.loads((folder / f"rank{i}.json").read_text("utf-8")) for i in range(world)]
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Errors]:
-    """Return the differences from the dense model of all cases: started once per world size."""
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
+    """Return what the ranks of all world sizes found: each is started once."""
     return {world: spawn(world, tmp_path_factory.mktemp(f"ranks{world}")) for world in WORLDS}
+
+
+@pytest.fixture(scope="module")
+def measured(found: dict[int, list[dict[str, Any]]]) -> dict[int, Errors]:
+    """Return every rank's differences from the dense model by world size."""
+    return {world: [rank["errors"] for rank in ranks] for world, ranks in found.items()}
 
 
 def largest(errors: Errors, case: str) -> tuple[float, str]:
@@ -78,6 +84,16 @@ def test_shorter_types_run(
     """In single precision and bf16 the same code gives the same model, as well as they can."""
     error, what = largest(measured[world], dtype)
     assert 0 < error < bound, what
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_fake_ranks_count_what_real_ranks_do(
+    found: dict[int, list[dict[str, Any]]], world: int
+) -> None:
+    """Flops, messages and peak memory are the same, to the byte, with and without real peers."""
+    first = found[world][0]
+    assert len(first["real"]) == 4
+    assert first["real"] == first["fake"]
 
 
 # ---- what needs no ranks -------------------------------------------------------------------------
