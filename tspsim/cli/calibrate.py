@@ -44,6 +44,10 @@ def measure(
     allow_busy: Annotated[
         bool, typer.Option("--allow-busy", help="Measure although others use the machine.")
     ] = False,
+    real_time: Annotated[
+        bool,
+        typer.Option("--real-time", help="Ranks go before everything else (root on Linux)."),
+    ] = False,
     timeout: Annotated[
         str,
         typer.Option("--timeout", metavar="TIME", help="Give up ranks that measured nothing."),
@@ -59,7 +63,7 @@ def measure(
         say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
     setup = Setup(
         output, _numbers(ranks), 8 * _quantity("--rate", rate, "B/s"), quick, throttled, allow_busy,
-        _quantity("--timeout", timeout, "s"),
+        _quantity("--timeout", timeout, "s"), real_time,
     )  # fmt: skip
     with _bar() as advance:
         new = run(setup, advance)

@@ -8,6 +8,8 @@ send each other one message over their one connection do it one after the other.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tspsim.collectives import ring
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
@@ -26,7 +28,7 @@ class Gloo:
         """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
         made = planned("gloo", sends(kind, len(ranks), root or 0), ranks, topology)
         if kind == "shift" and root is not None:
-            return _one_way_at_a_time(made, ranks, topology)
+            return _one_way_at_a_time(made)
         return made
 
 
@@ -99,11 +101,9 @@ def _exchange(n: int) -> list[Step]:
     return steps
 
 
-def _one_way_at_a_time(made: Plan, ranks: tuple[int, ...], topology: Topology) -> Plan:
-    """Load the way back as well, which the other's hop takes: together they take twice as long."""
-    back = dict.fromkeys(topology.route(ranks[1], ranks[0]), 1.0)
-    loads = tuple(sorted((back | dict(made.loads)).items()))
-    return Plan(made.algorithm, loads, made.latency)
+def _one_way_at_a_time(made: Plan) -> Plan:
+    """Halve the pace, for the other's hop over the same connection; the links stay half free."""
+    return replace(made, efficiency=0.5, held=0.5)
 
 
 def _one(chunk: int) -> range:

@@ -42,6 +42,8 @@ class Plan:
     efficiency : float
         Part of the links' bandwidth that the protocol achieves where nothing else uses them. It
         holds them for all of that time: what shares a link with it gets no more.
+    held : float
+        Part of its links that it holds meanwhile, where what slows it down is not on the links.
     """
 
     algorithm: str
@@ -50,6 +52,7 @@ class Plan:
     stages: int = 0
     step_latency: float = 0.0
     efficiency: float = 1.0
+    held: float = 1.0
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""

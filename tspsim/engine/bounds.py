@@ -103,6 +103,6 @@ class _Count:
         kind, size, root, _ = message
         plan = self._planner.choose(kind, size, together.ranks, root)
         for link, load in plan.loads:
-            bandwidth = self._topology.links[link].bandwidth * plan.efficiency
+            bandwidth = self._topology.links[link].bandwidth * plan.efficiency / plan.held
             self.links[link] += size * load / bandwidth
         return plan.time(size, self._topology)

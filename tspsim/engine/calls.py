@@ -90,5 +90,5 @@ class Calls:
         plan = self._planner.choose(message.collective, message.bytes, ranks, root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
-        pattern = self._network.pattern(plan.loads) if alone > 0 else -1
+        pattern = self._network.pattern(plan.loads, plan.held) if alone > 0 else -1
         return Call(message, ranks, plan, overhead, alone, pattern)

@@ -76,7 +76,7 @@ class Network(Generic[AnyFlow]):
         self._bandwidth = bandwidth
         self._through = through
         self._patterns: list[Pattern] = []
-        self._known: dict[Loads, int] = {}
+        self._known: dict[tuple[Loads, float], int] = {}
         self._near: list[set[int]] = []  # patterns that share a link, by pattern
         self._users: dict[int, list[int]] = {}  # patterns that load a link, by link
         self._flows: dict[int, list[AnyFlow]] = {}  # flows under way, by pattern
@@ -86,17 +86,22 @@ class Network(Generic[AnyFlow]):
         self._ends: Calendar[AnyFlow] = Calendar(environment, self._due)
         self._later = Afterwards(environment, self._settle)
 
-    def pattern(self, loads: Loads) -> int:
-        """Return the number that stands for these loads: (link, bytes per byte of message)."""
-        if loads not in self._known:
-            self._known[loads] = self._register(tuple(item for item in loads if item[1] > 0))
-        return self._known[loads]
+    def pattern(self, loads: Loads, held: float = 1.0) -> int:
+        """Return the number that stands for these loads: (link, bytes per byte of message).
 
-    def _register(self, loads: Loads) -> int:
+        A flow that holds only a part of its bottleneck when alone leaves the rest to others.
+        """
+        key = loads, held
+        if key not in self._known:
+            some = tuple(item for item in loads if item[1] > 0)
+            self._known[key] = self._register(some, held)
+        return self._known[key]
+
+    def _register(self, loads: Loads, held: float) -> int:
         number = len(self._patterns)
         bandwidth = self._bandwidth
         bottleneck, unit = max(loads, key=lambda item: item[1] / bandwidth[item[0]])
-        weights = tuple((link, load / unit) for link, load in loads)
+        weights = tuple((link, load / unit * held) for link, load in loads)
         self._patterns.append(Pattern(weights, bandwidth[bottleneck]))
         near: set[int] = set()
         for link, _ in loads:

@@ -6,6 +6,7 @@ latencies and which load, and is chosen per kind: the one that explains the rows
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,8 +66,7 @@ def terms(algorithm: str, kind: str, ranks: int, root: int) -> tuple[float, floa
         return None
     unit = star(ranks, 1.0, 1.0, Profile(""))
     fill = 1 + plan.stages if plan.stages else 1  # in one part; many parts approach 1
-    load = plan.slowest(unit) * (1 if kind != "shift" or ranks != 2 else _hops(plan))
-    return plan.latency, load * (1.0 if not plan.stages else min(fill, 1.25))
+    return plan.latency, plan.slowest(unit) * (1.0 if not plan.stages else min(fill, 1.25))
 
 
 def planned(
@@ -80,12 +80,6 @@ def planned(
     make: Any = COLLECTIVES.get(algorithm)
     plan: Plan | None = make(kind, members, topology, where)
     return plan
-
-
-def _hops(plan: Plan) -> float:
-    """Return how much slower a hop is for the one that goes the opposite way at once."""
-    back = [load for link, load in plan.loads if link == 1]  # what rank 1 puts on its way out
-    return 1.0 + sum(back)
 
 
 def fit_network(rows: Sequence[Row]) -> Network:
@@ -139,12 +133,15 @@ def _constants(rows: Sequence[Row], chosen: dict[str, str], seconds: Floats) -> 
     """Return latency and seconds per byte: relative residuals, outliers count less."""
     matrix = np.array([_coefficients(row, chosen[row.case["collective"]]) for row in rows])
     relative = matrix / seconds[:, None]
+    groups = [(row.case["collective"], row.case["ranks"]) for row in rows]
+    # Kinds count alike, however often each was measured.
+    weights = np.array([1 / math.sqrt(groups.count(group)) for group in groups])
     scale = np.array([1e-4, 1e-8])
 
     def residuals(x: Floats) -> Floats:
-        return np.asarray(relative @ (x * scale) - 1.0)
+        return np.asarray((relative @ (x * scale) - 1.0) * weights)
 
     solved = least_squares(
-        residuals, [1.0, 1.0], bounds=([0.0, 1e-4], [np.inf, np.inf]), loss="cauchy", f_scale=0.02
+        residuals, [1.0, 1.0], bounds=([0.0, 1e-4], [np.inf, np.inf]), loss="cauchy", f_scale=0.01
     )
     return np.asarray(solved.x * scale)

@@ -58,9 +58,10 @@ def step(case: dict[str, Any], rank: int, device: torch.device) -> Callable[[], 
     return run
 
 
-def watched(run: Callable[[], Any]) -> dict[str, Any]:
+def watched(run: Callable[[], Any], barrier: Callable[[], Any]) -> dict[str, Any]:
     """Run a step and return when each of its ops started and ended, by the machine's clock."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
+        barrier()  # profilers take their time to begin, and not the same on all ranks
         origin = time.perf_counter()
         with record_function(_MARK):
             run()
@@ -70,7 +71,7 @@ def watched(run: Callable[[], Any]) -> dict[str, Any]:
     spans: Seen = []
     for event in events:
         lane = _lane(event)
-        if lane:
+        if lane and event.time_range.start >= mark.time_range.start:
             a, b = (shift + t * 1e-6 for t in (event.time_range.start, event.time_range.end))
             spans.append([lane, event.name.removeprefix("aten::").removeprefix("gloo:"), a, b])
     spans.sort(key=lambda span: span[2])

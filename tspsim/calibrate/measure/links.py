@@ -88,10 +88,13 @@ def inside(rank: int, command: list[str]) -> list[str]:
     return ["ip", "netns", "exec", f"t{rank}", *command]
 
 
-def nicer(command: list[str]) -> list[str]:
+def nicer(command: list[str], *, real_time: bool) -> list[str]:
     """Return a command that goes before other processes, where the user may ask for that."""
-    may = os.geteuid() == 0 and shutil.which("nice")
-    return ["nice", "-n", "-15", *command] if may else command
+    if os.geteuid() != 0:
+        return command
+    if real_time and shutil.which("chrt"):
+        return ["chrt", "--rr", "1", *command]
+    return ["nice", "-n", "-15", *command] if shutil.which("nice") else command
 
 
 def store(folder: Path) -> Path:

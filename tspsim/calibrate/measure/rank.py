@@ -87,6 +87,7 @@ class Worker:
             if others <= machine.DISTURBED or attempts >= self.job["attempts"]:
                 break
         notes = measured.get("notes", {}) | {"others": round(others, 3), "attempts": attempts}
+        notes |= {"real_time": True} if self.job["real_time"] else {}
         return measured | {"notes": notes}
 
     # ---- the four kinds of rows --------------------------------------------------------------
@@ -163,8 +164,7 @@ class Worker:
         seconds = self.together(self.repeat(step, repeats))
         if not case.get("timeline"):
             return {"seconds": seconds}
-        self.barrier()
-        seen = blocks.watched(step)
+        seen = blocks.watched(step, self.barrier)
         return {"seconds": seconds, "timeline": blocks.aligned(self.gathered(seen))}
 
     # ---- time --------------------------------------------------------------------------------

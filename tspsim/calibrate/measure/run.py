@@ -48,6 +48,8 @@ class Setup:
         Measure although others use the machine.
     timeout : float
         Seconds after which ranks that measured nothing are given up.
+    real_time : bool
+        Ranks go before everything else on the machine, where the user may ask for that.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Setup:
     throttled: bool = True
     allow_busy: bool = False
     timeout: float = TIMEOUT
+    real_time: bool = False
 
 
 def measure(
@@ -155,6 +158,7 @@ class _Batch:
             "ranks": self.ranks, "points": [asdict(point) for point in self.batch],
             "link": self.link, "rate": self.setup.rate, "out": str(self.out),
             "timeout": self.setup.timeout, "store": str(links.store(folder)),
+            "real_time": self.setup.real_time,
             "attempts": 1 if self.setup.allow_busy else ATTEMPTS,
         }  # fmt: skip
         path = folder / "job.json"

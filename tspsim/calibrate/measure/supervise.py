@@ -48,8 +48,8 @@ def _start(path: Path, job: dict[str, Any], rank: int) -> subprocess.Popen[bytes
     whole = links.inside(rank, command) if throttled else command
     with (path.parent / f"rank{rank}.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603
-            links.nicer(whole), stdout=log, stderr=log, env=os.environ | interface,
-            start_new_session=True,
+            links.nicer(whole, real_time=job["real_time"]), stdout=log, stderr=log,
+            env=os.environ | interface, start_new_session=True,
         )  # fmt: skip
 
 

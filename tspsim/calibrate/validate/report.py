@@ -44,8 +44,8 @@ def render(report: Report) -> RenderableType:
     """Return a report for the terminal."""
     table = Table(title=f"{report.profile}: blocks that no constant was fitted to", box=None)
     table.add_column("block", no_wrap=True)
-    for name in ("measured", "predicted", "error", "spread of repeats"):
-        table.add_column(name, justify="right")
+    for name in ("measured", "predicted", "error", "spread"):
+        table.add_column(name, justify="right", no_wrap=True)
     for c in report.comparisons:
         table.add_row(*_cells(c))
     errors = report.errors_by_scheme()
