@@ -15,11 +15,13 @@ from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Call, Moment, Numbers, milestones
 from tspsim.calibrate.oracle.plot import draw
 from tspsim.calibrate.oracle.simulated import simulate
-from tspsim.calibrate.oracle.suite import DTENSOR, REFERENCE, small
+from tspsim.calibrate.oracle.suite import DTENSOR, PICTURES, REFERENCE, small
 from tspsim.calibrate.oracle.table import table
 from tspsim.errors import ScenarioError, UserError
 
 pytest.importorskip("torch", reason="the oracles run torch: pip install 'tspsim[calibrate]'")
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 #: Every strategy and every option once more, small, with grouped queries and single precision.
 SMALL_DTENSOR = tuple(map(small, DTENSOR[::3]))
@@ -147,12 +149,23 @@ def test_torch_that_fails_is_told_with_its_last_words() -> None:
         ask.ask([replace(SMALL_REFERENCE[0], dtype="int8")])  # type: ignore[arg-type]
 
 
+def test_pictures_of_the_page_are_those_that_are_drawn() -> None:
+    """Each is named in docs/oracles.md, and there is no other."""
+    drawn = {f"{name}.png" for name in PICTURES.values()}
+    assert {path.name for path in (DOCS / "oracles").iterdir()} == drawn
+    page = (DOCS / "oracles.md").read_text(encoding="utf-8")
+    assert all(f"(oracles/{name})" in page for name in drawn)
+
+
 def test_table_and_picture_say_the_gap(reported: Reported, tmp_path: Path) -> None:
-    """One line per job; the picture is a picture."""
+    """One line per job, as the page of documents shows it; the picture is a picture."""
     reports = [reported(job) for job in FULL]
     lines = table(reports).splitlines()
     assert len(lines) == len(reports) + 2
     assert "**" not in table(reports)
     assert f"{reports[0].peak_error:+.2%}" in lines[2]
+    assert table(reports) in (DOCS / "oracles.md").read_text(encoding="utf-8"), (
+        "docs/oracles.md is out of date: python -m tspsim.calibrate.oracle docs"
+    )
     draw(reports[0], tmp_path / "memory.png")
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
