@@ -11,10 +11,14 @@ from matplotlib.figure import Figure
 from tspsim.calibrate.validate.compare import Comparison, Report
 from tspsim.calibrate.validate.scenario import scheme, title
 
-#: Colours of what is computed and what is sent.
-COMPUTE, COMMUNICATION = "#1f6fb2", "#e08a1e"
+#: Colours of what is computed, and of what is sent by its kind.
+COLOURS = {
+    "compute": "#1f4e8c", "broadcast": "#e08a1e", "shift": "#2e9e6b", "all_gather": "#c7528f",
+    "reduce_scatter": "#8c6bb1", "all_reduce": "#b5413c", "reduce": "#8a8a8a",
+    "all_to_all": "#5fb3c9",
+}  # fmt: skip
 
-#: ``(lane, start, end)`` in seconds.
+#: ``(kind, start, end)`` in seconds.
 Bars = list[tuple[str, float, float]]
 
 
@@ -45,7 +49,7 @@ def pair(comparison: Comparison, path: Path) -> None:
     ranks = comparison.row.case["ranks"]
     figure = Figure(figsize=(12, 1.2 + 1.0 * ranks), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    measured = [[(s[0], s[2], s[3]) for s in spans] for spans in comparison.row.timeline]
+    measured = [[_measured(span) for span in spans] for spans in comparison.row.timeline]
     _rows(top, measured, f"measured: {title(comparison.row)}")
     _rows(bottom, [_simulated(comparison, rank) for rank in range(ranks)], "simulated")
     end = max(comparison.predicted, *(end for bars in measured for _, _, end in bars))
@@ -54,23 +58,31 @@ def pair(comparison: Comparison, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
+def _measured(span: list[Any]) -> tuple[str, float, float]:
+    lane, name, start, end = span
+    kind = "shift" if name in ("send", "recv") else str(name)
+    return "compute" if lane == "compute" else kind, start, end
+
+
 def _simulated(comparison: Comparison, rank: int) -> Bars:
     return [
-        ("compute" if span.op.lane == 0 else "communication", span.start, span.end)
+        (span.op.message.collective if span.op.message else "compute", span.start, span.end)
         for span in comparison.result.timeline.spans(rank)
     ]
 
 
 def _rows(ax: Axes, ranks: list[Bars], name: str) -> None:
     """Draw a row of compute and a row of communication for every rank."""
-    for rank, bars in enumerate(ranks):
-        for lane, colour, low in (
-            ("compute", COMPUTE, 0.45),
-            ("communication", COMMUNICATION, 0.05),
-        ):
-            some = [(a * 1e3, (b - a) * 1e3) for kind, a, b in bars if kind == lane]
-            style: dict[str, Any] = {"facecolors": colour, "edgecolors": "white", "linewidth": 0.2}
-            ax.broken_barh(some, (-rank + low, 0.4), label=lane if rank == 0 else None, **style)
+    there = {kind for bars in ranks for kind, _, _ in bars}
+    for kind, colour in COLOURS.items():
+        low = 0.5 if kind == "compute" else 0.05
+        for rank, bars in enumerate(ranks):
+            some = [(a * 1e3, (b - a) * 1e3) for found, a, b in bars if found == kind]
+            ax.broken_barh(
+                some, (-rank + low, 0.4), facecolors=colour, linewidth=0.4, alpha=0.75,
+                edgecolors=colour if kind == "compute" else "white",
+                label=kind if rank == 0 and kind in there else None,
+            )  # fmt: skip
     ax.set_yticks([-rank + 0.45 for rank in range(len(ranks))])
     ax.set_yticklabels([f"rank {rank}" for rank in range(len(ranks))])
     ax.set_title(name, loc="left", fontsize=10)
