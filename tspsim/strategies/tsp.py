@@ -273,14 +273,16 @@ class TspDecoder(Decoder):
 
     def mlp_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
         """Weights go round again; dW grows hop by hop and reaches its owner last."""
-        x, shard = normed(), w.value
+        x, degree = normed(), self.axis.degree
         dx: Operand | None = None
         partial: Packed | None = None
-        for step in range(1, self.axis.degree):
-            shard = self._hop(shard)
-            into = partial or self._ring_gradient(w)
-            dx = self._mlp_step(dy, x, shard, self._mlp_tape(tape, step, x, shard), into, dx,
-                                add=partial is not None)  # fmt: skip
+        arriving = self._hop(w.value) if degree > 1 else w.value
+        for step in range(1, degree):
+            shard = arriving
+            if step + 1 < degree:
+                arriving = self._hop(shard)
+            kept, into = self._mlp_tape(tape, step, x, shard), partial or self._ring_gradient(w)
+            dx = self._mlp_step(dy, x, shard, kept, into, dx, add=partial is not None)
             partial = self._send_home(into)
         dx = self._mlp_step(dy, x, w.value, self._mlp_tape(tape, 0, x, w.value), w.gradient, dx)
         if partial is not None:
