@@ -200,26 +200,6 @@ def format_bytes(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def format_seconds(seconds: float) -> str:
-    """Return a time for people: ``"1.24 s"``, ``"310 ms"``, ``"5.00 us"``."""
-    return _scaled(seconds, "s", (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)))
-
-
-def format_rate(rate: float, unit: str = "B/s") -> str:
-    """Return a rate for people with a decimal prefix: ``"450 GB/s"``, ``"989 TFLOP/s"``."""
-    prefixes = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
-    return _scaled(rate, unit, prefixes)
-
-
-def _scaled(value: float, unit: str, prefixes: tuple[tuple[str, float], ...]) -> str:
-    if value == 0:
-        return f"0 {unit}"
-    # 0.9995 is where three digits round up to the next prefix's 1.00
-    fitting = (p for p in prefixes if abs(value) >= 0.9995 * p[1])
-    prefix, scale = next(fitting, prefixes[-1])
-    return f"{_three(value / scale)} {prefix}{unit}"
-
-
 def _three(value: float) -> str:
     """Return a number with three significant digits, without an exponent."""
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -271,5 +251,4 @@ Bytes = Annotated[float, Field(ge=0), Physical("B")]
 BytesPerSecond = Annotated[float, Field(gt=0), Physical("B/s")]
 Seconds = Annotated[float, Field(ge=0), Physical("s")]
 FlopRate = Annotated[float, Field(gt=0), Physical("FLOP/s")]
-Power = Annotated[float, Field(ge=0), Physical("W")]
 Price = Annotated[float, Field(ge=0), Physical("$/hour")]

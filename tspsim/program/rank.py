@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tspsim.mesh import Mesh
@@ -242,8 +241,3 @@ class Rank(Recorder):
 
 def _given(operand: Operand | None) -> tuple[Operand, ...]:
     return () if operand is None else (operand,)
-
-
-def tokens_of(operand: Operand) -> int:
-    """Return the number of tokens of an activation: all dims but the last."""
-    return math.prod(operand.shape[:-1])

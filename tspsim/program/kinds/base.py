@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.mesh import Mesh
-from tspsim.program.types import Operand, PerCoordinate, Work
+from tspsim.program.types import Operand, Work
 
 Array: TypeAlias = NDArray[Any]
 Float: TypeAlias = NDArray[np.float64]
@@ -25,23 +25,6 @@ class Where:
     def coordinate(self, axis: str | None) -> int:
         """Return the rank's coordinate on an axis (0 on none)."""
         return 0 if axis is None else self.mesh.coordinate(self.rank, axis)
-
-
-class ComputeKind(Protocol):
-    """An op kind that runs on a device: its work, its values and its text, in one place."""
-
-    name: str
-
-    def work(
-        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
-    ) -> Work | PerCoordinate:
-        """Return what the op asks of its device."""
-
-    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
-        """Return the outputs, given the inputs as arrays of their operands' shapes."""
-
-    def text(self) -> str:
-        """Return the kind with its parameters, short and stable."""
 
 
 def moved(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,18 +16,6 @@ from tspsim.program.types import CollectiveKind
 
 #: For every member of the communicator, in order, the arrays of its operands.
 Members: TypeAlias = Sequence[Sequence[Array]]
-
-
-class CommunicationKind(Protocol):
-    """An op kind that meets the same op on the other members of a communicator."""
-
-    name: CollectiveKind
-
-    def exchange(self, members: Members) -> list[tuple[Array, ...]]:
-        """Return every member's outputs, given every member's inputs."""
-
-    def text(self) -> str:
-        """Return the kind with its parameters, short and stable."""
 
 
 @dataclass(frozen=True, slots=True)
