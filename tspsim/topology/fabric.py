@@ -69,6 +69,14 @@ class Fabric(Form):
         """Return the device of every rank, or nothing when none is stated."""
         return (self.device,) * self.count() if self.device else ()
 
+    def node_numbers(self) -> tuple[int, ...]:
+        """Return the number of the node that every device sits in; nothing: all in one."""
+        return ()
+
+    def reducing(self) -> frozenset[str]:
+        """Return the switches that add up what passes through them."""
+        return frozenset()
+
     def build(self, devices: tuple[Device, ...], profile: Profile, name: str) -> Topology:
         """Return the topology.
 
@@ -78,7 +86,9 @@ class Fabric(Form):
             When two devices cannot reach each other.
         """
         links = tuple(Link(index, *wire) for index, wire in enumerate(self.wires()))
-        topology = Topology(name, devices, links, profile, self.kind)
+        topology = Topology(
+            name, devices, links, profile, self.kind, self.node_numbers(), self.reducing()
+        )
         topology.check_connected()
         return topology
 

@@ -56,6 +56,10 @@ class Topology:
     profile : Profile
     kind : str
         The generator that made it, for messages.
+    node_of : tuple of int
+        Number of the node that every device sits in; empty: all in one.
+    reducing : frozenset of str
+        Switches that add up what passes through them (NVLS, SHARP).
     """
 
     name: str
@@ -63,6 +67,8 @@ class Topology:
     links: tuple[Link, ...]
     profile: Profile
     kind: str = "custom"
+    node_of: tuple[int, ...] = ()
+    reducing: frozenset[str] = frozenset()
     _routes: dict[tuple[int, int], tuple[int, ...]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -104,6 +110,10 @@ class Topology:
             if path := paths.get(f"d{target}"):
                 hops = pairwise(path)
                 self._routes[source, target] = tuple(edges[hop]["link"].index for hop in hops)
+
+    def node(self, device: int) -> int:
+        """Return the number of the node that a device sits in."""
+        return self.node_of[device] if self.node_of else 0
 
     def latency(self, source: int, target: int) -> float:
         """Return the seconds that the first byte needs from one device to another."""

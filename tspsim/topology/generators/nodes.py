@@ -71,6 +71,15 @@ class Spec(Fabric):
         """Return the device of every rank: the stated one, else that of the node."""
         return super().device_forms() or self.node.device_forms() * self.nodes
 
+    def node_numbers(self) -> tuple[int, ...]:
+        """Return ``device // devices of a node``."""
+        return tuple(i // self.node.count() for i in range(self.count()))
+
+    def reducing(self) -> frozenset[str]:
+        """Return the reducing switches of every node."""
+        inside = sorted(self.node.reducing())
+        return frozenset(self._vertex(name, i) for i in range(self.nodes) for name in inside)
+
     def wires(self) -> Iterator[Wire]:
         """Yield the wires inside the nodes, then those of the network."""
         for node in range(self.nodes):
