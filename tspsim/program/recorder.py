@@ -2,6 +2,10 @@
 
 Dependencies follow data. Reading a buffer waits for the op that wrote it last; writing over one
 waits for its readers too; filling a slot waits for the last use of what was in it.
+
+Communication also waits for the compute issued before it, whether it needs it or not: a library
+that is called from a stream (NCCL) or from the program itself (gloo) begins when what stands before
+the call is done. A prefetch has to be issued ahead of the compute that it is to hide behind.
 """
 
 from __future__ import annotations
@@ -65,6 +69,7 @@ class Recorder:
         self._waits: list[tuple[int, ...]] = []
         self._buffers: list[Buffer] = []
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
+        self._computed = -1  # the op issued last on the compute lane
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
         self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
         self._closed: set[int] = set()  # buffers whose slot has been filled again
@@ -187,6 +192,10 @@ class Recorder:
     ) -> None:
         index = len(self._ops)
         latest: dict[int, int] = {}  # lane -> last op on it that must have ended
+        if lane == 0:
+            self._computed = index
+        elif self._computed >= 0:
+            latest[0] = self._computed
         for before in self._dependencies(inputs, outputs):
             if before >= 0:
                 other = self._ops[before].lane
