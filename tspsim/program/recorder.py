@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from tspsim.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.types import (
     Binding,
+    BindingRole,
     Buffer,
     BufferKind,
     Lane,
@@ -133,9 +134,7 @@ class Recorder:
         self._given.add(operand.buffer.index)
         return operand
 
-    def bind(
-        self, operand: Operand, tensor: str, place: Any, role: Literal["value", "gradient"]
-    ) -> None:
+    def bind(self, operand: Operand, tensor: str, place: Any, role: BindingRole) -> None:
         """Tie a resident operand to a tensor of the dense model, for the reading by values."""
         self._bindings.append(Binding(operand, tensor, place, role))
 

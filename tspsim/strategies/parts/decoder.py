@@ -129,7 +129,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def reduce_loss(self) -> None:
-        """Sum the loss over the axes that cut the tokens."""
+        """Sum the loss over the strategy's axes that cut the tokens."""
 
     # ---- a step ------------------------------------------------------------------------------
 
@@ -144,6 +144,8 @@ class Decoder(ABC):
         if self.rank.trains:
             with self.rank.at(phase="optimizer"):
                 self.rank.optimizer_step()
+        if self.ends or self.rank.trains:  # behind the gradients: nothing waits for it
+            self.rank.axis("dp").all_reduce(self.loss, lane="gradients", label="loss")
 
     def _micro_batch(self, *, last: bool) -> None:
         x, tapes = self._input(), []
