@@ -9,7 +9,7 @@ from tspsim.mesh import Mesh
 from tspsim.topology.graph import Topology
 
 #: A communicator's devices are listed up to this many.
-LISTED = 3
+LISTED = 2
 
 
 def placed(mesh: Mesh, topology: Topology) -> list[dict[str, Any]]:
@@ -58,5 +58,5 @@ def _where(degree: int, fewest: int, most: int) -> str:
     if most == 1:
         return "inside one node"
     if fewest == most == degree:
-        return f"across {most} nodes, one in each"
+        return "across as many nodes"
     return f"across {most} nodes" if fewest == most else f"across {fewest} to {most} nodes"

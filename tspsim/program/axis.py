@@ -108,9 +108,7 @@ class Axis:
             return xs
         return self._call(AllReduce(), lane, xs, xs, label, size=_bytes(xs))
 
-    def reduce_scatter_in_place(
-        self, *xs: Operand, lane: str, label: str
-    ) -> tuple[Operand, ...]:
+    def reduce_scatter_in_place(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
         """Sum this rank's own part of every flat operand over the axis; the rest stays."""
         if self.degree == 1:
             return xs

@@ -69,7 +69,8 @@ def update(rank: Rank) -> None:
 
 def _step(rank: Rank, parts: int) -> None:
     """Record the update of all weights, or of the rank's own of so many parts, in one op."""
-    gradients, weights, states = map(rank.residents, ("gradient", "weight", "optimizer"))
+    gradients, weights = rank.residents("gradient"), rank.residents("weight")
+    states = rank.residents("optimizer")
     kind = OptimizerStep(rank.optimizer.kind)
     if parts > 1:
         kind = ShardedOptimizerStep(rank.optimizer.kind, AXIS, parts, len(gradients))

@@ -44,7 +44,7 @@ class StrategyOptions(BaseModel):
     kind: str
     dp: int = Field(1, ge=1, description="replicas of the model (data parallelism)")
     zero: int = Field(0, ge=0, le=1, description="1: replicas share optimizer states (ZeRO-1)")
-    bucket: Bytes = 25 * 2.0**20
+    bucket: Bytes = Field("25 MiB", validate_default=True)
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="all axes, innermost (neighbouring devices) first"
     )

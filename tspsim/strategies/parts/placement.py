@@ -39,17 +39,19 @@ def placement_problems(axes: Axes, dp: int, placement: Sequence[str] | None) -> 
 
     ``dp`` may be named where there is one replica, so that one placement serves any number.
     """
+    if placement is None:
+        return
     known = (*(name for name, _ in reversed(axes)), DP)
     path = ("strategy", "placement")
-    for position, name in enumerate(placement or ()):
+    for position, name in enumerate(placement):
         if name not in known:
             near = did_you_mean(name, known)
             message = f"found '{name}'; this strategy's axes are {', '.join(known)}{near}"
             yield Problem((*path, position), message)
-        elif name in (placement or ())[:position]:
+        elif name in placement[:position]:
             yield Problem((*path, position), f"'{name}' stands there twice; name every axis once")
     required = known if dp > 1 else known[:-1]
-    missing = [name for name in required if placement is not None and name not in placement]
-    if missing:
+    missing = [name for name in required if name not in placement]
+    if missing and set(placement) <= set(known):  # else the unknown one was meant
         message = f"{', '.join(missing)} is missing; name all axes, innermost first: "
         yield Problem(path, f"{message}[{', '.join(required)}]")
