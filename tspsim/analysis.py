@@ -162,7 +162,7 @@ def summarize(
     slowest = timeline.slowest_rank
     executed = _flops_by_rank(timeline)
     available = step * sum(device.peak(workload.dtype) for device in topology.devices[:ranks])
-    replicas = timeline.mesh.degree("dp")
+    replicas = timeline.mesh.replicas
     tokens = replicas * workload.tokens / step if step else 0.0
     model = replicas * model_flops(scenario.model, workload)
     return Summary(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: The axis along which replicas of the model lie; every other axis belongs to a strategy.
+DP = "dp"
+
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
@@ -22,6 +25,11 @@ class Mesh:
     def ranks(self) -> int:
         """Number of ranks."""
         return math.prod(degree for _, degree in self.axes)
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas of the model."""
+        return self.degree(DP)
 
     def degree(self, axis: str) -> int:
         """Return the size of an axis; an axis that is not there has size 1."""

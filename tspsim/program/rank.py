@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tspsim.errors import ProgramError
-from tspsim.mesh import Mesh
+from tspsim.mesh import DP, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
@@ -25,7 +25,7 @@ from tspsim.program.kinds.pointwise import (
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
-from tspsim.program.replicas import AXIS, Replication, update
+from tspsim.program.replicas import Replication, update
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import BindingRole, BufferKind, Operand
 
@@ -57,9 +57,9 @@ class Rank(Recorder):
         super().__init__(mesh)
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.trains = workload.phase == "train"
-        self.replicas = mesh.degree(AXIS)
+        self.replicas = mesh.replicas
         if self.replicas > 1 and replication is None:
-            raise ProgramError(f"a rank on a mesh with an axis '{AXIS}' needs a Replication")
+            raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
         self.replication = replication or Replication()
 
     @property

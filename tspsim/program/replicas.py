@@ -11,15 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tspsim.mesh import DP
 from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
 from tspsim.program.kinds.vocabulary import OptimizerStep
 from tspsim.program.types import Operand
 
 if TYPE_CHECKING:
     from tspsim.program.rank import Rank
-
-#: The axis of the mesh along which replicas lie.
-AXIS = "dp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def update(rank: Rank) -> None:
     The collectives are issued here and not in the middle of backward: they have a communicator of
     their own, on which nothing but their data holds them up.
     """
-    replicas, options = rank.axis(AXIS), rank.replication
+    replicas, options = rank.axis(DP), rank.replication
     sharded = options.shards(replicas.degree)
     reduce = replicas.reduce_scatter_in_place if sharded else replicas.all_reduce
     for bucket in _buckets(rank.gradients(), options.bucket):
@@ -73,7 +71,7 @@ def _step(rank: Rank, parts: int) -> None:
     states = rank.residents("optimizer")
     kind = OptimizerStep(rank.optimizer.kind)
     if parts > 1:
-        kind = ShardedOptimizerStep(rank.optimizer.kind, AXIS, parts, len(gradients))
+        kind = ShardedOptimizerStep(rank.optimizer.kind, DP, parts, len(gradients))
     outputs = [*weights, *states]
     if rank.optimizer.temporary:
         count = sum(part(w.elements, parts) for w in weights)

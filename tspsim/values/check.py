@@ -75,7 +75,7 @@ def compare(programs: Programs, mesh: Mesh, model: ModelShape, workload: Workloa
     and every weight gradient, on every rank. `workload` is that of one replica; the dense model
     takes the sequences of all.
     """
-    whole = replace(workload, batch=workload.batch * mesh.degree("dp"))
+    whole = replace(workload, batch=workload.batch * mesh.replicas)
     tensors = initial(model, whole)
     dense = Dense(model, whole, tensors).run()
     player = Player(programs, mesh, tensors)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tspsim.errors import ScheduleError
-from tspsim.mesh import Mesh
+from tspsim.mesh import DP, Mesh
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.place import Place
 from tspsim.program.types import Binding, Lane, Op, Operand, Probe, Programs, Shard
@@ -34,7 +34,7 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
         block = place.block(where.coordinate(place.axis))
         return np.split(tensor, place.blocks, axis=place.dim)[block]
     assert isinstance(place, Place)
-    mine = np.split(tensor, where.mesh.degree("dp"))[where.coordinate("dp")]
+    mine = np.split(tensor, where.mesh.replicas)[where.coordinate(DP)]
     return np.asarray(mine[:, place.positions(where)])
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tspsim.errors import Problem, did_you_mean
-from tspsim.mesh import Mesh
-
-#: The axis of the replicas.
-DP = "dp"
+from tspsim.mesh import DP, Mesh
 
 #: Names and degrees of axes, outermost first, as a `Mesh` has them.
 Axes = tuple[tuple[str, int], ...]
