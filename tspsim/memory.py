@@ -105,8 +105,8 @@ class Lifetimes(NamedTuple):
 class _Accesses(NamedTuple):
     """Which ops of a program touch which buffer, sorted by buffer, and the buffers' bytes.
 
-    `issued` and `awaited` name, by op of communication, the last compute op before it (or -1) and
-    the first op that waits for it (or itself); both name a compute op itself.
+    `issued` and `awaited` name, by op of communication, the compute op whose end issues it (or -1)
+    and the first op that waits for it (or itself); both name a compute op itself.
     """
 
     written: NDArray[np.intp]
@@ -182,9 +182,12 @@ def _accesses(program: Program) -> _Accesses:
 
 
 def _issued(program: Program) -> NDArray[np.intp]:
-    """Return, by op, the last compute op issued up to it; -1 where there is none."""
-    indices = np.array([-1 if op.lane else op.index for op in program.ops], dtype=np.intp)
-    return np.maximum.accumulate(indices)
+    """Return, by op, the compute op whose end issues it; -1 where there is none."""
+    issued = []
+    for op, waits in zip(program.ops, program.waits, strict=True):
+        compute = [before for before in waits if not program.ops[before].lane]
+        issued.append(op.index if op.message is None else max(compute, default=-1))
+    return np.array(issued, dtype=np.intp)
 
 
 def _awaited(program: Program) -> NDArray[np.intp]:

@@ -50,7 +50,7 @@ class WorkloadKeys(Section):
     """``workload:`` — what one step processes."""
 
     sequence: Count = Field(description="tokens of one sequence")
-    batch: Count = Field(1, description="sequences per micro-batch")
+    batch: Count = Field(1, description="sequences per micro-batch and replica")
     micro_batches: Count = Field(1, description="micro-batches per step")
     phase: Phase = "train"
     dtype: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"

@@ -15,18 +15,18 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tspsim.errors import Problem
-from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.place import Place
 from tspsim.program.rank import Rank
-from tspsim.program.types import Operand, Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.program.types import Operand
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.pipeline import Prefetch, staggered
+from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -67,9 +67,9 @@ class TensorSequenceParallel(StrategyOptions):
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
 
-    def mesh(self) -> Mesh:
+    def axes(self) -> Axes:
         """Return one axis, ``tsp``."""
-        return Mesh((("tsp", self.degree),))
+        return (("tsp", self.degree),)
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -82,11 +82,9 @@ class TensorSequenceParallel(StrategyOptions):
             message = f"{self.head_buckets} does not divide the {held}"
             yield Problem(("strategy", "head_buckets"), message)
 
-    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the one program that all ranks play."""
-        rank = Rank(self.mesh(), model, workload, optimizer)
+    def step(self, rank: Rank) -> None:
+        """Record what one rank does."""
         TspDecoder(rank, self).step()
-        return one_role(rank)
 
 
 STRATEGY = TensorSequenceParallel
