@@ -3,102 +3,38 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tspsim
-from tests import toy
+from tests.sends import DEVICE, STEPS, TOPOLOGIES, carried, members
 from tests.test_collectives import make
-from tests.test_network import Arrival, arrivals, bandwidths, brute_force
 from tests.toy import Toy, fabric, shared
 from tspsim.collectives import direct, gloo, ring
 from tspsim.collectives.choose import Planner
-from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import Schedule, Send
+from tspsim.collectives.schedule import Schedule, planned
 from tspsim.collectives.waves import Wave, Waves, unrolled, waves_of
-from tspsim.engine import flows as flows_module
-from tspsim.engine import network as network_module
 from tspsim.engine.alone import play_alone
-from tspsim.engine.fifo import FifoNetwork
-from tspsim.engine.filling import Crossings, fair
-from tspsim.engine.flows import Flows
-from tspsim.engine.layout import MOST_PARTS, best_parts
-from tspsim.engine.meetings import Communicator, Meeting
-from tspsim.engine.network import Flow, Loads, Network
-from tspsim.engine.players import Carried
-from tspsim.engine.rates import max_min
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.engine.traffic import COFLOWS, Traffic
-from tspsim.hardware import Profile, Protocol
+from tspsim.hardware import Profile
 from tspsim.mesh import Mesh
-from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
-from tspsim.registry import COLLECTIVES
+from tspsim.output import trace_arrows
+from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.load import load
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = Traffic("steps")
-DEVICE = {
-    "name": "x", "flop_rate": {"bf16": "100 TFLOP/s"}, "memory_bandwidth": "1 TB/s",
-    "memory": "80 GB", "source": "made up",
-}  # fmt: skip
 
 
-def nodes(count: int, inside: str, size: int, fabric: str = "rails") -> Topology:
-    """Return nodes of a size, joined by NICs that are slower than the links inside."""
-    node = {"kind": inside, "ranks": size, "link": {"bandwidth": "50 GB/s", "latency": "1 us"}}
-    return load(
-        {
-            "kind": "nodes", "nodes": count, "node": node, "fabric": fabric, "device": DEVICE,
-            "nic": {"bandwidth": "25 GB/s", "latency": "4 us"},
-        }  # fmt: skip
-    )
-
-
-TOPOLOGIES: dict[str, Topology] = {
-    **{f"{kind}-{n}": make(kind, n) for kind in ("ring", "full", "switch") for n in (2, 3, 4, 5, 8)},
-    "rail-4x1": nodes(4, "switch", 1),
-    "rails-2x2": nodes(2, "full", 2),
-    "rails-2x4": nodes(2, "full", 4),
-    "tree-3x2": nodes(3, "switch", 2, "fat_tree"),
-}
-
-
-def members(kind: CollectiveKind, topology: Topology) -> tuple[int, ...]:
-    """Return all devices; two of them for a hop."""
-    return (0, 1) if kind == "shift" else tuple(range(len(topology.devices)))
-
-
-def message(kind: CollectiveKind, size: int, root: int = 0) -> Message:
-    """Return a message of a kind; the root counts where the kind has one."""
-    return Message(kind, size, root if kind in ("broadcast", "reduce") else None)
-
-
-def carried(
-    sent: Message, ranks: tuple[int, ...], topology: Topology, algorithm: str
-) -> list[Carried]:
-    """Return every send of one call, played alone."""
-    environment, ended = simpy.Environment(), []
-    player = STEPS.player(environment, topology, Planner(topology, algorithm), ended.extend)
-    whole = (*ranks, -1) if sent.collective == "shift" else ranks
-    player.begin(Meeting(Communicator("test", whole), ranks, sent, []))
-    environment.run()
-    (exchange,) = ended
-    return list(player.carried(exchange))
-
-
-# ---------------------------------------------------------------- what is sent
+# ---------------- what is sent
 
 
 @pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_reduce"])
@@ -120,8 +56,6 @@ def test_plan_of_a_ring_is_that_of_its_sends(kind: CollectiveKind) -> None:
     for topology in (TOPOLOGIES["ring-5"], TOPOLOGIES["switch-8"], TOPOLOGIES["rails-2x4"]):
         ranks = members(kind, topology)
         plan = Planner(topology, "ring").choose(kind, 1, ranks, None)
-        from tspsim.collectives.schedule import planned
-
         assert plan == planned("ring", ring.sends(kind, len(ranks)), ranks, topology)
 
 
@@ -150,208 +84,216 @@ def test_slots_hold_every_part_of_every_step(
     assert expanded(unrolled(waves_of(schedule), parts)) == [sorted(slot) for slot in slots]
 
 
-# ---------------------------------------------------------------- fair shares
+# ---------------- what waits for what
 
 
-@settings(max_examples=150, deadline=None)
-@given(arrivals, bandwidths)
-def test_flows_in_arrays_equal_full_recomputation_in_exact_arithmetic(
-    flows: list[Arrival], bandwidth: list[float]
-) -> None:
-    """Re-rating only what shares links gives the ends of recomputing all at every event."""
-    ends, _ = brute_force(flows, bandwidth)
-    assert array_ends(flows, bandwidth) == pytest.approx(ends, rel=1e-9)
+def uneven(n: int, on: str, data: st.DataObject) -> Topology:
+    """Return a topology whose links have all sorts of bandwidths and latencies."""
+    base = make(on, n)
+    pace = st.sampled_from([1e9, 3e9, 10e9, 50e9])
+    wait = st.sampled_from([0.0, 1e-6, 7e-6])
+    links = tuple(
+        replace(link, bandwidth=data.draw(pace), latency=data.draw(wait)) for link in base.links
+    )
+    return Topology("uneven", base.devices, links, base.profile)
 
 
-def array_ends(arrivals: Sequence[Arrival], bandwidth: Sequence[float]) -> list[float]:
-    """Return the end of every flow on the network of arrays; those of a moment go together."""
-    environment, ends = simpy.Environment(), {}
-
-    def through(_: object, items: np.ndarray) -> None:
-        ends.update(dict.fromkeys(items.tolist(), environment.now))
-
-    network = Flows(environment, bandwidth, through)
-    moments: dict[float, list[int]] = {}
-    for i, (moment, _, _) in enumerate(arrivals):
-        moments.setdefault(moment, []).append(i)
-    for moment, items in moments.items():
-        loads = [arrivals[i][1] for i in items]
-        alone = [
-            arrivals[i][2] * max(load / bandwidth[link] for link, load in arrivals[i][1])
-            for i in items
-        ]
-        numbers = np.array([network.pattern(some) for some in loads])
-        batch = numbers, np.array(alone), 0, np.array(items)
-        environment.timeout(moment).callbacks.append(lambda _, b=batch: network.start(*b))
-    environment.run()
-    return [ends[i] for i in range(len(arrivals))]
+SCHEDULES = {"ring": ring.sends, "direct": direct.sends, "gloo": gloo.sends}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    st.lists(
-        st.lists(st.integers(0, 7), min_size=1, max_size=4, unique=True), min_size=1, max_size=30
-    ),
-    st.lists(st.sampled_from([1.0, 2.0, 3.0, 7.5]), min_size=8, max_size=8),
-)
-def test_shares_of_many_flows_equal_those_of_the_matrix_form(
-    routes: list[list[int]], bandwidth: list[float]
+    st.sampled_from(sorted(SCHEDULES)),
+    st.sampled_from(["all_gather", "reduce_scatter", "all_reduce", "all_to_all"]),
+    st.integers(2, 5), st.sampled_from(["ring", "full", "switch"]), st.data(),
+)  # fmt: skip
+def test_no_send_leaves_before_what_it_forwards_has_arrived(
+    algorithm: str, kind: CollectiveKind, n: int, on: str, data: st.DataObject
 ) -> None:
-    """Two progressive fillings, over arrays of crossings and over a matrix, agree."""
-    flow = np.repeat(np.arange(len(routes)), [len(route) for route in routes])
-    link = np.array([link for route in routes for link in route])
-    speeds = fair(Crossings(flow, link, np.ones(len(link))), len(routes), np.array(bandwidth))
-    matrix = max_min([[(k, 1.0) for k in r] for r in routes], [1] * len(routes), bandwidth)
-    assert speeds.tolist() == pytest.approx(matrix.tolist(), rel=1e-12)
+    """On links of all speeds, every chunk is where it is sent from; and links are not overfull."""
+    topology, ranks = uneven(n, on, data), tuple(range(n))
+    schedule = SCHEDULES[algorithm](kind, n)
+    sends = carried(Message(kind, 10**6), ranks, topology, algorithm)
+    played = iter(sends)
+    arrived: dict[tuple[int, int], float] = {}  # member and chunk -> when it was there
+    for step in schedule.steps:
+        new = dict(arrived)
+        for send in sorted(step, key=lambda s: (s.source, s.target, len(s.chunks))):
+            flow = next(played)
+            assert flow.ranks == (send.source, send.target)
+            left = flow.start - topology.latency(*flow.ranks)
+            for chunk in send.chunks:
+                assert arrived.get((send.source, chunk), 0.0) <= left + 1e-15
+                place = send.target, chunk
+                new[place] = max(new.get(place, 0.0), flow.end)
+        arrived = new
+    assert next(played, None) is None
+    for link in topology.links:
+        busy = sum(dict(f.loads).get(link.index, 0.0) for f in sends) * 1e6 / link.bandwidth
+        assert busy <= max(f.end for f in sends) * (1 + 1e-9)
 
 
-#: A and B share link 0, B and C link 1; D and E share link 3, on their own.
-NEIGHBOURS: dict[str, Loads] = {
-    "A": ((0, 1.0),), "B": ((0, 1.0), (1, 1.0)), "C": ((1, 1.0),),
-    "D": ((3, 1.0),), "E": ((3, 1.0),),
-}  # fmt: skip
+def test_delay_travels_with_the_chunks_and_stops_nobody_else() -> None:
+    """Of a ring of 8 with one slow link, those far behind it are four steps on meanwhile."""
+    base = make("ring", 8)
+    slow = tuple(
+        replace(k, bandwidth=5e9) if (k.source, k.target) == ("d0", "d1") else k for k in base.links
+    )
+    topology = Topology("slow", base.devices, slow, Profile("p"))
+    sends = carried(Message("all_gather", 8 * 10**6), tuple(range(8)), topology, "ring")
+    first = {s.ranks: s for s in sends[:8]}
+    assert first[0, 1].end == pytest.approx(201e-6)  # 1 us and 1 MB at 5 GB/s; elsewhere 21 us
+    begun = Counter(s.ranks for s in sends if s.start < first[0, 1].end)
+    # Member 1 waits for the chunk on the slow link. Member k has had k - 1 steps that it missed
+    # nothing for; member 0 sends in order and is still at its first.
+    assert [begun[k, (k + 1) % 8] for k in range(8)] == [1, 1, 2, 3, 4, 5, 6, 7]
 
 
-def test_coflow_re_rates_only_its_neighbourhood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When C comes, A is rated again through B, and D and E, which share nothing with C, are not."""
-    rated: list[int] = []
-
-    def spy(
-        weights: Sequence[Loads], counts: Sequence[int], bandwidth: Sequence[float]
-    ) -> np.ndarray:
-        rated.append(sum(counts))
-        return max_min(weights, counts, bandwidth)
-
-    monkeypatch.setattr(network_module, "max_min", spy)
-    environment = simpy.Environment()
-    network: Network[Flow] = Network(environment, [1.0] * 4, lambda _: None)
-    for name in "ABDE":
-        network.start(Flow(network.pattern(NEIGHBOURS[name]), 10.0))
-    late = Flow(network.pattern(NEIGHBOURS["C"]), 1.0)
-    environment.timeout(4.0).callbacks.append(lambda _: network.start(late))
-    environment.run(until=5)
-    assert sorted(rated) == [2, 2, 3]  # A with B, D with E; then A, B and C
+# ---------------- where they rightly differ
 
 
-def test_flow_in_arrays_re_rates_only_its_neighbourhood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, where those that come in one moment are rated together."""
-    rated: list[int] = []
+def waves_on_a_ring(traffic: Traffic) -> Timeline:
+    """Play an all_gather of 4 bytes over 4 ranks, and two hops of 1 byte from others meanwhile.
 
-    def spy(crossings: Crossings, flows: int, bandwidth: np.ndarray) -> np.ndarray:
-        rated.append(flows)
-        return fair(crossings, flows, bandwidth)
-
-    monkeypatch.setattr(flows_module, "fair", spy)
-    environment = simpy.Environment()
-    network = Flows(environment, [1.0] * 4, lambda *_: None)
-
-    def start(names: str, alone: float) -> None:
-        numbers = np.array([network.pattern(NEIGHBOURS[name]) for name in names])
-        network.start(numbers, np.full(len(names), alone), 0, np.arange(len(names)))
-
-    start("ABDE", 10.0)
-    environment.timeout(4.0).callbacks.append(lambda _: start("C", 1.0))
-    environment.run(until=5)
-    assert rated == [4, 3]
-
-
-def test_flows_that_share_no_link_are_not_rated_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand sends on their own links need no shares worked out."""
-
-    def never(*_: object) -> np.ndarray:
-        raise AssertionError("shares were worked out")
-
-    monkeypatch.setattr(flows_module, "fair", never)
-    time = play_alone(Message("all_reduce", 8000), range(8), TOPOLOGIES["switch-8"], "ring", STEPS)
-    assert time == pytest.approx(14 * (1e-6 + 1000 / 50e9))
-
-
-# ---------------------------------------------------------------- steps = coflow
-
-
-def in_step(played: Sequence[Wave], ranks: tuple[int, ...], topology: Topology) -> list[float]:
-    """Return the seconds per chunk that every step lasts; NaN where its sends differ.
-
-    Sends of a step last equally long when they have one latency and one size, and each crosses a
-    link that no other link of the step takes longer than.
+    One hop loads the link 0→1 from the start, the other the link 2→3 from 2 s on.
     """
-    lasts = []
-    for wave in played:
-        pairs = [(ranks[a], ranks[b]) for a, b in zip(*map(np.ndarray.tolist, wave[:2]))]
-        seconds: Counter[int] = Counter()
-        for pair, chunks in zip(pairs, wave.chunks.tolist(), strict=True):
-            for link in topology.route(*pair):
-                seconds[link] += chunks / topology.links[link].bandwidth
-        busiest = max(seconds.values())
-        crossed = (max(seconds[link] for link in topology.route(*pair)) for pair in pairs)
-        latencies = [topology.latency(*pair) for pair in pairs]
-        alike = (
-            all(math.isclose(longest, busiest) for longest in crossed)
-            and all(math.isclose(latency, latencies[0]) for latency in latencies)
-            and len(set(wave.chunks.tolist())) == 1
-        )
-        lasts += [busiest if alike else math.nan] * wave.times
-    return lasts
+    program = Toy()
+    program.communicate("all_gather", 4, "a")
+    late = program.compute([0, 0, 2, 2])
+    program.communicate("broadcast", 1, "b", after=[late], root=0, group=2)
+    topology = fabric([(f"d{i}", f"d{(i + 1) % 4}") for i in range(4)], 4)
+    mesh = Mesh((("tsp", 4),))
+    return simulate(shared(program, 4), mesh, topology, "bf16", "ring", traffic=traffic)
 
 
-def must_agree(plan: Plan, ranks: tuple[int, ...], topology: Topology) -> bool:
-    """Return whether the condition of docs/network.md holds."""
-    sends = plan.sends
-    assert sends is not None
-    waves = waves_of(sends) if isinstance(sends, Schedule) else sends
-    lasts = in_step(waves.waves, ranks, topology)
-    whole: Counter[int] = Counter()
-    for wave in waves.waves:
-        for a, b, chunks in zip(*map(np.ndarray.tolist, wave[:3]), strict=True):
-            for link in topology.route(ranks[a], ranks[b]):
-                whole[link] += chunks * wave.times / topology.links[link].bandwidth
-    busiest = max(whole.values(), default=0.0)
-    if waves.pipelined:
-        slots = in_step(unrolled(waves, 3), ranks, topology)
-        latencies = {topology.latency(ranks[int(w.source[0])], ranks[int(w.target[0])])
-                     for w in waves.waves}  # fmt: skip
-        return all(math.isclose(x, busiest) for x in [*lasts, *slots]) and len(latencies) == 1
-    if waves.serial:
-        return not any(map(math.isnan, lasts))
-    return math.isclose(sum(lasts), busiest)
+def test_sends_differ_from_the_coflow_where_a_delay_leaves_a_gap() -> None:
+    """A coflow has one speed, a delayed send frees the links behind it.
+
+    Coflow: at half speed while either hop is under way, 0-2 s and 2-4 s: two of its three seconds
+    are left to do then but one, and it ends at 5 s. Sends: the first hop delays the first send over
+    0→1 by 1 s. That delay reaches member 2 as a chunk that comes at 3 s and not at 2 s; until then
+    it has nothing to send, and the second hop has 2→3 for itself. The all_gather ends at 4 s and
+    the hop at 3 s.
+    """
+    coflow, sends = waves_on_a_ring(COFLOWS), waves_on_a_ring(STEPS)
+    assert [float(end[0]) for end in coflow.end] == [5.0] * 4
+    assert [float(end[2]) for end in coflow.end] == [2.0, 2.0, 4.0, 4.0]
+    assert [float(end[0]) for end in sends.end] == [4.0] * 4
+    assert [float(end[2]) for end in sends.end] == [2.0, 2.0, 3.0, 3.0]
 
 
-def suitable_size(plan: Plan, topology: Topology) -> int:
-    """Return a message for which the best number of parts is whole (5), or any other message."""
-    if not plan.stages or not plan.step_latency:
-        return 10**7
-    pace = plan.slowest(topology)
-    return round(25 * plan.step_latency / plan.stages / pace)
+@pytest.mark.parametrize("on", ["rail-4x1", "rails-2x2", "rails-2x4", "tree-3x2"])
+@pytest.mark.parametrize("size", [1, 10**5, 10**8])
+def test_slowest_pair_of_a_ring_sets_the_pace_of_both_forms(on: str, size: int) -> None:
+    """Over nodes the sends of a step differ, and the same pair needs longest in every step.
+
+    It sends one chunk after another, and the others never come later than it does.
+    """
+    topology = TOPOLOGIES[on]
+    sent, ranks = Message("all_reduce", size), members("all_reduce", topology)
+    one, many = (play_alone(sent, ranks, topology, "ring", t) for t in (COFLOWS, STEPS))
+    assert many == pytest.approx(one, rel=1e-9)
 
 
-def cases() -> Iterator[tuple[str, str, CollectiveKind, int]]:
-    """Yield every algorithm, topology, kind and root that is tried."""
-    for algorithm in COLLECTIVES.names():
-        for on, topology in TOPOLOGIES.items():
-            for kind in COLLECTIVE_KINDS:
-                ends = {0, len(topology.devices) - 1} if kind in ("broadcast", "reduce") else {0}
-                yield from ((algorithm, on, kind, root) for root in sorted(ends))
+def test_short_routes_do_not_wait_for_long_ones() -> None:
+    """Direct over a ring of 4: two-hop routes need 2 us, and a chunk to the neighbour but 1 us.
+
+    The busiest link carries the neighbour's chunk and two that go on: 3 chunks of 1 us each. The
+    coflow begins after the longest latency and ends at 2 + 3 us. Sends to the neighbour leave after
+    1 us and have the link to themselves until 2 us: it is through with all three at 4 us.
+    """
+    topology, sent = TOPOLOGIES["ring-4"], Message("all_gather", 4 * 50_000)
+    one, many = (play_alone(sent, range(4), topology, "direct", t) for t in (COFLOWS, STEPS))
+    assert (one, many) == (pytest.approx(5e-6), pytest.approx(4e-6))
 
 
-@pytest.mark.parametrize("algorithm", COLLECTIVES.names())
-def test_sends_last_as_long_as_the_coflow_where_nothing_contends(algorithm: str) -> None:
-    """Wherever the condition of docs/network.md holds, to 1e-9, and for small messages too."""
-    agreed: Counter[str] = Counter()
-    for name, on, kind, root in cases():
-        topology = TOPOLOGIES[on]
-        ranks = members(kind, topology)
-        if name != algorithm:
-            continue
-        plan = COLLECTIVES.get(name)(kind, ranks, topology, root)
-        if plan is None or plan.sends is None or not must_agree(plan, ranks, topology):
-            continue
-        for size in (suitable_size(plan, topology), 1):
-            sent = message(kind, size, root)
-            one = play_alone(sent, ranks, topology, algorithm)
-            many = play_alone(sent, ranks, topology, algorithm, STEPS)
-            # A message has a whole number of bytes: the best number of parts is off by its rounding
-            assert many == pytest.approx(one, rel=1e-9), (on, kind, root, size)
-        agreed[kind] += 1
-    if algorithm in ("ring", "direct", "gloo"):
-        assert sorted(agreed) == sorted(COLLECTIVE_KINDS)
-        assert sum(agreed.values()) > 60
+# ---------------- whole runs
+
+
+def run(scenario: str, *overrides: str) -> tspsim.Result:
+    """Return the result of a shipped scenario."""
+    return tspsim.run(ROOT / "scenarios" / f"{scenario}.yaml", *overrides)
+
+
+def test_timeline_has_every_send() -> None:
+    """A transfer per send, and on every link the bytes of the coflow form."""
+    one, many = (run("tsp-layer", f"network.detail={d}").timeline for d in ("coflow", "steps"))
+    assert len(many.transfers) > 5 * len(one.transfers)
+    assert {t.send for t in many.transfers} == {True}
+    assert {t.send for t in one.transfers} == {False}
+    loads = []
+    for timeline in (one, many):
+        bytes_: Counter[int] = Counter()
+        for transfer in timeline.transfers:
+            for link, share in transfer.loads:
+                bytes_[link] += transfer.bytes * share  # type: ignore[assignment]
+        loads.append(bytes_)
+    assert loads[1] == pytest.approx(loads[0])
+    for transfer in many.transfers:
+        op = many.programs.of(transfer.ranks[0]).ops[transfer.op]
+        assert op.message is not None
+        assert (op.message.collective, op.message.bytes) == (transfer.collective, transfer.bytes)
+        start, end = (x[transfer.ranks[0]][transfer.op] for x in (many.start, many.end))
+        assert start <= transfer.start <= transfer.end <= end * (1 + 1e-12)
+
+
+def test_step_of_tensor_parallelism_is_the_same_send_by_send() -> None:
+    """One communicator at a time: nothing contends, so no task starts or ends elsewhere."""
+    overrides = (
+        "strategy={kind: tp, degree: 4}", "workload.phase=train", "network.algorithm=ring",
+        "topology={kind: switch, ranks: 4, link: {bandwidth: 450 GB/s, latency: 1 us}, "
+        "device: h100-sxm}",
+    )  # fmt: skip
+    one, many = (run("tsp-layer", *overrides, f"network.detail={d}") for d in ("coflow", "steps"))
+    assert one.summary.communication.by_op["all_reduce"] > 0
+    for a, b in zip(one.timeline.end, many.timeline.end, strict=True):
+        assert b == pytest.approx(a, rel=1e-9)
+
+
+def test_arrows_of_sends_go_from_sender_to_receiver() -> None:
+    """Once per pair that sent something of a call, however many parts it sent."""
+    timeline = run("tsp-layer", "network.detail=steps").timeline
+    for transfer in timeline.transfers:
+        if transfer.collective == "broadcast":
+            assert list(trace_arrows._pairs(timeline, transfer)) == [transfer.ranks]
+    drawn = Counter((t.op, t.ranks) for t in trace_arrows._once(timeline.transfers))
+    assert set(drawn.values()) == {1}
+    assert set(drawn) == {(t.op, t.ranks) for t in timeline.transfers}
+
+
+def test_results_of_single_sends_are_written(tmp_path: Path) -> None:
+    """All files are there, and result.json keeps the detail, so that it runs again alike."""
+    result = run("tsp-layer", "network.detail=steps", "network.sharing=fifo")
+    folder = result.save(tmp_path / "out")
+    assert {"trace.json.gz", "gantt.png", "result.json"} <= {p.name for p in folder.iterdir()}
+    again = tspsim.load(folder / "result.json")
+    assert (again.detail, again.sharing) == ("steps", "fifo")
+    assert result.plot.links().get_title(loc="left").endswith("by link")
+
+
+# ---------------- published simulators
+
+
+def simulators() -> list[dict[str, str]]:
+    """Return the published rows: a ring all-reduce of 1 GiB, seconds by simulator."""
+    lines = (ROOT / "published" / "ring_allreduce_simulators.csv").read_text().splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+@pytest.mark.parametrize("row", simulators(), ids=lambda row: row["ranks"])
+def test_ring_all_reduce_equals_closed_form_and_other_simulators(row: dict[str, str]) -> None:
+    """Send by send: the closed form to 1e-6, two independent simulators to 0.05 %."""
+    n = int(row["ranks"])
+    link = Link(0, "", "", 53.6870912e9, 500e-9)
+    topology = load(
+        {
+            "kind": "ring",
+            "ranks": n,
+            "device": DEVICE,
+            "link": {"bandwidth": f"{link.bandwidth} B/s", "latency": "500 ns"},
+        }
+    )
+    seconds = play_alone(Message("all_reduce", 2**30), range(n), topology, "ring", STEPS)
+    assert seconds == pytest.approx(float(row["closed_form_ns"]) * 1e-9, rel=1e-6)
+    for column in ("simgrid_ns", "astra_1chunk_ns"):
+        assert seconds == pytest.approx(float(row[column]) * 1e-9, rel=5e-4)

@@ -29,12 +29,17 @@ class FifoNetwork(Generic[AnyFlow]):
     environment : simpy.Environment
     through : callable
         Called with every flow whose last byte has arrived.
+    served : callable, optional
+        Called with a flow when its first byte leaves.
     """
 
     def __init__(
-        self, environment: simpy.Environment, through: Callable[[list[AnyFlow]], None]
+        self,
+        environment: simpy.Environment,
+        through: Callable[[list[AnyFlow]], None],
+        served: Callable[[AnyFlow], None] | None = None,
     ) -> None:
-        self._environment, self._through = environment, through
+        self._environment, self._through, self._served = environment, through, served
         self._links: list[tuple[int, ...]] = []  # by pattern
         self._known: dict[tuple[int, ...], int] = {}
         self._queues: dict[int, deque[AnyFlow]] = {}
@@ -63,6 +68,8 @@ class FifoNetwork(Generic[AnyFlow]):
         flow.start = flow.since = self._environment.now
         flow.rate = 1.0
         flow.end = self._ends.add(flow.left, flow)
+        if self._served is not None:
+            self._served(flow)
 
     def _due(self, flows: list[AnyFlow]) -> None:
         """Let those go that are through; who is first on all its links then is served."""
@@ -96,15 +103,20 @@ class FifoFlows:
     environment : simpy.Environment
     through : callable
         Called with owners and items.
+    served : callable
+        Called with an owner and an item when its first byte leaves.
     """
 
     def __init__(
-        self, environment: simpy.Environment, through: Callable[[Integers, Integers], None]
+        self,
+        environment: simpy.Environment,
+        through: Callable[[Integers, Integers], None],
+        served: Callable[[int, int], None],
     ) -> None:
         def label(flows: list[_Item]) -> None:
             through(np.array([f.owner for f in flows]), np.array([f.item for f in flows]))
 
-        self._network = FifoNetwork(environment, label)
+        self._network = FifoNetwork(environment, label, lambda f: served(f.owner, f.item))
         #: As `FifoNetwork.pattern`.
         self.pattern = self._network.pattern
 

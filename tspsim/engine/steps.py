@@ -108,7 +108,7 @@ class Steps:
         self._environment, self._topology, self._through = environment, topology, through
         bandwidth = [link.bandwidth for link in topology.links]
         self._links: Links = (
-            FifoFlows(environment, self._arrived)
+            FifoFlows(environment, self._arrived, self._served)
             if sharing == "fifo"
             else Flows(environment, bandwidth, self._arrived)
         )
@@ -165,6 +165,10 @@ class Steps:
             if some.any():
                 self._links.start(kinds.pattern[kind[some]], alone[some], owner, sends[some])
             self._finish(owner, sends[~some])
+
+    def _served(self, owner: int, send: int) -> None:
+        """Note that a send has left only now: its links were taken when it came."""
+        self._running[owner].start[send] = self._environment.now
 
     def _arrived(self, owners: Integers, sends: Integers) -> None:
         """Go on with the calls whose sends have arrived."""
