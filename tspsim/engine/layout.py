@@ -27,6 +27,7 @@ from tspsim.engine.ragged import Integers
 from tspsim.topology.graph import Topology
 
 Floats = NDArray[np.float64]
+Small = NDArray[np.int32]  # there are millions of these
 
 #: ``number(loads, held)``: what `Network.pattern` returns for a route.
 Number = Callable[[Loads, float], int]
@@ -68,11 +69,11 @@ class Layout:
     kind : ndarray of int32, shape (sends,)
     sent_from, sent_to : ndarray of int32, shape (sends,)
         The gate of the sender and that of the receiver.
-    first, count : ndarray of int64, shape (gates,)
+    first, count : ndarray of int32, shape (gates,)
         The sends that begin when a gate opens.
-    awaited : ndarray of int64, shape (gates,)
+    awaited : ndarray of int32, shape (gates,)
         Sends and receipts of the gate, and one more: that it opens.
-    following : ndarray of int64, shape (gates,)
+    following : ndarray of int32, shape (gates,)
         The gate that opens when this one is passed; -1: it was the member's last.
     opening : ndarray of int64
         The gates that are open from the start.
@@ -83,13 +84,13 @@ class Layout:
     """
 
     kinds: Kinds
-    kind: NDArray[np.int32]
-    sent_from: NDArray[np.int32]
-    sent_to: NDArray[np.int32]
-    first: Integers
-    count: Integers
-    awaited: Integers
-    following: Integers
+    kind: Small
+    sent_from: Small
+    sent_to: Small
+    first: Small
+    count: Small
+    awaited: Small
+    following: Small
     opening: Integers
     before: float
     whole: bool = False
@@ -100,9 +101,8 @@ def undivided(pattern: int, alone: float, latency: float) -> Layout:
     zero, times = np.zeros(1, dtype=np.int64), np.array([[alone], [latency]])
     kinds = Kinds(zero, zero, np.ones(1), zero + pattern, *times)
     gate = zero.astype(np.int32)
-    return Layout(
-        kinds, gate, gate, gate, zero, zero + 1, zero + 3, zero - 1, zero, 0.0, whole=True
-    )
+    one, awaited, last = (np.full(1, n, dtype=np.int32) for n in (1, 3, -1))
+    return Layout(kinds, gate, gate, gate, gate, one, awaited, last, zero, 0.0, whole=True)
 
 
 def lay_out(
@@ -236,8 +236,8 @@ class _Build:
     """Adds up waves to a layout."""
 
     def __init__(self) -> None:
-        self._columns: list[tuple[NDArray[np.int32], ...]] = []  # kind, sent_from, sent_to
-        self._gates: list[tuple[Integers, ...]] = []  # first, count, awaited, following
+        self._columns: list[tuple[Small, ...]] = [(_none(),) * 3]  # kind, sent_from, sent_to
+        self._gates: list[tuple[Small, ...]] = [(_none(),) * 4]  # first, count, awaited, following
         self._kinds = self._sends = self._number = 0
         self._last: dict[int, int] = {}  # last gate so far, by member
         self._opening: list[int] = []
@@ -246,24 +246,22 @@ class _Build:
     def add(self, wave: Wave) -> None:
         members, place = np.unique(np.concatenate([wave.source, wave.target]), return_inverse=True)
         n, m, times = len(wave.source), len(members), wave.times
-        source, target = place[:n], place[n:]
-        step = np.arange(times)[:, None]
-        gate = self._number + step * m
-        kind = np.broadcast_to(self._kinds + np.arange(n), (times, n))
-        columns = kind, gate + source, gate + target
-        self._columns.append(tuple(c.astype(np.int32).ravel() for c in columns))
-        count = np.bincount(source, minlength=m)
-        first = self._sends + step * n + (np.cumsum(count) - count)
-        awaited = count + np.bincount(target, minlength=m) + 1
-        following = gate + m + np.arange(m)
-        following[-1] = -1
-        self._gates.append(
-            (first.ravel(), np.tile(count, times), np.tile(awaited, times), following.ravel())
-        )
+        source, target = place[:n].astype(np.int32), place[n:].astype(np.int32)
+        step = np.arange(times, dtype=np.int32)[:, None]
+        gate: Small = step * np.int32(m) + np.int32(self._number)
+        kind = np.arange(self._kinds, self._kinds + n, dtype=np.int32)
+        self._columns.append((np.tile(kind, times), _flat(gate, source), _flat(gate, target)))
+        count = np.bincount(source, minlength=m).astype(np.int32)
+        awaited: Small = count + np.bincount(target, minlength=m).astype(np.int32)
+        before = (np.cumsum(count) - count + self._sends).astype(np.int32)
+        following = _flat(gate, np.arange(m, 2 * m, dtype=np.int32))
+        following[-m:] = -1
+        first = _flat(step * np.int32(n), before)
+        self._gates.append((first, np.tile(count, times), np.tile(awaited + 1, times), following))
         self._join(members.tolist(), (times - 1) * m)
-        self._kinds, self._sends, self._number = (
-            self._kinds + n, self._sends + n * times, self._number + m * times,
-        )  # fmt: skip
+        self._kinds += n
+        self._sends += n * times
+        self._number += m * times
 
     def _join(self, members: list[int], to_last: int) -> None:
         for gate, member in enumerate(members, self._number):
@@ -274,13 +272,8 @@ class _Build:
             self._last[member] = gate + to_last
 
     def layout(self, kinds: Kinds, before: float) -> Layout:
-        none = np.empty(0, dtype=np.int64)
-        kind, sent_from, sent_to = (
-            np.concatenate([c[i] for c in self._columns] or [none.astype(np.int32)])
-            for i in range(3)
-        )
-        gates = [np.concatenate([g[i] for g in self._gates] or [none]) for i in range(4)]
-        first, count, awaited, following = gates
+        kind, sent_from, sent_to = map(_joined, zip(*self._columns, strict=True))
+        first, count, awaited, following = map(_joined, zip(*self._gates, strict=True))
         if self._joints:
             earlier, later = np.array(self._joints).T
             following[earlier] = later
@@ -288,3 +281,17 @@ class _Build:
         return Layout(
             kinds, kind, sent_from, sent_to, first, count, awaited, following, opening, before
         )
+
+
+def _none() -> Small:
+    return np.empty(0, dtype=np.int32)
+
+
+def _flat(rows: Small, columns: Small) -> Small:
+    """Return the sums of every row and every column, row by row."""
+    return (rows + columns).ravel()
+
+
+def _joined(parts: tuple[Small, ...]) -> Small:
+    some = [part for part in parts if part.size]
+    return some[0] if len(some) == 1 else np.concatenate(parts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Integers: TypeAlias = NDArray[np.int64]
+Integers: TypeAlias = NDArray[np.integer[Any]]
 
 
 def spread(first: Integers, length: Integers) -> Integers:
@@ -15,9 +15,9 @@ def spread(first: Integers, length: Integers) -> Integers:
 
     Parameters
     ----------
-    first : ndarray of int64, shape (rows,)
+    first : ndarray of integers, shape (rows,)
         Where every row begins.
-    length : ndarray of int64, shape (rows,)
+    length : ndarray of integers, shape (rows,)
         How long it is.
     """
     if not length.size:
