@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from tspsim.hardware import Protocol
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
+
+if TYPE_CHECKING:
+    from tspsim.collectives.schedule import Schedule
+    from tspsim.collectives.waves import Waves
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,9 @@ class Plan:
         holds them for all of that time: what shares a link with it gets no more.
     held : float
         Part of its links that it holds meanwhile, where what slows it down is not on the links.
+    sends : Schedule or Waves, optional
+        What the members send, for ``network.detail: steps``; None where members do not send to
+        members (in-switch reduction): that is always played as one coflow.
     """
 
     algorithm: str
@@ -53,6 +60,7 @@ class Plan:
     step_latency: float = 0.0
     efficiency: float = 1.0
     held: float = 1.0
+    sends: Schedule | Waves | None = field(default=None, compare=False, repr=False)
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""

@@ -7,8 +7,11 @@ doi:10.1016/j.jpdc.2008.09.002). Broadcast and reduce are pipelined chains.
 
 from __future__ import annotations
 
+import numpy as np
+
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
+from tspsim.collectives.waves import Wave, Waves, planned_waves
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
@@ -17,7 +20,20 @@ def plan(
     kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
 ) -> Plan | None:
     """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
+    steps = {"all_gather": 1, "reduce_scatter": 1, "all_reduce": 2}.get(kind)
+    if steps and len(ranks) > 1:
+        return planned_waves("ring", waves(len(ranks), steps), ranks, topology)
     return planned("ring", sends(kind, len(ranks), root or 0), ranks, topology)
+
+
+def waves(n: int, rounds: int) -> Waves:
+    """Return what passing one chunk to the next member, for whole rounds but one step, sends.
+
+    All steps are alike but for which chunk it is; a test holds this against `sends`.
+    """
+    members = np.arange(n)
+    wave = Wave(members, (members + 1) % n, np.ones_like(members), rounds * (n - 1))
+    return Waves((wave,), pieces=n)
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:

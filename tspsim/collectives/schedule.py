@@ -93,9 +93,10 @@ def planned(algorithm: str, schedule: Schedule, ranks: tuple[int, ...], topology
     loads = tuple((link, count / schedule.pieces) for link, count in sorted(chunks.items()))
     if not schedule.pipelined:
         efficiency = _transfer(chunks, topology) / one_by_one if schedule.serial else 1.0
-        return Plan(algorithm, loads, sum(latencies), efficiency=efficiency)
+        return Plan(algorithm, loads, sum(latencies), efficiency=efficiency, sends=schedule)
     stages = max(len(schedule.steps) - 1, 0)
-    return Plan(algorithm, loads, sum(latencies), stages, max(latencies, default=0.0))
+    longest = max(latencies, default=0.0)
+    return Plan(algorithm, loads, sum(latencies), stages, longest, sends=schedule)
 
 
 def _transfer(chunks: Counter[int], topology: Topology) -> float:

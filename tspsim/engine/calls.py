@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from tspsim.collectives.plan import Plan
 from tspsim.engine.meetings import Meeting
-from tspsim.engine.network import Flow, Network
+from tspsim.engine.network import Flow, Loads
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Topology
 
@@ -18,6 +18,13 @@ class Planner(Protocol):
         self, kind: CollectiveKind, size: int, ranks: tuple[int, ...], root: int | None
     ) -> Plan:
         """Return how a message of `size` bytes travels between `ranks`."""
+
+
+class Numbers(Protocol):
+    """Numbers the link patterns of planned calls: a network."""
+
+    def pattern(self, loads: Loads, held: float = 1.0) -> int:
+        """Return the number that stands for these loads."""
 
 
 class Call(NamedTuple):
@@ -69,11 +76,10 @@ class Calls:
     ----------
     topology : Topology
     planner : Planner
-    network : Network
-        Numbers the link patterns of planned calls.
+    network : Numbers
     """
 
-    def __init__(self, topology: Topology, planner: Planner, network: Network[Exchange]) -> None:
+    def __init__(self, topology: Topology, planner: Planner, network: Numbers) -> None:
         self._topology, self._planner, self._network = topology, planner, network
         self._known: dict[tuple[tuple[int, ...], Message, bool], Call] = {}
 

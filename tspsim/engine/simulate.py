@@ -13,13 +13,12 @@ import numpy as np
 import simpy
 
 from tspsim.collectives.choose import Planner as AlgorithmPlanner
-from tspsim.engine.calendar import Calendar
-from tspsim.engine.calls import Calls, Exchange, Planner
+from tspsim.engine.calls import Exchange, Planner
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
 from tspsim.engine.meetings import Meeting, Rendezvous
-from tspsim.engine.network import Network
 from tspsim.engine.tasks import Durations, lay_out, split
 from tspsim.engine.timeline import Timeline, Transfer
+from tspsim.engine.traffic import COFLOWS, Traffic
 from tspsim.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.types import Programs
@@ -41,6 +40,7 @@ def simulate(
     dtype: str,
     algorithm: str = "auto",
     progress: Progress | None = None,
+    traffic: Traffic = COFLOWS,
 ) -> Timeline:
     """Play the programs of all ranks and return when everything started and ended.
 
@@ -57,13 +57,16 @@ def simulate(
         The collective algorithm, or ``"auto"``: the fastest for each call.
     progress : callable, optional
         Called now and then with the fraction of the tasks that has ended.
+    traffic : Traffic
+        How collectives are played on the links.
 
     Raises
     ------
     ScheduleError
         When tasks wait for each other and nothing can go on.
     """
-    return play(programs, mesh, topology, dtype, AlgorithmPlanner(topology, algorithm), progress)
+    planner = AlgorithmPlanner(topology, algorithm)
+    return play(programs, mesh, topology, dtype, planner, progress, traffic)
 
 
 def play(
@@ -73,9 +76,10 @@ def play(
     dtype: str,
     planner: Planner,
     progress: Progress | None = None,
+    traffic: Traffic = COFLOWS,
 ) -> Timeline:
     """Do what `simulate` does, with a planner of one's own."""
-    return _Engine(programs, mesh, topology, dtype, planner, progress).run()
+    return _Engine(programs, mesh, topology, dtype, planner, progress, traffic).run()
 
 
 class _Engine:
@@ -89,6 +93,7 @@ class _Engine:
         dtype: str,
         planner: Planner,
         progress: Progress | None,
+        traffic: Traffic,
     ) -> None:
         self._programs, self._mesh, self._progress = programs, mesh, progress
         self._tasks = lay_out(programs)
@@ -101,11 +106,8 @@ class _Engine:
         self._hops_left: dict[int, int] = {}  # by task of a shift under way
         self._transfers: list[Transfer] = []
         self._environment = simpy.Environment()
-        bandwidth = [link.bandwidth for link in topology.links]
-        self._network: Network[Exchange] = Network(self._environment, bandwidth, self._through)
-        self._calls = Calls(topology, planner, self._network)
+        self._player = traffic.player(self._environment, topology, planner, self._through)
         self._rendezvous = Rendezvous(programs, mesh, self._tasks)
-        self._latency: Calendar[Exchange] = Calendar(self._environment, self._launch)
         self._compute = self._compute_streams(topology.profile.interference)
 
     def _compute_streams(self, interference: float) -> SteadyCompute | InterferedCompute:
@@ -156,20 +158,7 @@ class _Engine:
                 if self._start[member] == _NEVER:  # a shift starts with the earlier of its hops
                     self._start[member] = now
             self._compute.communication_began(meeting.ranks)
-            exchange = self._calls.exchange(meeting)
-            self._latency.add(exchange.call.overhead, exchange)
-
-    def _launch(self, exchanges: list[Exchange]) -> None:
-        """Put exchanges whose latency is over on the links."""
-        empty: list[Exchange] = []
-        for exchange in exchanges:
-            if exchange.left > 0:
-                self._network.start(exchange)
-            else:
-                exchange.start = self._environment.now
-                empty.append(exchange)
-        if empty:
-            self._through(empty)
+            self._player.begin(meeting)
 
     def _through(self, exchanges: list[Exchange]) -> None:
         """End the tasks of exchanges whose last byte has arrived."""
@@ -191,14 +180,14 @@ class _Engine:
         return False
 
     def _record(self, exchange: Exchange) -> None:
-        call, task = exchange.call, exchange.tasks[0]
-        op = task - self._tasks.first[self._tasks.rank[task]]
-        kind, size, _, _ = call.message
-        plan, now = call.plan, self._environment.now
-        transfer = Transfer(
-            op, call.ranks, kind, size, plan.algorithm, plan.loads, exchange.start, now
-        )
-        self._transfers.append(transfer)
+        kind, size, _, _ = exchange.call.message
+        algorithm = exchange.call.plan.algorithm
+        for member, ranks, loads, start, end, send in self._player.carried(exchange):
+            task = exchange.tasks[member]
+            op = task - self._tasks.first[self._tasks.rank[task]]
+            self._transfers.append(
+                Transfer(op, ranks, kind, size, algorithm, loads, start, end, send)
+            )
 
     def _finish(self, ended: list[int]) -> None:
         """End tasks and start those that waited for them; `ended` grows by those without time."""

@@ -31,7 +31,7 @@ class Transfer(NamedTuple):
     op : int
         Index of the op in the program of the first member.
     ranks : tuple of int
-        The members of the collective; ``(sender, receiver)`` of a shift.
+        The members of the collective; ``(sender, receiver)`` of a shift, or of a single send.
     collective : str
     bytes : int
         The message, as in `Message.bytes`.
@@ -41,6 +41,8 @@ class Transfer(NamedTuple):
         Links and their bytes per byte of message.
     start, end : float
         Seconds; from the end of the latency to the last byte.
+    send : bool
+        It is one send of its collective (``network.detail: steps``), not the whole of it.
     """
 
     op: int
@@ -51,6 +53,7 @@ class Transfer(NamedTuple):
     loads: tuple[tuple[int, float], ...]
     start: float
     end: float
+    send: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,6 +48,8 @@ class Parts:
             topology=self.hardware.topology,
             algorithm=keys.network.algorithm,
             document=self._document(name),
+            detail=keys.network.detail,
+            sharing=keys.network.sharing,
         )
 
     def _document(self, name: str) -> dict[str, Any]:

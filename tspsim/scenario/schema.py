@@ -109,7 +109,12 @@ class TimingKeys(Section):
 class NetworkKeys(Section):
     """``network:`` — how collectives load the links."""
 
-    detail: Literal["coflow"] = Field("coflow", description="one coflow per collective")
+    detail: Literal["coflow", "steps"] = Field(
+        "coflow", description="one coflow per collective, or every one of its sends"
+    )
+    sharing: Literal["fair", "fifo"] = Field(
+        "fair", description="flows share a link max-min fairly, or it serves one after another"
+    )
     algorithm: str = Field("auto", description="'auto', or the name of a collective algorithm")
 
 

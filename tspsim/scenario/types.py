@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
@@ -32,6 +32,8 @@ class Scenario:
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
+    detail, sharing : str
+        How collectives are played on the links; see `tspsim.engine.traffic.Traffic`.
     """
 
     name: str
@@ -43,3 +45,5 @@ class Scenario:
     topology: Topology
     algorithm: str
     document: Mapping[str, Any]
+    detail: Literal["coflow", "steps"] = "coflow"
+    sharing: Literal["fair", "fifo"] = "fair"
