@@ -13,9 +13,11 @@ import numpy as np
 import simpy
 
 from tspsim.collectives.choose import Planner as AlgorithmPlanner
+from tspsim.disturbances import Jitter
 from tspsim.engine.calendar import Calendar
 from tspsim.engine.calls import Calls, Exchange, Planner
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
+from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
 from tspsim.engine.network import Network
 from tspsim.engine.tasks import Durations, lay_out, split
@@ -41,6 +43,7 @@ def simulate(
     dtype: str,
     algorithm: str = "auto",
     progress: Progress | None = None,
+    jitter: Jitter | None = None,
 ) -> Timeline:
     """Play the programs of all ranks and return when everything started and ended.
 
@@ -57,13 +60,16 @@ def simulate(
         The collective algorithm, or ``"auto"``: the fastest for each call.
     progress : callable, optional
         Called now and then with the fraction of the tasks that has ended.
+    jitter : Jitter, optional
+        Durations that differ from task to task by chance.
 
     Raises
     ------
     ScheduleError
         When tasks wait for each other and nothing can go on.
     """
-    return play(programs, mesh, topology, dtype, AlgorithmPlanner(topology, algorithm), progress)
+    planner = AlgorithmPlanner(topology, algorithm)
+    return play(programs, mesh, topology, dtype, planner, progress, jitter)
 
 
 def play(
@@ -73,9 +79,10 @@ def play(
     dtype: str,
     planner: Planner,
     progress: Progress | None = None,
+    jitter: Jitter | None = None,
 ) -> Timeline:
     """Do what `simulate` does, with a planner of one's own."""
-    return _Engine(programs, mesh, topology, dtype, planner, progress).run()
+    return _Engine(programs, mesh, topology, dtype, planner, progress, jitter).run()
 
 
 class _Engine:
@@ -89,11 +96,13 @@ class _Engine:
         dtype: str,
         planner: Planner,
         progress: Progress | None,
+        jitter: Jitter | None,
     ) -> None:
         self._programs, self._mesh, self._progress = programs, mesh, progress
         self._tasks = lay_out(programs)
         durations = Durations(programs, mesh, topology, dtype)
         self._duration = [s for rank in range(mesh.ranks) for s in durations.of(rank)]
+        self._factor = factors(jitter, programs) if jitter else None
         self._total = len(self._tasks.rank)
         self._start = [_NEVER] * self._total
         self._end = [_NEVER] * self._total
@@ -143,6 +152,8 @@ class _Engine:
                 return
         self._start[task] = self._environment.now
         duration = self._duration[task]
+        if self._factor is not None:
+            duration *= self._factor[task]
         if duration:
             self._compute.begin(duration, task)
         else:
@@ -157,7 +168,9 @@ class _Engine:
                     self._start[member] = now
             self._compute.communication_began(meeting.ranks)
             exchange = self._calls.exchange(meeting)
-            self._latency.add(exchange.call.overhead, exchange)
+            factor = self._factor[meeting.tasks[0]] if self._factor is not None else 1.0
+            exchange.left *= factor
+            self._latency.add(exchange.call.overhead * factor, exchange)
 
     def _launch(self, exchanges: list[Exchange]) -> None:
         """Put exchanges whose latency is over on the links."""

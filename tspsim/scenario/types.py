@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tspsim.disturbances import Disturbances
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
@@ -26,12 +27,14 @@ class Scenario:
     strategy : StrategyOptions
         The options of one strategy; its mesh has as many ranks as the topology has devices.
     topology : Topology
-        With the scenario's reserved memory already in its devices.
+        With the scenario's reserved memory and disturbances already in it.
     algorithm : str
         How collectives run: ``"auto"``, or the name of a collective algorithm.
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
+    disturbances : Disturbances
+        What does not go to plan; slow devices and changed links are in the topology already.
     """
 
     name: str
@@ -43,3 +46,4 @@ class Scenario:
     topology: Topology
     algorithm: str
     document: Mapping[str, Any]
+    disturbances: Disturbances = field(default_factory=Disturbances)
