@@ -23,7 +23,7 @@ def render(found: Goodput) -> RenderableType:
     runs = found.goodput.runs
     title = Text(f"{found.scenario}", "bold")
     title.append(f"\n{_job(found)}\n", style="not bold")
-    parts = [title, _rows(_figures(found)), Text(), _rows(_time(found))]
+    parts: list[RenderableType] = [title, _rows(_figures(found)), Text(), _rows(_time(found))]
     if found.best is not None:
         parts += [Text(), _rows(_intervals(found.best))]
     jobs = f"{runs:,} jobs, each with failures of its own" if runs > 1 else "one job"
@@ -47,7 +47,7 @@ def _figures(found: Goodput) -> Iterable[tuple[str, str, str]]:
     yield "goodput", f"{100 * good.mean:.2f} %", sure
     if found.closed_form is not None:
         yield "  closed form (Daly)", f"{100 * found.closed_form:.2f} %", "of a long job"
-    yield "useful steps", f"{3600 * found.steps_per_second:,.1f} per hour", _useful(found)
+    yield "useful steps/s", f"{found.steps_per_second:.4g}", _useful(found)
     mean = f"mean of {found.steps} steps" if found.steps > 1 else "simulated"
     yield "step time", time(found.step_time), mean
     written = found.checkpoint_bytes

@@ -43,7 +43,7 @@ class SlowDeviceKeys(Section):
     def _says_how_slow(self) -> SlowDeviceKeys:
         parts = self.compute is not None or self.memory is not None
         if (self.speed is not None) == parts:
-            raise ValueError("must have either 'speed', or 'compute' and 'memory' or one of them")
+            raise ValueError("must have 'speed' alone, or 'compute', 'memory' or both")
         return self
 
     def value(self) -> SlowDevice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tspsim.disturbances import Disturbances
@@ -16,6 +16,8 @@ from tspsim.topology.graph import Topology
 
 #: More failures than this in one job are a slip of the finger, and would take minutes to play.
 MOST_FAILURES = 100_000
+#: How many groups of ranks that lost each other a message lists.
+_LISTED = 8
 
 
 def disturbed(hardware: Hardware, keys: DisturbancesKeys) -> tuple[Hardware | None, list[Problem]]:
@@ -36,19 +38,18 @@ def disturbed(hardware: Hardware, keys: DisturbancesKeys) -> tuple[Hardware | No
 
 def _device_problems(keys: DisturbancesKeys, topology: Topology) -> Iterator[Problem]:
     last, seen = len(topology.devices) - 1, set()
-    lists = {"slow_devices": keys.slow_devices, "failures": keys.failures}
-    for name, listed in lists.items():
-        for place, entry in enumerate(listed):
+    slow = [entry.device for entry in keys.slow_devices]
+    failing = [entry.device for entry in keys.failures]
+    for name, listed in (("slow_devices", slow), ("failures", failing)):
+        for place, device in enumerate(listed):
             path: KeyPath = ("disturbances", name, place, "device")
-            if entry.device > last:
-                message = (
-                    f"found {entry.device}; topology '{topology.name}' has devices 0 to {last}"
-                )
+            if device > last:
+                message = f"found {device}; topology '{topology.name}' has devices 0 to {last}"
                 yield Problem(path, message)
-            elif name == "slow_devices" and entry.device in seen:
-                yield Problem(path, f"device {entry.device} is there twice")
+            elif name == "slow_devices" and device in seen:
+                yield Problem(path, f"device {device} is there twice")
             elif name == "slow_devices":
-                seen.add(entry.device)
+                seen.add(device)
 
 
 def _link_problems(keys: DisturbancesKeys, topology: Topology) -> Iterator[Problem]:
@@ -68,9 +69,14 @@ def _separated(value: Disturbances, topology: Topology) -> Iterator[Problem]:
     parts = pieces(topology)
     if len(parts) > 1:
         lost = ", ".join(change.name for change in value.links if change.lost)
-        groups = " | ".join(ranges(part) for part in parts[:8]) + (" | ..." if parts[8:] else "")
-        message = f"without {lost} ranks lose each other: {groups}; there is no way between these"
+        groups = [_ranks(part) for part in parts[:_LISTED]]
+        groups += [f"{len(parts) - _LISTED} more"] if len(parts) > _LISTED else []
+        message = f"without {lost}, {' and '.join(groups)} lose each other: no way there and back"
         yield Problem(("disturbances", "links"), message)
+
+
+def _ranks(part: Sequence[int]) -> str:
+    return f"rank{'s' if len(part) > 1 else ''} {ranges(part)}"
 
 
 def _failure_problems(keys: DisturbancesKeys, devices: int) -> Iterator[Problem]:
