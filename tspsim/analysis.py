@@ -16,6 +16,7 @@ from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops
 from tspsim.program.types import Op
 from tspsim.scenario.types import Scenario
+from tspsim.spread import Spread
 from tspsim.topology.graph import Topology
 
 
@@ -122,6 +123,8 @@ class Summary:
         Executed by the slowest rank.
     engine : EngineFigures
     profile : ProfileFigures
+    step_times : Spread or None
+        Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
     """
 
     scenario: str
@@ -138,10 +141,16 @@ class Summary:
     flops_per_rank: int
     engine: EngineFigures
     profile: ProfileFigures
+    step_times: Spread | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
-        return asdict(self)
+        figures = asdict(self)
+        del figures["step_times"]
+        if self.step_times is not None:
+            times = self.step_times
+            figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
+        return figures
 
 
 def summarize(

@@ -93,6 +93,21 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """Fractions of what a device states that it reaches: below 1 where it is slow.
+
+    Parameters
+    ----------
+    compute, memory, launch : float
+        Of its compute rates, of its memory bandwidth, of the speed at which it launches ops.
+    """
+
+    compute: float = 1.0
+    memory: float = 1.0
+    launch: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """The hardware that one rank runs on.
 
@@ -111,6 +126,9 @@ class Device:
         Dollars per device hour.
     launch : float
         Seconds added to every compute op, where the profile states none.
+    pace : Pace
+        How much of all this it reaches. Its peak stays what it states: what a slow device falls
+        short of it shows in MFU.
     """
 
     name: str
@@ -120,6 +138,7 @@ class Device:
     reserved: float = 0.0
     price: float | None = None
     launch: float = 0.0
+    pace: Pace = Pace()
 
     def peak(self, dtype: str) -> float:
         """Return the peak flop/s for a dtype.
@@ -153,6 +172,7 @@ class Roofline:
 
     def __post_init__(self) -> None:
         launch = self.device.launch if self.profile.launch is None else self.profile.launch
+        launch /= self.device.pace.launch
         object.__setattr__(self, "_curves", dict(self.profile.curves))
         object.__setattr__(self, "_launch", launch)
 
@@ -164,11 +184,11 @@ class Roofline:
         """Return the time of a piece of work; no work at all takes no time."""
         if not work.flops and not work.bytes:
             return 0.0
-        flops = bytes_ = 0.0
+        flops, bytes_, pace = 0.0, 0.0, self.device.pace
         if work.flops:
             rate = self.device.peak(self.dtype) * self._efficiency(work.curve, work.flops)
-            flops = work.flops / rate
+            flops = work.flops / (rate * pace.compute)
         if work.bytes:
             rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
-            bytes_ = work.bytes / rate
+            bytes_ = work.bytes / (rate * pace.memory)
         return max(flops, bytes_) + self._launch

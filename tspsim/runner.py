@@ -10,7 +10,9 @@ from typing import Any
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
 from tspsim.engine.simulate import simulate
+from tspsim.engine.timeline import Timeline
 from tspsim.engine.traffic import Traffic
+from tspsim.program.types import Programs
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
@@ -43,6 +45,20 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     return simulate_scenario(scenario)
 
 
+def play(scenario: Scenario, programs: Programs, progress: Progress | None = None) -> Timeline:
+    """Play the recorded programs of a scenario; the dry run has passed them."""
+    return simulate(
+        programs,
+        scenario.strategy.mesh(),
+        scenario.topology,
+        scenario.workload.dtype,
+        scenario.algorithm,
+        progress,
+        Traffic(scenario.detail, scenario.sharing),
+        scenario.disturbances.jitter,
+    )
+
+
 def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> Result:
     """Simulate one step of a loaded scenario.
 
@@ -59,12 +75,9 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
     """
     begin = perf_counter()
     programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
-    mesh = scenario.strategy.mesh()
-    dryrun.check(programs, mesh)
+    dryrun.check(programs, scenario.strategy.mesh())
     recorded = perf_counter()
-    dtype, algorithm = scenario.workload.dtype, scenario.algorithm
-    traffic = Traffic(scenario.detail, scenario.sharing)
-    timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress, traffic)
+    timeline = play(scenario, programs, progress)
     simulated = perf_counter()
     trace = memory.trace(timeline)
     traced = perf_counter()

@@ -33,6 +33,7 @@ def overview(scenario: Scenario) -> dict[str, Any]:
         "document": dict(scenario.document),
         "strategy": {"kind": scenario.strategy.kind, "axes": dict(mesh.axes)},
         "ranks": mesh.ranks,
+        "disturbances": scenario.disturbances.text() or None,
         "parameters": scenario.model.parameters,
         "flops": {
             "forward": scenario.strategy.dp * forward_flops(scenario.model, scenario.workload),
@@ -94,6 +95,8 @@ def render(found: Mapping[str, Any]) -> RenderableType:
         ("flops, forward", f"{flops['forward']:.4g}"),
         ("flops, whole step", f"{flops['model']:.4g} (as MFU counts them: nothing twice)"),
     ]
+    if found["disturbances"]:
+        sizes.append(("disturbed", found["disturbances"]))
     resident = found["resident_bytes_per_rank"].items()
     calls = found["communication"].items()
     return Group(

@@ -47,10 +47,11 @@ class Coflows:
         self._calls = Calls(topology, planner, self._network)
         self._latency: Calendar[Exchange] = Calendar(environment, self._launch)
 
-    def begin(self, meeting: Meeting) -> None:
+    def begin(self, meeting: Meeting, factor: float = 1.0) -> None:
         """Begin the exchange of those who have met: its latency comes first."""
         exchange = self._calls.exchange(meeting)
-        self._latency.add(exchange.call.overhead, exchange)
+        exchange.left *= factor
+        self._latency.add(exchange.call.overhead * factor, exchange)
 
     def _launch(self, exchanges: list[Exchange]) -> None:
         """Put exchanges whose latency is over on the links."""

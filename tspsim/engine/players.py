@@ -44,8 +44,8 @@ class Carried(NamedTuple):
 class Player(Protocol):
     """Plays the exchanges of one run."""
 
-    def begin(self, meeting: Meeting) -> None:
-        """Begin the exchange of those who have met."""
+    def begin(self, meeting: Meeting, factor: float = 1.0) -> None:
+        """Begin the exchange of those who have met; it takes `factor` times as long as it would."""
 
     def carried(self, exchange: Exchange) -> Iterator[Carried]:
         """Yield what an exchange carried; asked once, when it is through."""

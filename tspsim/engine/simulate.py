@@ -13,8 +13,10 @@ import numpy as np
 import simpy
 
 from tspsim.collectives.choose import Planner as AlgorithmPlanner
+from tspsim.disturbances import Jitter
 from tspsim.engine.calls import Exchange, Planner
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
+from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
 from tspsim.engine.tasks import Durations, lay_out, split
 from tspsim.engine.timeline import Timeline, Transfer
@@ -41,6 +43,7 @@ def simulate(
     algorithm: str = "auto",
     progress: Progress | None = None,
     traffic: Traffic = COFLOWS,
+    jitter: Jitter | None = None,
 ) -> Timeline:
     """Play the programs of all ranks and return when everything started and ended.
 
@@ -59,6 +62,8 @@ def simulate(
         Called now and then with the fraction of the tasks that has ended.
     traffic : Traffic
         How collectives are played on the links.
+    jitter : Jitter, optional
+        Durations that differ from task to task by chance.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def simulate(
         When tasks wait for each other and nothing can go on.
     """
     planner = AlgorithmPlanner(topology, algorithm)
-    return play(programs, mesh, topology, dtype, planner, progress, traffic)
+    return play(programs, mesh, topology, dtype, planner, progress, traffic, jitter)
 
 
 def play(
@@ -77,9 +82,10 @@ def play(
     planner: Planner,
     progress: Progress | None = None,
     traffic: Traffic = COFLOWS,
+    jitter: Jitter | None = None,
 ) -> Timeline:
     """Do what `simulate` does, with a planner of one's own."""
-    return _Engine(programs, mesh, topology, dtype, planner, progress, traffic).run()
+    return _Engine(programs, mesh, topology, dtype, planner, progress, traffic, jitter).run()
 
 
 class _Engine:
@@ -94,11 +100,13 @@ class _Engine:
         planner: Planner,
         progress: Progress | None,
         traffic: Traffic,
+        jitter: Jitter | None,
     ) -> None:
         self._programs, self._mesh, self._progress = programs, mesh, progress
         self._tasks = lay_out(programs)
         durations = Durations(programs, mesh, topology, dtype)
         self._duration = [s for rank in range(mesh.ranks) for s in durations.of(rank)]
+        self._factor = factors(jitter, programs) if jitter else None
         self._total = len(self._tasks.rank)
         self._start = [_NEVER] * self._total
         self._end = [_NEVER] * self._total
@@ -145,6 +153,8 @@ class _Engine:
                 return
         self._start[task] = self._environment.now
         duration = self._duration[task]
+        if self._factor is not None:
+            duration *= self._factor[task]
         if duration:
             self._compute.begin(duration, task)
         else:
@@ -158,7 +168,8 @@ class _Engine:
                 if self._start[member] == _NEVER:  # a shift starts with the earlier of its hops
                     self._start[member] = now
             self._compute.communication_began(meeting.ranks)
-            self._player.begin(meeting)
+            factor = self._factor[meeting.tasks[0]] if self._factor is not None else 1.0
+            self._player.begin(meeting, factor)
 
     def _through(self, exchanges: list[Exchange]) -> None:
         """End the tasks of exchanges whose last byte has arrived."""

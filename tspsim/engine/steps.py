@@ -32,12 +32,14 @@ class Sends:
     ----------
     exchange : Exchange
     layout : Layout
+    factor : float
+        All its sends take so many times as long.
     """
 
-    __slots__ = ("awaited", "end", "exchange", "layout", "left", "start")
+    __slots__ = ("awaited", "end", "exchange", "factor", "layout", "left", "start")
 
-    def __init__(self, exchange: Exchange, layout: Layout) -> None:
-        self.exchange, self.layout = exchange, layout
+    def __init__(self, exchange: Exchange, layout: Layout, factor: float) -> None:
+        self.exchange, self.layout, self.factor = exchange, layout, factor
         self.awaited = layout.awaited.copy()
         self.left = len(layout.kind)
         self.start = np.zeros(self.left)  # of every send: its first byte leaves
@@ -120,13 +122,13 @@ class Steps:
         self._latency: Calendar[tuple[int, Integers]] = Calendar(environment, self._launch)
         self._protocol: Calendar[int] = Calendar(environment, self._open)
 
-    def begin(self, meeting: Meeting) -> None:
+    def begin(self, meeting: Meeting, factor: float = 1.0) -> None:
         """Begin the exchange of those who have met."""
         exchange = self._calls.exchange(meeting)
         layout = self._layout(exchange.call)
         self._started += 1
-        self._running[self._started] = Sends(exchange, layout)
-        self._protocol.add(layout.before, self._started)
+        self._running[self._started] = Sends(exchange, layout, factor)
+        self._protocol.add(layout.before * factor, self._started)
 
     def _layout(self, call: Call) -> Layout:
         key = id(call)  # calls are kept, so that no other one gets this number
@@ -146,8 +148,10 @@ class Steps:
         """Let the latency of sends pass."""
         if not sends.size:
             return
-        layout = self._running[owner].layout
-        for delay, which in by_value(layout.kinds.latency[layout.kind[sends]]):
+        running = self._running[owner]
+        layout = running.layout
+        latency = layout.kinds.latency[layout.kind[sends]] * running.factor
+        for delay, which in by_value(latency):
             self._latency.add(delay, (owner, sends[which]))
 
     def _launch(self, batches: list[tuple[int, Integers]]) -> None:
@@ -157,7 +161,7 @@ class Steps:
             running = self._running[owner]
             running.start[sends] = now
             kinds, kind = running.layout.kinds, running.layout.kind[sends]
-            alone = kinds.alone[kind]
+            alone = kinds.alone[kind] * running.factor
             if alone.all():
                 self._links.start(kinds.pattern[kind], alone, owner, sends)
                 continue

@@ -6,21 +6,16 @@ it has, the topology's own generator which keys, and `tspsim.scenario.loader` as
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
+from tspsim.scenario.disturbances import DisturbancesKeys
+from tspsim.scenario.section import Count, Section
 from tspsim.units import Bytes
 
-Count = Annotated[int, Field(ge=1)]
 PerParameter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A mapping of a scenario: no unknown key, no silent conversion, no change after reading."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ModelKeys(Section):
@@ -137,3 +132,4 @@ class ScenarioKeys(Section):
     timing: TimingKeys = TimingKeys()
     network: NetworkKeys = NetworkKeys()
     engine: EngineKeys = EngineKeys()
+    disturbances: DisturbancesKeys | None = Field(None, description="what does not go to plan")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tspsim.disturbances import Disturbances
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
@@ -26,7 +27,7 @@ class Scenario:
     strategy : StrategyOptions
         The options of one strategy; its mesh has as many ranks as the topology has devices.
     topology : Topology
-        With the scenario's reserved memory already in its devices.
+        With the scenario's reserved memory and disturbances already in it.
     algorithm : str
         How collectives run: ``"auto"``, or the name of a collective algorithm.
     document : Mapping
@@ -34,6 +35,8 @@ class Scenario:
         accepted again by `tspsim.scenario.from_document`.
     detail, sharing : str
         How collectives are played on the links; see `tspsim.engine.traffic.Traffic`.
+    disturbances : Disturbances
+        What does not go to plan; slow devices and changed links are in the topology already.
     """
 
     name: str
@@ -47,3 +50,4 @@ class Scenario:
     document: Mapping[str, Any]
     detail: Literal["coflow", "steps"] = "coflow"
     sharing: Literal["fair", "fifo"] = "fair"
+    disturbances: Disturbances = field(default_factory=Disturbances)
