@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tspsim.hardware import Protocol
+from tspsim.hardware import Profile
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
@@ -59,11 +59,19 @@ class Plan:
         stated = max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
         return stated / self.efficiency
 
-    def under(self, protocols: tuple[Protocol, ...], topology: Topology) -> tuple[Plan, ...]:
-        """Return this plan once per protocol; as it is where there are none or it leaves a node."""
-        outside = any(topology.links[link].network for link, _ in self.loads)
-        if not protocols or not self.loads or outside:
+    def under(self, profile: Profile, kind: CollectiveKind, topology: Topology) -> tuple[Plan, ...]:
+        """Return this plan once per protocol of the profile that is for it; as it is without any.
+
+        Parameters
+        ----------
+        profile : Profile
+        kind : CollectiveKind
+        topology : Topology
+        """
+        if not self.loads:
             return (self,)
+        outside = any(topology.links[link].network for link, _ in self.loads)
+        protocols = profile.protocols_of(kind, self.algorithm, outside)
         return tuple(
             replace(
                 self,
@@ -71,7 +79,7 @@ class Plan:
                 efficiency=self.efficiency * way.efficiency,
             )
             for way in protocols
-        )
+        ) or (self,)
 
     def overhead(self, size: float, topology: Topology) -> float:
         """Return the seconds beside the transfer itself: latency and pipeline fill."""
