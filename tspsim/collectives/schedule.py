@@ -124,7 +124,7 @@ HOP = Schedule(((Send(0, 1, range(1)),),))
 
 def trivial(ranks: tuple[int, ...]) -> Schedule:
     """Return what is sent in a shift, or in a communicator of one, whatever the algorithm."""
-    return HOP if len(ranks) == 2 and ranks[0] != ranks[1] else NOTHING
+    return HOP if len(ranks) > 1 and ranks[0] != ranks[1] else NOTHING
 
 
 #: ``sends(kind, n, root)`` -> the schedule of n members wherever they are; None: cannot do it.
