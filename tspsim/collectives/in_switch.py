@@ -115,22 +115,30 @@ _Ways = list[tuple[int, ...]]
 
 
 def _tree(ranks: tuple[int, ...], topology: Topology) -> tuple[_Ways, _Ways, bool] | None:
-    """Return the ways up and down of every member, and whether they leave a node; None: no tree."""
-    best: tuple[int, _Ways, _Ways] | None = None
-    between = [topology.links[i].target for i in topology.route(ranks[0], ranks[-1])]
+    """Return the ways up and down of every member, and whether they leave a node; None: no tree.
+
+    Its top is a switch on the way from the first to the last member, and on that of all others.
+    """
+    first, last = ranks[0], ranks[-1]
+    between = [topology.links[link].target for link in topology.route(first, last)]
     for top in [vertex for vertex in between if vertex in topology.reducing]:
-        up = [topology.path(f"d{rank}", top) for rank in ranks]
-        down = [topology.path(top, f"d{rank}") for rank in ranks]
-        ways = ([p for p in up if p], [p for p in down if p])
-        if any(len(some) < len(ranks) for some in ways) or not _merges(ways[0], topology):
-            continue
-        height = max(map(len, ways[0]))
-        if best is None or height < best[0]:
-            best = height, *ways
-    if best is None:
-        return None
-    network = any(topology.links[link].network for way in best[1] for link in way)
-    return best[1], best[2], network
+        others = [(rank, first if rank != first else last) for rank in ranks]
+        up = [_part(topology.route(rank, other), top, topology) for rank, other in others]
+        down = [
+            _part(topology.route(other, rank), top, topology, up=False) for rank, other in others
+        ]
+        if all(up) and all(down) and _merges(up, topology):
+            network = any(topology.links[link].network for way in up for link in way)
+            return up, down, network
+    return None
+
+
+def _part(route: tuple[int, ...], top: str, topology: Topology, up: bool = True) -> tuple[int, ...]:
+    """Return the part of a route before a vertex, or the part behind it; nothing: not on it."""
+    for place, link in enumerate(route):
+        if topology.links[link].target == top:
+            return route[: place + 1] if up else route[place + 1 :]
+    return ()
 
 
 def _merges(ways: _Ways, topology: Topology) -> bool:

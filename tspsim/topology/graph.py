@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import networkx as nx
 
 from tspsim.errors import TopologyError
 from tspsim.hardware import Device, Profile
-from tspsim.topology.routes import Ways, shortest
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,34 +95,21 @@ class Topology:
             When there is no path.
         """
         if (source, target) not in self._routes:
-            path = self.path(f"d{source}", f"d{target}")
-            if path is None:
-                raise TopologyError(
-                    f"topology '{self.name}': no path from device {source} to device {target}"
-                )
-            self._routes[source, target] = path
+            self._find_routes(source)
+        if (source, target) not in self._routes:
+            raise TopologyError(
+                f"topology '{self.name}': no path from device {source} to device {target}"
+            )
         return self._routes[source, target]
 
-    def path(self, source: str, target: str) -> tuple[int, ...] | None:
-        """Return the links of the route between any two vertices; None: there is none."""
-        return shortest(*self._ways, source, target)
-
-    def leaving(self, vertex: str) -> Mapping[str, int]:
-        """Return the links that leave a vertex: their index by the vertex at the other end."""
-        return self._ways[0][vertex]
-
-    @cached_property
-    def _ways(self) -> tuple[Ways, Ways]:
-        """The links that leave, and that reach, every vertex, in the order of `links`."""
-        out: dict[str, dict[str, int]] = {f"d{i}": {} for i in range(len(self.devices))}
-        into: dict[str, dict[str, int]] = {f"d{i}": {} for i in range(len(self.devices))}
-        for link in self.links:
-            for vertex in (link.source, link.target):
-                out.setdefault(vertex, {})
-                into.setdefault(vertex, {})
-            out[link.source][link.target] = link.index
-            into[link.target][link.source] = link.index
-        return out, into
+    def _find_routes(self, source: int) -> None:
+        """Keep the routes from one device to every other: one search finds them all."""
+        edges = self.graph.edges
+        paths = nx.single_source_shortest_path(self.graph, f"d{source}")
+        for target in range(len(self.devices)):
+            if path := paths.get(f"d{target}"):
+                hops = pairwise(path)
+                self._routes[source, target] = tuple(edges[hop]["link"].index for hop in hops)
 
     def node(self, device: int) -> int:
         """Return the number of the node that a device sits in."""
