@@ -51,6 +51,9 @@ class Protocol:
         The algorithm that it is for; None: every one that no other protocol names.
     network : bool
         It is for what leaves a node, otherwise for what stays inside.
+    first : float
+        The smallest message in bytes that it is used for. Where one with an algorithm and a first
+        message can be used, the library takes it, however fast the others are.
     """
 
     latency: float = 0.0
@@ -58,6 +61,7 @@ class Protocol:
     collective: CollectiveKind | None = None
     algorithm: str | None = None
     network: bool = False
+    first: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,9 @@ class Planner:
         if (call, size) not in self._chosen:
             if call not in self._plans:
                 self._plans[call] = self._plan(call)
-            times = [plan.time(size, self._topology) for plan in self._plans[call]]
-            self._chosen[call, size] = self._plans[call][times.index(min(times))]
+            plans = usable(self._plans[call], size)
+            times = [plan.time(size, self._topology) for plan in plans]
+            self._chosen[call, size] = plans[times.index(min(times))]
         return self._chosen[call, size]
 
     def _plan(self, call: _Call) -> tuple[Plan, ...]:
@@ -120,6 +121,16 @@ class Planner:
             f"network.algorithm: '{', '.join(makers)}' cannot do {kind} over {len(ranks)} ranks"
             f"{f' ({why})' if why else ''}; {', '.join(able) or 'none'} can"
         )
+
+
+def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:
+    """Return the plans that a library chooses among for a size.
+
+    Those whose protocol begins at that size or below; before all others those whose protocol says
+    where it begins, as the library was seen to switch there, faster or not.
+    """
+    fitting = tuple(plan for plan in plans if plan.first <= size) or plans
+    return tuple(plan for plan in fitting if plan.first) or fitting
 
 
 def considered(make: Algorithm, kind: CollectiveKind, place: Place, n: int) -> bool:

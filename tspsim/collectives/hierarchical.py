@@ -10,7 +10,7 @@ of the message crosses, the next is reduced inside.
 from __future__ import annotations
 
 from tspsim.collectives import binomial_tree, ring
-from tspsim.collectives.algorithm import Anywhere, Sending
+from tspsim.collectives.algorithm import Anywhere, Place, Sending
 from tspsim.collectives.levels import Chunks, Levels, of
 from tspsim.collectives.schedule import Schedule, Step, Traffic
 from tspsim.program.types import CollectiveKind
@@ -25,6 +25,14 @@ class Hierarchical(Sending):
 
     name = "hierarchical"
     automatic = ("nodes",)
+
+    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:  # noqa: ARG002
+        """Return whether ``auto`` considers it.
+
+        Not for an all-gather or reduce-scatter: there NCCL and RCCL have rings alone, and 16 B200
+        in two nodes are measured at the rate of rings (published/collectives.csv).
+        """
+        return kind in ("all_reduce", "all_to_all")
 
     def on(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int

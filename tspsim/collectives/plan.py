@@ -44,6 +44,8 @@ class Plan:
         holds them for all of that time: what shares a link with it gets no more.
     held : float
         Part of its links that it holds meanwhile, where what slows it down is not on the links.
+    first : float
+        The smallest message that its protocol is for; from there on it is taken before others.
     """
 
     algorithm: str
@@ -53,6 +55,7 @@ class Plan:
     step_latency: float = 0.0
     efficiency: float = 1.0
     held: float = 1.0
+    first: float = 0.0
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""
@@ -77,6 +80,7 @@ class Plan:
                 self,
                 latency=self.latency + way.latency,
                 efficiency=self.efficiency * way.efficiency,
+                first=way.first,
             )
             for way in protocols
         ) or (self,)

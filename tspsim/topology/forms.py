@@ -120,6 +120,9 @@ class ProtocolForm(Form):
         The algorithm that it is for; not given: every one that no other protocol names.
     network : bool
         It is for what leaves the node, otherwise for what stays inside.
+    first : Bytes
+        The smallest message that it is for; where it may be used the library uses it, however fast
+        others are.
     """
 
     latency: Seconds = 0.0
@@ -127,12 +130,14 @@ class ProtocolForm(Form):
     collective: CollectiveKind | None = None
     algorithm: str | None = None
     network: bool = False
+    first: Bytes = 0.0
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""
         return Protocol(
-            self.latency, self.efficiency, self.collective, self.algorithm, self.network
-        )
+            self.latency, self.efficiency, self.collective, self.algorithm, self.network,
+            self.first,
+        )  # fmt: skip
 
 
 class FitForm(Form):
