@@ -72,10 +72,24 @@ def collective(
         show(_heading(what, len(members), place))
         show(_table(points))
     if output is not None:
-        from tspsim.output.curves import draw_call
-
-        draw_call(what, points, len(members), place, output)
+        _draw(what, points, len(members), place, output)
         say(f"wrote {output}")
+
+
+def _draw(
+    kind: CollectiveKind, points: tuple[Point, ...], ranks: int, topology: Topology, path: Path
+) -> None:
+    """Draw the points, and over them what was published of such devices and links."""
+    from tspsim.calibrate.published.measured import matching
+    from tspsim.output.curves import Panel, draw_curves
+
+    found = matching(kind, ranks, topology)
+    dots = [(float(row.bytes), row.bus_bandwidth) for curve in found for row in curve.rows()]
+    first, last = points[0].bytes, points[-1].bytes
+    shown = [dot for dot in dots if first <= dot[0] <= last]
+    title = f"{kind} over {ranks} of {topology.name}, profile {topology.profile.name}"
+    label = "; ".join(f"published: {curve.title}" for curve in found)
+    draw_curves([Panel(title, points, shown, label)], path)
 
 
 def row(point: Point) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean
 
 from tspsim.calibrate.published import curves, protocols
@@ -14,11 +13,9 @@ from tspsim.calibrate.published.rows import Call, Point, Rows
 from tspsim.collectives.choose import AUTO
 from tspsim.errors import UserError
 from tspsim.hardware import Curve, Profile, Protocol
-from tspsim.topology.graph import Topology
+from tspsim.shipped import shipped
+from tspsim.topology.graph import Topology, adding_up
 from tspsim.topology.load import load_file, parse_profile
-
-#: Clusters that rows were measured on and that do not ship.
-SETUPS = Path(__file__).resolve().parents[3] / "published/setups"
 
 #: Whose matmuls say how a stand-in's efficiencies carry over: the best that a sweep found.
 _BEST = "mamf"
@@ -127,16 +124,10 @@ def with_protocols(topology: str, ways: Sequence[Protocol]) -> Topology:
 
 def place_of(part: CallRecipe, recipe: Recipe, ways: Sequence[Protocol]) -> Topology:
     """Return the topology that calls were measured on, with some protocols."""
-    name = str(SETUPS / f"{part.setup}.yaml") if part.setup else recipe.topology
+    setup = shipped("published") / "setups" / f"{part.setup}.yaml"
+    name = str(setup) if part.setup else recipe.topology
     topology = with_protocols(name, ways)
     return adding_up(topology) if part.by == "in_switch" else topology
-
-
-def adding_up(topology: Topology) -> Topology:
-    """Return a topology whose switches all add up."""
-    vertices = {link.source for link in topology.links}
-    devices = {f"d{i}" for i in range(len(topology.devices))}
-    return replace(topology, reducing=frozenset(vertices - devices))
 
 
 def fit(recipe: Recipe, rows: Rows) -> Fitted:
