@@ -115,7 +115,7 @@ CURVES = (
         "b200-2-nodes", "dgx-b200-report", "b200-sxm", 16, ("2 nodes",),
     ),
     Curve(
-        "NCCL all-reduce, 8 H100, GKE a3-highgpu", "all_reduce", "h100-published", "h100-node",
+        "NCCL all-reduce, 8 H100 of GKE", "all_reduce", "h100-published", "h100-node",
         "gke", "h100-sxm", labels=("no NVLS",),
         missed="another installation: fewer channels are configured there, and nothing is fitted",
     ),

@@ -14,7 +14,6 @@ from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.rows import load as load_rows
 from tspsim.calibrate.published.text import profile_text
 from tspsim.topology.load import parse_profile
-from tspsim.units import format_bytes
 
 
 def profiles(folder: Path) -> Iterator[tuple[str, str]]:
@@ -58,8 +57,8 @@ def curves_picture(target: Path) -> None:
         title = f"{found.title}: {error:.1%} off on average"
         panels.append(Panel(title, found.predicted(sizes), dots))
     title = (
-        f"Collectives as published and as simulated with the shipped profiles; errors of times "
-        f"from {format_bytes(FIRST)} to {format_bytes(LAST)}"
+        "Collectives as published, and as simulated with the shipped profiles; "
+        f"errors are those of times from {FIRST >> 20} MiB to {LAST >> 30} GiB"
     )
     draw_curves(panels, target / "collectives-published.png", 4, title)
 
