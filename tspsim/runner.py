@@ -9,8 +9,8 @@ from typing import Any
 
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.simulate import simulate
-from tspsim.engine.traffic import Traffic
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
@@ -63,8 +63,8 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
     dryrun.check(programs, mesh)
     recorded = perf_counter()
     dtype, algorithm = scenario.workload.dtype, scenario.algorithm
-    traffic = Traffic(scenario.detail, scenario.sharing)
-    timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress, traffic)
+    network = NetworkModel(scenario.detail, scenario.sharing)
+    timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress, network)
     simulated = perf_counter()
     trace = memory.trace(timeline)
     traced = perf_counter()
