@@ -97,7 +97,7 @@ SCHEDULES = {"ring": ring.sends, "direct": direct.sends, "gloo": gloo.sends}
     st.sampled_from(["all_gather", "reduce_scatter", "all_reduce", "all_to_all"]),
     st.integers(2, 5), st.sampled_from(["ring", "full", "switch"]), st.data(),
 )  # fmt: skip
-def test_no_send_leaves_before_what_it_forwards_has_arrived(
+def test_no_send_leaves_before_what_it_forwards_has_arrived_and_the_receiver_is_there(
     algorithm: str, kind: CollectiveKind, n: int, on: str, data: st.DataObject
 ) -> None:
     """On links of all speeds, every chunk is where it is sent from; and links are not overfull."""
@@ -106,8 +106,9 @@ def test_no_send_leaves_before_what_it_forwards_has_arrived(
     sends = carried(Message(kind, 10**6), ranks, topology, algorithm)
     played = iter(sends)
     arrived: dict[tuple[int, int], float] = {}  # member and chunk -> when it was there
+    through = [0.0] * n  # when members had done all of their earlier steps
     for step in schedule.steps:
-        new = dict(arrived)
+        new, later = dict(arrived), list(through)
         for send in sorted(step, key=lambda s: (s.source, s.target, len(s.chunks))):
             flow = next(played)
             assert flow.ranks == (send.source, send.target)
@@ -116,7 +117,11 @@ def test_no_send_leaves_before_what_it_forwards_has_arrived(
                 assert arrived.get((send.source, chunk), 0.0) <= left + 1e-15
                 place = send.target, chunk
                 new[place] = max(new.get(place, 0.0), flow.end)
-        arrived = new
+            began = max(through[member] for member in flow.ranks)
+            assert left == pytest.approx(began, rel=1e-9, abs=1e-15)
+            for member in flow.ranks:
+                later[member] = max(later[member], flow.end)
+        arrived, through = new, later
     assert next(played, None) is None
     for link in topology.links:
         busy = sum(dict(f.loads).get(link.index, 0.0) for f in sends) * 1e6 / link.bandwidth
