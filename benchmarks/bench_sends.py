@@ -3,7 +3,7 @@
 A ring all-reduce of 1 GiB on 1,024 ranks has 2,095,104 sends. They are played by tspsim, one flow
 each, and by a bare loop over `heapq` that only takes the next send from a heap and puts the one
 that follows it there. Simulated times are held against the closed form and against two
-other simulators' (published/ring_allreduce_simulators.csv), for all sizes in that file.
+other simulators' (published/ring_simulators.csv), for all sizes in that file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench import RESULTS, ROOT, median_seconds
 RANKS, BYTES = 1024, 2**30
 BANDWIDTH, LATENCY = 53.6870912e9, 500e-9
 SENDS = 2 * (RANKS - 1) * RANKS
-PUBLISHED = ROOT / "published" / "ring_allreduce_simulators.csv"
+PUBLISHED = ROOT / "published" / "ring_simulators.csv"
 
 
 def bare_loop() -> float:
@@ -46,15 +46,15 @@ def bare_loop() -> float:
 def player(detail: str, ranks: int) -> Callable[[], float]:
     """Return what plays the all-reduce on its ring and gives the simulated seconds."""
     from tspsim.engine.alone import play_alone
-    from tspsim.engine.traffic import Traffic
+    from tspsim.engine.network_model import NetworkModel
     from tspsim.program.types import Message
     from tspsim.topology.load import load
 
     link = {"bandwidth": f"{BANDWIDTH} B/s", "latency": f"{LATENCY} s"}
     topology = load({"kind": "ring", "ranks": ranks, "link": link, "device": "h100-sxm"})
     message, members = Message("all_reduce", BYTES), range(ranks)
-    traffic = Traffic(detail)  # type: ignore[arg-type]
-    return lambda: play_alone(message, members, topology, "ring", traffic)
+    network = NetworkModel(detail)  # type: ignore[arg-type]
+    return lambda: play_alone(message, members, topology, "ring", network)
 
 
 WORK: dict[str, Callable[[], Callable[[], float]]] = {

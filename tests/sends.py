@@ -7,13 +7,13 @@ import simpy
 from tests.test_collectives import make
 from tspsim.collectives.choose import Planner
 from tspsim.engine.meetings import Communicator, Meeting
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.players import Carried
-from tspsim.engine.traffic import Traffic
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load
 
-STEPS = Traffic("steps")
+STEPS = NetworkModel("steps")
 DEVICE = {
     "name": "x", "flop_rate": {"bf16": "100 TFLOP/s"}, "memory_bandwidth": "1 TB/s",
     "memory": "80 GB", "source": "made up",

@@ -22,9 +22,9 @@ from tspsim.engine.fifo import FifoNetwork
 from tspsim.engine.filling import Crossings, fair
 from tspsim.engine.flows import Flows
 from tspsim.engine.network import Flow, Loads, Network
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.rates import max_min
 from tspsim.engine.simulate import simulate
-from tspsim.engine.traffic import Traffic
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message
 
@@ -141,7 +141,7 @@ def test_flows_that_share_no_link_are_not_rated_at_all(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(flows_module, "fair", never)
     time = play_alone(
-        Message("all_reduce", 8000), range(8), make("switch", 8), "ring", Traffic("steps")
+        Message("all_reduce", 8000), range(8), make("switch", 8), "ring", NetworkModel("steps")
     )
     assert time == pytest.approx(14 * (1e-6 + 1000 / 50e9))
 
@@ -211,7 +211,7 @@ def test_fifo_and_fair_sharing_agree_where_nothing_is_shared(detail: str) -> Non
     """A ring's sends have their links to themselves."""
     sent, topology = Message("all_reduce", 10**6), make("switch", 8)
     times = [
-        play_alone(sent, range(8), topology, "ring", Traffic(detail, sharing))  # type: ignore[arg-type]
+        play_alone(sent, range(8), topology, "ring", NetworkModel(detail, sharing))  # type: ignore[arg-type]
         for sharing in ("fair", "fifo")
     ]
     assert times[0] == pytest.approx(times[1], rel=1e-12)
@@ -224,8 +224,8 @@ def test_second_broadcast_waits_for_the_first_on_a_fifo_link(detail: str) -> Non
     program.communicate("broadcast", 2, "a", root=0)
     program.communicate("broadcast", 3, "b", root=0)
     for sharing, ends in (("fair", [4.0, 5.0]), ("fifo", [2.0, 5.0])):
-        traffic = Traffic(detail, sharing)  # type: ignore[arg-type]
+        network = NetworkModel(detail, sharing)  # type: ignore[arg-type]
         mesh = Mesh((("tsp", 2),))
-        played = simulate(shared(program, 2), mesh, toy.full(2), "bf16", "ring", traffic=traffic)
+        played = simulate(shared(program, 2), mesh, toy.full(2), "bf16", "ring", network=network)
         assert [float(end) for end in played.end[1]] == ends
     assert [(t.start, t.end) for t in played.transfers] == [(0.0, 2.0), (2.0, 5.0)]

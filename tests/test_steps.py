@@ -17,13 +17,12 @@ from tests.sends import DEVICE, STEPS, TOPOLOGIES, carried, members
 from tests.test_collectives import make
 from tests.toy import Toy, fabric, shared
 from tspsim.collectives import direct, gloo, ring
-from tspsim.collectives.choose import Planner
-from tspsim.collectives.schedule import Schedule, planned
-from tspsim.collectives.waves import Wave, Waves, unrolled, waves_of
+from tspsim.collectives.schedule import Schedule
+from tspsim.collectives.waves import Wave, unrolled, waves_of
 from tspsim.engine.alone import play_alone
+from tspsim.engine.network_model import COFLOWS, NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
-from tspsim.engine.traffic import COFLOWS, Traffic
 from tspsim.hardware import Profile
 from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
@@ -42,21 +41,12 @@ def test_waves_of_a_ring_are_those_of_its_sends(kind: CollectiveKind) -> None:
     """The ring says in one wave what its schedule says send by send."""
     for n in (*range(2, 10), 16):
         topology = TOPOLOGIES.get(f"ring-{n}") or make("ring", n)
-        short = Planner(topology, "ring").choose(kind, 1, tuple(range(n)), None).sends
-        assert isinstance(short, Waves)
+        short = ring.plan.waves(kind, tuple(range(n)), topology, None)
+        assert short is not None
         assert len(short.waves) == 1
         long = waves_of(ring.sends(kind, n))
         assert (short.pieces, short.pipelined, short.serial) == (n, False, False)
         assert expanded(short.waves) == expanded(long.waves)
-
-
-@pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_reduce"])
-def test_plan_of_a_ring_is_that_of_its_sends(kind: CollectiveKind) -> None:
-    """Summing waves and summing sends give the same loads and latency, to the last bit."""
-    for topology in (TOPOLOGIES["ring-5"], TOPOLOGIES["switch-8"], TOPOLOGIES["rails-2x4"]):
-        ranks = members(kind, topology)
-        plan = Planner(topology, "ring").choose(kind, 1, ranks, None)
-        assert plan == planned("ring", ring.sends(kind, len(ranks)), ranks, topology)
 
 
 def expanded(waves: Sequence[Wave]) -> list[list[tuple[int, ...]]]:
@@ -107,7 +97,7 @@ SCHEDULES = {"ring": ring.sends, "direct": direct.sends, "gloo": gloo.sends}
     st.sampled_from(["all_gather", "reduce_scatter", "all_reduce", "all_to_all"]),
     st.integers(2, 5), st.sampled_from(["ring", "full", "switch"]), st.data(),
 )  # fmt: skip
-def test_no_send_leaves_before_what_it_forwards_has_arrived(
+def test_no_send_leaves_before_what_it_forwards_has_arrived_and_the_receiver_is_there(
     algorithm: str, kind: CollectiveKind, n: int, on: str, data: st.DataObject
 ) -> None:
     """On links of all speeds, every chunk is where it is sent from; and links are not overfull."""
@@ -116,8 +106,9 @@ def test_no_send_leaves_before_what_it_forwards_has_arrived(
     sends = carried(Message(kind, 10**6), ranks, topology, algorithm)
     played = iter(sends)
     arrived: dict[tuple[int, int], float] = {}  # member and chunk -> when it was there
+    through = [0.0] * n  # when members had done all of their earlier steps
     for step in schedule.steps:
-        new = dict(arrived)
+        new, later = dict(arrived), list(through)
         for send in sorted(step, key=lambda s: (s.source, s.target, len(s.chunks))):
             flow = next(played)
             assert flow.ranks == (send.source, send.target)
@@ -126,7 +117,11 @@ def test_no_send_leaves_before_what_it_forwards_has_arrived(
                 assert arrived.get((send.source, chunk), 0.0) <= left + 1e-15
                 place = send.target, chunk
                 new[place] = max(new.get(place, 0.0), flow.end)
-        arrived = new
+            began = max(through[member] for member in flow.ranks)
+            assert left == pytest.approx(began, rel=1e-9, abs=1e-15)
+            for member in flow.ranks:
+                later[member] = max(later[member], flow.end)
+        arrived, through = new, later
     assert next(played, None) is None
     for link in topology.links:
         busy = sum(dict(f.loads).get(link.index, 0.0) for f in sends) * 1e6 / link.bandwidth
@@ -144,15 +139,15 @@ def test_delay_travels_with_the_chunks_and_stops_nobody_else() -> None:
     first = {s.ranks: s for s in sends[:8]}
     assert first[0, 1].end == pytest.approx(201e-6)  # 1 us and 1 MB at 5 GB/s; elsewhere 21 us
     begun = Counter(s.ranks for s in sends if s.start < first[0, 1].end)
-    # Member 1 waits for the chunk on the slow link. Member k has had k - 1 steps that it missed
-    # nothing for; member 0 sends in order and is still at its first.
-    assert [begun[k, (k + 1) % 8] for k in range(8)] == [1, 1, 2, 3, 4, 5, 6, 7]
+    # A send waits for both of its ends, and each of these for the step before: a step further from
+    # the slow link, on either side, is a step more.
+    assert [begun[k, (k + 1) % 8] for k in range(8)] == [1, 1, 2, 3, 4, 3, 2, 1]
 
 
 # ---------------- where they rightly differ
 
 
-def waves_on_a_ring(traffic: Traffic) -> Timeline:
+def waves_on_a_ring(network: NetworkModel) -> Timeline:
     """Play an all_gather of 4 bytes over 4 ranks, and two hops of 1 byte from others meanwhile.
 
     One hop loads the link 0→1 from the start, the other the link 2→3 from 2 s on.
@@ -163,7 +158,7 @@ def waves_on_a_ring(traffic: Traffic) -> Timeline:
     program.communicate("broadcast", 1, "b", after=[late], root=0, group=2)
     topology = fabric([(f"d{i}", f"d{(i + 1) % 4}") for i in range(4)], 4)
     mesh = Mesh((("tsp", 4),))
-    return simulate(shared(program, 4), mesh, topology, "bf16", "ring", traffic=traffic)
+    return simulate(shared(program, 4), mesh, topology, "bf16", "ring", network=network)
 
 
 def test_sends_differ_from_the_coflow_where_a_delay_leaves_a_gap() -> None:
@@ -276,7 +271,7 @@ def test_results_of_single_sends_are_written(tmp_path: Path) -> None:
 
 def simulators() -> list[dict[str, str]]:
     """Return the published rows: a ring all-reduce of 1 GiB, seconds by simulator."""
-    lines = (ROOT / "published" / "ring_allreduce_simulators.csv").read_text().splitlines()
+    lines = (ROOT / "published" / "ring_simulators.csv").read_text().splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 

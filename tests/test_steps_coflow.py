@@ -15,11 +15,10 @@ from tests import toy
 from tests.sends import STEPS, TOPOLOGIES, carried, members, message
 from tspsim.collectives.choose import Planner
 from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import Schedule
-from tspsim.collectives.waves import Wave, unrolled, waves_of
+from tspsim.collectives.waves import Wave, Waves, unrolled
 from tspsim.engine.alone import play_alone
 from tspsim.engine.layout import MOST_PARTS, best_parts
-from tspsim.engine.traffic import COFLOWS
+from tspsim.engine.network_model import COFLOWS
 from tspsim.hardware import Protocol
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
@@ -53,11 +52,20 @@ def in_step(played: Sequence[Wave], ranks: tuple[int, ...], topology: Topology) 
     return lasts
 
 
-def must_agree(plan: Plan, ranks: tuple[int, ...], topology: Topology) -> bool:
+def follow(played: Sequence[Wave]) -> bool:
+    """Return whether every send of a step has an end that takes part in the step before."""
+    ends = [set(wave.source.tolist()) | set(wave.target.tolist()) for wave in played]
+    return all(
+        a in before or b in before
+        for before, wave in zip(ends, played[1:], strict=False)
+        for a, b in zip(wave.source.tolist(), wave.target.tolist(), strict=True)
+    )
+
+
+def must_agree(waves: Waves, ranks: tuple[int, ...], topology: Topology) -> bool:
     """Return whether the condition of docs/network.md holds."""
-    sends = plan.sends
-    assert sends is not None
-    waves = waves_of(sends) if isinstance(sends, Schedule) else sends
+    if any(steps > 1 for steps in waves.stages) or not follow(waves.waves):
+        return False
     lasts = in_step(waves.waves, ranks, topology)
     whole: Counter[int] = Counter()
     for wave in waves.waves:
@@ -102,7 +110,11 @@ def test_sends_last_as_long_as_the_coflow_where_nothing_contends(algorithm: str)
         if name != algorithm:
             continue
         plan = COLLECTIVES.get(name)(kind, ranks, topology, root)
-        if plan is None or plan.sends is None or not must_agree(plan, ranks, topology):
+        tell = getattr(COLLECTIVES.get(name), "waves", None)
+        if plan is None or tell is None:
+            continue
+        waves = tell(kind, ranks, topology, root)
+        if not must_agree(waves, ranks, topology):
             continue
         for size in (suitable_size(plan, topology), 1):
             sent = message(kind, size, root)

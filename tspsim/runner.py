@@ -9,9 +9,9 @@ from typing import Any
 
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
-from tspsim.engine.traffic import Traffic
 from tspsim.program.types import Programs
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
@@ -54,7 +54,7 @@ def play(scenario: Scenario, programs: Programs, progress: Progress | None = Non
         scenario.workload.dtype,
         scenario.algorithm,
         progress,
-        Traffic(scenario.detail, scenario.sharing),
+        NetworkModel(scenario.detail, scenario.sharing),
         scenario.disturbances.jitter,
     )
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise, zip_longest
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule, Step
-from tspsim.topology.graph import Topology
 
 Integers = NDArray[np.int64]
 
@@ -47,7 +45,7 @@ class Waves:
     Parameters
     ----------
     waves : tuple of Wave
-    pieces, pipelined, serial
+    pieces, pipelined, serial, stages
         As in `Schedule`.
     """
 
@@ -55,6 +53,7 @@ class Waves:
     pieces: int = 1
     pipelined: bool = False
     serial: bool = False
+    stages: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -70,7 +69,7 @@ class Waves:
 def waves_of(schedule: Schedule) -> Waves:
     """Return the waves of a schedule; steps that are alike and follow each other become one."""
     waves = merged(map(_wave, schedule.steps))
-    return Waves(waves, schedule.pieces, schedule.pipelined, schedule.serial)
+    return Waves(waves, schedule.pieces, schedule.pipelined, schedule.serial, schedule.stages)
 
 
 def _wave(step: Step) -> Wave:
@@ -98,38 +97,30 @@ def _alike(one: Wave, two: Wave) -> bool:
 def unrolled(waves: Waves, parts: int) -> tuple[Wave, ...]:
     """Return the steps of a pipelined algorithm whose message is cut into parts.
 
-    Part p passes step s in slot ``p + s``: a slot holds as many steps as there are parts on their
-    way. A chunk of a slot is a chunk of one part.
+    Part p passes stage s in slot ``p + s``: a slot holds as many stages as there are parts on their
+    way, and stages of several steps pass them side by side. A chunk of a slot is a chunk of one
+    part.
     """
     steps = [Wave(*wave[:3]) for wave in waves.waves for _ in range(wave.times)]
-    # Slots differ only where the first part has not reached, or the last part has passed, a step.
-    edges = sorted({*range(len(steps)), *range(parts, parts + len(steps))})
-    return tuple(
-        _joined(steps[max(0, slot - parts + 1) : slot + 1], after - slot)
+    ends = [0, *accumulate(waves.stages or (1,) * len(steps))]
+    stages = [steps[first:last] for first, last in pairwise(ends)]
+    # Slots differ only where the first part has not reached, or the last has passed, a stage.
+    edges = sorted({*range(len(stages)), *range(parts, parts + len(stages))})
+    return merged(
+        wave
         for slot, after in pairwise(edges)
+        for wave in _slot(stages[max(0, slot - parts + 1) : slot + 1], after - slot)
     )
 
 
-def _joined(steps: list[Wave], times: int) -> Wave:
+def _slot(stages: list[list[Wave]], times: int) -> list[Wave]:
+    """Return the steps of a slot that comes so many times."""
+    rows = zip_longest(*stages)
+    steps = [_joined([step for step in row if step is not None]) for row in rows]
+    return [steps[0]._replace(times=times)] if len(steps) == 1 else steps * times
+
+
+def _joined(steps: list[Wave]) -> Wave:
     source, target, chunks = (np.concatenate([step[i] for step in steps]) for i in range(3))
     order = np.argsort(source, kind="stable")
-    return Wave(source[order], target[order], chunks[order], times)
-
-
-def planned_waves(algorithm: str, waves: Waves, ranks: tuple[int, ...], topology: Topology) -> Plan:
-    """Return the plan of waves of steps: `tspsim.collectives.schedule.planned`, without the sends.
-
-    Only for what is neither pipelined nor serial.
-    """
-    assert not waves.pipelined and not waves.serial
-    latencies: list[float] = []
-    chunks: dict[int, int] = {}
-    for wave in waves.waves:
-        slowest = 0.0
-        for source, target, count in zip(*(part.tolist() for part in wave[:3]), strict=True):
-            for link in topology.route(ranks[source], ranks[target]):
-                chunks[link] = chunks.get(link, 0) + count * wave.times
-            slowest = max(slowest, topology.latency(ranks[source], ranks[target]))
-        latencies += [slowest] * wave.times
-    loads = tuple((link, count / waves.pieces) for link, count in sorted(chunks.items()))
-    return Plan(algorithm, loads, sum(latencies), sends=waves)
+    return Wave(source[order], target[order], chunks[order])

@@ -9,7 +9,7 @@ import simpy
 from tspsim.collectives.choose import AUTO
 from tspsim.collectives.choose import Planner as AlgorithmPlanner
 from tspsim.engine.meetings import Communicator, Meeting
-from tspsim.engine.traffic import COFLOWS, Traffic
+from tspsim.engine.network_model import COFLOWS, NetworkModel
 from tspsim.program.types import Message
 from tspsim.topology.graph import Topology
 
@@ -19,7 +19,7 @@ def play_alone(
     ranks: Sequence[int],
     topology: Topology,
     algorithm: str = AUTO,
-    traffic: Traffic = COFLOWS,
+    network: NetworkModel = COFLOWS,
 ) -> float:
     """Return the seconds of one collective call, or one hop of a shift, that the engine plays.
 
@@ -32,12 +32,12 @@ def play_alone(
     topology : Topology
     algorithm : str
         A name, or ``"auto"``.
-    traffic : Traffic
-        ``Traffic("steps")`` plays every single send.
+    network : NetworkModel
+        ``NetworkModel("steps")`` plays every single send.
     """
     environment, members = simpy.Environment(), tuple(ranks)
     planner, ends = AlgorithmPlanner(topology, algorithm), list[float]()
-    player = traffic.player(environment, topology, planner, lambda _: ends.append(environment.now))
+    player = network.player(environment, topology, planner, lambda _: ends.append(environment.now))
     # A hop inside a larger communicator: two members would also send the other way.
     whole = (*members, -1) if message.collective == "shift" else members
     player.begin(Meeting(Communicator("alone", whole), members, message, []))

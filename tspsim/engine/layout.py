@@ -1,12 +1,11 @@
 """The sends of one collective call as flat arrays: what each one loads, and what it waits for.
 
-A member goes through the steps of its algorithm in order, as the ranks of a real library do: it
-begins its sends of a step when all that it sent and received in its earlier steps is through. What
-it forwards is among that, so a send never leaves before its data has arrived; and members that a
-delay has not reached yet go on.
+Every member goes through the steps of its algorithm in order. It is through with a step when all
+that it sends and receives in it is, and a send begins when both of its ends are through with their
+earlier steps: what is forwarded has arrived, and the receiver has room for it, as in a hop of a
+shift. Members that a delay has not reached yet go on.
 
-A gate is one member's part in one step: it opens when the member has gone through its steps before,
-and it is passed when everything that the member sends and receives in this step is through.
+A gate is one member's part in one step. It opens when the member is through with its steps before.
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import Schedule
-from tspsim.collectives.waves import Wave, Waves, unrolled, waves_of
+from tspsim.collectives.waves import Wave, Waves, unrolled
+from tspsim.engine.calls import Call
 from tspsim.engine.patterns import Loads
 from tspsim.engine.ragged import Integers
+from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
 
 Floats = NDArray[np.float64]
@@ -31,6 +31,9 @@ Small = NDArray[np.int32]  # there are millions of these
 
 #: ``number(loads, held)``: what `Network.pattern` returns for a route.
 Number = Callable[[Loads, float], int]
+
+#: A share of a latency below which a difference of sums is float rounding.
+_DUST = 1e-12
 
 #: Parts into which a pipelined message is cut at most: without latency the best number is endless.
 MOST_PARTS = 4096
@@ -70,9 +73,11 @@ class Layout:
     sent_from, sent_to : ndarray of int32, shape (sends,)
         The gate of the sender and that of the receiver.
     first, count : ndarray of int32, shape (gates,)
-        The sends that begin when a gate opens.
-    awaited : ndarray of int32, shape (gates,)
-        Sends and receipts of the gate, and one more: that it opens.
+        The sends that leave from a gate.
+    arriving, arrivals : ndarray of int32, shape (gates,)
+        The sends that arrive at a gate: where they stand in `incoming`, and how many they are.
+    incoming : ndarray of int32, shape (sends,)
+        All sends, those that arrive at one gate together.
     following : ndarray of int32, shape (gates,)
         The gate that opens when this one is passed; -1: it was the member's last.
     opening : ndarray of int64
@@ -89,42 +94,40 @@ class Layout:
     sent_to: Small
     first: Small
     count: Small
-    awaited: Small
+    arriving: Small
+    arrivals: Small
+    incoming: Small
     following: Small
     opening: Integers
     before: float
     whole: bool = False
 
 
-def undivided(pattern: int, alone: float, latency: float) -> Layout:
-    """Return the layout of a collective that is played as one coflow."""
-    zero, times = np.zeros(1, dtype=np.int64), np.array([[alone], [latency]])
-    kinds = Kinds(zero, zero, np.ones(1), zero + pattern, *times)
+def undivided(call: Call) -> Layout:
+    """Return the layout of a call that is played as one coflow."""
+    zero, times = np.zeros(1, dtype=np.int64), np.array([[call.alone], [call.overhead]])
+    kinds = Kinds(zero, zero, np.ones(1), zero + call.pattern, *times)
     gate = zero.astype(np.int32)
-    one, awaited, last = (np.full(1, n, dtype=np.int32) for n in (1, 3, -1))
-    return Layout(kinds, gate, gate, gate, gate, one, awaited, last, zero, 0.0, whole=True)
+    one, last = gate + np.int32(1), gate - np.int32(1)
+    return Layout(
+        kinds, gate, gate, gate, gate, one, gate, one, gate, last, zero, 0.0, whole=True
+    )  # fmt: skip
 
 
-def lay_out(
-    plan: Plan, size: float, ranks: tuple[int, ...], topology: Topology, number: Number
-) -> Layout | None:
-    """Return the sends of a call; None where its algorithm has none.
+def lay_out(call: Call, topology: Topology, number: Number) -> Layout:
+    """Return the sends of a call, or the call undivided where its algorithm has none.
 
     Parameters
     ----------
-    plan : Plan
-    size : float
-        Bytes of the message.
-    ranks : tuple of int
-        Members, in communicator order.
+    call : Call
     topology : Topology
     number : callable
         Numbers the routes.
     """
-    if plan.sends is None:
-        return None
-    waves = waves_of(plan.sends) if isinstance(plan.sends, Schedule) else plan.sends
-    routes = _Routes(ranks, topology)
+    waves, plan, size = waves_of(call, topology), call.plan, call.message.bytes
+    if waves is None:
+        return undivided(call)
+    routes = _Routes(call.ranks, topology)
     parts = best_parts(plan, size, topology) if waves.pipelined else 1
     played = unrolled(waves, parts) if parts > 1 else waves.waves
     efficiency = plan.efficiency
@@ -132,8 +135,19 @@ def lay_out(
         efficiency *= routes.one_by_one(waves) / routes.together(waves)
     share = 1 / waves.pieces / parts
     kinds = _kinds(played, routes, share, size / efficiency, plan.held, number)
-    protocol = max(0.0, plan.latency - routes.latency(waves))
-    return _gates(played, kinds, protocol)
+    protocol = plan.latency - routes.latency(waves)
+    return _gates(played, kinds, protocol if protocol > _DUST * plan.latency else 0.0)
+
+
+def waves_of(call: Call, topology: Topology) -> Waves | None:
+    """Return what the members of a call send; None where they do not send to each other.
+
+    An algorithm tells by a method ``waves``; see `tspsim.collectives.algorithm.Sending`.
+    """
+    name, (kind, _, root, _) = call.plan.algorithm, call.message
+    tell = getattr(COLLECTIVES.get(name), "waves", None) if name in COLLECTIVES.names() else None
+    found: Waves | None = tell(kind, call.ranks, topology, root) if tell else None
+    return found
 
 
 def best_parts(plan: Plan, size: float, topology: Topology) -> int:
@@ -236,8 +250,9 @@ class _Build:
     """Adds up waves to a layout."""
 
     def __init__(self) -> None:
-        self._columns: list[tuple[Small, ...]] = [(_none(),) * 3]  # kind, sent_from, sent_to
-        self._gates: list[tuple[Small, ...]] = [(_none(),) * 4]  # first, count, awaited, following
+        self._columns: list[tuple[Small, ...]] = [(_none(),) * 4]  # kind, from, to, incoming
+        # first, count, arriving, arrivals, following
+        self._gates: list[tuple[Small, ...]] = [(_none(),) * 5]
         self._kinds = self._sends = self._number = 0
         self._last: dict[int, int] = {}  # last gate so far, by member
         self._opening: list[int] = []
@@ -248,20 +263,30 @@ class _Build:
         n, m, times = len(wave.source), len(members), wave.times
         source, target = place[:n].astype(np.int32), place[n:].astype(np.int32)
         step = np.arange(times, dtype=np.int32)[:, None]
-        gate: Small = step * np.int32(m) + np.int32(self._number)
+        sends, gate = step * np.int32(n), step * np.int32(m) + np.int32(self._number)
         kind = np.arange(self._kinds, self._kinds + n, dtype=np.int32)
-        self._columns.append((np.tile(kind, times), _flat(gate, source), _flat(gate, target)))
-        count = np.bincount(source, minlength=m).astype(np.int32)
-        awaited: Small = count + np.bincount(target, minlength=m).astype(np.int32)
-        before = (np.cumsum(count) - count + self._sends).astype(np.int32)
+        order = (np.argsort(target, kind="stable") + self._sends).astype(np.int32)
+        self._columns.append(
+            (np.tile(kind, times), _flat(gate, source), _flat(gate, target), _flat(sends, order))
+        )
+        leaving, arriving = (self._slices(ends, m) for ends in (source, target))
         following = _flat(gate, np.arange(m, 2 * m, dtype=np.int32))
         following[-m:] = -1
-        first = _flat(step * np.int32(n), before)
-        self._gates.append((first, np.tile(count, times), np.tile(awaited + 1, times), following))
+        self._gates.append(
+            (
+                _flat(sends, leaving[0]), np.tile(leaving[1], times),
+                _flat(sends, arriving[0]), np.tile(arriving[1], times), following,
+            )
+        )  # fmt: skip
         self._join(members.tolist(), (times - 1) * m)
         self._kinds += n
         self._sends += n * times
         self._number += m * times
+
+    def _slices(self, ends: Small, members: int) -> tuple[Small, Small]:
+        """Return where the sends of every member begin when sorted by it, and how many they are."""
+        count = np.bincount(ends, minlength=members).astype(np.int32)
+        return (np.cumsum(count) - count + self._sends).astype(np.int32), count
 
     def _join(self, members: list[int], to_last: int) -> None:
         for gate, member in enumerate(members, self._number):
@@ -272,15 +297,16 @@ class _Build:
             self._last[member] = gate + to_last
 
     def layout(self, kinds: Kinds, before: float) -> Layout:
-        kind, sent_from, sent_to = map(_joined, zip(*self._columns, strict=True))
-        first, count, awaited, following = map(_joined, zip(*self._gates, strict=True))
+        kind, sent_from, sent_to, incoming = map(_joined, zip(*self._columns, strict=True))
+        first, count, arriving, arrivals, following = map(_joined, zip(*self._gates, strict=True))
         if self._joints:
             earlier, later = np.array(self._joints).T
             following[earlier] = later
         opening = np.array(self._opening, dtype=np.int64)
         return Layout(
-            kinds, kind, sent_from, sent_to, first, count, awaited, following, opening, before
-        )
+            kinds, kind, sent_from, sent_to, first, count, arriving, arrivals, incoming, following,
+            opening, before,
+        )  # fmt: skip
 
 
 def _none() -> Small:

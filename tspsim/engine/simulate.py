@@ -18,9 +18,9 @@ from tspsim.engine.calls import Exchange, Planner
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
 from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
+from tspsim.engine.network_model import COFLOWS, NetworkModel
 from tspsim.engine.tasks import Durations, lay_out, split
 from tspsim.engine.timeline import Timeline, Transfer
-from tspsim.engine.traffic import COFLOWS, Traffic
 from tspsim.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.types import Programs
@@ -42,7 +42,7 @@ def simulate(
     dtype: str,
     algorithm: str = "auto",
     progress: Progress | None = None,
-    traffic: Traffic = COFLOWS,
+    network: NetworkModel = COFLOWS,
     jitter: Jitter | None = None,
 ) -> Timeline:
     """Play the programs of all ranks and return when everything started and ended.
@@ -60,7 +60,7 @@ def simulate(
         The collective algorithm, or ``"auto"``: the fastest for each call.
     progress : callable, optional
         Called now and then with the fraction of the tasks that has ended.
-    traffic : Traffic
+    network : NetworkModel
         How collectives are played on the links.
     jitter : Jitter, optional
         Durations that differ from task to task by chance.
@@ -71,7 +71,7 @@ def simulate(
         When tasks wait for each other and nothing can go on.
     """
     planner = AlgorithmPlanner(topology, algorithm)
-    return play(programs, mesh, topology, dtype, planner, progress, traffic, jitter)
+    return play(programs, mesh, topology, dtype, planner, progress, network, jitter)
 
 
 def play(
@@ -81,11 +81,11 @@ def play(
     dtype: str,
     planner: Planner,
     progress: Progress | None = None,
-    traffic: Traffic = COFLOWS,
+    network: NetworkModel = COFLOWS,
     jitter: Jitter | None = None,
 ) -> Timeline:
     """Do what `simulate` does, with a planner of one's own."""
-    return _Engine(programs, mesh, topology, dtype, planner, progress, traffic, jitter).run()
+    return _Engine(programs, mesh, topology, dtype, planner, progress, network, jitter).run()
 
 
 class _Engine:
@@ -99,7 +99,7 @@ class _Engine:
         dtype: str,
         planner: Planner,
         progress: Progress | None,
-        traffic: Traffic,
+        network: NetworkModel,
         jitter: Jitter | None,
     ) -> None:
         self._programs, self._mesh, self._progress = programs, mesh, progress
@@ -114,7 +114,7 @@ class _Engine:
         self._hops_left: dict[int, int] = {}  # by task of a shift under way
         self._transfers: list[Transfer] = []
         self._environment = simpy.Environment()
-        self._player = traffic.player(self._environment, topology, planner, self._through)
+        self._player = network.player(self._environment, topology, planner, self._through)
         self._rendezvous = Rendezvous(programs, mesh, self._tasks)
         self._compute = self._compute_streams(topology.profile.interference)
 

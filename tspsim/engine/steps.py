@@ -18,7 +18,7 @@ from tspsim.engine.calendar import Calendar
 from tspsim.engine.calls import Call, Calls, Exchange, Planner
 from tspsim.engine.fifo import FifoFlows
 from tspsim.engine.flows import Flows, by_value
-from tspsim.engine.layout import Layout, lay_out, undivided
+from tspsim.engine.layout import Layout, lay_out
 from tspsim.engine.meetings import Meeting
 from tspsim.engine.players import Carried, Through
 from tspsim.engine.ragged import Integers, spread
@@ -36,39 +36,37 @@ class Sends:
         All its sends take so many times as long.
     """
 
-    __slots__ = ("awaited", "end", "exchange", "factor", "layout", "left", "start")
+    __slots__ = ("_awaited", "_closed", "end", "exchange", "factor", "layout", "left", "start")
 
     def __init__(self, exchange: Exchange, layout: Layout, factor: float) -> None:
         self.exchange, self.layout, self.factor = exchange, layout, factor
-        self.awaited = layout.awaited.copy()
         self.left = len(layout.kind)
         self.start = np.zeros(self.left)  # of every send: its first byte leaves
         self.end = np.zeros(self.left)
+        self._awaited = layout.count + layout.arrivals  # by gate: what is not through yet
+        self._closed = np.full(self.left, 2, dtype=np.int8)  # of the two gates of every send
 
     def open(self, gates: Integers) -> Integers:
-        """Open gates; return the sends that begin, those of gates passed at once included."""
-        begun: list[Integers] = []
-        while gates.size:
-            begun.append(spread(self.layout.first[gates], self.layout.count[gates]))
-            gates = self._passed(gates)
-        return np.concatenate(begun) if begun else gates
+        """Open gates; return the sends of which both ends have come so far."""
+        layout = self.layout
+        leaving = spread(layout.first[gates], layout.count[gates])
+        arriving = layout.incoming[spread(layout.arriving[gates], layout.arrivals[gates])]
+        self._closed[leaving] -= 1
+        one = leaving[self._closed[leaving] == 0]
+        self._closed[arriving] -= 1
+        other = arriving[self._closed[arriving] == 0]  # a send of which both open now is here only
+        return np.concatenate([one, other]) if one.size else other
 
     def finish(self, sends: Integers) -> Integers:
         """Count sends as through; return the gates that open."""
         layout = self.layout
         self.left -= len(sends)
         gates = np.concatenate([layout.sent_from[sends], layout.sent_to[sends]])
-        return self._passed(gates)
-
-    def _passed(self, gates: Integers) -> Integers:
-        """Count one thing less to wait for at each gate; return the gates behind those passed."""
-        np.subtract.at(self.awaited, gates, 1)
-        passed: Integers = gates[self.awaited[gates] == 0]
-        if not passed.size:
-            return passed
+        np.subtract.at(self._awaited, gates, 1)
+        passed = gates[self._awaited[gates] == 0]
         mark = -1 - np.arange(len(passed))
-        self.awaited[passed] = mark  # of a gate that stands there twice, the last mark remains
-        following = self.layout.following[passed[self.awaited[passed] == mark]]
+        self._awaited[passed] = mark  # of a gate that stands there twice, the last mark remains
+        following = layout.following[passed[self._awaited[passed] == mark]]
         opened: Integers = following[following >= 0]
         return opened
 
@@ -133,9 +131,7 @@ class Steps:
     def _layout(self, call: Call) -> Layout:
         key = id(call)  # calls are kept, so that no other one gets this number
         if key not in self._layouts:
-            number, size = self._links.pattern, call.message.bytes
-            layout = lay_out(call.plan, size, call.ranks, self._topology, number)
-            self._layouts[key] = call, layout or undivided(call.pattern, call.alone, call.overhead)
+            self._layouts[key] = call, lay_out(call, self._topology, self._links.pattern)
         return self._layouts[key][1]
 
     def _open(self, owners: list[int]) -> None:

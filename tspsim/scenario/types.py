@@ -34,7 +34,7 @@ class Scenario:
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
     detail, sharing : str
-        How collectives are played on the links; see `tspsim.engine.traffic.Traffic`.
+        How collectives are played on the links; see `tspsim.engine.network_model.NetworkModel`.
     disturbances : Disturbances
         What does not go to plan; slow devices and changed links are in the topology already.
     """

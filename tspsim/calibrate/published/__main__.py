@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
+from tspsim.calibrate.published import measured
+from tspsim.calibrate.published.write import comparison, curves_picture, pictures, profiles, quality
 from tspsim.errors import UserError
 
 _TOP = Path(__file__).resolve().parents[3]
@@ -36,14 +37,22 @@ def main() -> int:
         "--fits", action="store_true",
         help="write nothing; print how well the shipped profiles fit",
     )  # fmt: skip
+    parser.add_argument(
+        "--curves", action="store_true",
+        help="write nothing; print the errors of the curves of collectives over size",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
+        if given.curves:
+            sys.stdout.write(measured.table())
+            return 0
         if given.compare or given.fits:
             sys.stdout.write(comparison(given.rows) if given.compare else quality())
             return 0
         for name, text in profiles(given.rows):
             (given.profiles / name).write_text(text, encoding="utf-8")
         pictures(given.rows, given.pictures)
+        curves_picture(given.pictures)
     except (UserError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

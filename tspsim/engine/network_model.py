@@ -18,7 +18,7 @@ Sharing: TypeAlias = Literal["fair", "fifo"]
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class NetworkModel:
     """How collectives travel.
 
     Parameters
@@ -45,4 +45,4 @@ class Traffic:
 
 
 #: What a run does unless it is told otherwise.
-COFLOWS = Traffic()
+COFLOWS = NetworkModel()
