@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from tspsim.cli.guard import guarded, say, show, show_json
+from tspsim.cli.guard import guarded, say, show, show_json, write
 from tspsim.errors import UnknownNameError, UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def collective(
     if json:
         show_json([row(point) for point in points])
     else:
-        show(_heading(what, len(members), place, form))
+        write(_heading(what, len(members), place, form) + "\n")
         show(_table(points))
     if output is not None:
         _draw(what, points, len(members), place, output)
