@@ -340,6 +340,34 @@ def test_two_levels_are_a_pipeline_inside_across_and_inside(name: str, size: flo
         assert best * 0.97 <= got <= best * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e8])
+def test_gathers_and_broadcasts_in_two_levels_have_two_or_three_stages(size: float) -> None:
+    """Across and inside; a broadcast is cut inside first, so every NIC of a node carries a part."""
+    for nodes, m in [(2, 4), (4, 2), (4, 8), (16, 4)]:
+        topology = cluster(nodes, m)
+        port, nic = (m - 1) / m * size / BANDWIDTH, size / m / NIC
+        gather = pipeline([ALPHA, (nodes - 1) * NIC_ALPHA], max(port, (nodes - 1) / nodes * nic))
+        across = log2(nodes) * NIC_ALPHA
+        tree = pipeline([ALPHA, across, ALPHA], max(2 * port, log2(nodes) * nic))
+        wanted: dict[CollectiveKind, float] = {
+            "all_gather": gather, "reduce_scatter": gather, "broadcast": tree, "reduce": tree,
+        }  # fmt: skip
+        for kind, best in wanted.items():
+            got = uncontended("hierarchical", kind, topology, size)
+            assert best * 0.97 <= got <= best * (1 + 1e-9), (kind, nodes, m)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rings_over_nodes_take_all_nics(size: float) -> None:
+    """One ring per member of a node: a NIC carries 1/m of what a ring does, a port the rest."""
+    for nodes, m in [(2, 2), (4, 4), (2, 8), (8, 4)]:
+        n = nodes * m
+        busiest = max(size / m / NIC, (m - 1) / m * size / BANDWIDTH)
+        wanted = 2 * (n - 1) * (NIC_ALPHA + busiest / n)
+        got = uncontended("multi_ring", "all_reduce", cluster(nodes, m), size)
+        assert got == pytest.approx(wanted), (nodes, m)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e6])
 def test_hierarchical_all_to_all_crosses_on_rails_alone(size: float) -> None:
     """What goes to another node has left by the NIC of its place; ports carry the sorting."""
