@@ -1,0 +1,77 @@
+"""Tornado: how much the step time moves when one constant of the hardware changes.
+
+Not a plot of a result alone: it is drawn of what `tspsim.explain.whatif` simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from tspsim.explain.explanation import WhatIf
+from tspsim.explain.whatif import FACTORS, Sensitivity
+from tspsim.output.explanation import constant_name, constant_value
+from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, axes
+from tspsim.output.units import time
+
+#: Colour of every factor: slower parts, faster ones, twice as fast ones.
+COLOURS = (ORANGE, GREEN, BLUE)
+#: Inches of a constant's row, and of everything around the rows.
+ROW, AROUND = 0.6, 1.6
+#: A change of the step time below this many percent is written as none.
+NONE = 0.05
+
+
+def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
+    """Draw the change of the step time for every constant and factor, the largest on top.
+
+    Parameters
+    ----------
+    found : WhatIf
+    title : str
+        Name of the scenario.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+    """
+    rows = [s for s in found.sensitivities if s.constant.key != "memory"]
+    ax = axes(ax, 9.0, AROUND + ROW * max(len(rows), 1))
+    changes = [_changes(each, found.base.step_time) for each in rows]
+    _bars(ax, changes)
+    ax.set_yticks(range(len(rows)), [_label(each, rows) for each in rows], fontsize=9)
+    ax.invert_yaxis()
+    ax.axvline(0, color=DARK, lw=1)
+    widest = max((abs(c) for row in changes for c in row), default=0.0) or 1.0
+    ax.set_xlim(-1.25 * widest, 1.25 * widest)
+    ax.set_xlabel(f"change of the step time ({time(found.base.step_time)} now) [%]")
+    ax.set_title(f"{title}: what if one constant were different?", loc="left", fontsize=10)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8)
+    return ax
+
+
+def _bars(ax: Axes, changes: Sequence[Sequence[float]]) -> None:
+    height = 0.8 / len(FACTORS)
+    names = [f"{100 * (f - 1):+.0f} %".replace("-", "−") if f < 2 else f"× {f:g}" for f in FACTORS]
+    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
+        places = [row - 0.4 + (number + 0.5) * height for row in range(len(changes))]
+        values = [change[number] for change in changes]
+        ax.barh(places, values, height=0.9 * height, color=colour, label=f"constant {name}")
+        for place, value in zip(places, values, strict=True):
+            text = "no change" if abs(value) < NONE else f"{value:+.1f} %".replace("-", "−")
+            right = value > NONE
+            ax.annotate(
+                text, (value, place), (4 if right else -4, 0), textcoords="offset points",
+                ha="left" if right else "right", va="center", fontsize=7, color=DARK,
+            )  # fmt: skip
+
+
+def _changes(found: Sensitivity, before: float) -> list[float]:
+    """Return the change of the step time in percent, by factor."""
+    return [100 * (o.step_time / before - 1) if before else 0.0 for _, o in found.outcomes]
+
+
+def _label(found: Sensitivity, rows: Sequence[Sensitivity]) -> str:
+    name = constant_name(found.constant, [each.constant for each in rows])
+    return f"{name}\n{constant_value(found.constant)}"
