@@ -133,7 +133,9 @@ def _launch(topology: Topology, factor: float) -> Topology:
 def _each_link(kind: LinkClass, name: str) -> Callable[[Topology, float], Topology]:
     def scaled(topology: Topology, factor: float) -> Topology:
         links = tuple(
-            replace(link, **{name: getattr(link, name) * factor}) if class_of(link) == kind else link
+            replace(link, **{name: getattr(link, name) * factor})
+            if class_of(link) == kind
+            else link
             for link in topology.links
         )
         return replace(topology, links=links)

@@ -84,9 +84,7 @@ def exposed(timeline: Timeline, rank: int) -> Iterator[Interval]:
         yield from _blamed(gap_start, gap_end, spans)
 
 
-def _gaps(
-    timeline: Timeline, rank: int, lanes: NDArray[np.intp]
-) -> Iterator[tuple[float, float]]:
+def _gaps(timeline: Timeline, rank: int, lanes: NDArray[np.intp]) -> Iterator[tuple[float, float]]:
     """Yield the times in which a rank's compute stands still, up to the end of the step."""
     free = 0.0
     compute = np.flatnonzero(lanes == 0)

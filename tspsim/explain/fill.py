@@ -15,11 +15,11 @@ OUTSIDE = "outside layers"
 
 
 class Held(NamedTuple):
-    """Buffers of one name that are alive together: `count` of them, `bytes` in all."""
+    """Buffers of one name that are alive together: `number` of them, `bytes` in all."""
 
     name: str
     kind: str
-    count: int
+    number: int
     bytes: int
 
 

@@ -122,9 +122,7 @@ class _Walker:
         edge: Edge = "same task" if arrived == (rank, index) else "rendezvous"
         return arrived, _pieces(rank, op, _exchanged(exchange, met), exchange.link, edge)
 
-    def _computed(
-        self, rank: int, op: Op, start: float, end: float
-    ) -> list[tuple[Limit, float]]:
+    def _computed(self, rank: int, op: Op, start: float, end: float) -> list[tuple[Limit, float]]:
         """Return the moments at which the limits of a compute task change, its start first."""
         work = work_of(op, self._timeline.mesh, rank)
         if work is None or end == start:

@@ -77,7 +77,6 @@ class Replay:
         timeline = self.play(topology)
         return _outcome(timeline, memory.trace(timeline), topology)
 
-
     def as_played(self, topology: Topology) -> Outcome:
         """Return step time and peak memory on a topology with equal times: not played again."""
         return _outcome(self._timeline, self._trace, topology)

@@ -106,9 +106,13 @@ def _layers(found: Mapping[str, float]) -> str:
     if not inside:
         return f"{OUTSIDE}: all"
     most, least = max(inside, key=inside.__getitem__), min(inside, key=inside.__getitem__)
-    text = f"{len(inside)} layers: {time(inside[least])} (layer {least})"
+    text = f"{_count(inside)}: {time(inside[least])} (layer {least})"
     text += f" to {time(inside[most])} (layer {most})" if most != least else ""
     return f"{text}; {OUTSIDE}: {time(found.get(OUTSIDE, 0.0))}"
+
+
+def _count(layers: Mapping[str, float]) -> str:
+    return "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
 
 
 def _exposed(explanation: Explanation) -> Iterable[RenderableType]:
@@ -119,7 +123,7 @@ def _exposed(explanation: Explanation) -> Iterable[RenderableType]:
         return
     step = explanation.path.total
     rows: list[Row] = [("exposed communication", time(total), share(total, step), f"rank {rank}")]
-    named = {f"{c.phase} {c.label}, {c.collective}": c.seconds for c in explanation.causes}
+    named = {f"{c.collective} {c.label}, {c.phase}": c.seconds for c in explanation.causes}
     rows += _bars(named, step, total)
     yield Text()
     yield _rows(rows)
@@ -134,12 +138,14 @@ def _what_if(found: WhatIf) -> Iterable[RenderableType]:
     for width in (14, 8, 8, 8):
         table.add_column(width=width, justify="right", no_wrap=True)
     factors = [_factor(factor) for factor in FACTORS]
-    table.add_row(Text("what if: change of the step time", "bold"), "is now", *factors)
+    table.add_row(Text("what if: step time changes by", "bold"), "is now", *factors)
     known = [each.constant for each in found.sensitivities]
     for each in found.sensitivities:
         if each.constant.key != "memory":
             changes = (_change(o.step_time, found.base.step_time) for _, o in each.outcomes)
-            table.add_row(f"  {constant_name(each.constant, known)}", constant_value(each.constant), *changes)
+            table.add_row(
+                f"  {constant_name(each.constant, known)}", constant_value(each.constant), *changes
+            )
     yield table
     yield Text(f"  {_peaks(found)}")
     if found.knee is not None:
@@ -210,14 +216,14 @@ def _memory(explanation: Explanation) -> Iterable[RenderableType]:
     rows: list[Row] = [("peak memory", size(peak), share(peak, figures.capacity), place)]
     rows += _bars(_sorted(figures.at_peak), peak, form=size)
     rows.append(("  of which in buffers", "", "", ""))
-    buffers = {f"  {h.count} x {h.name}, {h.kind}": float(h.bytes) for h in found.buffers}
+    buffers = {f"  {h.number} x {h.name}, {h.kind}": float(h.bytes) for h in found.buffers}
     rows += _bars(buffers, peak, form=size)
     yield _rows(rows)
     inside = {name: b for name, b in found.by_layer.items() if name != OUTSIDE}
     if inside:
         most = max(inside, key=inside.__getitem__)
         outside = size(found.by_layer.get(OUTSIDE, 0))
-        text = f"{len(inside)} layers: at most {size(inside[most])} (layer {most})"
+        text = f"{_count(inside)}: at most {size(inside[most])} (layer {most})"
         yield Text(f"  {text}; {OUTSIDE}: {outside}")
 
 
@@ -258,7 +264,9 @@ def _bars(
 ) -> list[Row]:
     """Return a row per name, indented, with its share and a bar; small ones are added up."""
     items = list(found.items())
-    shown, rest = (items, []) if len(items) <= LISTED else (items[: LISTED - 1], items[LISTED - 1 :])
+    shown, rest = (
+        (items, []) if len(items) <= LISTED else (items[: LISTED - 1], items[LISTED - 1 :])
+    )
     rows = [
         (f"  {name}", form(amount), share(amount, whole), _bar(amount, longest or whole))
         for name, amount in shown

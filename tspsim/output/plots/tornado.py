@@ -41,23 +41,25 @@ def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(rows)), [_label(each, rows) for each in rows], fontsize=9)
     ax.invert_yaxis()
     ax.axvline(0, color=DARK, lw=1)
-    widest = max((abs(c) for row in changes for c in row), default=0.0) or 1.0
-    ax.set_xlim(-1.25 * widest, 1.25 * widest)
-    ax.set_xlabel(f"change of the step time ({time(found.base.step_time)} now) [%]")
-    ax.set_title(f"{title}: what if one constant were different?", loc="left", fontsize=10)
+    every = [0.0, *(change for row in changes for change in row)]
+    margin = 0.15 * ((max(every) - min(every)) or 1.0)
+    ax.set_xlim(min(every) - margin, max(every) + margin)
+    ax.set_xlabel(f"change of the step time ({time(found.base.step_time)} now) [%]; left is faster")
+    ax.set_title(f"{title}: what if one constant of the hardware were different?", loc="left", fontsize=10)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8)
+    ax.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8
+    )
     return ax
 
 
 def _bars(ax: Axes, changes: Sequence[Sequence[float]]) -> None:
     height = 0.8 / len(FACTORS)
-    names = [f"{100 * (f - 1):+.0f} %".replace("-", "−") if f < 2 else f"× {f:g}" for f in FACTORS]
-    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
+    for number, (factor, colour) in enumerate(zip(FACTORS, COLOURS, strict=True)):
         places = [row - 0.4 + (number + 0.5) * height for row in range(len(changes))]
         values = [change[number] for change in changes]
-        ax.barh(places, values, height=0.9 * height, color=colour, label=f"constant {name}")
+        ax.barh(places, values, height=0.9 * height, color=colour, label=_said(factor))
         for place, value in zip(places, values, strict=True):
             text = "no change" if abs(value) < NONE else f"{value:+.1f} %".replace("-", "−")
             right = value > NONE
@@ -65,6 +67,13 @@ def _bars(ax: Axes, changes: Sequence[Sequence[float]]) -> None:
                 text, (value, place), (4 if right else -4, 0), textcoords="offset points",
                 ha="left" if right else "right", va="center", fontsize=7, color=DARK,
             )  # fmt: skip
+
+
+def _said(factor: float) -> str:
+    """Return what becomes of the constant."""
+    if factor >= 2:
+        return f"{factor:g} times as much"
+    return f"{abs(factor - 1):.0%} {'more' if factor > 1 else 'less'}"
 
 
 def _changes(found: Sensitivity, before: float) -> list[float]:
