@@ -65,7 +65,11 @@ def sentence(explanation: Explanation) -> str:
     text = f"{time(step)}: {shares}. The bottleneck is {first}"
     found = explanation.what_if
     gains = [] if found is None else _gains(found)
-    return f"{text}: {', '.join(gains)}." if gains else f"{text}."
+    text = f"{text}: {', '.join(gains)}." if gains else f"{text}."
+    figures = explanation.memory.figures
+    if not figures.fits:
+        text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much."
+    return text
 
 
 def _gains(found: WhatIf) -> list[str]:
@@ -148,6 +152,7 @@ def _what_if(found: WhatIf) -> Iterable[RenderableType]:
             )
     yield table
     yield Text(f"  {_peaks(found)}")
+    yield Text(f"  {_size(found)}")
     if found.knee is not None:
         yield Text(f"  {_knee(found.knee)}")
 
@@ -195,6 +200,14 @@ def _peaks(found: WhatIf) -> str:
     return f"peak memory is {size(low)} to {size(high)} in these (now {size(found.base.peak)})"
 
 
+def _size(found: WhatIf) -> str:
+    """Return what the memory's size does: nothing to the time, but what fits."""
+    memory = next(s for s in found.sensitivities if s.constant.key == "memory")
+    texts = {_factor(f): "fits" if o.headroom >= 0 else "too small" for f, o in memory.outcomes}
+    held = ", ".join(f"{factor}: {text}" for factor, text in texts.items())
+    return f"memory size changes no time; {held}"
+
+
 def _knee(knee: Knee) -> str:
     gain = f"endlessly fast ones would give {knee.gain:.3f}x"
     if knee.bandwidth is None:
@@ -236,7 +249,7 @@ def _remedies(found: WhatIf) -> Iterable[RenderableType]:
     best = better[0]
     yield Text(
         f"  lowers it most: {_said(best)}: {size(best.outcome.peak)}, "
-        f"step time {_change(best.outcome.step_time, base.step_time)}",
+        f"step time {_change(best.outcome.step_time, base.step_time)}{_fitting(best, base)}",
         "bold",
     )
     rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
@@ -245,6 +258,13 @@ def _remedies(found: WhatIf) -> Iterable[RenderableType]:
         change = _change(outcome.step_time, base.step_time)
         rows.append((f"    {_said(each)}", size(outcome.peak), peak, change))
     yield _rows(rows)
+
+
+def _fitting(remedy: Remedy, base: Outcome) -> str:
+    """Return whether a change makes a step fit that does not fit as it is."""
+    if base.headroom >= 0:
+        return ""
+    return "; fits" if remedy.outcome.headroom >= 0 else "; still too much"
 
 
 def _said(remedy: Remedy) -> str:

@@ -45,7 +45,9 @@ def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
     margin = 0.15 * ((max(every) - min(every)) or 1.0)
     ax.set_xlim(min(every) - margin, max(every) + margin)
     ax.set_xlabel(f"change of the step time ({time(found.base.step_time)} now) [%]; left is faster")
-    ax.set_title(f"{title}: what if one constant of the hardware were different?", loc="left", fontsize=10)
+    ax.set_title(
+        f"{title}: what if one constant of the hardware were different?", loc="left", fontsize=10
+    )
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.legend(
