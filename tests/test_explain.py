@@ -22,7 +22,7 @@ from tspsim.analysis import time_of
 from tspsim.cli.app import app
 from tspsim.engine.simulate import play
 from tspsim.engine.timeline import Timeline
-from tspsim.explain.constants import Constant, constants
+from tspsim.explain.constants import Constant, constants, used_classes
 from tspsim.explain.explanation import bottlenecks, explain
 from tspsim.explain.exposed import causes
 from tspsim.explain.knee import Knee, find_knee
@@ -32,6 +32,7 @@ from tspsim.explain.remedies import possible
 from tspsim.explain.replay import Replay
 from tspsim.explain.report import to_dict
 from tspsim.explain.whatif import FACTORS, sensitivities
+from tspsim.memory import MemoryTrace, trace
 from tspsim.mesh import Mesh
 from tspsim.output.explanation import sentence
 from tspsim.output.plots.tornado import tornado
@@ -280,7 +281,12 @@ def test_exposed_communication_is_put_down_to_what_compute_waits_for() -> None:
 
 def replay_of(programs: Programs, topology: Topology) -> Replay:
     """Return the replay of a toy program."""
-    return Replay(toy.run(programs, topology), "bf16", ToyPlanner)
+
+    def play(changed: Topology) -> tuple[Timeline, MemoryTrace]:
+        timeline = toy.run(programs, changed)
+        return timeline, trace(timeline)
+
+    return Replay(*play(topology), play)
 
 
 def scaled(programs: Programs, topology: Topology) -> dict[str, tuple[list[float], float]]:
@@ -317,7 +323,7 @@ def test_a_link_bound_step_scales_with_bandwidth_and_latency() -> None:
 
 
 def test_links_of_several_classes_are_changed_apart() -> None:
-    """Only those that carry something count, each with its own effect."""
+    """Each has its own effect; the class with the busiest link comes first."""
     program = Toy()
     program.shift(4)
     topology = full(3)
@@ -330,8 +336,23 @@ def test_links_of_several_classes_are_changed_apart() -> None:
         "flop_rate", "memory_bandwidth", "memory",
         "link_bandwidth:0", "link_bandwidth:1", "link_bandwidth:2",
     }  # fmt: skip
-    assert found["link_bandwidth:2"][0] == pytest.approx([4 / 0.9, 4 / 1.1, 2])
+    assert found["link_bandwidth:0"][0] == pytest.approx([4 / 0.9, 4 / 1.1, 2])
     assert set(found["link_bandwidth:1"][0]) == {4.0}
+
+
+def test_of_many_classes_of_links_the_busiest_are_changed() -> None:
+    """The others are counted, and links that carry nothing are no class in use."""
+    program = Toy()
+    program.shift(4)
+    topology = full(6)
+    links = tuple(replace(link, bandwidth=1.0 + int(link.source[1:])) for link in topology.links)
+    topology = replace(topology, links=links)
+    timeline = toy.run(shared(program, 6), topology)
+    assert [kind.bandwidth for kind in used_classes(timeline, topology)] == [1, 2, 3, 4, 5, 6]
+    known = constants(timeline, topology, "bf16")
+    assert [c.value for c in known if c.key.startswith("link_bandwidth")] == [1, 2, 3, 4]
+    alone = toy.run(shared(_cut(program, 0), 6), topology)
+    assert used_classes(alone, topology) == []
 
 
 def test_more_memory_changes_what_is_left_and_no_time() -> None:
@@ -340,7 +361,7 @@ def test_more_memory_changes_what_is_left_and_no_time() -> None:
     program.compute(1, writes=[program.buffer(100)])
     topology = full(2)
     replay = replay_of(shared(program, 2), topology)
-    known = {c.key: c for c in constants(replay.play(topology), topology, "bf16")}
+    known = {c.key: c for c in constants(toy.run(shared(program, 2), topology), topology, "bf16")}
     (found,) = sensitivities(replay, topology, [known["memory"]])
     assert [o.peak for _, o in found.outcomes] == [100] * 3
     assert [o.headroom for _, o in found.outcomes] == pytest.approx([800, 1000, 1900])
@@ -353,7 +374,7 @@ def knee_of(compute: float, size: int, bandwidth: float, latency: float = 0.0) -
     program.shift(size)
     topology = full(2, bandwidth, latency)
     replay = replay_of(shared(program, 2), topology)
-    known = constants(replay.play(topology), topology, "bf16")
+    known = constants(toy.run(shared(program, 2), topology), topology, "bf16")
     link: Constant = next(c for c in known if c.key == "link_bandwidth")
     return find_knee(replay, topology, link, nothing=0.01, precision=1e-9)
 

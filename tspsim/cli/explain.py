@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def explain(
     if output is not None:
         if quick:
             raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
-        pictures.check(output)
+        pictures.check_suffix(output)
     scenario = load(_place(source), overrides or ())
     with progress("simulating") as advance:
         result = simulate_scenario(scenario, advance)
@@ -63,7 +63,7 @@ def explain(
     if output is not None and found.what_if is not None:
         from tspsim.output.plots.tornado import tornado
 
-        drawn = tornado(found.what_if, scenario.name)
+        drawn: Any = tornado(found.what_if, scenario.name)
         pictures.save(drawn.figure, output, f"tornado of {scenario.name}")
         say(f"wrote {output}")
 

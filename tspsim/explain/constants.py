@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -9,6 +10,11 @@ from typing import NamedTuple
 from tspsim.engine.timeline import Timeline
 from tspsim.hardware import Device, Profile
 from tspsim.topology.graph import Link, Topology
+
+Loads = tuple[tuple[int, float], ...]
+
+#: Classes of links whose constants are changed; every one takes six simulations.
+MOST_CLASSES = 4
 
 
 class LinkClass(NamedTuple):
@@ -61,13 +67,27 @@ def class_of(link: Link) -> LinkClass:
 
 
 def used_classes(timeline: Timeline, topology: Topology) -> list[LinkClass]:
-    """Return the classes of links that carry something, in the order of their first link."""
-    used = {link for transfer in timeline.transfers for link, load in transfer.loads if load}
-    return list(dict.fromkeys(class_of(topology.links[link]) for link in sorted(used)))
+    """Return the classes of links that carry something, those with the busiest link first."""
+    moved: dict[int, tuple[Loads, float]] = {}  # plans share their loads: by identity
+    for transfer in timeline.transfers:
+        _, sent = moved.get(id(transfer.loads), ((), 0.0))
+        moved[id(transfer.loads)] = transfer.loads, sent + transfer.bytes
+    seconds: dict[int, float] = defaultdict(float)
+    for loads, sent in moved.values():
+        for link, load in loads:
+            seconds[link] += sent * load / topology.links[link].bandwidth
+    busiest: dict[LinkClass, float] = {}
+    for link in sorted(seconds):
+        kind = class_of(topology.links[link])
+        busiest[kind] = max(busiest.get(kind, 0.0), seconds[link])
+    return [kind for kind in sorted(busiest, key=lambda k: -busiest[k]) if busiest[kind]]
 
 
 def constants(timeline: Timeline, topology: Topology, dtype: str) -> tuple[Constant, ...]:
-    """Return the constants that a run depends on: those that are not zero, of links in use."""
+    """Return the constants that a run depends on: those that are not zero, of links in use.
+
+    Of more than `MOST_CLASSES` classes of links only the busiest count.
+    """
     found = [*_of_devices(topology, dtype), *_of_links(timeline, topology)]
     return tuple(constant for constant in found if constant.value)
 
@@ -85,7 +105,7 @@ def _of_devices(topology: Topology, dtype: str) -> Iterator[Constant]:
 
 
 def _of_links(timeline: Timeline, topology: Topology) -> Iterator[Constant]:
-    classes = used_classes(timeline, topology)
+    classes = used_classes(timeline, topology)[:MOST_CLASSES]
     for number, kind in enumerate(classes):
         alike = [link for link in topology.links if class_of(link) == kind]
         more = f" and {len(alike) - 1} alike" if len(alike) > 1 else ""

@@ -1,4 +1,4 @@
-"""Finds the transfer behind a communication task: who took part, and what it would take alone."""
+"""Finds the exchange behind a communication task: who took part, and what it would take alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tspsim.collectives.plan import Plan
 from tspsim.engine.calls import Planner
-from tspsim.engine.timeline import Timeline, Transfer
+from tspsim.engine.timeline import Timeline
 from tspsim.program.types import Message, Program
 from tspsim.topology.graph import Topology
 
@@ -16,13 +16,12 @@ Task = tuple[int, int]
 
 
 class Exchange(NamedTuple):
-    """A collective, or the hop of a shift that ended last, as it was played.
+    """A collective, or one hop of a shift.
 
     Attributes
     ----------
     members : tuple of Task
         The tasks that had to meet; sender and receiver of a hop.
-    transfer : Transfer
     latency, fill : float
         Seconds between the meeting and the first byte: of links and protocol, and of the
         algorithm's pipeline.
@@ -33,7 +32,6 @@ class Exchange(NamedTuple):
     """
 
     members: tuple[Task, ...]
-    transfer: Transfer
     latency: float
     fill: float
     alone: float
@@ -55,12 +53,11 @@ class Exchanges:
         self._timeline, self._topology, self._planner = timeline, topology, planner
         self._partners: dict[tuple[int, int, str, int], int] = {}
 
-    @cached_property
-    def _transfers(self) -> dict[tuple[int, tuple[int, ...]], Transfer]:
-        return {(transfer.op, transfer.ranks): transfer for transfer in self._timeline.transfers}
-
     def of(self, rank: int, op: int) -> Exchange | None:
-        """Return what a communication task waits for to end; None where it needs nobody else."""
+        """Return what a communication task waits for to end; None where it needs nobody else.
+
+        Of the two hops of a shift it is the one that ended last.
+        """
         program = self._timeline.programs.of(rank)
         message, lane = program.ops[op].message, program.lanes[program.ops[op].lane]
         assert message is not None
@@ -70,28 +67,31 @@ class Exchanges:
         place, degree = group.index(rank), len(group)
         if message.offset % degree == 0:
             return None
-        pairs = (
-            (rank, group[(place + message.offset) % degree]),
-            (group[(place - message.offset) % degree], rank),
-        )
-        hops = [self._exchange(rank, op, pair, message, pair=degree == 2) for pair in pairs]
-        return max(hops, key=lambda hop: hop.transfer.end)
+        sent = (rank, group[(place + message.offset) % degree])
+        received = (group[(place - message.offset) % degree], rank)
+        end = self._timeline.end[rank][op]
+        last = sent if self._hop_end(rank, op, sent) == end else received
+        return self._exchange(rank, op, last, message, pair=degree == 2)
+
+    def _hop_end(self, rank: int, op: int, hop: tuple[int, int]) -> float | None:
+        return self._hops.get((self._partner(rank, op, hop[0]), hop))
+
+    @cached_property
+    def _hops(self) -> dict[tuple[int, tuple[int, ...]], float]:
+        """When every hop ended, by the sender's op and (sender, receiver)."""
+        return {(t.op, t.ranks): t.end for t in self._timeline.transfers if t.collective == "shift"}
 
     def _exchange(
         self, rank: int, op: int, ranks: tuple[int, ...], message: Message, pair: bool = False
     ) -> Exchange:
         members = tuple((member, self._partner(rank, op, member)) for member in ranks)
-        transfer = self._transfers[members[0][1], ranks]
-        plan = self._plan(message, ranks, pair)
+        root = 0 if pair else message.root
+        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
         size, topology = message.bytes, self._topology
-        overhead = plan.overhead(size, topology)
+        fill = plan.overhead(size, topology) - plan.latency
         alone = size * plan.slowest(topology)
         link = _fullest(plan, topology) if alone else None
-        return Exchange(members, transfer, plan.latency, overhead - plan.latency, alone, link)
-
-    def _plan(self, message: Message, ranks: tuple[int, ...], pair: bool) -> Plan:
-        root = 0 if pair and message.collective == "shift" else message.root
-        return self._planner.choose(message.collective, message.bytes, ranks, root)
+        return Exchange(members, plan.latency, max(0.0, fill), alone, link)
 
     def _partner(self, rank: int, op: int, member: int) -> int:
         """Return the op of a member that meets an op of a rank: the k-th of the same name."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tspsim.explain.constants import Constant, class_of, constants
+from tspsim.explain.constants import MOST_CLASSES, Constant, class_of, constants, used_classes
 from tspsim.explain.exposed import Cause, causes
 from tspsim.explain.fill import PeakMemory, at_peak
 from tspsim.explain.knee import Knee, find_knee
@@ -53,6 +53,8 @@ class WhatIf:
         As it is.
     sensitivities : tuple of Sensitivity
         The largest effect first.
+    left_out : int
+        Classes of links in use, beyond the busiest ones, that were not changed.
     knee : Knee or None
         Of the links whose bandwidth matters most; None where no link is used.
     remedies : tuple of Remedy
@@ -61,6 +63,7 @@ class WhatIf:
 
     base: Outcome
     sensitivities: tuple[Sensitivity, ...]
+    left_out: int
     knee: Knee | None
     remedies: tuple[Remedy, ...]
 
@@ -134,7 +137,7 @@ def resource_of(piece: Piece, topology: Topology) -> str:
 
 def _what_if(result: Result, progress: Progress) -> WhatIf:
     timeline, scenario = result.timeline, result.scenario
-    topology, replay = scenario.topology, Replay.of(timeline, scenario)
+    topology, replay = scenario.topology, Replay.of(result)
     known = constants(timeline, topology, scenario.workload.dtype)
     count = len(known) * len(FACTORS) + _KNEE + sum(1 for _ in possible(scenario))
     step = _Steps(count, progress)
@@ -143,7 +146,8 @@ def _what_if(result: Result, progress: Progress) -> WhatIf:
     knee = find_knee(replay, topology, widest) if widest else None
     step(_KNEE)
     changes = tuple(remedies(scenario, step))
-    return WhatIf(replay.as_played(topology), tuple(found), knee, changes)
+    left_out = max(0, len(used_classes(timeline, topology)) - MOST_CLASSES)
+    return WhatIf(replay.as_played(topology), tuple(found), left_out, knee, changes)
 
 
 def _widest(found: list[Sensitivity]) -> Constant | None:

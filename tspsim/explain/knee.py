@@ -62,10 +62,12 @@ def find_knee(
     nothing, precision : float
     """
 
-    def takes(factor: float) -> float:
-        return replay.step_time(constant.scaled(topology, factor))
+    now = replay.as_played(topology).step_time
 
-    limit, now = takes(ENDLESS), takes(1.0)
+    def takes(factor: float) -> float:
+        return now if factor == 1 else replay.step_time(constant.scaled(topology, factor))
+
+    limit = takes(ENDLESS)
     factor = _lowest(lambda f: takes(f) <= (1 + nothing) * limit, precision)
     bandwidth = None if factor is None else factor * constant.value
     return Knee(constant, bandwidth, limit, now / limit if limit else 1.0)

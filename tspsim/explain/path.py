@@ -120,7 +120,8 @@ class _Walker:
             if ready > met:
                 arrived, met = member, ready
         edge: Edge = "same task" if arrived == (rank, index) else "rendezvous"
-        return arrived, _pieces(rank, op, _exchanged(exchange, met), exchange.link, edge)
+        marks = _exchanged(exchange, met, end)
+        return arrived, _pieces(rank, op, marks, exchange.link, edge)
 
     def _computed(self, rank: int, op: Op, start: float, end: float) -> list[tuple[Limit, float]]:
         """Return the moments at which the limits of a compute task change, its start first."""
@@ -131,7 +132,7 @@ class _Walker:
         by_flops = work.flops and roofline.seconds(work._replace(bytes=0)) >= whole
         bound: Limit = "compute" if by_flops else "memory"
         over = end if end - (start + whole) <= _DUST * end else start + whole
-        busy = min(over, start + (whole - launch_of(roofline)))
+        busy = min(over, start + (whole - roofline.launch))
         return [(bound, start), (bound, busy), ("launch", over), ("interference", end)]
 
     def _roofline(self, rank: int) -> Roofline:
@@ -141,19 +142,14 @@ class _Walker:
         return self._rooflines[rank]
 
 
-def launch_of(roofline: Roofline) -> float:
-    """Return the seconds that every compute op takes beside its work."""
-    stated = roofline.profile.launch
-    return roofline.device.launch if stated is None else stated
-
-
-def _exchanged(exchange: Exchange, met: float) -> list[tuple[Limit, float]]:
+def _exchanged(exchange: Exchange, met: float, end: float) -> list[tuple[Limit, float]]:
     """Return the moments at which the limits of an exchange change, the meeting first."""
-    begin, end = exchange.transfer.start, exchange.transfer.end
+    latency = min(end, met + exchange.latency)
+    begin = min(end, latency + exchange.fill)
     alone = begin + exchange.alone
     return [
         ("latency", met),
-        ("latency", min(begin, met + exchange.latency) if exchange.fill > 0 else begin),
+        ("latency", latency),
         ("fill", begin),
         ("transfer", end if end - alone <= _DUST * end else alone),
         ("contention", end),

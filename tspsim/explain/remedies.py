@@ -88,5 +88,5 @@ def _of_strategy(strategy: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for way in ("all_gather", "ring", "ulysses"):
         if strategy.get("kv", way) != way:
             yield (f"strategy.kv={way}",)
-    if isinstance(strategy.get("zero"), int) and strategy["zero"] < 3:
+    if strategy.get("dp", 1) > 1 and "zero" in strategy:
         yield (f"strategy.zero={strategy['zero'] + 1}",)

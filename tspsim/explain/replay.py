@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import replace
 from typing import NamedTuple
 
-from tspsim import memory
 from tspsim.analysis import fill
-from tspsim.collectives.choose import Planner as AlgorithmPlanner
-from tspsim.engine.calls import Planner
-from tspsim.engine.simulate import play
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
-from tspsim.scenario.types import Scenario
+from tspsim.result import Result
+from tspsim.runner import simulate_scenario
 from tspsim.topology.graph import Topology
 
 
@@ -35,55 +32,48 @@ class Outcome(NamedTuple):
     headroom: float
 
 
-#: Makes the planner of collectives of a topology.
-Plans = Callable[[Topology], Planner]
+#: Plays the programs of a run on a topology; gives back times and memory.
+Play = Callable[[Topology], tuple[Timeline, MemoryTrace]]
 
 
 class Replay:
-    """One run's programs, ready to be played on other hardware.
+    """One run, ready to be played on other hardware.
 
     Parameters
     ----------
     timeline : Timeline
-        Its programs and mesh are played as they are: nothing is recorded again.
-    dtype : str
-    plans : callable
-        Makes the planner of collectives of a topology.
+    trace : MemoryTrace
+        Of the run as it is.
+    play : callable
+        Plays it on a topology.
     """
 
-    def __init__(self, timeline: Timeline, dtype: str, plans: Plans) -> None:
-        self._timeline, self._dtype, self._plans = timeline, dtype, plans
+    def __init__(self, timeline: Timeline, trace: MemoryTrace, play: Play) -> None:
+        self._timeline, self._trace, self._play = timeline, trace, play
 
     @classmethod
-    def of(cls, timeline: Timeline, scenario: Scenario) -> Replay:
-        """Return the replay of a scenario's run."""
-        return cls(
-            timeline,
-            scenario.workload.dtype,
-            lambda topology: AlgorithmPlanner(topology, scenario.algorithm),
-        )
+    def of(cls, result: Result) -> Replay:
+        """Return the replay of a result: its recorded programs, and all else of its scenario."""
+        programs = result.timeline.programs
 
-    def play(self, topology: Topology) -> Timeline:
-        """Return when everything happens on a topology."""
-        programs, mesh = self._timeline.programs, self._timeline.mesh
-        return play(programs, mesh, topology, self._dtype, self._plans(topology))
+        def play(topology: Topology) -> tuple[Timeline, MemoryTrace]:
+            scenario = replace(result.scenario, topology=topology)
+            again = simulate_scenario(scenario, programs=programs)
+            return again.timeline, again.memory
+
+        return cls(result.timeline, result.memory, play)
 
     def step_time(self, topology: Topology) -> float:
         """Return the seconds of the step on a topology."""
-        return self.play(topology).step_time
+        return self._play(topology)[0].step_time
 
     def outcome(self, topology: Topology) -> Outcome:
         """Return step time and peak memory on a topology."""
-        timeline = self.play(topology)
-        return _outcome(timeline, memory.trace(timeline), topology)
+        return _outcome(*self._play(topology), topology)
 
     def as_played(self, topology: Topology) -> Outcome:
         """Return step time and peak memory on a topology with equal times: not played again."""
         return _outcome(self._timeline, self._trace, topology)
-
-    @cached_property
-    def _trace(self) -> MemoryTrace:
-        return memory.trace(self._timeline)
 
 
 def _outcome(timeline: Timeline, trace: MemoryTrace, topology: Topology) -> Outcome:

@@ -67,6 +67,7 @@ def _what_if(found: WhatIf) -> dict[str, Any]:
     knee = found.knee
     return {
         "base": found.base._asdict(),
+        "link_classes_left_out": found.left_out,
         "constants": [_sensitivity(s) for s in found.sensitivities],
         "knee": knee
         and {

@@ -151,6 +151,8 @@ def _what_if(found: WhatIf) -> Iterable[RenderableType]:
                 f"  {constant_name(each.constant, known)}", constant_value(each.constant), *changes
             )
     yield table
+    if found.left_out:
+        yield Text(f"  {found.left_out} more classes of links, less busy ones, stay as they are")
     yield Text(f"  {_peaks(found)}")
     yield Text(f"  {_size(found)}")
     if found.knee is not None:

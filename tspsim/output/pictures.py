@@ -58,7 +58,7 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    check(path)
+    check_suffix(path)
     plot = PLOTS.get(kind)
     foreign = [name for name in options if name not in inspect.signature(plot).parameters]
     if foreign:
@@ -67,16 +67,22 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
     save(axes.figure, path, f"{kind} of {result.scenario.name}")
 
 
-def check(path: Path) -> None:
-    """Refuse a picture's name whose suffix says no format that there is."""
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose suffix is no format of a picture.
+
+    Raises
+    ------
+    OutputError
+        With the formats that there are.
+    """
     if path.suffix.lower() not in SUFFIXES:
         allowed = ", ".join(SUFFIXES)
         guess = did_you_mean(path.suffix.lower(), SUFFIXES)
         raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
 
 
-def save(figure: Any, path: Path, title: str) -> None:
-    """Save a figure under a name that `check` has passed.
+def save(figure: Figure, path: Path, title: str) -> None:
+    """Write a figure into a file, whole or not at all; `title` is that of an html page.
 
     Raises
     ------
