@@ -22,10 +22,11 @@ from tspsim.analysis import time_of
 from tspsim.cli.app import app
 from tspsim.engine.simulate import play
 from tspsim.engine.timeline import Timeline
-from tspsim.explain.constants import Constant, constants, used_classes
+from tspsim.explain.constants import Constant, constants
 from tspsim.explain.explanation import bottlenecks, explain
 from tspsim.explain.exposed import causes
 from tspsim.explain.knee import Knee, find_knee
+from tspsim.explain.links import used_classes
 from tspsim.explain.path import walk
 from tspsim.explain.pieces import CriticalPath
 from tspsim.explain.remedies import possible
@@ -348,7 +349,7 @@ def test_of_many_classes_of_links_the_busiest_are_changed() -> None:
     links = tuple(replace(link, bandwidth=1.0 + int(link.source[1:])) for link in topology.links)
     topology = replace(topology, links=links)
     timeline = toy.run(shared(program, 6), topology)
-    assert [kind.bandwidth for kind in used_classes(timeline, topology)] == [1, 2, 3, 4, 5, 6]
+    assert [kind.value for kind in used_classes(timeline, topology)] == [1, 2, 3, 4, 5, 6]
     known = constants(timeline, topology, "bf16")
     assert [c.value for c in known if c.key.startswith("link_bandwidth")] == [1, 2, 3, 4]
     alone = toy.run(shared(_cut(program, 0), 6), topology)

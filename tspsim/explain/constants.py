@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from tspsim.engine.timeline import Timeline
+from tspsim.explain.links import LinkClass, Property, used_classes
 from tspsim.hardware import Device, Profile
 from tspsim.topology.graph import Link, Topology
 
-Loads = tuple[tuple[int, float], ...]
-
-#: Classes of links whose constants are changed; every one takes six simulations.
+#: Classes of links whose constants are changed; every one takes three simulations.
 MOST_CLASSES = 4
-
-
-class LinkClass(NamedTuple):
-    """Links that are alike.
-
-    Attributes
-    ----------
-    bandwidth : float
-        Bytes/s.
-    latency : float
-        Seconds.
-    network : bool
-        They leave the node.
-    """
-
-    bandwidth: float
-    latency: float
-    network: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +21,10 @@ class Constant:
     Parameters
     ----------
     key : str
-        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``link_bandwidth``, ``link_latency``,
-        ``call_latency`` or ``memory``; of links with the number of their class behind a colon
-        where there are several.
+        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``memory``; ``link_bandwidth`` and
+        ``link_latency`` inside a node, ``network_bandwidth`` and ``network_latency`` between
+        nodes, each with the number of the class behind a colon where there are several;
+        ``call_latency`` of the profile.
     value : float
         Of the first device or link, in SI units.
     unit : str
@@ -61,32 +41,10 @@ class Constant:
     scaled: Callable[[Topology, float], Topology]
 
 
-def class_of(link: Link) -> LinkClass:
-    """Return which class a link belongs to."""
-    return LinkClass(link.bandwidth, link.latency, link.network)
-
-
-def used_classes(timeline: Timeline, topology: Topology) -> list[LinkClass]:
-    """Return the classes of links that carry something, those with the busiest link first."""
-    moved: dict[int, tuple[Loads, float]] = {}  # plans share their loads: by identity
-    for transfer in timeline.transfers:
-        _, sent = moved.get(id(transfer.loads), ((), 0.0))
-        moved[id(transfer.loads)] = transfer.loads, sent + transfer.bytes
-    seconds: dict[int, float] = defaultdict(float)
-    for loads, sent in moved.values():
-        for link, load in loads:
-            seconds[link] += sent * load / topology.links[link].bandwidth
-    busiest: dict[LinkClass, float] = {}
-    for link in sorted(seconds):
-        kind = class_of(topology.links[link])
-        busiest[kind] = max(busiest.get(kind, 0.0), seconds[link])
-    return [kind for kind in sorted(busiest, key=lambda k: -busiest[k]) if busiest[kind]]
-
-
 def constants(timeline: Timeline, topology: Topology, dtype: str) -> tuple[Constant, ...]:
     """Return the constants that a run depends on: those that are not zero, of links in use.
 
-    Of more than `MOST_CLASSES` classes of links only the busiest count.
+    Of more than `MOST_CLASSES` classes of links in bandwidth, or in latency, the busiest count.
     """
     found = [*_of_devices(topology, dtype), *_of_links(timeline, topology)]
     return tuple(constant for constant in found if constant.value)
@@ -105,16 +63,14 @@ def _of_devices(topology: Topology, dtype: str) -> Iterator[Constant]:
 
 
 def _of_links(timeline: Timeline, topology: Topology) -> Iterator[Constant]:
-    classes = used_classes(timeline, topology)[:MOST_CLASSES]
-    for number, kind in enumerate(classes):
-        alike = [link for link in topology.links if class_of(link) == kind]
-        more = f" and {len(alike) - 1} alike" if len(alike) > 1 else ""
-        on = f"{alike[0].name}{more}"
-        key = f":{number}" if len(classes) > 1 else ""
-        yield Constant(
-            f"link_bandwidth{key}", kind.bandwidth, "B/s", on, _each_link(kind, "bandwidth")
-        )
-        yield Constant(f"link_latency{key}", kind.latency, "s", on, _each_link(kind, "latency"))
+    units: dict[Property, str] = {"bandwidth": "B/s", "latency": "s"}
+    for what, unit in units.items():
+        classes = [kind for kind in used_classes(timeline, topology, what) if kind.value]
+        keys = [f"{'network' if kind.network else 'link'}_{what}" for kind in classes]
+        for number, (key, kind) in enumerate(zip(keys, classes, strict=True)):
+            if number < MOST_CLASSES:
+                numbered = f"{key}:{keys[:number].count(key)}" if keys.count(key) > 1 else key
+                yield Constant(numbered, kind.value, unit, kind.named(topology), _each_link(kind))
     calls = max((way.latency for way in topology.profile.protocols), default=0.0)
     yield Constant("call_latency", calls, "s", f"profile {topology.profile.name}", _call_latency)
 
@@ -150,15 +106,18 @@ def _launch(topology: Topology, factor: float) -> Topology:
     return replace(changed, profile=replace(profile, launch=profile.launch * factor))
 
 
-def _each_link(kind: LinkClass, name: str) -> Callable[[Topology, float], Topology]:
+def _each_link(kind: LinkClass) -> Callable[[Topology, float], Topology]:
+    def changed(link: Link, factor: float) -> Link:
+        if kind.what == "bandwidth":
+            return replace(link, bandwidth=link.bandwidth * factor)
+        return replace(link, latency=link.latency * factor)
+
     def scaled(topology: Topology, factor: float) -> Topology:
-        links = tuple(
-            replace(link, **{name: getattr(link, name) * factor})
-            if class_of(link) == kind
-            else link
-            for link in topology.links
+        links = topology.links
+        return replace(
+            topology,
+            links=tuple(changed(link, factor) if kind.has(link) else link for link in links),
         )
-        return replace(topology, links=links)
 
     return scaled
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tspsim.explain.constants import MOST_CLASSES, Constant, class_of, constants, used_classes
+from tspsim.explain.constants import MOST_CLASSES, Constant, constants
 from tspsim.explain.exposed import Cause, causes
 from tspsim.explain.fill import PeakMemory, at_peak
 from tspsim.explain.knee import Knee, find_knee
+from tspsim.explain.links import LinkClass, class_of, used_classes
 from tspsim.explain.path import critical_path
 from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
 from tspsim.explain.remedies import Remedy, possible, remedies
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Told the fraction that is done.
 Progress = Callable[[float], None]
+
+#: Limits that are called something else as a resource.
+RESOURCES = {"memory": "memory bandwidth", "fill": "pipeline fill"}
 
 #: Simulations that finding a knee takes, about: for the progress that is shown.
 _KNEE = 12
@@ -120,19 +124,20 @@ def explain(
 
 
 def bottlenecks(path: CriticalPath, topology: Topology) -> tuple[Bottleneck, ...]:
-    """Return the seconds of a critical path by the resource that limits them."""
-    sums = path.by(lambda piece: resource_of(piece, topology))
-    return tuple(Bottleneck(resource, seconds) for resource, seconds in sums.items())
+    """Return the seconds of a critical path by the resource that limits them.
 
+    Links that are alike in bandwidth are one resource, named after the first.
+    """
+    firsts: dict[LinkClass, str] = {}
+    for link in topology.links:
+        firsts.setdefault(class_of(link), f"link {link.name}")
 
-def resource_of(piece: Piece, topology: Topology) -> str:
-    """Return the resource that limits a piece; links that are alike are one."""
-    if piece.limit in ON_LINKS and piece.link is not None:
-        kind = class_of(topology.links[piece.link])
-        first = next(link for link in topology.links if class_of(link) == kind)
-        return f"link {first.name}"
-    words = {"memory": "memory bandwidth", "fill": "pipeline fill"}
-    return words.get(piece.limit, piece.limit)
+    def resource(piece: Piece) -> str:
+        if piece.limit in ON_LINKS and piece.link is not None:
+            return firsts[class_of(topology.links[piece.link])]
+        return RESOURCES.get(piece.limit, piece.limit)
+
+    return tuple(Bottleneck(name, seconds) for name, seconds in path.by(resource).items())
 
 
 def _what_if(result: Result, progress: Progress) -> WhatIf:
@@ -152,7 +157,11 @@ def _what_if(result: Result, progress: Progress) -> WhatIf:
 
 def _widest(found: list[Sensitivity]) -> Constant | None:
     """Return the bandwidth of the links that matter most."""
-    return next((s.constant for s in found if s.constant.key.startswith("link_bandwidth")), None)
+    return next((s.constant for s in found if _is_links(s.constant)), None)
+
+
+def _is_links(constant: Constant) -> bool:
+    return constant.key.partition(":")[0] in ("link_bandwidth", "network_bandwidth")
 
 
 class _Steps:

@@ -61,7 +61,6 @@ def find_knee(
         The bandwidth of a class of links.
     nothing, precision : float
     """
-
     now = replay.as_played(topology).step_time
 
     def takes(factor: float) -> float:

@@ -8,6 +8,7 @@ nothing is simulated, and nothing is built for tasks that are not on the path.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -115,7 +116,11 @@ class _Walker:
             marks = self._computed(rank, op, start, end)
             return (rank, index), _pieces(rank, op, marks, None, "same task")
         arrived, met = (rank, index), self._ready((rank, index))
+        # A collective's start is the meeting. A shift's is that of the earlier of its two hops.
+        last = math.inf if len(exchange.members) == 2 else start
         for member in exchange.members:
+            if met >= last:
+                break
             ready = self._ready(member)
             if ready > met:
                 arrived, met = member, ready

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -29,6 +29,7 @@ STILL = 5e-5
 NAMES = {
     "flop_rate": "flop rate", "memory_bandwidth": "memory bandwidth", "launch": "launch overhead",
     "link_bandwidth": "link bandwidth", "link_latency": "link latency",
+    "network_bandwidth": "network bandwidth", "network_latency": "network latency",
     "call_latency": "latency of a collective call", "memory": "memory size",
 }  # fmt: skip
 
@@ -73,13 +74,13 @@ def sentence(explanation: Explanation) -> str:
 
 
 def _gains(found: WhatIf) -> list[str]:
-    """Return what doubling the rates gives; of several classes of links the one with most."""
+    """Return what doubling the rates gives, the three that give most."""
     texts: dict[str, str] = {}
     for each in found.sensitivities:
         name = NAMES[each.constant.key.partition(":")[0]]
         if each.constant.unit in ("flop/s", "B/s") and name not in texts:
             texts[name] = f"twice the {name} gives {_speedup(each, found.base)}"
-    return list(texts.values())
+    return list(texts.values())[:3]
 
 
 def _speedup(found: Sensitivity, base: Outcome) -> str:
@@ -143,12 +144,11 @@ def _what_if(found: WhatIf) -> Iterable[RenderableType]:
         table.add_column(width=width, justify="right", no_wrap=True)
     factors = [_factor(factor) for factor in FACTORS]
     table.add_row(Text("what if: step time changes by", "bold"), "is now", *factors)
-    known = [each.constant for each in found.sensitivities]
     for each in found.sensitivities:
         if each.constant.key != "memory":
             changes = (_change(o.step_time, found.base.step_time) for _, o in each.outcomes)
             table.add_row(
-                f"  {constant_name(each.constant, known)}", constant_value(each.constant), *changes
+                f"  {constant_name(each.constant)}", constant_value(each.constant), *changes
             )
     yield table
     if found.left_out:
@@ -168,11 +168,10 @@ def _change(after: float, before: float) -> str:
     return "=" if abs(change) < STILL else f"{100 * change:+.2f} %".replace("-", "−")
 
 
-def constant_name(constant: Constant, known: Sequence[Constant]) -> str:
+def constant_name(constant: Constant) -> str:
     """Return what people call a constant, with its links where there are several classes."""
     name = NAMES[constant.key.partition(":")[0]]
-    several = any(":" in other.key for other in known)
-    return f"{name} {constant.on}" if several and ":" in constant.key else name
+    return f"{name} {constant.on}" if ":" in constant.key else name
 
 
 def constant_value(constant: Constant) -> str:

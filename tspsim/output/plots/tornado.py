@@ -38,7 +38,7 @@ def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
     ax = axes(ax, 9.0, AROUND + ROW * max(len(rows), 1))
     changes = [_changes(each, found.base.step_time) for each in rows]
     _bars(ax, changes)
-    ax.set_yticks(range(len(rows)), [_label(each, rows) for each in rows], fontsize=9)
+    ax.set_yticks(range(len(rows)), [_label(each) for each in rows], fontsize=9)
     ax.invert_yaxis()
     ax.axvline(0, color=DARK, lw=1)
     every = [0.0, *(change for row in changes for change in row)]
@@ -75,7 +75,7 @@ def _said(factor: float) -> str:
     """Return what becomes of the constant."""
     if factor >= 2:
         return f"{factor:g} times as much"
-    return f"{abs(factor - 1):.0%} {'more' if factor > 1 else 'less'}"
+    return f"{100 * abs(factor - 1):.0f} % {'more' if factor > 1 else 'less'}"
 
 
 def _changes(found: Sensitivity, before: float) -> list[float]:
@@ -83,6 +83,5 @@ def _changes(found: Sensitivity, before: float) -> list[float]:
     return [100 * (o.step_time / before - 1) if before else 0.0 for _, o in found.outcomes]
 
 
-def _label(found: Sensitivity, rows: Sequence[Sensitivity]) -> str:
-    name = constant_name(found.constant, [each.constant for each in rows])
-    return f"{name}\n{constant_value(found.constant)}"
+def _label(found: Sensitivity) -> str:
+    return f"{constant_name(found.constant)}\n{constant_value(found.constant)}"
