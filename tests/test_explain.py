@@ -250,6 +250,24 @@ def test_any_path_telescopes_and_any_exposed_communication_has_a_cause(
     assert found == pytest.approx(expected, abs=1e-11 * (1 + timeline.step_time))
 
 
+def test_the_path_is_the_derivative_of_the_step_time() -> None:
+    """What a constant limits on the path is what a millionth of it changes, found by playing.
+
+    TP has no two transfers at once, so nothing contends and the step is smooth.
+    """
+    result = small_result.real("tp")
+    topology, replay = result.scenario.topology, Replay.of(result)
+    limits = explain(result, what_if=False).path.by(lambda piece: piece.limit)
+    signs = {
+        "flop_rate": -limits["compute"], "memory_bandwidth": -limits["memory"],
+        "link_bandwidth": -limits["transfer"], "link_latency": limits["latency"],
+    }  # fmt: skip
+    known = {c.key: c for c in constants(result.timeline, topology, "bf16")}
+    for key, expected in signs.items():
+        up, down = (replay.step_time(known[key].scaled(topology, f)) for f in (1 + 1e-6, 1 - 1e-6))
+        assert (up - down) / 2e-6 == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
 # ---- exposed communication -----------------------------------------------------------------------
 
 
