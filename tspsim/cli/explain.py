@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
 from tspsim.errors import OutputError
+
+if TYPE_CHECKING:
+    from tspsim.explain.explanation import WhatIf
 
 
 @guarded
@@ -61,11 +64,16 @@ def explain(
     else:
         show(explanation.render(found))
     if output is not None and found.what_if is not None:
-        from tspsim.output.plots.tornado import tornado
-
-        drawn: Any = tornado(found.what_if, scenario.name)
-        pictures.save(drawn.figure, output, f"tornado of {scenario.name}")
+        _draw(found.what_if, scenario.name, output)
         say(f"wrote {output}")
+
+
+def _draw(found: WhatIf, name: str, path: Path) -> None:
+    from tspsim.output import pictures
+    from tspsim.output.plots.tornado import tornado
+
+    drawn: Any = tornado(found, name)
+    pictures.save(drawn.figure, path, f"tornado of {name}")
 
 
 def _place(source: str) -> str:

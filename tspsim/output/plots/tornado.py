@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 
 from tspsim.explain.explanation import WhatIf
 from tspsim.explain.whatif import FACTORS, Sensitivity
-from tspsim.output.explanation import constant_name, constant_value
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, axes
 from tspsim.output.units import time
+from tspsim.output.what_if import constant_name, constant_value
 
 #: Colour of every factor: slower parts, faster ones, twice as fast ones.
 COLOURS = (ORANGE, GREEN, BLUE)
