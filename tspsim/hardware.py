@@ -200,6 +200,11 @@ class Roofline:
         object.__setattr__(self, "_curves", dict(self.profile.curves))
         object.__setattr__(self, "_launch", launch)
 
+    @property
+    def launch(self) -> float:
+        """Seconds that every op takes beside its work."""
+        return self._launch
+
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)
         return found.at(size) if found else 1.0
