@@ -187,7 +187,9 @@ def summarize(
         communication=received_by(timeline, slowest),
         memory=fill(memory, topology),
         flops_per_rank=executed[slowest],
-        engine=EngineFigures(timeline.tasks, wall_seconds, {}),
+        engine=EngineFigures(
+            timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
+        ),
         profile=ProfileFigures(topology.profile.name, topology.profile.error),
     )
 

@@ -131,15 +131,17 @@ def trace(timeline: Timeline) -> MemoryTrace:
     """Return what is alive on every rank over time."""
     accesses = [_accesses(program) for program in timeline.programs.roles]
     known: dict[tuple[int, bytes, bytes], RankMemory] = {}
-    ranks = []
-    for rank, role in enumerate(timeline.programs.role_of_rank):
+    played: dict[int, RankMemory] = {}
+    for rank in timeline.played:
+        role = timeline.programs.role_of_rank[rank]
         # Symmetric ranks have the same times to the last bit, so they share one answer.
         key = (role, timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
         if key not in known:
             lives = _lifetimes(timeline, rank, accesses[role])
             known[key] = _steps(lives, accesses[role])
-        ranks.append(known[key])
-    return MemoryTrace(tuple(ranks))
+        played[rank] = known[key]
+    by_rank = timeline.fold.stand_ins if timeline.fold else None
+    return MemoryTrace(tuple(played[rank] for rank in by_rank or timeline.played))
 
 
 def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:

@@ -58,6 +58,7 @@ def play(scenario: Scenario, programs: Programs, progress: Progress | None = Non
         progress,
         NetworkModel(scenario.detail, scenario.sharing),
         scenario.disturbances.jitter,
+        folds=scenario.fold,
     )
 
 

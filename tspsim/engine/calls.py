@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 from tspsim.collectives.plan import Plan
 from tspsim.engine.meetings import Meeting
-from tspsim.engine.network import Flow, Loads
+from tspsim.engine.network import Flow
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Topology
 
@@ -20,11 +21,8 @@ class Planner(Protocol):
         """Return how a message of `size` bytes travels between `ranks`."""
 
 
-class Numbers(Protocol):
-    """Numbers the link patterns of planned calls: a network."""
-
-    def pattern(self, loads: Loads, held: float = 1.0) -> int:
-        """Return the number that stands for these loads."""
+#: Numbers what a planned message puts on the links: members, message, plan.
+Numbering: TypeAlias = Callable[[tuple[int, ...], Message, Plan], int]
 
 
 class Call(NamedTuple):
@@ -76,11 +74,11 @@ class Calls:
     ----------
     topology : Topology
     planner : Planner
-    network : Numbers
+    pattern : Numbering
     """
 
-    def __init__(self, topology: Topology, planner: Planner, network: Numbers) -> None:
-        self._topology, self._planner, self._network = topology, planner, network
+    def __init__(self, topology: Topology, planner: Planner, pattern: Numbering) -> None:
+        self._topology, self._planner, self._pattern = topology, planner, pattern
         self._known: dict[tuple[tuple[int, ...], Message, bool], Call] = {}
 
     def exchange(self, meeting: Meeting) -> Exchange:
@@ -96,5 +94,5 @@ class Calls:
         plan = self._planner.choose(message.collective, message.bytes, ranks, root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
-        pattern = self._network.pattern(plan.loads, plan.held) if alone > 0 else -1
+        pattern = self._pattern(ranks, message, plan) if alone > 0 else -1
         return Call(message, ranks, plan, overhead, alone, pattern)

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 import simpy
 
+from tspsim.collectives.plan import Plan
 from tspsim.engine.calendar import Calendar
 from tspsim.engine.calls import Calls, Exchange, Planner
 from tspsim.engine.fifo import FifoNetwork
+from tspsim.engine.fold import Fold
 from tspsim.engine.meetings import Meeting
 from tspsim.engine.network import Network
 from tspsim.engine.players import Carried, Through
+from tspsim.engine.symmetric import Symmetry
+from tspsim.program.types import Message
 from tspsim.topology.graph import Topology
 
 
@@ -27,6 +31,8 @@ class Coflows:
         Called with exchanges whose last byte has arrived.
     sharing : str
         ``"fair"`` or ``"fifo"``.
+    fold : Fold, optional
+        Whose images share the links too; only where sharing is fair.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Coflows:
         planner: Planner,
         through: Through,
         sharing: str = "fair",
+        fold: Fold | None = None,
     ) -> None:
         self._environment, self._through = environment, through
         bandwidth = [link.bandwidth for link in topology.links]
@@ -44,8 +51,15 @@ class Coflows:
             if sharing == "fifo"
             else Network(environment, bandwidth, through)
         )
-        self._calls = Calls(topology, planner, self._network)
+        self._calls = Calls(topology, planner, self._pattern)
+        self._symmetry = Symmetry(fold, topology, planner) if fold and fold.turns else None
         self._latency: Calendar[Exchange] = Calendar(environment, self._launch)
+
+    def _pattern(self, ranks: tuple[int, ...], message: Message, plan: Plan) -> int:
+        if self._symmetry is None or isinstance(self._network, FifoNetwork):
+            return self._network.pattern(plan.loads, plan.held)
+        footprint = self._symmetry.footprint(ranks, message, plan)
+        return self._network.pattern(plan.loads, plan.held, footprint)
 
     def begin(self, meeting: Meeting, factor: float = 1.0) -> None:
         """Begin the exchange of those who have met: its latency comes first."""

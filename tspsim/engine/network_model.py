@@ -9,6 +9,7 @@ import simpy
 
 from tspsim.engine.calls import Planner
 from tspsim.engine.coflows import Coflows
+from tspsim.engine.fold import Fold
 from tspsim.engine.players import Player, Through
 from tspsim.engine.steps import Steps
 from tspsim.topology.graph import Topology
@@ -38,10 +39,17 @@ class NetworkModel:
         topology: Topology,
         planner: Planner,
         through: Through,
+        fold: Fold | None = None,
     ) -> Player:
         """Return the player of one run; `through` gets the exchanges that are through."""
-        made = Steps if self.detail == "steps" else Coflows
-        return made(environment, topology, planner, through, self.sharing)
+        if self.detail == "steps":
+            return Steps(environment, topology, planner, through, self.sharing)
+        return Coflows(environment, topology, planner, through, self.sharing, fold)
+
+    @property
+    def folds(self) -> bool:
+        """Whether ranks that behave alike can stand for each other."""
+        return self.detail == "coflow" and self.sharing == "fair"
 
 
 #: What a run does unless it is told otherwise.

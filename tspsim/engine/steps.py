@@ -14,6 +14,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from tspsim.collectives.plan import Plan
 from tspsim.engine.calendar import Calendar
 from tspsim.engine.calls import Call, Calls, Exchange, Planner
 from tspsim.engine.fifo import FifoFlows
@@ -22,6 +23,7 @@ from tspsim.engine.layout import Layout, lay_out
 from tspsim.engine.meetings import Meeting
 from tspsim.engine.players import Carried, Through
 from tspsim.engine.ragged import Integers, spread
+from tspsim.program.types import Message
 from tspsim.topology.graph import Topology
 
 
@@ -112,13 +114,16 @@ class Steps:
             if sharing == "fifo"
             else Flows(environment, bandwidth, self._arrived)
         )
-        self._calls = Calls(topology, planner, self._links)
+        self._calls = Calls(topology, planner, self._pattern)
         self._layouts: dict[int, tuple[Call, Layout]] = {}
         self._running: dict[int, Sends] = {}
         self._ended: dict[Exchange, Sends] = {}
         self._started = 0
         self._latency: Calendar[tuple[int, Integers]] = Calendar(environment, self._launch)
         self._protocol: Calendar[int] = Calendar(environment, self._open)
+
+    def _pattern(self, ranks: tuple[int, ...], message: Message, plan: Plan) -> int:  # noqa: ARG002
+        return self._links.pattern(plan.loads, plan.held)
 
     def begin(self, meeting: Meeting, factor: float = 1.0) -> None:
         """Begin the exchange of those who have met."""

@@ -52,6 +52,7 @@ class Parts:
             document=self._document(name),
             detail=keys.network.detail,
             sharing=keys.network.sharing,
+            fold=keys.engine.fold == "auto",
             disturbances=keys.disturbances.value() if keys.disturbances else Disturbances(),
         )
 

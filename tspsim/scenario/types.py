@@ -33,6 +33,8 @@ class Scenario:
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
+    fold : bool
+        Whether ranks that provably behave alike are simulated once.
     detail, sharing : str
         How collectives are played on the links; see `tspsim.engine.network_model.NetworkModel`.
     disturbances : Disturbances
@@ -50,4 +52,5 @@ class Scenario:
     document: Mapping[str, Any]
     detail: Literal["coflow", "steps"] = "coflow"
     sharing: Literal["fair", "fifo"] = "fair"
+    fold: bool = True
     disturbances: Disturbances = field(default_factory=Disturbances)
