@@ -26,6 +26,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.hardware import Profile
 from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
+from tspsim.output.plots.links import uses
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.load import load
@@ -243,6 +244,29 @@ def test_step_of_tensor_parallelism_is_the_same_send_by_send() -> None:
     assert one.summary.communication.by_op["all_reduce"] > 0
     for a, b in zip(one.timeline.end, many.timeline.end, strict=True):
         assert b == pytest.approx(a, rel=1e-9)
+
+
+@pytest.mark.parametrize("sharing", ["fair", "fifo"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "{kind: tsp, degree: 4}", "{kind: sp, degree: 4, kv: ulysses}",
+        "{kind: tp_sp, tp: 2, sp: 2, kv: ring}",
+    ],
+)  # fmt: skip
+def test_training_step_moves_the_same_bytes_whatever_the_detail(
+    strategy: str, sharing: str
+) -> None:
+    """Every task ends, compute takes as long, and every link carries what the coflows put on it."""
+    same = (f"strategy={strategy}", "workload.phase=train", f"network.sharing={sharing}")
+    one, many = (run("tsp-layer", *same, f"network.detail={d}") for d in ("coflow", "steps"))
+    topology = one.scenario.topology
+    carried = [[use.bytes for use in uses(r.timeline, topology.links)] for r in (one, many)]
+    assert carried[1] == pytest.approx(carried[0])
+    assert many.summary.time.compute == pytest.approx(one.summary.time.compute)
+    assert all((end >= 0).all() for end in many.timeline.end)
+    busiest = max(b / k.bandwidth for b, k in zip(carried[0], topology.links, strict=True))
+    assert busiest <= many.summary.step_time * (1 + 1e-9)
 
 
 def test_arrows_of_sends_go_from_sender_to_receiver() -> None:
