@@ -299,7 +299,7 @@ def test_rings_that_share_no_link_share_the_load(size: float) -> None:
 
 def test_rings_are_rings_and_share_no_link() -> None:
     """Each visits every member once, and no connection is used by two of them."""
-    for topology in (make("full", 8), make("full", 9), torus(4, 4, 4)):
+    for topology in (make("full", 8), make("full", 9), torus(4, 4, 4), torus(16, 16)):
         ranks = tuple(range(len(topology.devices)))
         found = rings.edge_disjoint(rings.joined(ranks, topology))
         used: set[frozenset[int]] = set()
@@ -310,7 +310,30 @@ def test_rings_are_rings_and_share_no_link() -> None:
             assert not edges & used
             assert all(len(topology.route(*sorted(edge))) == 1 for edge in edges)
             used |= edges
-        assert len(found) >= 3
+        assert len(found) == min(map(len, rings.joined(ranks, topology))) // 2
+
+
+def test_a_thousand_members_are_planned_from_a_few_thousand_hops() -> None:
+    """What repeats is counted, not written down: a ring's two million sends are 1,024 hops."""
+    alone, everybody = make("ring", 3), tuple(range(1024))
+    nodes = cluster(128, 8)
+    hops = {
+        name: sum(
+            len(some.sends)
+            for kind in ("all_reduce", "all_gather", "reduce_scatter")
+            if (traffic := COLLECTIVES.get(name).traffic(kind, everybody, where, 0)) is not None
+            for some in traffic.hops
+        )
+        for name, where in (
+            ("ring", alone), ("bidirectional_ring", alone), ("recursive_doubling", alone),
+            ("halving_doubling", alone), ("double_binary_tree", alone), ("multi_ring", nodes),
+            ("hierarchical", nodes), ("hierarchical_doubling", nodes),
+        )
+    }  # fmt: skip
+    assert hops["ring"] == 3 * 1024
+    assert hops["bidirectional_ring"] == 6 * 1024
+    assert hops["multi_ring"] == 3 * 8 * 1024
+    assert max(hops.values()) < 64 * 1024
 
 
 def test_rings_over_nodes_enter_and_leave_by_a_nic_of_their_own() -> None:
@@ -338,6 +361,34 @@ def test_two_levels_are_a_pipeline_inside_across_and_inside(name: str, size: flo
         best = pipeline([ALPHA, across * NIC_ALPHA, ALPHA], max(port, nic))
         got = uncontended(name, "all_reduce", cluster(nodes, m), size)
         assert best * 0.97 <= got <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 1e8])
+def test_gathers_and_broadcasts_in_two_levels_have_two_or_three_stages(size: float) -> None:
+    """Across and inside; a broadcast is cut inside first, so every NIC of a node carries a part."""
+    for nodes, m in [(2, 4), (4, 2), (4, 8), (16, 4)]:
+        topology = cluster(nodes, m)
+        port, nic = (m - 1) / m * size / BANDWIDTH, size / m / NIC
+        gather = pipeline([ALPHA, (nodes - 1) * NIC_ALPHA], max(port, (nodes - 1) / nodes * nic))
+        across = log2(nodes) * NIC_ALPHA
+        tree = pipeline([ALPHA, across, ALPHA], max(2 * port, log2(nodes) * nic))
+        wanted: dict[CollectiveKind, float] = {
+            "all_gather": gather, "reduce_scatter": gather, "broadcast": tree, "reduce": tree,
+        }  # fmt: skip
+        for kind, best in wanted.items():
+            got = uncontended("hierarchical", kind, topology, size)
+            assert best * 0.97 <= got <= best * (1 + 1e-9), (kind, nodes, m)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rings_over_nodes_take_all_nics(size: float) -> None:
+    """One ring per member of a node: a NIC carries 1/m of what a ring does, a port the rest."""
+    for nodes, m in [(2, 2), (4, 4), (2, 8), (8, 4)]:
+        n = nodes * m
+        busiest = max(size / m / NIC, (m - 1) / m * size / BANDWIDTH)
+        wanted = 2 * (n - 1) * (NIC_ALPHA + busiest / n)
+        got = uncontended("multi_ring", "all_reduce", cluster(nodes, m), size)
+        assert got == pytest.approx(wanted), (nodes, m)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e6])

@@ -210,7 +210,7 @@ def test_a_table_says_what_the_times_rest_on() -> None:
     assert code == 0
     lines = out.splitlines()
     assert lines[0] == "broadcast over 8 of 8 devices of h100-node"
-    assert lines[1] == "times from profile h100-published: error 37.0 % on whole steps"
+    assert lines[1] == "times from profile h100-published: error of steps 37.0 %"
     assert lines[2].split()[::2] == ["size", "time", "algbw", "busbw", "algorithm"]
     assert [line.split()[0] for line in lines[3:]] == ["1048576", "2097152", "4194304"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from tspsim.cli.guard import guarded, say, show, show_json
+from tspsim.cli.guard import guarded, say, show, show_json, write
 from tspsim.errors import UnknownNameError, UserError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tspsim.collectives.curve import Point
     from tspsim.program.types import CollectiveKind
+    from tspsim.topology.forms import ProfileForm
     from tspsim.topology.graph import Topology
 
 
@@ -63,13 +64,13 @@ def collective(
     from tspsim.collectives.curve import curve
 
     what = _kind(kind)
-    place = _topology(topology, profile)
+    place, form = _topology(topology, profile)
     members = _members(ranks, place)
     points = curve(what, parse_sizes(sizes), members, place, algorithm)
     if json:
         show_json([row(point) for point in points])
     else:
-        show(_heading(what, len(members), place))
+        write(_heading(what, len(members), place, form) + "\n")
         show(_table(points))
     if output is not None:
         _draw(what, points, len(members), place, output)
@@ -143,7 +144,7 @@ def _kind(kind: str) -> CollectiveKind:
     return known[kind]
 
 
-def _topology(name: str, profile: str | None) -> Topology:
+def _topology(name: str, profile: str | None) -> tuple[Topology, ProfileForm | None]:
     from pydantic import ValidationError
 
     from tspsim.topology.forms import explain
@@ -153,7 +154,7 @@ def _topology(name: str, profile: str | None) -> Topology:
         form = None if profile is None else parse_profile(profile)
     except ValidationError as error:
         raise UserError(f"--profile: {explain(error)}") from None
-    return load_file(name, form)
+    return load_file(name, form), form
 
 
 def _members(ranks: int | None, topology: Topology) -> tuple[int, ...]:
@@ -166,12 +167,16 @@ def _members(ranks: int | None, topology: Topology) -> tuple[int, ...]:
     return tuple(range(count))
 
 
-def _heading(kind: str, ranks: int, topology: Topology) -> str:
+def _heading(kind: str, ranks: int, topology: Topology, form: ProfileForm | None) -> str:
+    """Return what is timed, and what is known of the error of the profile that it rests on."""
     profile = topology.profile
-    error = "unknown" if profile.error is None else f"{100 * profile.error:.1f} % on whole steps"
+    error = "unknown" if profile.error is None else f"{100 * profile.error:.1f} %"
+    fit = form.fits.get(kind) if form else None
+    if fit is not None and fit.error is not None:
+        error += f"; {kind} {100 * fit.error:.1f} % on {fit.held_out} rows held out of its fit"
     return (
         f"{kind} over {ranks} of {len(topology.devices)} devices of {topology.name}\n"
-        f"times from profile {profile.name}: error {error}"
+        f"times from profile {profile.name}: error of steps {error}"
     )
 
 

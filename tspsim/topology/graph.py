@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -140,10 +140,3 @@ class Topology:
                     f"topology '{self.name}' is not connected: no path from device {a} to "
                     f"device {b}; join them with links"
                 )
-
-
-def adding_up(topology: Topology) -> Topology:
-    """Return a topology whose switches all add up what passes through them."""
-    vertices = {link.source for link in topology.links}
-    devices = {f"d{i}" for i in range(len(topology.devices))}
-    return replace(topology, reducing=frozenset(vertices - devices))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tspsim.calibrate.published import measured
-from tspsim.calibrate.published.write import comparison, curves_picture, pictures, profiles, quality
+from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
 from tspsim.errors import UserError
 
 _TOP = Path(__file__).resolve().parents[3]
@@ -52,7 +52,6 @@ def main() -> int:
         for name, text in profiles(given.rows):
             (given.profiles / name).write_text(text, encoding="utf-8")
         pictures(given.rows, given.pictures)
-        curves_picture(given.pictures)
     except (UserError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -14,8 +14,9 @@ from tspsim.collectives.choose import AUTO
 from tspsim.errors import UserError
 from tspsim.hardware import Curve, Profile, Protocol
 from tspsim.shipped import shipped
-from tspsim.topology.graph import Topology, adding_up
+from tspsim.topology.graph import Topology
 from tspsim.topology.load import load_file, parse_profile
+from tspsim.topology.reducing import adding_up
 
 #: Whose matmuls say how a stand-in's efficiencies carry over: the best that a sweep found.
 _BEST = "mamf"

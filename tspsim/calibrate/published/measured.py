@@ -11,8 +11,9 @@ from tspsim.calibrate.published.rows import Call, calls
 from tspsim.collectives.curve import Point, curve
 from tspsim.program.types import CollectiveKind
 from tspsim.shipped import shipped
-from tspsim.topology.graph import Topology, adding_up
+from tspsim.topology.graph import Topology
 from tspsim.topology.load import load_file, parse_profile
+from tspsim.topology.reducing import adding_up
 
 #: The sizes over which a curve is judged: those that training sends.
 FIRST, LAST = 2**20, 2**33

@@ -35,13 +35,14 @@ def _mapping(fitted: Fitted, rows: Rows) -> dict[str, Any]:
 
 
 def pictures(folder: Path, target: Path) -> None:
-    """Draw ``profile-<device>.png`` for every profile, from a folder of rows."""
+    """Draw ``profile-<device>.png`` for every profile, from a folder of rows; and the curves."""
     from tspsim.calibrate.published.picture import draw
 
     rows = load_rows(folder)
     for recipe in RECIPES:
         device = recipe.name.removesuffix("-published")
         draw(fit(recipe, rows), target / f"profile-{device}.png")
+    curves_picture(target)
 
 
 def curves_picture(target: Path) -> None:
