@@ -17,7 +17,7 @@ from tests.sends import DEVICE, STEPS, TOPOLOGIES, carried, members
 from tests.test_collectives import make
 from tests.toy import Toy, fabric, shared
 from tspsim.collectives import direct, gloo, ring
-from tspsim.collectives.schedule import Schedule
+from tspsim.collectives.schedule import Schedule, Send
 from tspsim.collectives.waves import Wave, unrolled, waves_of
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network_model import COFLOWS, NetworkModel
@@ -28,6 +28,7 @@ from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
 from tspsim.output.plots.links import uses
 from tspsim.program.types import CollectiveKind, Message
+from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.load import load
 
@@ -73,6 +74,28 @@ def test_slots_hold_every_part_of_every_step(
         for s, step in enumerate(schedule.steps):
             slots[part + s] += [(x.source, x.target, len(x.chunks)) for x in step]
     assert expanded(unrolled(waves_of(schedule), parts)) == [sorted(slot) for slot in slots]
+
+
+def test_stage_of_several_steps_passes_them_while_the_next_part_is_a_stage_behind() -> None:
+    """Stages A and B-C, two parts: A, then A beside B, C, then B, C."""
+    a, b, c = (Send(i, i + 1, range(1)) for i in range(3))
+    schedule = Schedule(((a,), (b,), (c,)), pipelined=True, stages=(1, 2))
+    sends = [[(0, 1, 1)], [(0, 1, 1), (1, 2, 1)], [(2, 3, 1)], [(1, 2, 1)], [(2, 3, 1)]]
+    assert expanded(unrolled(waves_of(schedule), 2)) == sends
+
+
+@pytest.mark.parametrize("algorithm", COLLECTIVES.names())
+def test_communicator_of_one_sends_nothing(algorithm: str) -> None:
+    """There is nobody to talk to."""
+    for traffic in (COFLOWS, STEPS, NetworkModel("steps", "fifo")):
+        sent = Message("all_reduce", 100)
+        assert play_alone(sent, [1], TOPOLOGIES["switch-4"], algorithm, traffic) == 0.0
+
+
+def test_algorithms_that_send_are_played_send_by_send() -> None:
+    """All but reduction in the switch."""
+    silent = [n for n in COLLECTIVES.names() if not hasattr(COLLECTIVES.get(n), "waves")]
+    assert silent == ["in_switch"]
 
 
 # ---------------- what waits for what
