@@ -327,3 +327,35 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     assert found["best_interval"].keys() == {"young", "daly", "simulated", "low", "high", "tried"}
     useful = found["useful_steps_per_second"] * found["step_time"]
     assert useful == pytest.approx(found["goodput"]["mean"])
+
+
+def test_the_interval_of_a_fraction_stays_a_fraction() -> None:
+    """Three jobs say little, but not that more than all of the time may be useful."""
+    found = asked(3, reliability={**JOB, "mtbf": "30 d", "restart": "2 d"}).goodput
+    assert found.standard_deviation > 0
+    assert 0 <= found.low < found.mean < found.high <= 1
+
+
+def test_the_picture_is_drawn_and_only_where_there_is_something_to_draw(tmp_path: Path) -> None:
+    """Points, curve and names are in it; stated failures alone, or another suffix, are told."""
+    path = tmp_path / "small.yaml"
+    path.write_text(json.dumps({**SMALL, "disturbances": {"reliability": JOB}}))
+    picture = tmp_path / "goodput.svg"
+    assert call("goodput", str(path), "--runs", "5", "-o", str(picture)).exit_code == 0
+    drawn = picture.read_text()
+    assert "small: 4 devices, one fails every 4.17 d" in drawn
+    assert "mean of 5 jobs" in drawn
+    for target, override, message in (
+        ("x.txt", "disturbances.seed=1", "pictures are .png"),
+        ("x.png", f"disturbances={STATED}", "nothing to draw: without an 'mtbf'"),
+    ):
+        refused = call("goodput", str(path), override, "-o", str(tmp_path / target))
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+        assert not (tmp_path / target).exists()
+
+
+STATED = (
+    "{failures: [{device: 0, at: 1 h}], reliability: "
+    "{horizon: 1 d, restart: 1 min, checkpoint: {time: 1 s, interval: 1 h}}}"
+)
