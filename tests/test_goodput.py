@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simpy
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from typer.testing import CliRunner, Result
@@ -36,6 +36,7 @@ class Literal:
         self.environment = simpy.Environment()
         self.since, self.kept, self.work, self.saved = 0.0, 0.0, 0.0, 0.0
         self.state = "work"
+        self.ends: list[float] = []  # when phases end, or would have
         process = self.environment.process(self.life())
         self.environment.process(self.strike(process, failures))
         self.environment.run(until=horizon)
@@ -70,6 +71,7 @@ class Literal:
     def phase(self, state: str, seconds: float) -> Iterator[Any]:
         """Spend time on one thing."""
         self.state, self.since = state, self.environment.now
+        self.ends.append(self.since + seconds)
         yield self.environment.timeout(seconds)
         self.add()
 
@@ -110,8 +112,10 @@ def test_a_job_goes_as_its_steps_do_one_by_one(
     """From failure to failure, or event by event: the same time goes to the same places."""
     failures = [float(at) for at in np.cumsum(gaps) if at < horizon * (1 - 1e-9)]
     job = Job(steps * step, checkpoint, restart)
-    found, told = play_job(job, failures, horizon), Literal(job, steps, failures, horizon).spent
-    # A failure within rounding of a checkpoint's end may fall on either side of it.
+    literal = Literal(job, steps, failures, horizon)
+    # A failure at the very end of a checkpoint may fall on either side of it: it never does.
+    assume(all(abs(at - end) > 1e-6 for at in failures for end in literal.ends))
+    found, told = play_job(job, failures, horizon), literal.spent
     close = 1e-9 * horizon
     for name in ("useful", "checkpoints", "lost", "restarts", "failures"):
         assert getattr(found, name) == pytest.approx(getattr(told, name), abs=close), name
