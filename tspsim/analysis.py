@@ -110,6 +110,7 @@ class Summary:
     step_time : float
         Seconds.
     tokens_per_second, tokens_per_second_per_device : float
+        Tokens of all replicas.
     mfu : float or None
         Model flops over what all devices could do in the step time; None where no time passes.
     hfu : float or None
@@ -170,8 +171,9 @@ def summarize(
     slowest = timeline.slowest_rank
     executed = _flops_by_rank(timeline)
     available = step * sum(device.peak(workload.dtype) for device in topology.devices[:ranks])
-    tokens = workload.tokens / step if step else 0.0
-    model = model_flops(scenario.model, workload)
+    replicas = timeline.mesh.replicas
+    tokens = replicas * workload.tokens / step if step else 0.0
+    model = replicas * model_flops(scenario.model, workload)
     return Summary(
         scenario=scenario.name,
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
@@ -185,7 +187,9 @@ def summarize(
         communication=received_by(timeline, slowest),
         memory=fill(memory, topology),
         flops_per_rank=executed[slowest],
-        engine=EngineFigures(timeline.tasks, wall_seconds, {}),
+        engine=EngineFigures(
+            timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
+        ),
         profile=ProfileFigures(topology.profile.name, topology.profile.error),
     )
 

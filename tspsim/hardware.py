@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way in which a communication library moves bytes inside a node.
+    """One way in which a communication library moves bytes, inside a node or between nodes.
 
     Libraries have several, cheap to start or fast once started (NCCL and RCCL: LL, LL128 and
     Simple), and use the one that is fastest for the size.
@@ -47,11 +47,21 @@ class Protocol:
         Achieved / stated bandwidth of a link.
     collective : CollectiveKind or None
         The kind that it is for; None: every kind that no other protocol names.
+    algorithm : str or None
+        The algorithm that it is for; None: every one that no other protocol names.
+    network : bool
+        It is for what leaves a node, otherwise for what stays inside.
+    first : float
+        The smallest message in bytes that it is used for. Where one with an algorithm and a first
+        message can be used, the library takes it, however fast the others are.
     """
 
     latency: float = 0.0
     efficiency: float = 1.0
     collective: CollectiveKind | None = None
+    algorithm: str | None = None
+    network: bool = False
+    first: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,24 @@ class Profile:
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
 
-    def protocols_of(self, collective: CollectiveKind) -> tuple[Protocol, ...]:
-        """Return the protocols of a kind: those that name it, else those that name none."""
-        named = tuple(way for way in self.protocols if way.collective == collective)
-        return named or tuple(way for way in self.protocols if way.collective is None)
+    def protocols_of(
+        self, collective: CollectiveKind, algorithm: str = "", network: bool = False
+    ) -> tuple[Protocol, ...]:
+        """Return the protocols of a call: those that name its kind and algorithm before all others.
+
+        Parameters
+        ----------
+        collective : CollectiveKind
+        algorithm : str
+        network : bool
+            It leaves the node.
+        """
+        here = [way for way in self.protocols if way.network == network]
+        for kind in (collective, None):
+            for name in (algorithm, None):
+                if found := tuple(w for w in here if (w.collective, w.algorithm) == (kind, name)):
+                    return found
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +199,11 @@ class Roofline:
         launch /= self.device.pace.launch
         object.__setattr__(self, "_curves", dict(self.profile.curves))
         object.__setattr__(self, "_launch", launch)
+
+    @property
+    def launch(self) -> float:
+        """Seconds that every op takes beside its work."""
+        return self._launch
 
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)

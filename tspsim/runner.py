@@ -9,12 +9,15 @@ from typing import Any
 
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
+from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import Programs
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
+from tspsim.strategies.base import StrategyOptions
 
 Progress = Callable[[float], None]
 
@@ -53,11 +56,32 @@ def play(scenario: Scenario, programs: Programs, progress: Progress | None = Non
         scenario.workload.dtype,
         scenario.algorithm,
         progress,
+        NetworkModel(scenario.detail, scenario.sharing),
         scenario.disturbances.jitter,
+        folds=scenario.fold,
     )
 
 
-def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> Result:
+def record(
+    strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
+) -> Programs:
+    """Record the programs of a step, and see that their collectives meet.
+
+    They do not depend on the hardware.
+
+    Raises
+    ------
+    ScheduleError
+        When the strategy's collectives do not meet.
+    """
+    programs = strategy.record(model, workload, optimizer)
+    dryrun.check(programs, strategy.mesh())
+    return programs
+
+
+def simulate_scenario(
+    scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
+) -> Result:
     """Simulate one step of a loaded scenario.
 
     Parameters
@@ -65,6 +89,8 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
     scenario : Scenario
     progress : callable, optional
         Called now and then with the fraction of the tasks that have ended.
+    programs : Programs, optional
+        What `record` returned for it, where that is known already.
 
     Raises
     ------
@@ -72,8 +98,8 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
         When the strategy's collectives do not meet.
     """
     begin = perf_counter()
-    programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
-    dryrun.check(programs, scenario.strategy.mesh())
+    strategy = scenario.strategy
+    programs = programs or record(strategy, scenario.model, scenario.workload, scenario.optimizer)
     recorded = perf_counter()
     timeline = play(scenario, programs, progress)
     simulated = perf_counter()

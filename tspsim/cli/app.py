@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate
+from tspsim.cli import calibrate, explain
+from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
 app = typer.Typer(
@@ -245,3 +246,5 @@ def version() -> None:
 
 app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
+app.command()(collective)
+app.command()(explain.explain)

@@ -68,11 +68,12 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file whose suffix names no format of pictures.
+    """Raise unless a picture can be written in the format of a path's suffix.
 
     Raises
     ------
     OutputError
+        It names those that can.
     """
     if path.suffix.lower() not in SUFFIXES:
         allowed = ", ".join(SUFFIXES)
@@ -81,7 +82,7 @@ def check_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path, title: str) -> None:
-    """Write a figure into a file, in the format of its suffix.
+    """Save a figure in the format of the path's suffix, whole or not at all.
 
     Raises
     ------

@@ -50,6 +50,9 @@ class Parts:
             topology=self.hardware.topology,
             algorithm=keys.network.algorithm,
             document=self._document(name),
+            detail=keys.network.detail,
+            sharing=keys.network.sharing,
+            fold=keys.engine.fold == "auto",
             disturbances=keys.disturbances.value() if keys.disturbances else Disturbances(),
         )
 

@@ -45,7 +45,7 @@ class WorkloadKeys(Section):
     """``workload:`` — what one step processes."""
 
     sequence: Count = Field(description="tokens of one sequence")
-    batch: Count = Field(1, description="sequences per micro-batch")
+    batch: Count = Field(1, description="sequences per micro-batch and replica")
     micro_batches: Count = Field(1, description="micro-batches per step")
     phase: Phase = "train"
     dtype: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"
@@ -104,7 +104,12 @@ class TimingKeys(Section):
 class NetworkKeys(Section):
     """``network:`` — how collectives load the links."""
 
-    detail: Literal["coflow"] = Field("coflow", description="one coflow per collective")
+    detail: Literal["coflow", "steps"] = Field(
+        "coflow", description="one coflow per collective, or every one of its sends"
+    )
+    sharing: Literal["fair", "fifo"] = Field(
+        "fair", description="flows share a link max-min fairly, or it serves one after another"
+    )
     algorithm: str = Field("auto", description="'auto', or the name of a collective algorithm")
 
 

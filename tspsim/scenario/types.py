@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tspsim.disturbances import Disturbances
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -33,6 +33,10 @@ class Scenario:
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
+    fold : bool
+        Whether ranks that provably behave alike are simulated once.
+    detail, sharing : str
+        How collectives are played on the links; see `tspsim.engine.network_model.NetworkModel`.
     disturbances : Disturbances
         What does not go to plan; slow devices and changed links are in the topology already.
     """
@@ -46,4 +50,7 @@ class Scenario:
     topology: Topology
     algorithm: str
     document: Mapping[str, Any]
+    detail: Literal["coflow", "steps"] = "coflow"
+    sharing: Literal["fair", "fifo"] = "fair"
+    fold: bool = True
     disturbances: Disturbances = field(default_factory=Disturbances)
