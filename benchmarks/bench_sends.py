@@ -48,8 +48,10 @@ def player(detail: str, ranks: int) -> Callable[[], float]:
     from tspsim.engine.alone import play_alone
     from tspsim.engine.network_model import NetworkModel
     from tspsim.program.types import Message
+    from tspsim.registry import COLLECTIVES
     from tspsim.topology.load import load
 
+    COLLECTIVES.names()  # imports all algorithms: no part of the simulation
     link = {"bandwidth": f"{BANDWIDTH} B/s", "latency": f"{LATENCY} s"}
     topology = load({"kind": "ring", "ranks": ranks, "link": link, "device": "h100-sxm"})
     message, members = Message("all_reduce", BYTES), range(ranks)

@@ -299,7 +299,7 @@ def test_rings_that_share_no_link_share_the_load(size: float) -> None:
 
 def test_rings_are_rings_and_share_no_link() -> None:
     """Each visits every member once, and no connection is used by two of them."""
-    for topology in (make("full", 8), make("full", 9), torus(4, 4, 4)):
+    for topology in (make("full", 8), make("full", 9), torus(4, 4, 4), torus(16, 16)):
         ranks = tuple(range(len(topology.devices)))
         found = rings.edge_disjoint(rings.joined(ranks, topology))
         used: set[frozenset[int]] = set()
@@ -310,7 +310,30 @@ def test_rings_are_rings_and_share_no_link() -> None:
             assert not edges & used
             assert all(len(topology.route(*sorted(edge))) == 1 for edge in edges)
             used |= edges
-        assert len(found) >= 3
+        assert len(found) == min(map(len, rings.joined(ranks, topology))) // 2
+
+
+def test_a_thousand_members_are_planned_from_a_few_thousand_hops() -> None:
+    """What repeats is counted, not written down: a ring's two million sends are 1,024 hops."""
+    alone, everybody = make("ring", 3), tuple(range(1024))
+    nodes = cluster(128, 8)
+    hops = {
+        name: sum(
+            len(some.sends)
+            for kind in ("all_reduce", "all_gather", "reduce_scatter")
+            if (traffic := COLLECTIVES.get(name).traffic(kind, everybody, where, 0)) is not None
+            for some in traffic.hops
+        )
+        for name, where in (
+            ("ring", alone), ("bidirectional_ring", alone), ("recursive_doubling", alone),
+            ("halving_doubling", alone), ("double_binary_tree", alone), ("multi_ring", nodes),
+            ("hierarchical", nodes), ("hierarchical_doubling", nodes),
+        )
+    }  # fmt: skip
+    assert hops["ring"] == 3 * 1024
+    assert hops["bidirectional_ring"] == 6 * 1024
+    assert hops["multi_ring"] == 3 * 8 * 1024
+    assert max(hops.values()) < 64 * 1024
 
 
 def test_rings_over_nodes_enter_and_leave_by_a_nic_of_their_own() -> None:

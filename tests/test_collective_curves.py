@@ -109,7 +109,8 @@ def test_two_nodes_reduce_in_levels_and_scatter_in_rings() -> None:
 def test_curves_are_found_by_devices_and_links_not_by_name() -> None:
     """Only such a node with as many ranks has measured points to draw."""
     node = load_file("mi300x-node")
-    assert [found.source for found in matching("all_reduce", 8, node)] == ["amd-rccl"]
+    found = [curve.source for curve in matching("all_reduce", 8, node)]
+    assert found == ["amd-rccl", "amd-rccl-graph"]
     assert matching("all_reduce", 4, node) == ()
     assert matching("all_reduce", 8, load_file("a100-node")) == ()
 

@@ -65,6 +65,27 @@ def array_ends(arrivals: Sequence[Arrival], bandwidth: Sequence[float]) -> list[
     return [ends[i] for i in range(len(arrivals))]
 
 
+def test_flow_that_leaves_frees_its_links_also_while_another_comes_elsewhere() -> None:
+    """A and B share link 0 until 2 s; in that moment C comes to link 1, and B has link 0 alone."""
+    flows: list[Arrival] = [
+        (0.0, ((0, 1.0),), 1.0), (0.0, ((0, 1.0),), 3.0), (2.0, ((1, 1.0),), 1.0),
+    ]  # fmt: skip
+    assert array_ends(flows, [1.0, 1.0]) == [2.0, 4.0, 3.0]
+
+
+def test_no_flow_ends_twice_where_an_earlier_one_was_expected() -> None:
+    """At first A was to end at 6 s. It ended at 4 s, and D, in its place, ends at 6 s: once."""
+    ended: list[int] = []
+    environment = simpy.Environment()
+    network = Flows(environment, [1.0], lambda _, items: ended.extend(items.tolist()))
+    link = np.array([network.pattern(((0, 1.0),))])
+    for moment, size, item in ((0.0, 3.0, 0), (0.0, 1.0, 1), (5.0, 1.0, 2)):
+        batch = link, np.array([size]), 0, np.array([item])
+        environment.timeout(moment).callbacks.append(lambda _, b=batch: network.start(*b))
+    environment.run()
+    assert (ended, environment.now) == ([1, 0, 2], 6.0)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

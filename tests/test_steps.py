@@ -17,7 +17,7 @@ from tests.sends import DEVICE, STEPS, TOPOLOGIES, carried, members
 from tests.test_collectives import make
 from tests.toy import Toy, fabric, shared
 from tspsim.collectives import direct, gloo, ring
-from tspsim.collectives.schedule import Schedule
+from tspsim.collectives.schedule import Schedule, Send
 from tspsim.collectives.waves import Wave, unrolled, waves_of
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network_model import COFLOWS, NetworkModel
@@ -26,7 +26,9 @@ from tspsim.engine.timeline import Timeline
 from tspsim.hardware import Profile
 from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
+from tspsim.output.plots.links import uses
 from tspsim.program.types import CollectiveKind, Message
+from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.load import load
 
@@ -72,6 +74,28 @@ def test_slots_hold_every_part_of_every_step(
         for s, step in enumerate(schedule.steps):
             slots[part + s] += [(x.source, x.target, len(x.chunks)) for x in step]
     assert expanded(unrolled(waves_of(schedule), parts)) == [sorted(slot) for slot in slots]
+
+
+def test_stage_of_several_steps_passes_them_while_the_next_part_is_a_stage_behind() -> None:
+    """Stages A and B-C, two parts: A, then A beside B, C, then B, C."""
+    a, b, c = (Send(i, i + 1, range(1)) for i in range(3))
+    schedule = Schedule(((a,), (b,), (c,)), pipelined=True, stages=(1, 2))
+    sends = [[(0, 1, 1)], [(0, 1, 1), (1, 2, 1)], [(2, 3, 1)], [(1, 2, 1)], [(2, 3, 1)]]
+    assert expanded(unrolled(waves_of(schedule), 2)) == sends
+
+
+@pytest.mark.parametrize("algorithm", COLLECTIVES.names())
+def test_communicator_of_one_sends_nothing(algorithm: str) -> None:
+    """There is nobody to talk to."""
+    for traffic in (COFLOWS, STEPS, NetworkModel("steps", "fifo")):
+        sent = Message("all_reduce", 100)
+        assert play_alone(sent, [1], TOPOLOGIES["switch-4"], algorithm, traffic) == 0.0
+
+
+def test_algorithms_that_send_are_played_send_by_send() -> None:
+    """All but reduction in the switch."""
+    silent = [n for n in COLLECTIVES.names() if not hasattr(COLLECTIVES.get(n), "waves")]
+    assert silent == ["in_switch"]
 
 
 # ---------------- what waits for what
@@ -243,6 +267,29 @@ def test_step_of_tensor_parallelism_is_the_same_send_by_send() -> None:
     assert one.summary.communication.by_op["all_reduce"] > 0
     for a, b in zip(one.timeline.end, many.timeline.end, strict=True):
         assert b == pytest.approx(a, rel=1e-9)
+
+
+@pytest.mark.parametrize("sharing", ["fair", "fifo"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "{kind: tsp, degree: 4}", "{kind: sp, degree: 4, kv: ulysses}",
+        "{kind: tp_sp, tp: 2, sp: 2, kv: ring}",
+    ],
+)  # fmt: skip
+def test_training_step_moves_the_same_bytes_whatever_the_detail(
+    strategy: str, sharing: str
+) -> None:
+    """Every task ends, compute takes as long, and every link carries what the coflows put on it."""
+    same = (f"strategy={strategy}", "workload.phase=train", f"network.sharing={sharing}")
+    one, many = (run("tsp-layer", *same, f"network.detail={d}") for d in ("coflow", "steps"))
+    topology = one.scenario.topology
+    carried = [[use.bytes for use in uses(r.timeline, topology.links)] for r in (one, many)]
+    assert carried[1] == pytest.approx(carried[0])
+    assert many.summary.time.compute == pytest.approx(one.summary.time.compute)
+    assert all((end >= 0).all() for end in many.timeline.end)
+    busiest = max(b / k.bandwidth for b, k in zip(carried[0], topology.links, strict=True))
+    assert busiest <= many.summary.step_time * (1 + 1e-9)
 
 
 def test_arrows_of_sends_go_from_sender_to_receiver() -> None:

@@ -84,13 +84,16 @@ def _draw(
     from tspsim.calibrate.published.measured import matching
     from tspsim.output.curves import Panel, draw_curves
 
-    found = matching(kind, ranks, topology)
-    dots = [(float(row.bytes), row.bus_bandwidth) for curve in found for row in curve.rows()]
     first, last = points[0].bytes, points[-1].bytes
-    shown = [dot for dot in dots if first <= dot[0] <= last]
+    measured = [
+        (
+            f"published: {curve.title}",
+            [(r.bytes, r.bus_bandwidth) for r in curve.rows() if first <= r.bytes <= last],
+        )
+        for curve in matching(kind, ranks, topology)
+    ]
     title = f"{kind} over {ranks} of {topology.name}, profile {topology.profile.name}"
-    label = "; ".join(f"published: {curve.title}" for curve in found)
-    draw_curves([Panel(title, points, shown, label)], path)
+    draw_curves([Panel(title, points, measured)], path)
 
 
 def row(point: Point) -> dict[str, Any]:

@@ -4,7 +4,7 @@ In all-gather a chunk travels both ways at once and stops where the two halves o
 half the steps of a ring, and half the load on every link. Where n is even the member opposite gets
 half a chunk from either side. Reduce-scatter is its mirror image, all-reduce the one after the
 other. Broadcast and reduce are two chains, each with one half of the message. Torus machines gather
-like this (Jain and Sabharwal 2010, doi:10.1109/HIPC.2010.5713174).
+like this (Jain and Sabharwal 2010, Optimal bucket algorithms on torus interconnects).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Finds rings through all members that share no link: over direct links, or one per NIC of a node.
 
-Which sets of rings a graph holds is a hard question in general, so direct links are searched: a
-path is grown and turned (Pósa 1976, doi:10.1016/0012-365X(76)90068-6) from several starts, always
-the same ones, and the best set that was met holds. Rings are found without a direction and used
-in both.
+A square torus has a formula. Which sets of rings a graph holds is a hard question in general, so
+other direct links are searched: a path is grown and turned (Pósa 1976,
+doi:10.1016/0012-365X(76)90068-6) from several starts, always the same ones, and the best set that
+was met holds. Rings are found without a direction and used in both.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +39,8 @@ def edge_disjoint(neighbours: Neighbours) -> tuple[Ring, ...]:
     No connection is in two of them. There can be no more than half of the fewest neighbours.
     """
     most = min(map(len, neighbours)) // 2 if 3 <= len(neighbours) <= MOST else 0
+    if most == 2 and (both := square(neighbours)):
+        return both
     random = np.random.default_rng(0)
     best: list[Ring] = []
     for _ in range(_STARTS // len(neighbours) if most else 0):
@@ -46,6 +49,22 @@ def edge_disjoint(neighbours: Neighbours) -> tuple[Ring, ...]:
         if len(best) == most:
             break
     return tuple(best)
+
+
+def square(neighbours: Neighbours) -> tuple[Ring, ...]:
+    """Return the two rings of a torus of k x k members in order; nothing where it is none.
+
+    Along every row but one step less than all of it, then one row on; and the same along columns
+    (Bae and Bose 2003, Edge disjoint Hamiltonian cycles in k-ary n-cubes and hypercubes).
+    """
+    k = math.isqrt(len(neighbours))
+    places = [(i // k, (i % k - i // k) % k) for i in range(k * k)]
+    rings = tuple(a * k + b for a, b in places), tuple(b * k + a for a, b in places)
+    edges = {
+        frozenset(edge) for ring in rings for edge in zip(ring, ring[1:] + ring[:1], strict=True)
+    }
+    fits = k * k == len(neighbours) and all(b in neighbours[a] for a, b in map(sorted, edges))
+    return rings if fits and len(edges) == 2 * k * k else ()
 
 
 def _disjoint(neighbours: Neighbours, random: np.random.Generator) -> list[Ring]:

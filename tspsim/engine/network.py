@@ -1,6 +1,6 @@
 """Fluid coflows on directed links: who shares links with whom, and when each one is through.
 
-A coflow is the network of one collective, or of one hop of a shift: it loads several links in fixed
+A coflow is the traffic of one collective, or of one hop of a shift: it loads several links in fixed
 proportions, so it has one speed. Speeds are max-min fair (`tspsim.engine.rates`). A coflow that
 starts or ends re-rates only those it shares links with, directly or through others.
 """

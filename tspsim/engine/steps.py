@@ -1,6 +1,6 @@
 """Plays a collective as its single sends: ``network.detail: steps``.
 
-Every send is a flow of its own: it waits for what `tspsim.engine.layout` says, then for the latency
+Every send is a flow of its own: it waits for what `tspsim.engine.gates` says, then for the latency
 of its route, and then shares links with all other flows. What is due in one moment is handled as
 arrays. A call ends for all its members when its last send has arrived, as in the coflow form.
 """
@@ -42,17 +42,19 @@ class Sends:
 
     def __init__(self, exchange: Exchange, layout: Layout, factor: float) -> None:
         self.exchange, self.layout, self.factor = exchange, layout, factor
-        self.left = len(layout.kind)
+        self.left = len(layout.gates.kind)
         self.start = np.zeros(self.left)  # of every send: its first byte leaves
         self.end = np.zeros(self.left)
-        self._awaited = layout.count + layout.arrivals  # by gate: what is not through yet
+        self._awaited = (
+            layout.gates.count + layout.gates.arrivals
+        )  # by gate: what is not through yet
         self._closed = np.full(self.left, 2, dtype=np.int8)  # of the two gates of every send
 
     def open(self, gates: Integers) -> Integers:
         """Open gates; return the sends of which both ends have come so far."""
-        layout = self.layout
-        leaving = spread(layout.first[gates], layout.count[gates])
-        arriving = layout.incoming[spread(layout.arriving[gates], layout.arrivals[gates])]
+        all_ = self.layout.gates
+        leaving = spread(all_.first[gates], all_.count[gates])
+        arriving = all_.incoming[spread(all_.arriving[gates], all_.arrivals[gates])]
         self._closed[leaving] -= 1
         one = leaving[self._closed[leaving] == 0]
         self._closed[arriving] -= 1
@@ -61,14 +63,14 @@ class Sends:
 
     def finish(self, sends: Integers) -> Integers:
         """Count sends as through; return the gates that open."""
-        layout = self.layout
+        all_ = self.layout.gates
         self.left -= len(sends)
-        gates = np.concatenate([layout.sent_from[sends], layout.sent_to[sends]])
+        gates = np.concatenate([all_.sent_from[sends], all_.sent_to[sends]])
         np.subtract.at(self._awaited, gates, 1)
         passed = gates[self._awaited[gates] == 0]
         mark = -1 - np.arange(len(passed))
         self._awaited[passed] = mark  # of a gate that stands there twice, the last mark remains
-        following = layout.following[passed[self._awaited[passed] == mark]]
+        following = all_.following[passed[self._awaited[passed] == mark]]
         opened: Integers = following[following >= 0]
         return opened
 
@@ -142,7 +144,7 @@ class Steps:
     def _open(self, owners: list[int]) -> None:
         for owner in owners:
             running = self._running[owner]
-            self._begin(owner, running.open(running.layout.opening))
+            self._begin(owner, running.open(running.layout.gates.opening))
             self._close(owner)
 
     def _begin(self, owner: int, sends: Integers) -> None:
@@ -151,7 +153,7 @@ class Steps:
             return
         running = self._running[owner]
         layout = running.layout
-        latency = layout.kinds.latency[layout.kind[sends]] * running.factor
+        latency = layout.kinds.latency[layout.gates.kind[sends]] * running.factor
         for delay, which in by_value(latency):
             self._latency.add(delay, (owner, sends[which]))
 
@@ -161,7 +163,7 @@ class Steps:
         for owner, sends in batches:
             running = self._running[owner]
             running.start[sends] = now
-            kinds, kind = running.layout.kinds, running.layout.kind[sends]
+            kinds, kind = running.layout.kinds, running.layout.gates.kind[sends]
             alone = kinds.alone[kind] * running.factor
             if alone.all():
                 self._links.start(kinds.pattern[kind], alone, owner, sends)
@@ -213,5 +215,5 @@ class Steps:
             for source, target, share in zip(*(part.tolist() for part in kinds[:3]), strict=True)
         ]
         times = running.start.tolist(), running.end.tolist()
-        for kind, start, end in zip(running.layout.kind.tolist(), *times, strict=True):
+        for kind, start, end in zip(running.layout.gates.kind.tolist(), *times, strict=True):
             yield flows[kind]._replace(start=start, end=end)

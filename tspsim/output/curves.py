@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tspsim.output.pictures import check_suffix, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MARKERS = "o^sD"
 _COLOURS = ("#1f77b4", "#d95f02", "#2a9d55", "#7a5195", "#b8860b", "#c2185b")
 
 
@@ -26,16 +27,13 @@ class Panel:
     title : str
     points : sequence of Point
         As simulated.
-    measured : sequence of (float, float)
-        Bytes, and bus bandwidth in bytes/s.
-    label : str
-        What the dots are.
+    measured : sequence of (str, sequence of (float, float))
+        What some dots are, and for each its bytes and bus bandwidth in bytes/s.
     """
 
     title: str
     points: Sequence[Point]
-    measured: Sequence[tuple[float, float]] = ()
-    label: str = "published"
+    measured: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
 
 
 def draw_curves(panels: Sequence[Panel], path: Path, columns: int = 1, title: str = "") -> None:
@@ -77,14 +75,15 @@ def _panel(panel: Panel, ax: Axes) -> None:
         label = f"simulated: {algorithm.replace('_', ' ')}" if fresh else None
         ax.plot(x, y, color=colour, lw=1.8, label=label)
         last = part[-1:]
-    if panel.measured:
-        x, y = [size for size, _ in panel.measured], [rate / 1e9 for _, rate in panel.measured]
-        ax.plot(x, y, "o", ms=4.5, color="black", mfc="white", label=panel.label)
+    for (label, dots), marker in zip(panel.measured, cycle(_MARKERS), strict=False):
+        x, y = [size for size, _ in dots], [rate / 1e9 for _, rate in dots]
+        ax.plot(x, y, marker, ms=4.5, color="black", mfc="white", label=label)
     ax.set_title(panel.title, fontsize=9.5, loc="left")
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, loc="upper left", framealpha=0.9)
-    _sizes([*(point.bytes for point in panel.points), *(size for size, _ in panel.measured)], ax)
+    seen = [size for _, dots in panel.measured for size, _ in dots]
+    _sizes([*(point.bytes for point in panel.points), *seen], ax)
 
 
 def _figures(points: Sequence[Point]) -> tuple[list[float], list[float]]:

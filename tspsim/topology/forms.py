@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tspsim.errors import UserError, did_you_mean
 from tspsim.hardware import Curve, Device, Profile, Protocol
 from tspsim.program.types import CollectiveKind
+from tspsim.registry import COLLECTIVES
 from tspsim.shipped import Kind, locate
 from tspsim.topology.files import read
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
@@ -131,6 +132,15 @@ class ProtocolForm(Form):
     algorithm: str | None = None
     network: bool = False
     first: Bytes = 0.0
+
+    @field_validator("algorithm")
+    @classmethod
+    def _algorithm_is_known(cls, algorithm: str | None) -> str | None:
+        known = COLLECTIVES.names()
+        if algorithm is not None and algorithm not in known:
+            guess = did_you_mean(algorithm, known)
+            raise problem(f"found '{algorithm}'{guess}; known: {', '.join(known)}")
+        return algorithm
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""

@@ -92,6 +92,10 @@ CURVES = (
         "amd-rccl", "mi300x",
     ),
     Curve(
+        "RCCL all-reduce, 8 MI300X, as a graph", "all_reduce", "mi300x-published", "mi300x-node",
+        "amd-rccl-graph", "mi300x",
+    ),
+    Curve(
         "NCCL all-reduce, 8 H200, in the switch", "all_reduce", "h200-published", "h200-node",
         "ml-engineering-figure", "h200-sxm", labels=("NVLS", "no NVLS"), in_switch=True,
     ),

@@ -56,12 +56,12 @@ def curves_picture(target: Path) -> None:
         error = mean(abs(d) for d in found.deviations())
         dots = [(float(r.bytes), r.bus_bandwidth) for r in found.rows() if sizes[0] <= r.bytes]
         title = f"{found.title}: {error:.1%} off on average"
-        panels.append(Panel(title, found.predicted(sizes), dots))
+        panels.append(Panel(title, found.predicted(sizes), [("published", dots)]))
     title = (
         "Collectives as published, and as simulated with the shipped profiles; "
         f"errors are those of times from {FIRST >> 20} MiB to {LAST >> 30} GiB"
     )
-    draw_curves(panels, target / "collectives-published.png", 4, title)
+    draw_curves(panels, target / "collectives-published.png", 3, title)
 
 
 def quality() -> str:
