@@ -10,9 +10,12 @@ from typing import Any
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
 from tspsim.engine.simulate import simulate
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.types import Programs
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
+from tspsim.strategies.base import StrategyOptions
 
 Progress = Callable[[float], None]
 
@@ -42,7 +45,26 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     return simulate_scenario(scenario)
 
 
-def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> Result:
+def record(
+    strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
+) -> Programs:
+    """Record the programs of a step, and see that their collectives meet.
+
+    They do not depend on the hardware.
+
+    Raises
+    ------
+    ScheduleError
+        When the strategy's collectives do not meet.
+    """
+    programs = strategy.record(model, workload, optimizer)
+    dryrun.check(programs, strategy.mesh())
+    return programs
+
+
+def simulate_scenario(
+    scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
+) -> Result:
     """Simulate one step of a loaded scenario.
 
     Parameters
@@ -50,6 +72,8 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
     scenario : Scenario
     progress : callable, optional
         Called now and then with the fraction of the tasks that have ended.
+    programs : Programs, optional
+        What `record` returned for it, where that is known already.
 
     Raises
     ------
@@ -57,11 +81,11 @@ def simulate_scenario(scenario: Scenario, progress: Progress | None = None) -> R
         When the strategy's collectives do not meet.
     """
     begin = perf_counter()
-    programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
-    mesh = scenario.strategy.mesh()
-    dryrun.check(programs, mesh)
+    strategy, workload = scenario.strategy, scenario.workload
+    programs = programs or record(strategy, scenario.model, workload, scenario.optimizer)
+    mesh = strategy.mesh()
     recorded = perf_counter()
-    dtype, algorithm = scenario.workload.dtype, scenario.algorithm
+    dtype, algorithm = workload.dtype, scenario.algorithm
     timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress)
     simulated = perf_counter()
     trace = memory.trace(timeline)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate
+from tspsim.cli import calibrate, compare, sweep
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
 app = typer.Typer(
@@ -196,3 +196,6 @@ def version() -> None:
 
 app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
+app.command()(sweep.sweep)
+app.command()(sweep.export)
+app.command()(compare.compare)

@@ -58,17 +58,39 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        allowed = ", ".join(SUFFIXES)
-        guess = did_you_mean(path.suffix.lower(), SUFFIXES)
-        raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
+    check_suffix(path)
     plot = PLOTS.get(kind)
     foreign = [name for name in options if name not in inspect.signature(plot).parameters]
     if foreign:
         raise UserError(f"a {kind} plot has no {' and no '.join(foreign)} to choose")
     axes = plot(result, **options)
+    save(axes.figure, path, f"{kind} of {result.scenario.name}")
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose suffix is no format of a picture.
+
+    Raises
+    ------
+    OutputError
+        With the formats that there are.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        allowed = ", ".join(SUFFIXES)
+        guess = did_you_mean(path.suffix.lower(), SUFFIXES)
+        raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
+
+
+def save(figure: Figure, path: Path, title: str) -> None:
+    """Write a figure into a file, whole or not at all; `title` is that of an html page.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
     try:
-        _save(axes.figure, path, f"{kind} of {result.scenario.name}")
+        _save(figure, path, title)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
