@@ -50,7 +50,7 @@ def compare(
     with progress("comparing") as advance:
         found = candidates(names, axes, advance)
     two = pair(found)
-    told = difference(*(each.done for each in two)) if two and len(found) == 2 else None
+    told = difference(two[0].done, two[1].done) if two and len(found) == 2 else None
     if json:
         more = {"difference": told.to_dict()} if told else {}
         show_json(comparison.to_dict(found) | more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,8 @@ from tspsim.cli.guard import guarded, say, show, write
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tspsim.sweeps.crew import Crew
+    from tspsim.sweeps.points import Point
     from tspsim.sweeps.run import Progress
     from tspsim.sweeps.store import Row, Store
     from tspsim.sweeps.study import Study
@@ -78,11 +80,11 @@ def sweep(
     found = points(study, allow_many=yes)
     if output is None:
         raise UserError(f"{len(found):,} points; say where their results go: -o DIR")
-    start = lambda: crew.crew(jobs or _cores(), scheduler)  # noqa: E731
-    _run(study, found, output, start)
+    _run(study, found, output, lambda: crew.crew(jobs or _cores(), scheduler))
 
 
-def _run(study: Study, found: list, output: Path, start: object) -> None:  # type: ignore[type-arg]
+def _run(study: Study, found: list[Point], output: Path, start: Callable[[], Crew]) -> None:
+    """Run what is left of a study, and show what is stored."""
     from tspsim.sweeps.run import drive
     from tspsim.sweeps.store import Store
 
@@ -90,7 +92,7 @@ def _run(study: Study, found: list, output: Path, start: object) -> None:  # typ
     store = Store.create(output, study.document(), len(found), name)
     try:
         with _bar(len(store)) as advance:
-            drive(study, found, store, start, advance)  # type: ignore[arg-type]
+            drive(study, found, store, start, advance)
         show(_table(store))
         say(f"{output}: {_counts(store)}")
     except KeyboardInterrupt:
@@ -149,7 +151,7 @@ def _table(store: Store) -> RenderableType:
         fitting = [row for row in rows if row.status == "ok"]
         rows = sorted(fitting, key=lambda row: -row.figures["tokens_per_second"])[:SHOWN]
     axes = [info.key for info in store.axes]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for key in axes:
         table.add_column(key.rpartition(".")[2], overflow="fold")
     for name in ("mesh", "step time", "tok/s/dev", "peak"):

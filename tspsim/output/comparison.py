@@ -30,7 +30,7 @@ _WORTH = 0.1
 def render(found: Sequence[Candidate]) -> RenderableType:
     """Return the table, the reasons of those that cannot run, and why the winner wins."""
     best = winner(found)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("", "candidate"):
         table.add_column(name, overflow="fold")
     for name in ("step time", "tok/s/dev", "MFU", "exposed", "peak", "headroom", "fits"):
@@ -151,7 +151,7 @@ def _entries(
 ) -> RenderableType:
     if not entries:
         return Text(f"{heading}: no difference")
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column(heading, overflow="fold")
     for name in (*names, "difference"):
         table.add_column(name, justify="right", overflow="fold")

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from tspsim.output.pictures import check_suffix, save
 from tspsim.output.plots import gantt
 from tspsim.output.plots.bars import chart
+from tspsim.output.plots.style import DARK
 from tspsim.output.plots.window import Window, choose, middle
 from tspsim.output.units import time, time_unit
 from tspsim.result import Result
@@ -56,10 +57,11 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
         shown = (window.start, min(window.end, result.timeline.step_time))
         gantt.plot(result, ax, window=shown, ranks=window.ranks)
         _same_axis(ax, shown, longest)
-        ax.set_title(
-            f"{name}: step {time(result.timeline.step_time)}", loc="left", fontsize=11,
-            fontweight="bold", pad=16,
-        )  # fmt: skip
+        if not window.note:
+            _mark_end(ax, shown[1], longest)
+        title = f"{name}: step {time(result.timeline.step_time)}"
+        ax.set_title(f"{title}. Shown: {window.note}" if window.note else title, loc="left",
+                     fontsize=10, pad=16)  # fmt: skip
     both[0].set_xlabel("")
     _, unit = time_unit(longest)
     both[-1].set_xlabel(f"time since {_since(results, windows)} [{unit}]")
@@ -85,6 +87,16 @@ def _since(results: Sequence[Result], windows: Sequence[Window]) -> str:
     cuts = (middle(r.timeline, 0, r.scenario.model.layers) for r in results)
     first = next(cut[0] for cut in cuts if cut is not None)
     return f"the start of layer {first}, forward"
+
+
+def _mark_end(ax: Axes, end: float, longest: float) -> None:
+    """Say where a run ends, and how much earlier than the other one."""
+    drawn, _ = time_unit(end)
+    if end < longest:
+        ax.axvline(end / drawn, color=DARK, lw=1.0, ls="--")
+        text = f" ends {time(longest - end)} earlier"
+        ax.annotate(text, (end / drawn, 0.5), xycoords=("data", "axes fraction"), fontsize=8,
+                    color=DARK)  # fmt: skip
 
 
 def _same_axis(ax: Axes, shown: tuple[float, float], longest: float) -> None:

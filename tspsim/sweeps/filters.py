@@ -94,12 +94,22 @@ def _foreign(tree: ast.expr) -> Iterator[ast.AST]:
     """Yield what is no comparison and no arithmetic."""
     allowed = (
         ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Constant, ast.Name, ast.Attribute,
-        ast.List, ast.Tuple, ast.boolop, ast.unaryop, ast.cmpop, ast.Load, *_ARITHMETIC,
+        ast.List, ast.Tuple, ast.boolop, ast.unaryop, ast.cmpop, ast.operator, ast.Load,
     )  # fmt: skip
     for node in ast.walk(tree):
-        wrong = not isinstance(node, allowed) or isinstance(node, ast.Is | ast.IsNot | ast.Invert)
-        if wrong or (isinstance(node, ast.Attribute) and _dotted(node) is None):
+        if not isinstance(node, allowed) or not _is_allowed(node):
             yield node
+
+
+def _is_allowed(node: ast.AST) -> bool:
+    """Say whether an operation is one of those that have a meaning here."""
+    if isinstance(node, ast.BinOp):
+        return type(node.op) in _ARITHMETIC
+    if isinstance(node, ast.Compare):
+        return all(type(op) in _COMPARISONS for op in node.ops)
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not | ast.USub)
+    return not isinstance(node, ast.Attribute) or _dotted(node) is not None
 
 
 def _dotted(node: ast.expr) -> str | None:

@@ -79,4 +79,4 @@ def read(text: str, seed: int = 0) -> Sample:
         raise UserError(f"--sample {text}: found '{name}'; known: {known}{guess}")
     if not count.strip().isdecimal() or not int(count):
         raise UserError(f"--sample {text}: write METHOD:COUNT, such as {method}:64")
-    return Sample(METHODS[METHODS.index(method)], int(count), seed)  # type: ignore[arg-type]
+    return Sample(METHODS[METHODS.index(method)], int(count), seed)

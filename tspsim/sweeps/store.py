@@ -138,7 +138,8 @@ class Store:
             raise OutputError(f"{path}: there is none; 'tspsim sweep SCENARIO -o DIR' makes one")
         with _said_clearly(str(path)):
             store = cls(sqlite3.connect(path, timeout=30), str(directory))
-            store._check_format()
+            with store._closed_on_error():
+                store._check_format()
         return store
 
     @classmethod
@@ -171,7 +172,9 @@ class Store:
             store = cls(sqlite3.connect(":memory:"), "memory")
         else:
             store = cls._on_disk(Path(directory))
-        with store._writing():
+        with store._closed_on_error(), store._writing():
+            store._connection.execute("PRAGMA journal_mode = WAL")
+            store._connection.execute("PRAGMA synchronous = NORMAL")
             store._connection.executescript(_TABLES)
             store._begin(about)
         return store
@@ -189,10 +192,7 @@ class Store:
                 )
             directory.mkdir(parents=True, exist_ok=True)
             lock = _locked(directory)
-            connection = sqlite3.connect(directory / FILE, timeout=30)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-        return cls(connection, str(directory), lock)
+            return cls(sqlite3.connect(directory / FILE, timeout=30), str(directory), lock)
 
     def _begin(self, about: Mapping[str, Any]) -> None:
         """Write what the store is of, or compare it with what is written there."""
@@ -294,6 +294,17 @@ class Store:
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -259,12 +259,14 @@ def load(
     if path is None or source is None or not is_study(source):
         return make(Opened.file(name), axes, linked, sample, where)
     found = _keys_of(source)
-    own = found.samples and Sample(**found.samples.model_dump())
+    whole = {axis.key: axis for axis in [*from_mapping(found.axes), *axes]}
+    if found.samples and sample is None and any(axis.span for axis in whole.values()):
+        sample = Sample(**found.samples.model_dump())
     return make(
         _opened(found.scenario, path.parent),
-        [*from_mapping(found.axes), *axes],
+        whole.values(),
         [*found.link, *linked],
-        sample or own,
+        sample,
         [*found.where, *where],
     )
 
