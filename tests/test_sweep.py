@@ -193,7 +193,7 @@ def test_a_span_without_samples_is_refused() -> None:
 
 
 def test_a_strategy_alone_brings_its_degrees() -> None:
-    """One degree: all devices. Two: every pair of at least 2. A common option goes where it is."""
+    """All devices for one degree, every pair for two; a common option goes where it is."""
     found = _points(
         "topology.ranks=4,8", "strategy.kind=tsp,tp_sp", "strategy.sequence_parallel=true"
     )
@@ -281,7 +281,8 @@ def test_filters_are_comparisons_and_nothing_else(expression: str, message: str)
          "link workload.sequence,workload.batch: linked axes move together, but "
          "'workload.sequence' has 2 values, 'workload.batch' has 1 values"),
         (("workload.sequence=64", "--link", "workload.sequence,workload.bath"),
-         "link workload.sequence,workload.bath: 'workload.bath' is no axis of this study (did you mean 'workload.sequence'?)"),
+         "link workload.sequence,workload.bath: 'workload.bath' is no axis of this study "
+            "(did you mean 'workload.sequence'?)"),
         (("workload.sequence=range(1,1000,1)", "workload.batch=range(1,101,1)"),
          "101,000 points; more than 100,000 want to be confirmed with --yes"),
         (("workload.sequence=64,128",), "2 points; say where their results go: -o DIR"),
@@ -364,7 +365,7 @@ def test_what_is_wrong_with_a_point_is_its_row() -> None:
 def test_a_bug_of_tspsim_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is raised while a point runs becomes its reason."""
 
-    def broken(*args: Any, **more: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("tspsim.sweeps.work.simulate_scenario", broken)
@@ -434,6 +435,7 @@ def test_a_study_file_says_all_that_the_command_line_can(small: str, tmp_path: P
     assert result.stderr.endswith("8 of 8 points: 8 ok\n")
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -448,10 +450,9 @@ def test_a_study_file_says_all_that_the_command_line_can(small: str, tmp_path: P
     ],
 )  # fmt: skip
 def test_mistakes_in_a_study_file(
-    text: str, message: str, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are told with their place."""
-    assert small
     (tmp_path / "study.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     result = call("sweep", "study.yaml", "-o", "out")

@@ -1,4 +1,4 @@
-"""What a sweep has stored survives: kills, interrupts, dying workers, and other people's folders."""
+"""What a sweep has stored survives kills, interrupts and dying workers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _gone(group: int) -> bool:
 def test_killed_twice_and_resumed_gives_the_table_of_an_undisturbed_run(
     scenario: str, tmp_path: Path
 ) -> None:
-    """``kill -9`` at a third and at two thirds: row for row the same, and no worker stays behind."""
+    """``kill -9`` at a quarter and at half: row for row the same, and no worker stays."""
     whole = tspsim.sweep(scenario, *AXES)
     out = tmp_path / "killed"
     for rows in (COUNT // 4, COUNT // 2):
@@ -120,7 +120,7 @@ def test_what_is_stored_is_not_run_again(
     axes = ("workload.sequence=1024,2048", "-o", str(tmp_path / "out"))
     assert call("sweep", scenario, *axes, "--jobs", "1").exit_code == 0
 
-    def nobody(*args: Any) -> Any:
+    def nobody(*_: Any) -> Any:
         raise AssertionError("started")
 
     monkeypatch.setattr(crew, "crew", nobody)
@@ -267,7 +267,7 @@ def _deadly(batch: Any, version: str) -> Any:
 
 
 def test_a_point_that_kills_its_process_is_a_row_and_the_others_run(
-    scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenario: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process is started again; points that were beside the deadly one are not blamed."""
     monkeypatch.setattr(crew, "play", _deadly)

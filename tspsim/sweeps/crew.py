@@ -19,7 +19,7 @@ from tspsim.sweeps.work import Report, play
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
 
 #: Seconds within which a scheduler has to answer.
-PATIENCE = 8.0
+PATIENCE = 6.0
 #: Times that a dask scheduler gives a batch to another worker when its worker dies.
 RETRIES = 3
 
@@ -134,17 +134,12 @@ class Cluster:
     seconds = 1.0
 
     def __init__(self, address: str) -> None:
-        distributed = _distributed()
-        try:
-            self._client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            told = str(error).partition("\n")[0]
-            raise UserError(f"no scheduler answers at {address}: {told}") from None
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        if not workers:
+        self._client = _client(address)
+        threads = self._client.nthreads()
+        if not threads:
             self._client.close()
             raise UserError(f"the scheduler at {address} has no workers")
-        self.window = 2 * sum(worker["nthreads"] for worker in workers.values())
+        self.window = 2 * sum(threads.values())
         killed = importlib.import_module("distributed.scheduler").KilledWorker
         self.deaths: tuple[type[BaseException], ...] = (killed,)
         self._pool = self._client.get_executor(pure=False, retries=RETRIES)
@@ -161,6 +156,32 @@ class Cluster:
         """Take back what is under way; the cluster stays."""
         self._pool.shutdown(wait=False)
         self._client.close()
+
+
+def _client(address: str) -> Any:
+    """Return a client of a scheduler, or say in time that there is none.
+
+    Whoever accepts the connection and says nothing would keep the client waiting for minutes,
+    whatever timeout it is given: so it connects on a thread that can be left behind.
+    """
+    distributed, box = _distributed(), Future[Any]()
+
+    def connect() -> None:
+        try:
+            found = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+        except Exception as error:
+            box.set_exception(error)
+        else:
+            box.set_result(found)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        return box.result(PATIENCE + 1)
+    except TimeoutError:
+        told = f"nothing was heard in {PATIENCE:g} s"
+    except Exception as error:
+        told = str(error).partition("\n")[0] or type(error).__name__
+    raise UserError(f"no scheduler answers at {address}: {told}")
 
 
 def _distributed() -> Any:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -137,7 +137,7 @@ class Store:
         if not path.is_file():
             raise OutputError(f"{path}: there is none; 'tspsim sweep SCENARIO -o DIR' makes one")
         with _said_clearly(str(path)):
-            store = cls(sqlite3.connect(path, timeout=30), str(directory))
+            store = cls(_connect(path), str(directory))
             with store._closed_on_error():
                 store._check_format()
         return store
@@ -169,7 +169,7 @@ class Store:
             "study": json.loads(json.dumps(study)),
         }  # fmt: skip
         if directory is None:
-            store = cls(sqlite3.connect(":memory:"), "memory")
+            store = cls(_connect(":memory:"), "memory")
         else:
             store = cls._on_disk(Path(directory))
         with store._closed_on_error(), store._writing():
@@ -192,7 +192,7 @@ class Store:
                 )
             directory.mkdir(parents=True, exist_ok=True)
             lock = _locked(directory)
-            return cls(sqlite3.connect(directory / FILE, timeout=30), str(directory), lock)
+            return cls(_connect(directory / FILE), str(directory), lock)
 
     def _begin(self, about: Mapping[str, Any]) -> None:
         """Write what the store is of, or compare it with what is written there."""
@@ -296,7 +296,8 @@ class Store:
             self._lock.close()
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(sqlite3.Error):
+            self.close()
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
@@ -311,6 +312,11 @@ class Store:
         """Commit what is written inside, or none of it."""
         with _said_clearly(self.place), self._connection:
             yield
+
+
+def _connect(path: str | Path) -> sqlite3.Connection:
+    # One thread at a time uses it; the one that throws it away may be another.
+    return sqlite3.connect(path, timeout=30, check_same_thread=False)
 
 
 def _info(key: str, found: tuple[Any, ...]) -> AxisInfo:

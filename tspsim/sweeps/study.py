@@ -236,8 +236,9 @@ def from_mapping(axes: Mapping[str, Any]) -> list[Axis]:
 
 def is_study(source: Source) -> bool:
     """Say whether a file is a study: it names a scenario and is none itself."""
-    data = source.data
-    return isinstance(data, dict) and "scenario" in data and not {"model", "workload"} & set(data)
+    data = source.data  # a result.json names its scenario, too, and holds it
+    others = {"model", "workload", "document"}
+    return isinstance(data, dict) and "scenario" in data and not others & set(data)
 
 
 def load(
