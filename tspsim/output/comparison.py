@@ -79,7 +79,9 @@ def _against(best: Candidate, other: Candidate | None) -> str:
     if other is None:
         return f"{step} a step; nothing else could run"
     if not other.figures["memory"]["fits"]:
-        return f"{step} a step; nothing else fits"
+        memory = other.figures["memory"]
+        over = size(memory["peak"] - memory["capacity"])
+        return f"{step} a step; nothing else fits ({other.name} needs {over} more)"
     mine, its = best.figures, other.figures
     if not _same_work(best, other):
         gain = mine["tokens_per_second"] / its["tokens_per_second"] - 1

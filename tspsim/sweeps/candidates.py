@@ -104,22 +104,41 @@ def _varies(key: str, asked: Sequence[tuple[Study, Point]]) -> bool:
 
 def _run(study: Study, point: Point, varying: set[str], many: bool) -> Candidate:
     """Run one candidate; what is wrong with it becomes its reason."""
-    own = study.opened.data()["name"] if many else ""
-    words = [
-        f"{key.rpartition('.')[2]} {values.label(value)}"
-        for key, value in point.axes
-        if key in varying and value is not None and key not in ("strategy", "strategy.kind")
-    ]
+    own = str(study.opened.data()["name"]) if many else ""
+    words = [word for key, value in point.axes if key in varying for word in _words(key, value)]
+    kind = next((_kind(v) for k, v in point.axes if k in _STRATEGY & varying), "")
     try:
         if point.reason:
             raise ScenarioError([point.reason])
         scenario = study.opened.scenario(point.overrides)
         result = simulate_scenario(scenario, programs=_recorded(scenario))
     except (ScenarioError, ScheduleError) as error:
-        kind = next((v for k, v in point.axes if k in ("strategy", "strategy.kind")), "")
-        return Candidate(_joined(own, values.label(kind) if kind else "", words), None, str(error))
-    shown = strategy_name(scenario) if not many or varying else ""
+        return Candidate(_joined(own, kind, words), None, str(error))
+    shown = strategy_name(scenario) if kind or not (own or words) else ""
     return Candidate(_joined(own, shown, words), result)
+
+
+#: Keys that say which strategy it is: its name is made of kind and degrees.
+_STRATEGY = frozenset({"strategy", "strategy.kind"})
+
+
+def _kind(value: Any) -> str:
+    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else str(value)
+
+
+def _words(key: str, value: Any) -> Iterator[str]:
+    """Yield what tells a value of an axis from its others."""
+    if key in _STRATEGY:
+        options = value if isinstance(value, dict) else {}
+        yield from (w for k, v in options.items() if k not in _NAMED for w in _words(k, v))
+    elif isinstance(value, bool):
+        yield key.rpartition(".")[2] if value else f"no {key.rpartition('.')[2]}"
+    elif value is not None:
+        yield f"{key.rpartition('.')[2]} {values.label(value)}"
+
+
+#: Options of a strategy that its name shows already.
+_NAMED = frozenset({"kind", "degree", "tp", "sp"})
 
 
 def _joined(own: str, strategy: str, words: Sequence[str]) -> str:

@@ -12,6 +12,9 @@ from tspsim.result import Result
 
 K = TypeVar("K", bound=Hashable)
 
+#: Differences below this share of the larger amount are float rounding.
+_DUST = 1e-9
+
 #: Rows of every part of a difference.
 MOST = 8
 
@@ -87,11 +90,12 @@ def _largest(amounts: list[Mapping[str, float]], most: int) -> tuple[Entry, ...]
     first, second = amounts
     names = dict.fromkeys([*first, *second])
     entries = [Entry(name, first.get(name, 0.0), second.get(name, 0.0)) for name in names]
-    return _sorted((entry for entry in entries if entry.more), most)
+    return _sorted(entries, most)
 
 
 def _sorted(entries: Iterable[Entry], most: int) -> tuple[Entry, ...]:
-    return tuple(sorted(entries, key=lambda e: (-abs(e.more), e.name))[:most])
+    differing = [e for e in entries if abs(e.more) > _DUST * max(e.first, e.second)]
+    return tuple(sorted(differing, key=lambda e: (-abs(e.more), e.name))[:most])
 
 
 def _seconds(result: Result) -> dict[str, float]:
@@ -119,11 +123,11 @@ def _largest_links(pair: tuple[Result, Result], most: int) -> tuple[Entry, ...]:
     first, second = (_carried(result) for result in pair)
     alike: dict[tuple[float, float], list[str]] = defaultdict(list)
     for name in dict.fromkeys([*first, *second]):
-        # To a tenth of a per mille: sums of many floats differ in their last digits.
+        # Sums of many floats differ in their last digits between links that carry the same.
         amounts = (_rounded(first.get(name, 0.0)), _rounded(second.get(name, 0.0)))
         alike[amounts].append(name)
     entries = (Entry(_names(names), *amounts) for amounts, names in alike.items())
-    return _sorted((entry for entry in entries if entry.more), most)
+    return _sorted(entries, most)
 
 
 def _carried(result: Result) -> dict[str, float]:
@@ -136,7 +140,7 @@ def _carried(result: Result) -> dict[str, float]:
 
 
 def _rounded(size: float) -> float:
-    return float(f"{size:.5g}")
+    return float(f"{size:.9g}")
 
 
 def _names(names: list[str]) -> str:
