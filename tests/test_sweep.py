@@ -187,7 +187,7 @@ def test_samples_are_drawn_jointly_and_crossed_with_the_grid() -> None:
 
 
 def test_a_span_without_samples_is_refused() -> None:
-    """How many points should it be?"""
+    """It has no number of points."""
     with pytest.raises(UserError, match=r"between\(64, 128\) is a span of values; say how many"):
         _points("workload.sequence=between(64, 128)")
 
@@ -240,6 +240,28 @@ def test_filters_keep_the_points_that_pass() -> None:
     assert [p.overrides[0] for p in kinds] == [
         "strategy={kind: tsp, degree: 8}", "strategy={kind: tp_sp, tp: 4, sp: 2}",
     ]  # fmt: skip
+
+
+def test_filters_see_what_a_point_really_has() -> None:
+    """Multiples, short forms, defaults and named files count as what they come to."""
+
+    def kept(*axes: str, where: str) -> list[Any]:
+        return [value for p in _points(*axes, where=[where]) for _, value in p.axes]
+
+    fast = "topology.link.bandwidth > '60 GB/s'"
+    assert kept("topology.link.bandwidth=x1,x2", where=fast) == ["x2"]
+    assert kept("link.bandwidth=x1,x2", where=fast) == ["x2"]
+    assert kept("link.bandwidth=x1,x2", where="link.bandwidth < '60 GB/s'") == ["x1"]
+    area = "workload.sequence * workload.batch <= 64"  # batch is nowhere stated: 1
+    assert kept("workload.sequence=64,128", where=area) == [64]
+    large = "model.layers > 32"
+    hf = ["model.hf=llama-3-8b,llama-3-70b"]
+    document = {**SMALL, "model": {"hf": "llama-3-8b"}}
+    study = studies.make(Opened.document(document), map(studies.parse_axis, hf), where=[large])
+    assert [dict(p.axes)["model.hf"] for p in points(study)] == ["llama-3-70b"]
+    assert kept("strategy.kind=tsp,tp", where="strategy.lookahead == 0") == ["tp"]
+    with pytest.raises(UserError, match=r"'memory.reserved' has no value in this scenario"):
+        kept("workload.sequence=64", where="memory.reserved > '1 GiB'")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +434,8 @@ def test_frame_has_a_row_per_point() -> None:
     )
 
 
-def test_a_study_file_says_all_that_the_command_line_can(small: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small")
+def test_a_study_file_says_all_that_the_command_line_can(tmp_path: Path) -> None:
     """Axes, links, filters and samples; more axes on the command line replace and add."""
     study = tmp_path / "study.yaml"
     study.write_text(

@@ -67,10 +67,10 @@ def apply_late(
     done: list[Override] = []
     lines: list[str] = []
     for override in overrides:
-        paths = list(_paths(whole, override.path))
-        if not paths:
+        found = list(paths(whole, override.path))
+        if not found:
             lines.append(f"{override.place}: the topology has no '{override.path[0]}' of its own")
-        for path in paths:
+        for path in found:
             try:
                 value = _value(whole, replace(override, path=path))
             except ValueError as error:
@@ -82,7 +82,7 @@ def apply_late(
     return whole, tuple(done), lines
 
 
-def _paths(whole: Mapping[str, Any], path: KeyPath) -> Iterator[KeyPath]:
+def paths(whole: Mapping[str, Any], path: KeyPath) -> Iterator[KeyPath]:
     """Yield the whole paths that an override's path stands for."""
     if path[0] not in SHORT:
         yield path
@@ -108,14 +108,15 @@ def _value(whole: Mapping[str, Any], override: Override) -> Any:
     times = factor(override.path, override.value)
     if times is None:
         return override.value
-    present = _present(whole, override.path)
-    if present is None:
+    there = present(whole, override.path)
+    if there is None:
         dotted = ".".join(map(str, override.path))
         raise ValueError(f"there is no '{dotted}' that could be multiplied by {times}")
-    return scaled(present, times)
+    return scaled(there, times)
 
 
-def _present(whole: Any, path: KeyPath) -> Any:
+def present(whole: Any, path: KeyPath) -> Any:
+    """Return the value at a path; None where there is none."""
     for part in path:
         if isinstance(whole, Mapping):
             whole = whole.get(str(part))

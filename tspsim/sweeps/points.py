@@ -6,13 +6,13 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from tspsim.errors import ScenarioError, UserError
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import Opened
-from tspsim.scenario.relative import SHORT
+from tspsim.scenario.relative import SHORT, factor, paths, present
 from tspsim.sweeps import values
 from tspsim.sweeps.strategies import alternatives
 from tspsim.sweeps.study import Study
@@ -171,19 +171,60 @@ class _Scenario:
     def lookup(
         self, axes: Mapping[str, Any], strategy: Mapping[str, Any] | None
     ) -> Callable[[str], Any]:
-        """Return what tells the value of a key at a point."""
+        """Return what tells the value of a key at a point; None: there is nothing to compare.
+
+        That is an option that the point's strategy does not have, or a point whose scenario cannot
+        be read, which running it will tell.
+        """
+        whole = cache(lambda: self._whole(axes, strategy))
 
         def find(key: str) -> Any:
-            if key.startswith("strategy.") and strategy is not None:
-                return strategy.get(key.removeprefix("strategy."))
-            if key in axes:
+            option = key.removeprefix("strategy.")
+            if strategy is not None and option != key:
+                field = STRATEGIES.get(strategy["kind"]).model_fields.get(option)
+                return strategy.get(option, field and field.get_default())
+            if key in axes and not _is_special(key, axes[key]):
                 return axes[key]
-            here: Any = self._base
-            for part in key.split("."):
-                here = here.get(part) if isinstance(here, Mapping) else None
-            return here
+            data = whole()
+            if data is None:
+                return None
+            told = (present(data, path) for path in paths(data, tuple(key.split("."))))
+            value = next((value for value in told if value is not None), None)
+            return self._default(key) if value is None else value
 
         return find
+
+    def _whole(
+        self, axes: Mapping[str, Any], strategy: Mapping[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Return the scenario of a point, as far as it differs from the study's own."""
+        if not any(_is_special(key, value) for key, value in axes.items()):
+            return self._base
+        try:
+            return self._opened.data(_overrides(axes, strategy))
+        except ScenarioError:
+            return None
+
+    def _default(self, key: str) -> Any:
+        """Return what a key is where nobody states it."""
+        value = present(self._resolved, tuple(key.split(".")))
+        if value is None and not key.startswith("strategy."):
+            raise UserError(f"filters: '{key}' has no value in this scenario")
+        return value
+
+    @cached_property
+    def _resolved(self) -> Mapping[str, Any]:
+        try:
+            return self._opened.scenario().document
+        except ScenarioError:
+            return {}
+
+
+def _is_special(key: str, value: Any) -> bool:
+    """Say whether an axis changes more than its own key, or its key otherwise than it says."""
+    path = tuple(key.split("."))
+    is_file = path[-1] in ("file", "hf") or not isinstance(value, int | float | str)
+    return path[0] in SHORT or is_file or factor(path, value) is not None or len(path) == 1
 
 
 def _stated(axes: Mapping[str, Any]) -> dict[str, Any] | None:

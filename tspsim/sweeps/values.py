@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from tspsim.errors import ScenarioError, UserError
@@ -226,13 +226,17 @@ def number(value: Any) -> tuple[float, str] | None:
 
 def text_of(value: Any) -> str:
     """Return a value as the right-hand side of an override, which YAML reads back as equal."""
-    if isinstance(value, str):
-        try:
-            plain = parse(value, "").data == value
-        except ScenarioError:
-            plain = False
-        return value if plain and value.strip() == value else json.dumps(value)
-    return json.dumps(value)
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(maxsize=10_000)
+def _quoted(text: str) -> str:
+    """Return a text as it is where YAML reads it as itself, and in quotes elsewhere."""
+    try:
+        plain = parse(text, "").data == text
+    except ScenarioError:
+        plain = False
+    return text if plain and text.strip() == text else json.dumps(text)
 
 
 def label(value: Any) -> str:
