@@ -43,6 +43,23 @@ class Instant(crew.Alone):
         return future
 
 
+class Watched(crew.Local):
+    """Local processes, and the seconds that they spent on points."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__(jobs)
+        self.busy = 0.0
+
+    def submit(self, batch: crew.Batch) -> Future[Report]:
+        """Start a batch, and add up what it takes."""
+        future = super().submit(batch)
+        future.add_done_callback(self._add)
+        return future
+
+    def _add(self, future: Future[Report]) -> None:
+        self.busy += future.result().seconds
+
+
 def timed(study: Study, found: list[Point], workers: Any) -> float:
     """Return the seconds that a sweep of some points takes, on disk."""
     with tempfile.TemporaryDirectory() as folder:
@@ -71,12 +88,14 @@ def main() -> None:
     whole = points(study)
     found = whole[:: max(len(whole) // count, 1)][:count]
     own = timed(study, found, Instant)
-    seconds = timed(study, found, lambda: crew.Local(PROCESSES))
+    workers = Watched(PROCESSES)
+    seconds = timed(study, found, lambda: workers)
     figures = {
         "points": len(found),
         "processes": PROCESSES,
         "seconds": round(seconds, 1),
         "points_per_second": round(len(found) / seconds, 2),
+        "busy_share": round(workers.busy / (PROCESSES * seconds), 3),
         "own_milliseconds_per_point": round(1e3 * own / len(found), 3),
         "process_megabytes": round(megabytes(resource.RUSAGE_CHILDREN)),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,

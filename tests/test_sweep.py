@@ -561,3 +561,27 @@ def test_parquet_holds_the_same_table(small: str, tmp_path: Path) -> None:
     assert table["link.bandwidth"].tolist() == ["x1", "9 GB/s"] * 2
     assert table["step_time"].tolist() == [r.figures["step_time"] for r in
                                            tspsim.Store.open(out).rows()]  # fmt: skip
+
+
+def test_a_batch_leaves_the_garbage_collector_as_it_was() -> None:
+    """Also when two threads of one worker run batches that overlap."""
+    import gc
+
+    from tspsim.sweeps.work import _few_collections, play
+
+    before = gc.get_threshold()
+    play([], tspsim.__version__)
+    assert gc.get_threshold() == before
+    with _few_collections:
+        with _few_collections:
+            assert gc.get_threshold() != before
+        assert gc.get_threshold() != before
+    assert gc.get_threshold() == before
+
+
+def test_a_worker_of_another_version_is_refused() -> None:
+    """A table must not mix versions, nor may a cluster."""
+    from tspsim.sweeps.work import play
+
+    with pytest.raises(UserError, match=r"a worker has tspsim [\d.]+, this is 0.0.9: install"):
+        play([], "0.0.9")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -92,23 +92,36 @@ def play(batch: Sequence[tuple[int, Mapping[str, Any]]], version: str) -> Report
             f"a worker has tspsim {__version__}, this is {version}: install the same on both"
         )
     begin = perf_counter()
-    with _few_collections():
+    with _few_collections:
         outcomes = tuple(outcome_of(point, document) for point, document in batch)
     return Report(outcomes, perf_counter() - begin)
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Collect garbage seldom: a run makes a million values and hardly a cycle among them.
+class _FewCollections:
+    """Collects garbage seldom: a run makes a million values and hardly a cycle among them.
 
-    Python's own thresholds spend a fifth to a third of a run on looking for cycles.
+    Python's own thresholds spend a fifth to a third of a run on looking for cycles. Threads may
+    be inside at the same time; the last one out restores what was set.
     """
-    before = gc.get_threshold()
-    gc.set_threshold(*_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, gc.get_threshold()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = gc.get_threshold()
+                gc.set_threshold(*_THRESHOLDS)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                gc.set_threshold(*self._before)
+
+
+_few_collections = _FewCollections()
 
 
 def outcome_of(point: int, document: Mapping[str, Any]) -> Outcome:
