@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -288,27 +289,33 @@ def test_a_point_that_kills_its_process_is_a_row_and_the_others_run(
     assert len(store) == 8
 
 
-def test_batches_grow_until_their_overhead_does_not_matter(scenario: str) -> None:
-    """The first batch is one point; later ones take as long as a crew wants, at most 64 points."""
-    sizes = []
+@pytest.mark.parametrize(("seconds", "largest"), [(0.1, 5), (0.02, 25), (1e-6, 64), (3.0, 1)])
+def test_batches_take_as_long_as_a_crew_wants(seconds: float, largest: int, scenario: str) -> None:
+    """The first batch is one point, and none has more than 64: what a dying worker loses."""
+    sizes: list[int] = []
 
-    class Counting(crew.Alone):
-        def submit(self, batch: crew.Batch) -> Any:
+    class Paced(crew.Alone):
+        """Says that every point took as long."""
+
+        def submit(self, batch: crew.Batch) -> Future[work.Report]:
             sizes.append(len(batch))
-            return super().submit(batch)
+            future: Future[work.Report] = Future()
+            outcomes = tuple(work.Outcome(point, "ok") for point, _ in batch)
+            future.set_result(work.Report(outcomes, seconds * len(batch)))
+            return future
 
-    axes = [studies.parse_axis("link.bandwidth=log(x0.1, x10, 100)")]
+    axes = [studies.parse_axis("link.bandwidth=log(x0.1, x10, 300)")]
     study = studies.load(scenario, axes)
     found = points(study)
     store = Store.create(None, study.document(), len(found), "stored")
     told: list[tuple[int, int]] = []
-    run.drive(study, found, store, Counting, lambda *done: told.append(done))
+    run.drive(study, found, store, Paced, lambda *done: told.append(done))
     assert sizes[0] == 1
-    assert 1 < max(sizes) <= run.MOST_IN_BATCH
-    assert sum(sizes) == 100
-    assert told[0] == (0, 100)
-    assert told[-1] == (100, 100)
-    assert [row.id for row in store.rows()] == list(range(100))
+    assert max(sizes) == largest
+    assert sum(sizes) == 300
+    assert told[0] == (0, 300)
+    assert told[-1] == (300, 300)
+    assert [row.id for row in store.rows()] == list(range(300))
 
 
 # Reading ---------------------------------------------------------------------
