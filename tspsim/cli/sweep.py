@@ -94,7 +94,8 @@ def _run(study: Study, found: list[Point], output: Path, start: Callable[[], Cre
         with _bar(len(store)) as advance:
             drive(study, found, store, start, advance)
         show(_table(store))
-        say(f"{output}: {_counts(store)}")
+        more = f"; above: the {SHOWN} fastest that fit" if len(store) > SHOWN else ""
+        say(f"{output}: {_counts(store)}{more}")
     except KeyboardInterrupt:
         say(f"{output}: {len(store)} of {len(found)} points are stored; "
             "run the same command again to go on")  # fmt: skip
