@@ -86,7 +86,9 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "own_peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    others = {key: value for key, value in old.items() if isinstance(value, dict)}
+    RESULTS.write_text(json.dumps(results | others, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 

@@ -1,14 +1,14 @@
 """Collectives: replayed chunk by chunk they do what their name says, in the time of the books."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.replay import does_its_job, without_one_send
 from tspsim.collectives import direct, ring
 from tspsim.collectives.choose import Planner, choose
 from tspsim.collectives.plan import Plan
@@ -25,8 +25,6 @@ ALPHA, BANDWIDTH = 1e-6, 50e9
 SIZES = [1.0, 1e3, 1e6, 1e9]
 DEVICE = Device("x", (("bf16", 1e14),), memory_bandwidth=1e12, memory=80e9)
 ALGORITHMS = {"ring": ring.sends, "direct": direct.sends}
-#: What a member holds: for every chunk, how often the part of every member is in it.
-Held = dict[int, Counter[int]]
 
 
 def make(kind: str, ranks: int) -> Topology:
@@ -37,65 +35,6 @@ def make(kind: str, ranks: int) -> Topology:
 
 
 TOPOLOGIES = {(kind, n): make(kind, n) for kind in ("ring", "full", "switch") for n in range(1, 10)}
-
-
-def before(kind: CollectiveKind, n: int, root: int, pieces: int) -> list[Held]:
-    """Return what the members hold at the start."""
-    match kind:
-        case "all_gather":
-            return [{i: Counter([i])} for i in range(n)]
-        case "broadcast" | "shift":
-            first = 0 if kind == "shift" else root
-            whole = {chunk: Counter([first]) for chunk in range(pieces)}
-            return [whole if i == first else {} for i in range(n)]
-        case "all_to_all":
-            return [{i * n + d: Counter([i]) for d in range(n)} for i in range(n)]
-        case _:
-            return [{chunk: Counter([i]) for chunk in range(pieces)} for i in range(n)]
-
-
-def after(kind: CollectiveKind, n: int, root: int, pieces: int) -> list[Held]:
-    """Return what the members must hold at the end, at least."""
-    whole = {chunk: Counter(range(n)) for chunk in range(pieces)}
-    match kind:
-        case "all_gather":
-            return [{chunk: Counter([chunk]) for chunk in range(n)} for _ in range(n)]
-        case "reduce_scatter":
-            return [{i: whole[i]} for i in range(n)]
-        case "all_reduce":
-            return [whole for _ in range(n)]
-        case "reduce":
-            return [whole if i == root else {} for i in range(n)]
-        case "all_to_all":
-            return [{i * n + (j - i) % n: Counter([i]) for i in range(n)} for j in range(n)]
-        case "broadcast" | "shift":
-            first = 0 if kind == "shift" else root
-            return [{chunk: Counter([first]) for chunk in range(pieces)} for _ in range(n)]
-
-
-def replay(schedule: Schedule, held: list[Held]) -> list[Held]:
-    """Return what the members hold when all sends are done; sending what one lacks fails."""
-    for step in schedule.steps:
-        old, held = held, [dict(chunks) for chunks in held]
-        for send in step:
-            for chunk in send.chunks:
-                sent, target = old[send.source][chunk], held[send.target]
-                target[chunk] = target[chunk] + sent if send.reduce else sent
-    return held
-
-
-def does_its_job(kind: CollectiveKind, schedule: Schedule, n: int, root: int) -> bool:
-    """Return whether a replay ends with what it must."""
-    try:
-        held = replay(schedule, before(kind, n, root, schedule.pieces))
-    except KeyError:
-        return False
-    wanted = after(kind, n, root, schedule.pieces)
-    return all(
-        got.get(chunk) == parts
-        for got, want in zip(held, wanted, strict=True)
-        for chunk, parts in want.items()
-    )
 
 
 def members(kind: CollectiveKind) -> range:
@@ -110,14 +49,6 @@ def test_replayed_sends_do_what_the_name_says(algorithm: str, kind: CollectiveKi
     for n in members(kind):
         for root in range(n):
             assert does_its_job(kind, ALGORITHMS[algorithm](kind, n, root), n, root), (n, root)
-
-
-def without_one_send(schedule: Schedule) -> Iterator[Schedule]:
-    """Yield the schedule with one of its sends left out, for each of them."""
-    for s, step in enumerate(schedule.steps):
-        for i in range(len(step)):
-            less = (*step[:i], *step[i + 1 :])
-            yield replace(schedule, steps=(*schedule.steps[:s], less, *schedule.steps[s + 1 :]))
 
 
 @pytest.mark.parametrize("kind", COLLECTIVE_KINDS)
@@ -293,17 +224,19 @@ def test_part_of_a_full_mesh_uses_part_of_its_links() -> None:
 def test_auto_is_the_fastest(kind: CollectiveKind, on: str, n: int, size: float) -> None:
     """No named algorithm beats the automatic choice."""
     named = [uncontended(algorithm, kind, on, n, size) for algorithm in ALGORITHMS]
-    assert uncontended("auto", kind, on, n, size) == min(named)
+    auto = uncontended("auto", kind, on, n, size)
+    assert auto <= min(named)
+    assert on == "ring" or auto == min(named)  # a ring has more that is worth considering
 
 
 def test_auto_depends_on_the_size() -> None:
-    """On a ring, two long steps suit a small broadcast, and the chain a large one."""
+    """On a ring, two long steps suit a small broadcast, and two chains a large one."""
     topology, ranks = TOPOLOGIES["switch", 9], tuple(range(9))
     planner = Planner(topology)
     assert planner.choose("all_gather", 1e3, ranks, None).algorithm == "direct"
     ringed = Planner(TOPOLOGIES["ring", 9])
     chosen = {ringed.choose("broadcast", size, ranks, 0).algorithm for size in (1.0, 1e9)}
-    assert chosen == {"direct", "ring"}
+    assert chosen == {"direct", "bidirectional_ring"}
 
 
 def test_planner_remembers() -> None:

@@ -93,15 +93,40 @@ def test_place_is_freed_before_it_is_taken_at_the_same_moment() -> None:
     assert memory.peak == 10
 
 
-def test_communication_allocates_at_the_rendezvous() -> None:
-    """What a collective writes lives from the moment at which it begins on all members."""
+def test_communication_allocates_when_it_is_issued() -> None:
+    """What a collective writes is there from the end of the compute before it, early ranks too."""
     program = Toy()
     gathered = program.buffer(8)
     late = program.compute([1, 3])
     gather = program.communicate("all_gather", 8, after=[late], writes=[gathered])
     program.compute(1, after=[gather], reads=[gathered])
     memory = trace(toy.run(shared(program, 2), full(2)))
-    assert steps(memory) == [(0, 0), (3, 8), (8, 0)]
+    assert steps(memory) == [(0, 0), (1, 8), (8, 0)]
+    assert steps(memory, rank=1) == [(0, 0), (3, 8), (8, 0)]
+
+
+def test_communication_holds_what_it_sends_until_somebody_waits_for_it() -> None:
+    """A message that is through keeps its source until the op that needs its result starts."""
+    program = Toy()
+    sent, arrived = program.buffer(4), program.buffer(8)
+    program.compute(1, writes=[sent])
+    gather = program.communicate("all_gather", 8, after=[0], reads=[sent], writes=[arrived])
+    program.compute(10)
+    program.compute(1, after=[gather], reads=[arrived])
+    memory = trace(toy.run(shared(program, 2), full(2)))
+    # sent 0-11 though it is through at 5; arrived 1-12
+    assert steps(memory) == [(0, 4), (1, 12), (11, 8), (12, 0)]
+
+
+def test_a_result_that_nobody_reads_holds_nothing_up() -> None:
+    """Without a reader there is no wait: what was sent is free when the message is through."""
+    program = Toy()
+    sent, unread = program.buffer(4), program.buffer(8)
+    program.compute(1, writes=[sent])
+    program.communicate("all_gather", 8, after=[0], reads=[sent], writes=[unread])
+    program.compute(10)
+    memory = trace(toy.run(shared(program, 2), full(2)))
+    assert steps(memory) == [(0, 4), (1, 12), (5, 0)]
 
 
 def test_peak_tells_rank_moment_and_kinds() -> None:

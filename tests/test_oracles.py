@@ -80,6 +80,14 @@ def test_reference_peak_is_within_1_percent_as_it_is(reported: Reported, job: Jo
     assert abs(report.peak_error) < 0.01
 
 
+@pytest.mark.parametrize("job", REFERENCE, ids=lambda job: job.title)
+def test_peak_of_the_engine_is_within_1_percent_of_the_reference(
+    reported: Reported, job: Job
+) -> None:
+    """What a run prints, not only what issue order gives."""
+    assert abs(reported(job).played_error) < 0.01
+
+
 def test_dtensor_peak_is_within_5_percent_as_it_is(reported: Reported) -> None:
     """Peak against peak, without recomputation and with a plain MLP."""
     (job,) = (

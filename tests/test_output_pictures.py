@@ -195,11 +195,26 @@ def test_no_dot_lies_above_the_roof() -> None:
     """What a device reaches is at most its peak, and at most its bandwidth times the intensity."""
     result = small_result.real()
     device = result.scenario.topology.devices[0]
-    found, _ = roofline.dots(result.timeline, 0)
+    found, flopless = roofline.dots(result.timeline, 0)
     assert found
     for dot in found:
         roof = min(device.peak("bf16"), device.memory_bandwidth * dot.intensity)
         assert dot.rate <= roof * (1 + 1e-9)
+    assert all(0 < dot.rate <= device.memory_bandwidth * (1 + 1e-9) for dot in flopless)
+
+
+def test_every_kind_of_compute_is_on_the_roofline() -> None:
+    """With flops as a dot, without as a triangle; together they are the compute time."""
+    result = small_result.real()
+    program = result.timeline.programs.of(0)
+    kinds = {op.kind.name for op in program.ops if op.lane == 0 and op.work is not None}
+    found, flopless = roofline.dots(result.timeline, 0)
+    assert {dot.op.kind.name for dot in (*found, *flopless)} == kinds
+    assert sum(dot.seconds for dot in (*found, *flopless)) == pytest.approx(
+        result.summary.time.compute
+    )
+    drawn = plot("roofline", result)
+    assert any(text.startswith("no flops, ") for text in legend(drawn))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])

@@ -21,8 +21,8 @@ PROTOCOLS = [
 ]
 
 
-def switch(ranks: int, protocols: list[dict[str, Any]]) -> Topology:
-    """Return devices around a switch: 1 GB/s and 2 us from device to device."""
+def switch_document(ranks: int) -> dict[str, Any]:
+    """Return devices around a switch, as written: 1 GB/s and 2 us from device to device."""
     device = {
         "name": "x",
         "flop_rate": {"bf16": "1 TFLOP/s"},
@@ -30,8 +30,13 @@ def switch(ranks: int, protocols: list[dict[str, Any]]) -> Topology:
         "memory": "1 GiB",
     }
     link = {"bandwidth": "1 GB/s", "latency": "2 us"}
-    document = {"kind": "switch", "ranks": ranks, "device": device, "link": link}
-    return load(document, profile=parse_profile({"name": "p", "protocols": protocols}))
+    return {"kind": "switch", "ranks": ranks, "device": device, "link": link}
+
+
+def switch(ranks: int, protocols: list[dict[str, Any]]) -> Topology:
+    """Return such devices with a profile that has some protocols."""
+    profile = parse_profile({"name": "p", "protocols": protocols})
+    return load(switch_document(ranks), profile=profile)
 
 
 @pytest.mark.parametrize(("size", "time"), [(1e5, 12e-6 + 2e-4), (1e6, 512e-6 + 1e-3)])
@@ -90,6 +95,39 @@ def test_the_network_between_nodes_is_as_its_links_state() -> None:
     assert across.time(1e9, topology) == pytest.approx(1.0)
 
 
+def test_a_protocol_may_be_for_one_algorithm() -> None:
+    """Others keep to the rest."""
+    own = {"efficiency": 0.25, "algorithm": "ring"}
+    topology = switch(4, [{"efficiency": 0.5}, own])
+    ring, direct = (
+        choose("all_gather", 1e9, (0, 1, 2, 3), topology, algorithm=name)
+        for name in ("ring", "direct")
+    )
+    assert ring.time(1e9, topology) == pytest.approx(3.0, rel=1e-4)
+    assert direct.time(1e9, topology) == pytest.approx(1.5, rel=1e-4)
+
+
+def test_a_protocol_of_the_network_is_for_what_leaves_a_node() -> None:
+    """It was measured over several nodes, and says nothing about the inside of one."""
+    node = switch_document(2)
+    nic = {"bandwidth": "1 GB/s", "latency": "0 s"}
+    document = {"kind": "nodes", "nodes": 2, "node": node, "nic": nic}
+    ways = [{"latency": "3 us", "efficiency": 0.5, "network": True}]
+    topology = load(document, profile=parse_profile({"name": "p", "protocols": ways}))
+    inside, across = (choose("shift", 1e9, pair, topology) for pair in ((0, 1), (0, 2)))
+    assert inside.time(1e9, topology) == pytest.approx(1.0 + 2e-6)
+    assert across.time(1e9, topology) == pytest.approx(2.0 + 3e-6)
+
+
+def test_a_protocol_is_taken_from_its_first_message_on_faster_or_not() -> None:
+    """A library that was seen to switch at a size is simulated to do so."""
+    later = {"latency": "1 ms", "efficiency": 0.5, "algorithm": "ring", "first": "1 MB"}
+    topology = switch(4, [{"efficiency": 0.5}, later])
+    plans = [choose("all_gather", size, (0, 1, 2, 3), topology) for size in (1e6 - 1, 1e6)]
+    assert [plan.algorithm for plan in plans] == ["direct", "ring"]
+    assert plans[1].time(1e6, topology) > plans[0].time(1e6, topology) + 1e-3
+
+
 def scenario(protocols: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a forward step of TP on two devices whose time is all communication."""
     return {
@@ -133,6 +171,8 @@ def test_a_step_takes_longer_by_what_the_protocol_costs() -> None:
         ({"efficiency": 1.5}, "at most 1"),
         ({"latency": "-1 us"}, "latency"),
         ({"collective": "shft"}, "shift"),
+        ({"algorithm": "rnig"}, "found 'rnig' (did you mean 'ring'?)"),
+        ({"first": "1"}, "first"),
         ({"latensy": "1 us"}, "did you mean 'latency'"),
     ],
 )

@@ -62,14 +62,24 @@ def test_only_the_latest_wait_per_lane_is_kept(rank) -> None:
 
 
 def test_a_hop_waits_for_a_free_slot(rank) -> None:
-    """With two slots the third arrival waits for the last use of the first."""
+    """With two slots the third arrival waits for the last use of the first, on any lane."""
     axis, slots = rank.axis("tsp"), rank.slots(2)
-    w, x = rank.resident("w", (8, 8), 2, "weight"), rank.given("x", (1, 2, 8), 2)
+    w = rank.resident("w", (8, 8), 2, "weight")
     for step in range(3):
-        (w,) = axis.shift(w, lane="w", label="w", into=slots)
-        rank.matmul(x, w, "y")
-        expected = () if step < 2 else (1,)
-        assert waits(rank, 2 * step) == expected
+        arrived = axis.broadcast(w, 0, lane="w", label="w", into=slots)
+        axis.shift(arrived, lane="other", label="w", into=rank.slots(1))
+        assert waits(rank, 2 * step) == (() if step < 2 else (1,))
+
+
+def test_communication_waits_for_the_compute_issued_before_it(rank) -> None:
+    """A stream's call begins when what stands before it is done, whether it needs it or not."""
+    axis, w = rank.axis("tsp"), rank.resident("w", (8, 8), 2, "weight")
+    x = rank.given("x", (1, 2, 8), 2)
+    axis.broadcast(w, 0, lane="w", label="w", into=rank.slots(1))
+    rank.matmul(x, w, "y")
+    rank.matmul(x, w, "z")
+    axis.broadcast(w, 1, lane="w", label="w", into=rank.slots(1))
+    assert [waits(rank, i) for i in range(4)] == [(), (), (), (2,)]
 
 
 def test_reading_after_the_slot_was_filled_again_is_refused(rank) -> None:

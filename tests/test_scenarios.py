@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import tspsim
+from tspsim.engine.timeline import Span
 from tspsim.values import check
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
@@ -23,6 +25,16 @@ PAPER = [
 ]
 
 
+def in_small(path: Path) -> list[str]:
+    """Return what makes a cluster's scenario quick: two nodes, with replicas that fill them."""
+    strategy = tspsim.load(path).strategy
+    if strategy.dp == 1:
+        return []
+    devices = 2 * 8
+    replicas = devices * strategy.dp // strategy.mesh().ranks
+    return ["topology.nodes=2", f"strategy.dp={replicas}"]
+
+
 def peak(name: str, *overrides: str) -> float:
     """Return the peak memory of a shipped scenario in GiB."""
     return tspsim.run(f"scenarios/{name}.yaml", *overrides).summary.memory.peak / GIB
@@ -31,7 +43,7 @@ def peak(name: str, *overrides: str) -> float:
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
 def test_a_shipped_scenario_runs_and_says_what_it_asks(path: Path) -> None:
     """It has a positive step time, and its file opens with its question."""
-    result = tspsim.run(path)
+    result = tspsim.run(path, *in_small(path))
     assert result.summary.step_time > 0
     assert path.read_text().startswith("# Question:")
     assert result.scenario.name == path.stem
@@ -87,23 +99,30 @@ def test_a_faster_link_hides_the_travelling_weights() -> None:
 
 
 def test_a_tsp_layer_overlaps_as_it_should() -> None:
-    """Broadcasts run while attention does, hops while the MLP multiplies, and slots hold back."""
-    timeline = tspsim.run("scenarios/tsp-layer.yaml").timeline
-    spans = list(timeline.spans(0))
+    """Weights travel while a turn is computed, hops while the MLP multiplies; slots hold back."""
+    held, free = (
+        list(
+            tspsim.run(
+                "scenarios/tsp-layer.yaml", "workload.sequence=131072", f"strategy.slots={slots}"
+            ).timeline.spans(0)
+        )
+        for slots in (2, 3)
+    )
 
-    def overlapped(lane: str, label: tuple[str, ...]) -> float:
-        compute = [s for s in spans if s.lane == "compute" and s.op.label in label]
-        moving = [s for s in spans if s.lane == lane]
-        pairs = ((a, b) for a in compute for b in moving)
+    def of(lane: str, *labels: str, spans: list[Span] = held) -> list[Span]:
+        return [s for s in spans if s.lane == lane and (not labels or s.op.label in labels)]
+
+    def overlapped(lane: str, *labels: str) -> float:
+        pairs = ((a, b) for a in of("compute", *labels) for b in of(lane))
         return sum(max(0.0, min(a.end, b.end) - max(a.start, b.start)) for a, b in pairs)
 
-    assert overlapped("tsp/weights", ("attention",)) > 0
-    assert overlapped("tsp/ring", ("gate", "up", "down")) > 0
-    hops = [s for s in spans if s.lane == "tsp/ring"]
-    downs = [s for s in spans if s.op.label == "down"]
-    # The third hop fills the slot of the first: its shard is read last by the second turn's down.
-    assert hops[2].start == pytest.approx(downs[1].end, rel=1e-12)
-    assert hops[2].start > hops[1].end
-    free = tspsim.run("scenarios/tsp-layer.yaml", "strategy.slots=3").timeline
-    third = [s for s in free.spans(0) if s.lane == "tsp/ring"][2]
-    assert third.start < downs[0].start
+    assert overlapped("tsp/weights", "k", "v", "q") > 0
+    assert overlapped("tsp/kv", "attention") > 0
+    assert overlapped("tsp/ring", "gate", "up", "down") > 0
+    # With two slots a hop fills the place of the shard before the last: it is issued, and begins,
+    # when that one has been read. With one place more it follows the hop before at once.
+    hops, downs = of("tsp/ring"), of("compute", "down")
+    assert [hop.start for hop in hops[1:]] == [down.end for down in downs[:2]]
+    assert all(later.start > hop.end for hop, later in pairwise(hops))
+    first, second, _ = of("tsp/ring", spans=free)
+    assert second.start == first.end

@@ -16,6 +16,7 @@ from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops
 from tspsim.program.types import Op
 from tspsim.scenario.types import Scenario
+from tspsim.spread import Spread
 from tspsim.topology.graph import Topology
 
 
@@ -109,6 +110,7 @@ class Summary:
     step_time : float
         Seconds.
     tokens_per_second, tokens_per_second_per_device : float
+        Tokens of all replicas.
     mfu : float or None
         Model flops over what all devices could do in the step time; None where no time passes.
     hfu : float or None
@@ -121,6 +123,8 @@ class Summary:
         Executed by the slowest rank.
     engine : EngineFigures
     profile : ProfileFigures
+    step_times : Spread or None
+        Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
     """
 
     scenario: str
@@ -137,10 +141,16 @@ class Summary:
     flops_per_rank: int
     engine: EngineFigures
     profile: ProfileFigures
+    step_times: Spread | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
-        return asdict(self)
+        figures = asdict(self)
+        del figures["step_times"]
+        if self.step_times is not None:
+            times = self.step_times
+            figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
+        return figures
 
 
 def summarize(
@@ -161,8 +171,9 @@ def summarize(
     slowest = timeline.slowest_rank
     executed = _flops_by_rank(timeline)
     available = step * sum(device.peak(workload.dtype) for device in topology.devices[:ranks])
-    tokens = workload.tokens / step if step else 0.0
-    model = model_flops(scenario.model, workload)
+    replicas = timeline.mesh.replicas
+    tokens = replicas * workload.tokens / step if step else 0.0
+    model = replicas * model_flops(scenario.model, workload)
     return Summary(
         scenario=scenario.name,
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
@@ -176,7 +187,9 @@ def summarize(
         communication=received_by(timeline, slowest),
         memory=fill(memory, topology),
         flops_per_rank=executed[slowest],
-        engine=EngineFigures(timeline.tasks, wall_seconds, {}),
+        engine=EngineFigures(
+            timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
+        ),
         profile=ProfileFigures(topology.profile.name, topology.profile.error),
     )
 

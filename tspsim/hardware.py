@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way in which a communication library moves bytes inside a node.
+    """One way in which a communication library moves bytes, inside a node or between nodes.
 
     Libraries have several, cheap to start or fast once started (NCCL and RCCL: LL, LL128 and
     Simple), and use the one that is fastest for the size.
@@ -47,11 +47,21 @@ class Protocol:
         Achieved / stated bandwidth of a link.
     collective : CollectiveKind or None
         The kind that it is for; None: every kind that no other protocol names.
+    algorithm : str or None
+        The algorithm that it is for; None: every one that no other protocol names.
+    network : bool
+        It is for what leaves a node, otherwise for what stays inside.
+    first : float
+        The smallest message in bytes that it is used for. Where one with an algorithm and a first
+        message can be used, the library takes it, however fast the others are.
     """
 
     latency: float = 0.0
     efficiency: float = 1.0
     collective: CollectiveKind | None = None
+    algorithm: str | None = None
+    network: bool = False
+    first: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,39 @@ class Profile:
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
 
-    def protocols_of(self, collective: CollectiveKind) -> tuple[Protocol, ...]:
-        """Return the protocols of a kind: those that name it, else those that name none."""
-        named = tuple(way for way in self.protocols if way.collective == collective)
-        return named or tuple(way for way in self.protocols if way.collective is None)
+    def protocols_of(
+        self, collective: CollectiveKind, algorithm: str = "", network: bool = False
+    ) -> tuple[Protocol, ...]:
+        """Return the protocols of a call: those that name its kind and algorithm before all others.
+
+        Parameters
+        ----------
+        collective : CollectiveKind
+        algorithm : str
+        network : bool
+            It leaves the node.
+        """
+        here = [way for way in self.protocols if way.network == network]
+        for kind in (collective, None):
+            for name in (algorithm, None):
+                if found := tuple(w for w in here if (w.collective, w.algorithm) == (kind, name)):
+                    return found
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Fractions of what a device states that it reaches: below 1 where it is slow.
+
+    Parameters
+    ----------
+    compute, memory, launch : float
+        Of its compute rates, of its memory bandwidth, of the speed at which it launches ops.
+    """
+
+    compute: float = 1.0
+    memory: float = 1.0
+    launch: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +150,9 @@ class Device:
         Dollars per device hour.
     launch : float
         Seconds added to every compute op, where the profile states none.
+    pace : Pace
+        How much of all this it reaches. Its peak stays what it states: what a slow device falls
+        short of it shows in MFU.
     """
 
     name: str
@@ -120,6 +162,7 @@ class Device:
     reserved: float = 0.0
     price: float | None = None
     launch: float = 0.0
+    pace: Pace = Pace()
 
     def peak(self, dtype: str) -> float:
         """Return the peak flop/s for a dtype.
@@ -153,8 +196,14 @@ class Roofline:
 
     def __post_init__(self) -> None:
         launch = self.device.launch if self.profile.launch is None else self.profile.launch
+        launch /= self.device.pace.launch
         object.__setattr__(self, "_curves", dict(self.profile.curves))
         object.__setattr__(self, "_launch", launch)
+
+    @property
+    def launch(self) -> float:
+        """Seconds that every op takes beside its work."""
+        return self._launch
 
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)
@@ -164,11 +213,11 @@ class Roofline:
         """Return the time of a piece of work; no work at all takes no time."""
         if not work.flops and not work.bytes:
             return 0.0
-        flops = bytes_ = 0.0
+        flops, bytes_, pace = 0.0, 0.0, self.device.pace
         if work.flops:
             rate = self.device.peak(self.dtype) * self._efficiency(work.curve, work.flops)
-            flops = work.flops / rate
+            flops = work.flops / (rate * pace.compute)
         if work.bytes:
             rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
-            bytes_ = work.bytes / rate
+            bytes_ = work.bytes / (rate * pace.memory)
         return max(flops, bytes_) + self._launch

@@ -1,9 +1,12 @@
 """Memory from lifetimes: what is alive on every rank at every moment of a timeline.
 
 Nobody writes "free": a buffer lives from the start of the first op that writes it to the end of the
-last op that reads or writes it. A buffer that ops only read is an input and lives from the
-beginning; resident buffers live all the time; buffers that no op touches, or without bytes, do not
-count. What ends and what begins at the same moment can have the same place in memory.
+last op that reads or writes it. Communication holds what it reads and writes for longer: from when
+it is issued, which is when the compute before it ends, until the first op that waits for it starts
+(torch's asynchronous collectives do that until ``wait``). A buffer that ops only read is an input
+and lives from the beginning; resident buffers live all the time; buffers that no op touches, or
+without bytes, do not count. What ends and what begins at the same moment can have the same place in
+memory.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
-from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Program
+from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
+
+Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +103,11 @@ class Lifetimes(NamedTuple):
 
 
 class _Accesses(NamedTuple):
-    """Which ops of a program touch which buffer, sorted by buffer, and the buffers' bytes."""
+    """Which ops of a program touch which buffer, sorted by buffer, and the buffers' bytes.
+
+    `issued` and `awaited` name, by op of communication, the compute op whose end issues it (or -1)
+    and the first op that waits for it (or itself); both name a compute op itself.
+    """
 
     written: NDArray[np.intp]
     writers: NDArray[np.intp]
@@ -107,21 +116,32 @@ class _Accesses(NamedTuple):
     resident: NDArray[np.bool_]
     sizes: NDArray[np.int64]
     kinds: NDArray[np.intp]
+    issued: NDArray[np.intp]
+    awaited: NDArray[np.intp]
+
+    def holds(self, timeline: Timeline, rank: int) -> tuple[Times, Times]:
+        """Return from when, and until when, every op of a rank holds what it touches."""
+        start, end = timeline.start[rank], timeline.end[rank]
+        before = np.where(self.issued >= 0, end[self.issued], 0.0)
+        compute = self.issued == np.arange(len(start))
+        return np.where(compute, start, before), np.maximum(end, start[self.awaited])
 
 
 def trace(timeline: Timeline) -> MemoryTrace:
     """Return what is alive on every rank over time."""
     accesses = [_accesses(program) for program in timeline.programs.roles]
     known: dict[tuple[int, bytes, bytes], RankMemory] = {}
-    ranks = []
-    for rank, role in enumerate(timeline.programs.role_of_rank):
+    played: dict[int, RankMemory] = {}
+    for rank in timeline.played:
+        role = timeline.programs.role_of_rank[rank]
         # Symmetric ranks have the same times to the last bit, so they share one answer.
         key = (role, timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
         if key not in known:
             lives = _lifetimes(timeline, rank, accesses[role])
             known[key] = _steps(lives, accesses[role])
-        ranks.append(known[key])
-    return MemoryTrace(tuple(ranks))
+        played[rank] = known[key]
+    by_rank = timeline.fold.stand_ins if timeline.fold else None
+    return MemoryTrace(tuple(played[rank] for rank in by_rank or timeline.played))
 
 
 def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:
@@ -158,19 +178,63 @@ def _accesses(program: Program) -> _Accesses:
         np.array([b.resident for b in program.buffers], dtype=bool),
         np.array([b.bytes for b in program.buffers], dtype=np.int64),
         np.array([BUFFER_KINDS.index(b.kind) for b in program.buffers], dtype=np.intp),
+        _issued(program),
+        _awaited(program),
     )
+
+
+def _issued(program: Program) -> NDArray[np.intp]:
+    """Return, by op, the compute op whose end issues it; -1 where there is none."""
+    issued = []
+    for op, waits in zip(program.ops, program.waits, strict=True):
+        compute = [before for before in waits if not program.ops[before].lane]
+        issued.append(op.index if op.message is None else max(compute, default=-1))
+    return np.array(issued, dtype=np.intp)
+
+
+def _awaited(program: Program) -> NDArray[np.intp]:
+    """Return, by op of communication, the first op that waits for it, or for a later one.
+
+    An op of its own lane follows it without a wait, unless it touches what it wrote. What nobody
+    reads is not waited for; neither is it for a compute op: these stand for themselves.
+    """
+    awaited = np.arange(len(program.ops), dtype=np.intp)
+    last = {operand.buffer.index: op.index for op in program.ops for operand in op.inputs}
+    writer: dict[int, Op] = {}  # by buffer, where communication wrote it last
+    travelling: dict[int, list[int]] = {}  # by lane
+    for op, waits in zip(program.ops, program.waits, strict=True):
+        for before in (*waits, *_own_lane(op, writer)):
+            under_way = travelling.get(program.ops[before].lane, [])
+            while under_way and under_way[0] <= before:
+                awaited[under_way.pop(0)] = op.index
+        if op.message is None:
+            continue
+        for operand in op.outputs:
+            writer[operand.buffer.index] = op
+        if any(last.get(operand.buffer.index, -1) > op.index for operand in op.outputs):
+            travelling.setdefault(op.lane, []).append(op.index)
+    return awaited
+
+
+def _own_lane(op: Op, writer: dict[int, Op]) -> list[int]:
+    """Return the ops of the same lane that wrote what an op of communication touches."""
+    if op.message is None:
+        return []
+    touched = (writer.get(operand.buffer.index) for operand in (*op.inputs, *op.outputs))
+    return [other.index for other in touched if other is not None and other.lane == op.lane]
 
 
 def _lifetimes(timeline: Timeline, rank: int, accesses: _Accesses) -> Lifetimes:
     count = len(accesses.sizes)
+    start, end = accesses.holds(timeline, rank)
     birth, death = np.full(count, np.nan), np.full(count, np.nan)
     used, firsts = np.unique(accesses.touched, return_index=True)
     if used.size:
         birth[used] = 0.0  # an input, unless some op writes it
-        death[used] = np.maximum.reduceat(timeline.end[rank][accesses.touching], firsts)
+        death[used] = np.maximum.reduceat(end[accesses.touching], firsts)
     written, firsts = np.unique(accesses.written, return_index=True)
     if written.size:
-        birth[written] = np.minimum.reduceat(timeline.start[rank][accesses.writers], firsts)
+        birth[written] = np.minimum.reduceat(start[accesses.writers], firsts)
     birth[accesses.resident], death[accesses.resident] = 0.0, np.inf
     birth[accesses.sizes == 0] = death[accesses.sizes == 0] = np.nan
     return Lifetimes(birth, death)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: The axis along which replicas of the model lie; every other axis belongs to a strategy.
+DP = "dp"
+
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
@@ -23,11 +26,17 @@ class Mesh:
         """Number of ranks."""
         return math.prod(degree for _, degree in self.axes)
 
+    @property
+    def replicas(self) -> int:
+        """Number of replicas of the model."""
+        return self.degree(DP)
+
     def degree(self, axis: str) -> int:
         """Return the size of an axis; an axis that is not there has size 1."""
         return dict(self.axes).get(axis, 1)
 
-    def _stride(self, axis: str) -> int:
+    def stride(self, axis: str) -> int:
+        """Return the distance in ranks of neighbours on an axis of the mesh."""
         names = [name for name, _ in self.axes]
         return math.prod(degree for _, degree in self.axes[names.index(axis) + 1 :])
 
@@ -35,7 +44,7 @@ class Mesh:
         """Return a rank's position along an axis (0 for an axis that is not there)."""
         if axis not in dict(self.axes):
             return 0
-        return rank // self._stride(axis) % self.degree(axis)
+        return rank // self.stride(axis) % self.degree(axis)
 
     def group(self, rank: int, axis: str, size: int | None = None) -> tuple[int, ...]:
         """Return the ranks that share a communicator with `rank` along an axis, in order.
@@ -51,7 +60,7 @@ class Mesh:
         """
         if axis not in dict(self.axes):
             return (rank,)
-        stride, coordinate = self._stride(axis), self.coordinate(rank, axis)
+        stride, coordinate = self.stride(axis), self.coordinate(rank, axis)
         size = size or self.degree(axis)
         first = rank - (coordinate % size) * stride
         return tuple(first + i * stride for i in range(size))

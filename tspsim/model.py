@@ -92,7 +92,7 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What one step processes.
+    """What one replica of the model processes in one step: a job has `dp` times as many tokens.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one step."""
+        """Tokens of one step of one replica."""
         return self.sequence * self.batch * self.micro_batches
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from tspsim import analysis, memory
 from tspsim.engine import dryrun
+from tspsim.engine.network_model import NetworkModel
 from tspsim.engine.simulate import simulate
+from tspsim.engine.timeline import Timeline
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import Programs
 from tspsim.result import Result, provenance
@@ -43,6 +45,21 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     else:
         scenario = load(source, overrides)
     return simulate_scenario(scenario)
+
+
+def play(scenario: Scenario, programs: Programs, progress: Progress | None = None) -> Timeline:
+    """Play the recorded programs of a scenario; the dry run has passed them."""
+    return simulate(
+        programs,
+        scenario.strategy.mesh(),
+        scenario.topology,
+        scenario.workload.dtype,
+        scenario.algorithm,
+        progress,
+        NetworkModel(scenario.detail, scenario.sharing),
+        scenario.disturbances.jitter,
+        folds=scenario.fold,
+    )
 
 
 def record(
@@ -81,12 +98,10 @@ def simulate_scenario(
         When the strategy's collectives do not meet.
     """
     begin = perf_counter()
-    strategy, workload = scenario.strategy, scenario.workload
-    programs = programs or record(strategy, scenario.model, workload, scenario.optimizer)
-    mesh = strategy.mesh()
+    strategy = scenario.strategy
+    programs = programs or record(strategy, scenario.model, scenario.workload, scenario.optimizer)
     recorded = perf_counter()
-    dtype, algorithm = workload.dtype, scenario.algorithm
-    timeline = simulate(programs, mesh, scenario.topology, dtype, algorithm, progress)
+    timeline = play(scenario, programs, progress)
     simulated = perf_counter()
     trace = memory.trace(timeline)
     traced = perf_counter()

@@ -7,7 +7,9 @@ from typing import Literal
 
 from tspsim.errors import UnknownNameError, UserError
 
-Kind = Literal["topologies", "topologies/devices", "topologies/profiles", "scenarios", "models"]
+Kind = Literal[
+    "topologies", "topologies/devices", "topologies/profiles", "scenarios", "models", "published"
+]  # fmt: skip
 
 
 def shipped(kind: Kind) -> Path:

@@ -42,6 +42,7 @@ _DEFINITIONS = (
     "second = [time] = s",
     "minute = 60 * second = min",
     "hour = 3600 * second = h",
+    "day = 86400 * second = d",
     "flop = [operation] = FLOP",
     "watt = [power] = W",
     "dollar = [currency] = USD",

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, compare, sweep
+from tspsim.cli import calibrate, compare, explain, sweep
+from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
 app = typer.Typer(
@@ -61,18 +62,28 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Write into DIR although it holds something else.")
     ] = False,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            metavar="N",
+            min=1,
+            help="Repeat with seeds seed, seed + 1...: a distribution.",
+        ),
+    ] = None,
 ) -> None:
     """Simulate one step: how long it takes, where the time goes, what fills the memory."""
     from tspsim.output import folder, table
     from tspsim.output.progress import progress
     from tspsim.runner import simulate_scenario
+    from tspsim.runs import repeat
     from tspsim.scenario import load
 
     loaded = load(scenario, overrides or ())
     if output is not None:
         folder.check(output, loaded.name, force)
     with progress("simulating") as advance:
-        result = simulate_scenario(loaded, advance)
+        result = repeat(loaded, runs, advance) if runs else simulate_scenario(loaded, advance)
     if json:
         show_json(result.summary.to_dict())
     else:
@@ -82,6 +93,31 @@ def run(
         say(f"wrote {output}")
     if fail_on_oom and not result.fits:
         raise SystemExit(DOES_NOT_FIT)
+
+
+@app.command()
+@guarded
+def goodput(
+    scenario: ScenarioName,
+    overrides: Overrides = None,
+    runs: Annotated[
+        int, typer.Option("--runs", metavar="N", min=1, help="Jobs, each with its own failures.")
+    ] = 100,
+    json: Json = False,
+) -> None:
+    """Play a job of many steps with failures: useful time, and how often to checkpoint."""
+    from tspsim.goodput import goodput as answer
+    from tspsim.output import goodput_table
+    from tspsim.output.progress import progress
+    from tspsim.scenario import load
+
+    loaded = load(scenario, overrides or ())
+    with progress("simulating") as advance:
+        found = answer(loaded, runs, advance)
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(goodput_table.render(found))
 
 
 @app.command()
@@ -196,6 +232,8 @@ def version() -> None:
 
 app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
+app.command()(collective)
+app.command()(explain.explain)
 app.command()(sweep.sweep)
 app.command()(sweep.export)
 app.command()(compare.compare)

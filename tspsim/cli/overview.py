@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.cli import placement
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.mesh import Mesh
 from tspsim.model import forward_flops, model_flops
@@ -32,11 +33,13 @@ def overview(scenario: Scenario) -> dict[str, Any]:
         "document": dict(scenario.document),
         "strategy": {"kind": scenario.strategy.kind, "axes": dict(mesh.axes)},
         "ranks": mesh.ranks,
+        "disturbances": scenario.disturbances.text() or None,
         "parameters": scenario.model.parameters,
         "flops": {
-            "forward": forward_flops(scenario.model, scenario.workload),
-            "model": model_flops(scenario.model, scenario.workload),
+            "forward": scenario.strategy.dp * forward_flops(scenario.model, scenario.workload),
+            "model": scenario.strategy.dp * model_flops(scenario.model, scenario.workload),
         },
+        "placement": placement.placed(mesh, scenario.topology),
         "resident_bytes_per_rank": _resident(program),
         "ops_per_rank": len(program.ops),
         "ops_by_kind": dict(sorted(Counter(op.kind.name for op in program.ops).items())),
@@ -92,10 +95,13 @@ def render(found: Mapping[str, Any]) -> RenderableType:
         ("flops, forward", f"{flops['forward']:.4g}"),
         ("flops, whole step", f"{flops['model']:.4g} (as MFU counts them: nothing twice)"),
     ]
+    if found["disturbances"]:
+        sizes.append(("disturbed", found["disturbances"]))
     resident = found["resident_bytes_per_rank"].items()
     calls = found["communication"].items()
     return Group(
         _table("sizes", sizes),
+        _table("placement, innermost first", placement.rows(found["placement"])),
         _table("resident on rank 0", [(kind, format_bytes(b)) for kind, b in resident]),
         _table(f"{found['ops_per_rank']:,} ops on rank 0", _counts(found["ops_by_kind"])),
         _table(

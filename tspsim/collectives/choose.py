@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from tspsim.collectives.algorithm import EVERYWHERE, Place, place_of
 from tspsim.collectives.plan import Algorithm, Plan
 from tspsim.errors import TopologyError
 from tspsim.program.types import CollectiveKind
@@ -39,13 +41,15 @@ class Planner:
     """
 
     def __init__(self, topology: Topology, algorithm: str = AUTO) -> None:
-        names = _automatic() if algorithm == AUTO else (algorithm,)
+        self._auto = algorithm == AUTO
+        names = COLLECTIVES.names() if self._auto else (algorithm,)
         self._algorithms: dict[str, Algorithm] = {name: COLLECTIVES.get(name) for name in names}
         seen = topology.profile.collectives if algorithm == AUTO else ()
         self._seen: dict[str, Algorithm] = {kind: COLLECTIVES.get(name) for kind, name in seen}
         self._topology = topology
         self._plans: dict[_Call, tuple[Plan, ...]] = {}
         self._chosen: dict[tuple[_Call, float], Plan] = {}
+        self._places: dict[tuple[int, ...], Place] = {}
 
     def choose(
         self, kind: CollectiveKind, size: float, ranks: tuple[int, ...], root: int | None
@@ -72,38 +76,72 @@ class Planner:
         if (call, size) not in self._chosen:
             if call not in self._plans:
                 self._plans[call] = self._plan(call)
-            times = [plan.time(size, self._topology) for plan in self._plans[call]]
-            self._chosen[call, size] = self._plans[call][times.index(min(times))]
+            plans = usable(self._plans[call], size)
+            times = [plan.time(size, self._topology) for plan in plans]
+            self._chosen[call, size] = plans[times.index(min(times))]
         return self._chosen[call, size]
 
     def _plan(self, call: _Call) -> tuple[Plan, ...]:
         kind, ranks, root = call
-        makers = (self._seen[kind],) if kind in self._seen else self._algorithms.values()
-        made = (make(kind, ranks, self._topology, root) for make in makers)
-        ways = self._topology.profile.protocols_of(kind)
+        if kind in self._seen:
+            makers = {dict(self._topology.profile.collectives)[kind]: self._seen[kind]}
+        elif self._auto:
+            makers = self._considered(kind, ranks)
+        else:
+            makers = self._algorithms
+        made = (make(kind, ranks, self._topology, root) for make in makers.values())
         plans = tuple(
             variant
             for plan in made
             if plan is not None
-            for variant in plan.under(ways, self._topology)
+            for variant in plan.under(self._topology.profile, kind, self._topology)
         )
         if not plans:
-            able = [
-                name
-                for name in COLLECTIVES.names()
-                if COLLECTIVES.get(name)(kind, ranks, self._topology, root) is not None
-            ]
-            raise TopologyError(
-                f"network.algorithm: '{', '.join(self._algorithms)}' cannot do {kind} over "
-                f"{len(ranks)} ranks; {', '.join(able) or 'none'} can"
-            )
+            raise TopologyError(self._refusal(call, makers))
         return plans
 
+    def _considered(self, kind: CollectiveKind, ranks: tuple[int, ...]) -> dict[str, Algorithm]:
+        """Return what ``auto`` takes the fastest of: what libraries use for members like these."""
+        place = self._places.get(ranks)
+        if place is None:
+            place = self._places[ranks] = place_of(ranks, self._topology)
+        return {
+            name: make
+            for name, make in self._algorithms.items()
+            if considered(make, kind, place, len(ranks))
+        }
 
-def _automatic() -> tuple[str, ...]:
-    """Return the algorithms that ``auto`` may take: all but those that say otherwise."""
-    names = COLLECTIVES.names()
-    return tuple(n for n in names if getattr(COLLECTIVES.get(n), "automatic", True))
+    def _refusal(self, call: _Call, makers: Mapping[str, Algorithm]) -> str:
+        kind, ranks, root = call
+        everything = {name: COLLECTIVES.get(name) for name in COLLECTIVES.names()}
+        able = [n for n, make in everything.items() if make(kind, ranks, self._topology, root)]
+        whys = (getattr(make, "refusal", None) for make in makers.values())
+        why = "; ".join(why(kind, ranks, self._topology) for why in whys if why)
+        return (
+            f"network.algorithm: '{', '.join(makers)}' cannot do {kind} over {len(ranks)} ranks"
+            f"{f' ({why})' if why else ''}; {', '.join(able) or 'none'} can"
+        )
+
+
+def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:
+    """Return the plans that a library chooses among for a size.
+
+    Those whose protocol begins at that size or below; before all others those whose protocol says
+    where it begins, as the library was seen to switch there, faster or not.
+    """
+    fitting = tuple(plan for plan in plans if plan.first <= size) or plans
+    return tuple(plan for plan in fitting if plan.first) or fitting
+
+
+def considered(make: Algorithm, kind: CollectiveKind, place: Place, n: int) -> bool:
+    """Return whether ``auto`` considers an algorithm for n members that are somewhere.
+
+    One that says nothing about it is considered everywhere.
+    """
+    if place not in getattr(make, "automatic", EVERYWHERE):
+        return False
+    accepts = getattr(make, "accepts", None)
+    return accepts is None or bool(accepts(kind, place, n))
 
 
 def choose(

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
+from tspsim.collectives.algorithm import Anywhere, Place
+from tspsim.collectives.schedule import HOP, NOTHING, Schedule, Send, Step
 from tspsim.program.types import CollectiveKind
-from tspsim.topology.graph import Topology
+
+#: Members beyond which ``auto`` does not consider it, but for all-to-all.
+MOST = 128
 
 
-def plan(
-    kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
-) -> Plan | None:
-    """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
-    return planned("direct", sends(kind, len(ranks), root or 0), ranks, topology)
+class Direct(Anywhere):
+    """The algorithm; see `tspsim.collectives.algorithm.Sending`."""
+
+    name = "direct"
+
+    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:
+        """Return whether ``auto`` considers it.
+
+        Libraries send to everybody at once between nodes only where everybody must get something
+        else; and nobody starts thousands of messages to gather something.
+        """
+        return kind in ("all_to_all", "shift") or (place != "nodes" and n <= MOST)
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
@@ -36,7 +45,7 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
         return NOTHING
     match kind:
         case "shift":
-            return Schedule(((Send(0, 1, range(1)),),))
+            return HOP
         case "all_gather":
             return Schedule((_gather(n),), pieces=n)
         case "reduce_scatter":
@@ -50,6 +59,9 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
             return Schedule(_broadcast(n, root), pieces=n - 1, pipelined=True)
         case "reduce":
             return Schedule(_reduce(n, root), pieces=n - 1, pipelined=True)
+
+
+plan = Direct(sends)
 
 
 def _gather(n: int) -> Step:

@@ -11,28 +11,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tspsim.collectives import ring
+from tspsim.collectives.algorithm import Anywhere
 from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
+from tspsim.collectives.schedule import HOP, NOTHING, Schedule, Send, Step
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
 
-class Gloo:
-    """The algorithm; `automatic` says that ``auto`` must not take it."""
+class Gloo(Anywhere):
+    """The algorithm; ``auto`` must never take it by itself."""
 
-    automatic = False
+    name = "gloo"
+    automatic = ()
 
     def __call__(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
     ) -> Plan | None:
         """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
-        made = planned("gloo", sends(kind, len(ranks), root or 0), ranks, topology)
-        if kind == "shift" and root is not None:
+        made = super().__call__(kind, ranks, topology, root)
+        if made is not None and kind == "shift" and root is not None:
             return _one_way_at_a_time(made)
         return made
-
-
-plan = Gloo()
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
@@ -50,7 +49,7 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
         return NOTHING
     match kind:
         case "shift":
-            return Schedule(((Send(0, 1, range(1)),),))
+            return HOP
         case "broadcast":
             return Schedule(_tree(n, root), serial=True)
         case "reduce":
@@ -62,6 +61,9 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
             return _pair_gather() if n == 2 else ring.sends(kind, n)
         case "all_to_all":
             return Schedule(tuple(_exchange(n)), pieces=n, serial=True)
+
+
+plan = Gloo(sends)
 
 
 def _scatter(n: int) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tspsim.hardware import Protocol
+from tspsim.hardware import Profile
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
@@ -44,6 +44,8 @@ class Plan:
         holds them for all of that time: what shares a link with it gets no more.
     held : float
         Part of its links that it holds meanwhile, where what slows it down is not on the links.
+    first : float
+        The smallest message that its protocol is for; from there on it is taken before others.
     """
 
     algorithm: str
@@ -53,25 +55,35 @@ class Plan:
     step_latency: float = 0.0
     efficiency: float = 1.0
     held: float = 1.0
+    first: float = 0.0
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""
         stated = max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
         return stated / self.efficiency
 
-    def under(self, protocols: tuple[Protocol, ...], topology: Topology) -> tuple[Plan, ...]:
-        """Return this plan once per protocol; as it is where there are none or it leaves a node."""
-        outside = any(topology.links[link].network for link, _ in self.loads)
-        if not protocols or not self.loads or outside:
+    def under(self, profile: Profile, kind: CollectiveKind, topology: Topology) -> tuple[Plan, ...]:
+        """Return this plan once per protocol of the profile that is for it; as it is without any.
+
+        Parameters
+        ----------
+        profile : Profile
+        kind : CollectiveKind
+        topology : Topology
+        """
+        if not self.loads:
             return (self,)
+        outside = any(topology.links[link].network for link, _ in self.loads)
+        protocols = profile.protocols_of(kind, self.algorithm, outside)
         return tuple(
             replace(
                 self,
                 latency=self.latency + way.latency,
                 efficiency=self.efficiency * way.efficiency,
+                first=way.first,
             )
             for way in protocols
-        )
+        ) or (self,)
 
     def overhead(self, size: float, topology: Topology) -> float:
         """Return the seconds beside the transfer itself: latency and pipeline fill."""

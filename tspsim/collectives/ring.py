@@ -7,17 +7,48 @@ doi:10.1016/j.jpdc.2008.09.002). Broadcast and reduce are pipelined chains.
 
 from __future__ import annotations
 
-from tspsim.collectives.plan import Plan
-from tspsim.collectives.schedule import NOTHING, Schedule, Send, Step, planned
+import numpy as np
+
+from tspsim.collectives.algorithm import Anywhere
+from tspsim.collectives.schedule import HOP, NOTHING, Hops, Schedule, Send, Step, Traffic
+from tspsim.collectives.waves import Wave, Waves
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
 
-def plan(
-    kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
-) -> Plan | None:
-    """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
-    return planned("ring", sends(kind, len(ranks), root or 0), ranks, topology)
+class Ring(Anywhere):
+    """The algorithm; its many sends are counted without writing them down."""
+
+    name = "ring"
+
+    def traffic(
+        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int
+    ) -> Traffic | None:
+        """Return who sends how much to whom: every step has the same hops."""
+        n = len(ranks)
+        chunks = {
+            "all_gather": n - 1,
+            "reduce_scatter": n - 1,
+            "all_reduce": 2 * (n - 1),
+            "all_to_all": n * (n - 1) // 2,
+        }
+        if kind not in chunks:
+            return super().traffic(kind, ranks, topology, root)
+        steps = 2 * (n - 1) if kind == "all_reduce" else n - 1
+        hops = tuple((i, (i + 1) % n, chunks[kind]) for i in range(n))
+        return Traffic((Hops(hops, steps),), n)
+
+    def waves(
+        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+    ) -> Waves | None:
+        """Return what the members send: one chunk each in every step, but in an all-to-all."""
+        n = len(ranks)
+        steps = {"all_gather": n - 1, "reduce_scatter": n - 1, "all_reduce": 2 * (n - 1)}
+        if n == 1 or kind not in steps:
+            return super().waves(kind, ranks, topology, root)
+        members = np.arange(n)
+        wave = Wave(members, (members + 1) % n, np.ones_like(members), steps[kind])
+        return Waves((wave,), pieces=n)
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
@@ -35,7 +66,7 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
         return NOTHING
     match kind:
         case "shift":
-            return Schedule(((Send(0, 1, range(1)),),))
+            return HOP
         case "all_gather":
             return Schedule(_gather(n), pieces=n)
         case "reduce_scatter":
@@ -48,6 +79,9 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
             return Schedule(_chain(n, root, reduce=False), pipelined=True)
         case "reduce":
             return Schedule(_chain(n, root + 1, reduce=True), pipelined=True)
+
+
+plan = Ring(sends)
 
 
 def _gather(n: int) -> tuple[Step, ...]:

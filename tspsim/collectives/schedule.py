@@ -6,11 +6,13 @@ and replaying them with real values shows that the collective does what its name
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from tspsim.collectives.plan import Plan
+from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
 
@@ -22,8 +24,10 @@ class Send(NamedTuple):
     source, target : int
         Positions in the communicator.
     chunks : range
-        Which chunks of the message. In an all_to_all, chunk ``i * n + d`` is what member i holds
-        for the member d places after it; otherwise a chunk has the same number on all members.
+        Which chunks of the message. Every member of n has the same number of them, one or more, one
+        member's after the other's: with one each, chunk i is that of member i. In an all_to_all the
+        message is cut n times finer, and with one each chunk ``i * n + d`` is what member i holds
+        for the member d places after it. In a broadcast, reduce or shift they are just pieces.
     reduce : bool
         The receiver adds what arrives to what it holds, instead of storing it.
     """
@@ -35,6 +39,43 @@ class Send(NamedTuple):
 
 
 Step = tuple[Send, ...]
+
+
+class Hops(NamedTuple):
+    """One step, or several in which the same members send to the same others.
+
+    Attributes
+    ----------
+    sends : tuple of (int, int, int)
+        Source, target, and how many chunks go between them in all of these steps.
+    steps : int
+        How many steps there are.
+    stage : int
+        The stage of the pipeline that they belong to, where there is one.
+    """
+
+    sends: tuple[tuple[int, int, int], ...]
+    steps: int = 1
+    stage: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Who sends how much to whom: what a plan is summed from, and all of a schedule that it needs.
+
+    A schedule of a ring over a thousand members has two million sends, its traffic a thousand.
+
+    Parameters
+    ----------
+    hops : tuple of Hops
+    pieces, pipelined, serial
+        As in `Schedule`.
+    """
+
+    hops: tuple[Hops, ...] = ()
+    pieces: int = 1
+    pipelined: bool = False
+    serial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +93,100 @@ class Schedule:
         when the one before has ended.
     serial : bool
         Steps load different links: each takes as long as its own slowest link, one after another.
+    stages : tuple of int
+        Where it is pipelined: how many steps each stage of the pipeline has, which a part takes one
+        after the other before the next part follows; empty: every step is a stage.
     """
 
     steps: tuple[Step, ...] = ()
     pieces: int = 1
     pipelined: bool = False
     serial: bool = False
+    stages: tuple[int, ...] = ()
+
+    def traffic(self) -> Traffic:
+        """Return who sends how much to whom."""
+        sizes = self.stages or (1,) * len(self.steps)
+        stages = [stage for stage, size in enumerate(sizes) for _ in range(size)]
+        hops = tuple(
+            Hops(tuple((s.source, s.target, len(s.chunks)) for s in step), 1, stage)
+            for step, stage in zip(self.steps, stages, strict=True)
+        )
+        return Traffic(hops, self.pieces, self.pipelined, self.serial)
 
 
 #: A communicator of one: nothing to send.
 NOTHING = Schedule()
 
+#: A shift is one message on its route, whatever the algorithm.
+HOP = Schedule(((Send(0, 1, range(1)),),))
 
-def planned(algorithm: str, schedule: Schedule, ranks: tuple[int, ...], topology: Topology) -> Plan:
+
+def trivial(ranks: tuple[int, ...]) -> Schedule:
+    """Return what is sent in a shift, or in a communicator of one, whatever the algorithm."""
+    return HOP if len(ranks) > 1 and ranks[0] != ranks[1] else NOTHING
+
+
+#: ``sends(kind, n, root)`` -> the schedule of n members wherever they are; None: cannot do it.
+Sends = Callable[[CollectiveKind, int, int], Schedule | None]
+
+
+@lru_cache(maxsize=512)
+def counted(sends: Sends, kind: CollectiveKind, n: int, root: int) -> Traffic | None:
+    """Return the traffic of some sends; it is the same wherever the members are."""
+    schedule = sends(kind, n, root)
+    return None if schedule is None else schedule.traffic()
+
+
+def planned(
+    algorithm: str, what: Schedule | Traffic, ranks: tuple[int, ...], topology: Topology
+) -> Plan:
     """Return the link loads and latency of a schedule on a topology.
 
     Parameters
     ----------
     algorithm : str
         Its name, for reports.
-    schedule : Schedule
+    what : Schedule or Traffic
     ranks : tuple of int
         Members in communicator order; member i runs on device ``ranks[i]``.
     topology : Topology
     """
-    chunks: Counter[int] = Counter()
-    latencies = []
+    traffic = what.traffic() if isinstance(what, Schedule) else what
+    chunks: dict[int, int] = {}
+    stages: dict[int, float] = {}  # latency of a part in every stage
     one_by_one = 0.0
-    for step in schedule.steps:
-        slowest = 0.0
-        here: Counter[int] = Counter()
-        for send in step:
-            source, target = ranks[send.source], ranks[send.target]
-            for link in topology.route(source, target):
-                here[link] += len(send.chunks)
-            slowest = max(slowest, topology.latency(source, target))
-        latencies.append(slowest)
-        chunks.update(here)
-        one_by_one += _transfer(here, topology)
-    loads = tuple((link, count / schedule.pieces) for link, count in sorted(chunks.items()))
-    if not schedule.pipelined:
-        efficiency = _transfer(chunks, topology) / one_by_one if schedule.serial else 1.0
-        return Plan(algorithm, loads, sum(latencies), efficiency=efficiency)
-    stages = max(len(schedule.steps) - 1, 0)
-    return Plan(algorithm, loads, sum(latencies), stages, max(latencies, default=0.0))
+    for hops in traffic.hops:
+        here, slowest = _loads(hops, ranks, topology)
+        stages[hops.stage] = stages.get(hops.stage, 0.0) + slowest * hops.steps
+        for link, count in here.items():
+            chunks[link] = chunks.get(link, 0) + count
+        if traffic.serial:
+            one_by_one += _transfer(here, topology)
+    loads = tuple((link, count / traffic.pieces) for link, count in sorted(chunks.items()))
+    latency = sum(stages.values())
+    if traffic.pipelined:
+        behind = max(len(stages) - 1, 0)
+        return Plan(algorithm, loads, latency, behind, max(stages.values(), default=0.0))
+    efficiency = _transfer(chunks, topology) / one_by_one if one_by_one else 1.0
+    return Plan(algorithm, loads, latency, efficiency=efficiency)
 
 
-def _transfer(chunks: Counter[int], topology: Topology) -> float:
+def _loads(hops: Hops, ranks: tuple[int, ...], topology: Topology) -> tuple[dict[int, int], float]:
+    """Return the chunks by link, and the latency of the route that has most."""
+    here: dict[int, int] = {}
+    slowest = 0.0
+    links, find = topology.links, topology.route
+    for source, target, count in hops.sends:
+        latency = 0.0
+        for link in find(ranks[source], ranks[target]):
+            here[link] = here.get(link, 0) + count
+            latency += links[link].latency
+        slowest = max(slowest, latency)
+    return here, slowest
+
+
+def _transfer(chunks: dict[int, int], topology: Topology) -> float:
     """Return the time of the slowest link, in chunks per byte/s."""
     links = topology.links
     return max((count / links[link].bandwidth for link, count in chunks.items()), default=0.0)

@@ -1,4 +1,4 @@
-"""Bounds on the step time that need no simulation."""
+"""Bounds on the step time, of collectives played as fair coflows, that need no simulation."""
 
 from __future__ import annotations
 

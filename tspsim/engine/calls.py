@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 from tspsim.collectives.plan import Plan
 from tspsim.engine.meetings import Meeting
-from tspsim.engine.network import Flow, Network
+from tspsim.engine.network import Flow
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Topology
 
@@ -18,6 +19,10 @@ class Planner(Protocol):
         self, kind: CollectiveKind, size: int, ranks: tuple[int, ...], root: int | None
     ) -> Plan:
         """Return how a message of `size` bytes travels between `ranks`."""
+
+
+#: Numbers what a planned message puts on the links: members, message, plan.
+Numbering: TypeAlias = Callable[[tuple[int, ...], Message, Plan], int]
 
 
 class Call(NamedTuple):
@@ -69,12 +74,11 @@ class Calls:
     ----------
     topology : Topology
     planner : Planner
-    network : Network
-        Numbers the link patterns of planned calls.
+    pattern : Numbering
     """
 
-    def __init__(self, topology: Topology, planner: Planner, network: Network[Exchange]) -> None:
-        self._topology, self._planner, self._network = topology, planner, network
+    def __init__(self, topology: Topology, planner: Planner, pattern: Numbering) -> None:
+        self._topology, self._planner, self._pattern = topology, planner, pattern
         self._known: dict[tuple[tuple[int, ...], Message, bool], Call] = {}
 
     def exchange(self, meeting: Meeting) -> Exchange:
@@ -90,5 +94,5 @@ class Calls:
         plan = self._planner.choose(message.collective, message.bytes, ranks, root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
-        pattern = self._network.pattern(plan.loads, plan.held) if alone > 0 else -1
+        pattern = self._pattern(ranks, message, plan) if alone > 0 else -1
         return Call(message, ranks, plan, overhead, alone, pattern)

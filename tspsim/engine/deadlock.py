@@ -84,7 +84,7 @@ class _Standstill:
 
     def _awaited(self, task: int) -> int:
         """Return a task that has not ended and that this one waits for."""
-        play, rank = self._play, self._play.tasks.rank[task]
+        play, rank = self._play, self._play.tasks.place[task]
         if not play.begun[task]:
             first = play.tasks.first[rank]
             earlier = predecessors(self._programs.of(rank))[task - first]
@@ -98,7 +98,7 @@ class _Standstill:
         message = self._play.tasks.message[task]
         if message is None or message.collective != "shift":
             return communicator.ranks
-        place = communicator.places[self._play.tasks.rank[task]]
+        place = communicator.players[self._play.tasks.place[task]]
         ends = (place + message.offset, place - message.offset)
         return tuple(communicator.ranks[end % len(communicator.ranks)] for end in ends)
 
@@ -111,7 +111,7 @@ class _Standstill:
         return next(t for t in candidates if (tasks.lane[t], tasks.ordinal[t]) == here)
 
     def _name(self, task: int) -> str:
-        rank = self._play.tasks.rank[task]
+        rank = self._play.tasks.place[task]
         program = self._programs.of(rank)
         op = program.ops[task - self._play.tasks.first[rank]]
         return f"rank {rank}: '{op.name}' on {program.lanes[op.lane].name}"

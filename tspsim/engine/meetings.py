@@ -15,15 +15,26 @@ from tspsim.program.types import Lane, Message, Programs
 
 
 class Communicator:
-    """Ranks that share a lane, and the calls in which some members are still awaited."""
+    """Ranks that share a lane, and the calls in which some members are still awaited.
 
-    __slots__ = ("name", "places", "ranks", "shifts", "waiting")
+    Parameters
+    ----------
+    name : str
+    ranks : tuple of int
+    stand_ins : tuple of int, optional
+        By member, the rank that is played in its place; itself when not given.
+    """
 
-    def __init__(self, name: str, ranks: tuple[int, ...]) -> None:
-        self.name, self.ranks = name, ranks
-        self.places = {rank: place for place, rank in enumerate(ranks)}
+    __slots__ = ("name", "players", "ranks", "shifts", "stand_ins", "waiting")
+
+    def __init__(
+        self, name: str, ranks: tuple[int, ...], stand_ins: tuple[int, ...] | None = None
+    ) -> None:
+        self.name, self.ranks, self.stand_ins = name, ranks, stand_ins or ranks
+        #: Members that are played, and their positions.
+        self.players = {rank: at for at, rank in enumerate(ranks) if self.stand_ins[at] == rank}
         self.waiting: list[int] = []  # tasks that have arrived at the collective being gathered
-        self.shifts: dict[int, dict[int, int]] = {}  # ordinal -> place -> task that has arrived
+        self.shifts: dict[int, dict[int, int]] = {}  # ordinal -> rank -> task that has arrived
 
 
 class Meeting(NamedTuple):
@@ -36,7 +47,8 @@ class Meeting(NamedTuple):
         The members; ``(sender, receiver)`` of a hop.
     message : Message
     tasks : list of int
-        In the order of `ranks`.
+        Of the members that are played, in the order of `ranks`; of both ends of a hop, which are
+        the same where one stands for the other.
     """
 
     communicator: Communicator
@@ -45,15 +57,21 @@ class Meeting(NamedTuple):
     tasks: list[int]
 
 
-def communicators(programs: Programs, mesh: Mesh) -> list[list[Communicator]]:
-    """Return the communicator of every lane of every rank; on compute every rank is alone."""
+def communicators(
+    programs: Programs, mesh: Mesh, ranks: Sequence[int], stand_ins: Sequence[int] | None = None
+) -> list[list[Communicator]]:
+    """Return the communicator of every lane of some ranks; on compute every rank is alone."""
     known: dict[tuple[str, tuple[int, ...]], Communicator] = {}
 
     def find(rank: int, lane: Lane) -> Communicator:
-        ranks = (rank,) if lane.axis is None else mesh.group(rank, lane.axis, lane.size)
-        return known.setdefault((lane.name, ranks), Communicator(lane.name, ranks))
+        members = (rank,) if lane.axis is None else mesh.group(rank, lane.axis, lane.size)
+        key = lane.name, members
+        if key not in known:
+            played = tuple(stand_ins[member] for member in members) if stand_ins else None
+            known[key] = Communicator(lane.name, members, played)
+        return known[key]
 
-    return [[find(rank, lane) for lane in programs.of(rank).lanes] for rank in range(mesh.ranks)]
+    return [[find(rank, lane) for lane in programs.of(rank).lanes] for rank in ranks]
 
 
 class Rendezvous:
@@ -64,48 +82,60 @@ class Rendezvous:
     programs : Programs
     mesh : Mesh
     tasks : Tasks
+    stand_ins : sequence of int, optional
+        By rank, the one that is played in its place.
     """
 
-    def __init__(self, programs: Programs, mesh: Mesh, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        mesh: Mesh,
+        tasks: Tasks,
+        stand_ins: Sequence[int] | None = None,
+    ) -> None:
         self._tasks = tasks
-        self._communicators = communicators(programs, mesh)
+        self._communicators = communicators(programs, mesh, tasks.ranks, stand_ins)
 
     def communicator(self, task: int) -> Communicator:
         """Return the communicator that a task runs on."""
-        return self._communicators[self._tasks.rank[task]][self._tasks.lane[task]]
+        return self._communicators[self._tasks.place[task]][self._tasks.lane[task]]
 
     def arrive(self, task: int, message: Message) -> Sequence[Meeting] | None:
         """Let a task arrive; return what can begin now, or None when it needs nobody else."""
-        rank = self._tasks.rank[task]
-        communicator = self._communicators[rank][self._tasks.lane[task]]
+        place = self._tasks.place[task]
+        communicator = self._communicators[place][self._tasks.lane[task]]
         degree = len(communicator.ranks)
         if message.collective == "shift":
             if message.offset % degree == 0:
                 return None
-            return self._shift(communicator, message, task, communicator.places[rank])
+            return self._shift(communicator, message, task, self._tasks.ranks[place])
         if degree == 1:
             return None
         waiting = communicator.waiting
         waiting.append(task)
-        if len(waiting) < degree:
+        if len(waiting) < len(communicator.players):
             return ()
         communicator.waiting = []
         waiting.sort()  # by rank, as tasks of lower ranks come first
         return (Meeting(communicator, communicator.ranks, message, waiting),)
 
     def _shift(
-        self, communicator: Communicator, message: Message, task: int, place: int
+        self, communicator: Communicator, message: Message, task: int, rank: int
     ) -> list[Meeting]:
-        ranks, ordinal = communicator.ranks, self._tasks.ordinal[task]
-        degree = len(ranks)
+        """Begin the hops of which a rank was the last end to arrive: its own, and the one to it."""
+        ordinal, offset = self._tasks.ordinal[task], message.offset
+        ranks, played = communicator.ranks, communicator.stand_ins
         here = communicator.shifts.setdefault(ordinal, {})
-        here[place] = task
+        here[rank] = task
+        at, degree = communicator.players[rank], len(ranks)
+        senders = dict.fromkeys((rank, played[(at - offset) % degree]))
         met = []
-        receiver, sender = (place + message.offset) % degree, (place - message.offset) % degree
-        for a, b in ((place, receiver), (sender, place)):
-            if a in here and b in here:
-                pair = (ranks[a], ranks[b])
-                met.append(Meeting(communicator, pair, message, [here[a], here[b]]))
-        if len(here) == degree:
+        for sender in senders:  # a hop is that of the member that is played in its sender's place
+            target = (communicator.players[sender] + offset) % degree
+            if sender in here and played[target] in here:
+                pair = (sender, ranks[target])
+                ends = [here[sender], here[played[target]]]
+                met.append(Meeting(communicator, pair, message, ends))
+        if len(here) == len(communicator.players):
             del communicator.shifts[ordinal]  # all its hops have begun
         return met

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import simpy
 
 from tspsim.engine.calendar import Afterwards, Calendar
+from tspsim.engine.fold import Asymmetric, Footprint
 from tspsim.engine.rates import max_min
 
 Loads = tuple[tuple[int, float], ...]
@@ -48,10 +49,23 @@ class Pattern:
     """Link loads of a coflow, relative to its bottleneck: the link it fills first when alone.
 
     A coflow's speed is the bytes/s that it puts on its bottleneck.
+
+    Parameters
+    ----------
+    weights : tuple of (int, float)
+        Of the coflow, and of its images in a folded run.
+    bandwidth : float
+        Of the bottleneck.
+    alone : float
+        Part of its own speed that it has when only its images share links with it.
+    uneven : frozenset of str
+        As `Footprint.uneven`.
     """
 
     weights: Loads
     bandwidth: float
+    alone: float
+    uneven: frozenset[str]
 
 
 class Network(Generic[AnyFlow]):
@@ -76,7 +90,7 @@ class Network(Generic[AnyFlow]):
         self._bandwidth = bandwidth
         self._through = through
         self._patterns: list[Pattern] = []
-        self._known: dict[tuple[Loads, float], int] = {}
+        self._known: dict[tuple[Loads, float, Footprint], int] = {}
         self._near: list[set[int]] = []  # patterns that share a link, by pattern
         self._users: dict[int, list[int]] = {}  # patterns that load a link, by link
         self._flows: dict[int, list[AnyFlow]] = {}  # flows under way, by pattern
@@ -86,25 +100,28 @@ class Network(Generic[AnyFlow]):
         self._ends: Calendar[AnyFlow] = Calendar(environment, self._due)
         self._later = Afterwards(environment, self._settle)
 
-    def pattern(self, loads: Loads, held: float = 1.0) -> int:
+    def pattern(self, loads: Loads, held: float = 1.0, footprint: Footprint | None = None) -> int:
         """Return the number that stands for these loads: (link, bytes per byte of message).
 
-        A flow that holds only a part of its bottleneck when alone leaves the rest to others.
+        A flow that holds only a part of its bottleneck when alone leaves the rest to others. In a
+        folded run its images take their share of the links too: its footprint.
         """
-        key = loads, held
+        footprint = footprint or Footprint(loads)
+        key = loads, held, footprint
         if key not in self._known:
-            some = tuple(item for item in loads if item[1] > 0)
-            self._known[key] = self._register(some, held)
+            self._known[key] = self._register(loads, held, footprint)
         return self._known[key]
 
-    def _register(self, loads: Loads, held: float) -> int:
+    def _register(self, loads: Loads, held: float, footprint: Footprint) -> int:
         number = len(self._patterns)
         bandwidth = self._bandwidth
         bottleneck, unit = max(loads, key=lambda item: item[1] / bandwidth[item[0]])
-        weights = tuple((link, load / unit * held) for link, load in loads)
-        self._patterns.append(Pattern(weights, bandwidth[bottleneck]))
+        shares = tuple((link, load / unit * held) for link, load in footprint.loads if load > 0)
+        full = bandwidth[bottleneck]
+        alone = min(1.0, min(bandwidth[link] / share for link, share in shares) / full)
+        self._patterns.append(Pattern(shares, full, alone, footprint.uneven))
         near: set[int] = set()
-        for link, _ in loads:
+        for link, _ in shares:
             users = self._users.setdefault(link, [])
             near.update(users)
             users.append(number)
@@ -188,7 +205,10 @@ class Network(Generic[AnyFlow]):
         """
         counts = tuple(len(self._flows[pattern]) for pattern in component)
         if counts == (1,):
-            return [1.0]
+            return [self._patterns[component[0]].alone]
+        uneven = frozenset[str]().union(*(self._patterns[p].uneven for p in component))
+        if uneven:
+            raise Asymmetric(uneven)
         key = (component, counts)
         if key not in self._rates:
             patterns = [self._patterns[number] for number in component]

@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import simpy
+from numpy.typing import NDArray
 
 from tspsim.collectives.choose import Planner as AlgorithmPlanner
-from tspsim.engine.calendar import Calendar
-from tspsim.engine.calls import Calls, Exchange, Planner
+from tspsim.disturbances import Jitter
+from tspsim.engine.calls import Exchange, Planner
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
+from tspsim.engine.fold import Asymmetric, Fold, fold
+from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
-from tspsim.engine.network import Network
+from tspsim.engine.network_model import COFLOWS, NetworkModel
 from tspsim.engine.tasks import Durations, lay_out, split
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.errors import ScheduleError
@@ -41,6 +44,10 @@ def simulate(
     dtype: str,
     algorithm: str = "auto",
     progress: Progress | None = None,
+    network: NetworkModel = COFLOWS,
+    jitter: Jitter | None = None,
+    *,
+    folds: bool = True,
 ) -> Timeline:
     """Play the programs of all ranks and return when everything started and ended.
 
@@ -57,13 +64,20 @@ def simulate(
         The collective algorithm, or ``"auto"``: the fastest for each call.
     progress : callable, optional
         Called now and then with the fraction of the tasks that has ended.
+    network : NetworkModel
+        How collectives are played on the links.
+    jitter : Jitter, optional
+        Durations that differ from task to task by chance.
+    folds : bool
+        Ranks that provably behave alike are played once; the times are the same.
 
     Raises
     ------
     ScheduleError
         When tasks wait for each other and nothing can go on.
     """
-    return play(programs, mesh, topology, dtype, AlgorithmPlanner(topology, algorithm), progress)
+    planner = AlgorithmPlanner(topology, algorithm)
+    return play(programs, mesh, topology, dtype, planner, progress, network, jitter, folds=folds)
 
 
 def play(
@@ -73,9 +87,23 @@ def play(
     dtype: str,
     planner: Planner,
     progress: Progress | None = None,
+    network: NetworkModel = COFLOWS,
+    jitter: Jitter | None = None,
+    *,
+    folds: bool = True,
 ) -> Timeline:
     """Do what `simulate` does, with a planner of one's own."""
-    return _Engine(programs, mesh, topology, dtype, planner, progress).run()
+    alike = folds and network.folds and jitter is None
+    apart = frozenset[str]() if alike else frozenset(name for name, _ in mesh.axes)
+    while True:
+        folded = fold(programs, mesh, topology, without=apart)
+        engine = _Engine(
+            programs, mesh, topology, dtype, planner, progress, network, jitter, folded
+        )
+        try:
+            return engine.run()
+        except Asymmetric as found:
+            apart |= found.axes
 
 
 class _Engine:
@@ -89,30 +117,32 @@ class _Engine:
         dtype: str,
         planner: Planner,
         progress: Progress | None,
+        network: NetworkModel,
+        jitter: Jitter | None,
+        folded: Fold,
     ) -> None:
         self._programs, self._mesh, self._progress = programs, mesh, progress
-        self._tasks = lay_out(programs)
+        self._fold = folded
+        self._tasks = lay_out(programs, folded.representatives)
         durations = Durations(programs, mesh, topology, dtype)
-        self._duration = [s for rank in range(mesh.ranks) for s in durations.of(rank)]
-        self._total = len(self._tasks.rank)
+        self._duration = [s for rank in self._tasks.ranks for s in durations.of(rank)]
+        self._factor = factors(jitter, programs) if jitter else None
+        self._total = len(self._tasks.place)
         self._start = [_NEVER] * self._total
         self._end = [_NEVER] * self._total
         self._done, self._next_report = 0, 0.0
         self._hops_left: dict[int, int] = {}  # by task of a shift under way
         self._transfers: list[Transfer] = []
         self._environment = simpy.Environment()
-        bandwidth = [link.bandwidth for link in topology.links]
-        self._network: Network[Exchange] = Network(self._environment, bandwidth, self._through)
-        self._calls = Calls(topology, planner, self._network)
-        self._rendezvous = Rendezvous(programs, mesh, self._tasks)
-        self._latency: Calendar[Exchange] = Calendar(self._environment, self._launch)
+        self._player = network.player(self._environment, topology, planner, self._through, folded)
+        self._rendezvous = Rendezvous(programs, mesh, self._tasks, folded.stand_ins)
         self._compute = self._compute_streams(topology.profile.interference)
 
     def _compute_streams(self, interference: float) -> SteadyCompute | InterferedCompute:
         if interference >= 1:
             return SteadyCompute(self._environment, self._finish)
-        ranks, rank = self._mesh.ranks, self._tasks.rank
-        return InterferedCompute(self._environment, self._finish, rank, ranks, interference)
+        ranks, place = len(self._tasks.ranks), self._tasks.place
+        return InterferedCompute(self._environment, self._finish, place, ranks, interference)
 
     def run(self) -> Timeline:
         """Play everything and return the timeline."""
@@ -124,14 +154,19 @@ class _Engine:
         self._environment.run()
         if self._done < self._total:
             raise ScheduleError(self._standstill())
-        first = self._tasks.first
         return Timeline(
             self._programs,
             self._mesh,
-            tuple(np.array(part, dtype=np.float64) for part in split(self._start, first)),
-            tuple(np.array(part, dtype=np.float64) for part in split(self._end, first)),
+            self._by_rank(self._start),
+            self._by_rank(self._end),
             tuple(sorted(self._transfers, key=lambda t: (t.start, t.ranks, t.op))),
+            self._fold,
         )
+
+    def _by_rank(self, times: list[float]) -> tuple[NDArray[np.float64], ...]:
+        """Return the times of every rank; those that are folded share an array."""
+        parts = [np.array(part, dtype=np.float64) for part in split(times, self._tasks.first)]
+        return tuple(parts[place] for place in self._fold.position.tolist())
 
     def _begin(self, task: int, ended: list[int]) -> None:
         """Start a task whose predecessors have ended; put it into `ended` if it takes no time."""
@@ -143,6 +178,8 @@ class _Engine:
                 return
         self._start[task] = self._environment.now
         duration = self._duration[task]
+        if self._factor is not None:
+            duration *= self._factor[task]
         if duration:
             self._compute.begin(duration, task)
         else:
@@ -155,28 +192,16 @@ class _Engine:
             for member in meeting.tasks:
                 if self._start[member] == _NEVER:  # a shift starts with the earlier of its hops
                     self._start[member] = now
-            self._compute.communication_began(meeting.ranks)
-            exchange = self._calls.exchange(meeting)
-            self._latency.add(exchange.call.overhead, exchange)
-
-    def _launch(self, exchanges: list[Exchange]) -> None:
-        """Put exchanges whose latency is over on the links."""
-        empty: list[Exchange] = []
-        for exchange in exchanges:
-            if exchange.left > 0:
-                self._network.start(exchange)
-            else:
-                exchange.start = self._environment.now
-                empty.append(exchange)
-        if empty:
-            self._through(empty)
+            self._compute.communication_began(self._tasks.place[t] for t in meeting.tasks)
+            factor = self._factor[meeting.tasks[0]] if self._factor is not None else 1.0
+            self._player.begin(meeting, factor)
 
     def _through(self, exchanges: list[Exchange]) -> None:
         """End the tasks of exchanges whose last byte has arrived."""
         ended: list[int] = []
         for exchange in exchanges:
             self._record(exchange)
-            self._compute.communication_ended(exchange.call.ranks)
+            self._compute.communication_ended(self._tasks.place[t] for t in exchange.tasks)
             if exchange.call.message.collective == "shift":
                 ended.extend(task for task in exchange.tasks if self._last_hop(task))
             else:
@@ -191,14 +216,14 @@ class _Engine:
         return False
 
     def _record(self, exchange: Exchange) -> None:
-        call, task = exchange.call, exchange.tasks[0]
-        op = task - self._tasks.first[self._tasks.rank[task]]
-        kind, size, _, _ = call.message
-        plan, now = call.plan, self._environment.now
-        transfer = Transfer(
-            op, call.ranks, kind, size, plan.algorithm, plan.loads, exchange.start, now
-        )
-        self._transfers.append(transfer)
+        kind, size, _, _ = exchange.call.message
+        algorithm = exchange.call.plan.algorithm
+        for member, ranks, loads, start, end, send in self._player.carried(exchange):
+            task = exchange.tasks[member]
+            op = task - self._tasks.first[self._tasks.place[task]]
+            self._transfers.append(
+                Transfer(op, ranks, kind, size, algorithm, loads, start, end, send)
+            )
 
     def _finish(self, ended: list[int]) -> None:
         """End tasks and start those that waited for them; `ended` grows by those without time."""
@@ -219,8 +244,8 @@ class _Engine:
     def _standstill(self) -> str:
         """Return what the first waiting task of every rank is."""
         lines = [f"{self._total - self._done} of {self._total} tasks never ended; waiting for:"]
-        for rank in range(self._mesh.ranks):
-            first, stop = self._tasks.first[rank : rank + 2]
+        for place, rank in enumerate(self._tasks.ranks):
+            first, stop = self._tasks.first[place : place + 2]
             stuck = [i for i in range(stop - first) if self._end[first + i] == _NEVER]
             if stuck:
                 lines.append(f"  rank {rank}: {self._programs.of(rank).ops[stuck[0]].name}")

@@ -123,10 +123,12 @@ class Tasks:
 
     Parameters
     ----------
+    ranks : tuple of int
+        The ranks whose tasks these are, ascending.
     first : list of int
-        Index of every rank's first task, and the number of tasks at the end.
-    rank : list of int
-        Rank, by task.
+        Index of the first task of each of them, and the number of tasks at the end.
+    place : list of int
+        Position of its rank in `ranks`, by task.
     successors : list of tuple of int
         Distances to the tasks of the same rank that wait for this one, by task.
     pending : list of int
@@ -137,8 +139,9 @@ class Tasks:
         Stream, and position on it.
     """
 
+    ranks: tuple[int, ...]
     first: list[int]
-    rank: list[int]
+    place: list[int]
     successors: list[tuple[int, ...]]
     pending: list[int]
     message: list[Message | None]
@@ -146,20 +149,22 @@ class Tasks:
     ordinal: list[int]
 
 
-def lay_out(programs: Programs) -> Tasks:
-    """Return the tasks of all ranks."""
+def lay_out(programs: Programs, ranks: Sequence[int] | None = None) -> Tasks:
+    """Return the tasks of some ranks, or of all."""
+    ranks = range(len(programs.role_of_rank)) if ranks is None else ranks
     shapes = [shape_of(program) for program in programs.roles]
     messages = [[op.message for op in program.ops] for program in programs.roles]
     lanes = [[op.lane for op in program.ops] for program in programs.roles]
-    tasks = Tasks([0], [], [], [], [], [], [])
-    for rank, role in enumerate(programs.role_of_rank):
+    tasks = Tasks(tuple(ranks), [0], [], [], [], [], [], [])
+    for place, rank in enumerate(ranks):
+        role = programs.role_of_rank[rank]
         shape = shapes[role]
         tasks.successors.extend(shape.successors)
         tasks.pending.extend(shape.pending)
         tasks.ordinal.extend(shape.ordinals)
         tasks.message.extend(messages[role])
         tasks.lane.extend(lanes[role])
-        tasks.rank.extend([rank] * len(lanes[role]))
+        tasks.place.extend([place] * len(lanes[role]))
         tasks.first.append(len(tasks.lane))
     return tasks
 

@@ -50,9 +50,9 @@ class Untimed:
     def __init__(self, programs: Programs, mesh: Mesh) -> None:
         self.tasks = lay_out(programs)
         self.rendezvous = Rendezvous(programs, mesh, self.tasks)
-        self.ended = bytearray(len(self.tasks.rank))
-        self.begun = bytearray(len(self.tasks.rank))
-        self._hops = bytearray(len(self.tasks.rank))
+        self.ended = bytearray(len(self.tasks.place))
+        self.begun = bytearray(len(self.tasks.place))
+        self._hops = bytearray(len(self.tasks.place))
         self._ready: deque[int] = deque()
 
     def run(self) -> Iterator[Together]:

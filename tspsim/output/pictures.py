@@ -68,12 +68,12 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file whose suffix is no format of a picture.
+    """Raise unless a picture can be written in the format of a path's suffix.
 
     Raises
     ------
     OutputError
-        With the formats that there are.
+        It names those that can.
     """
     if path.suffix.lower() not in SUFFIXES:
         allowed = ", ".join(SUFFIXES)
@@ -82,7 +82,7 @@ def check_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path, title: str) -> None:
-    """Write a figure into a file, whole or not at all; `title` is that of an html page.
+    """Save a figure in the format of the path's suffix, whole or not at all.
 
     Raises
     ------

@@ -31,6 +31,7 @@ def render(result: Result) -> RenderableType:
     return Group(
         _title(result, figures),
         _rows(_time(figures)),
+        *_runs(figures),
         Text(),
         _rows(_communication(figures)),
         Text(),
@@ -47,6 +48,8 @@ def _title(result: Result, figures: dict[str, Any]) -> RenderableType:
     devices = f"{len(topology.devices)} x {topology.devices[0].name} ({topology.name})"
     lines = Text(figures["scenario"], style="bold", overflow="fold")
     lines.append(f"\n{strategy['kind']}, mesh {axes}, on {devices}\n", style="not bold")
+    if disturbed := result.scenario.disturbances.text():
+        lines.append(f"disturbed: {disturbed}\n", style="yellow")
     return lines
 
 
@@ -81,6 +84,28 @@ def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     mfu, hfu = _percent(figures["mfu"]), _percent(figures["hfu"])
     rows.append(("MFU / HFU", f"{mfu} / {hfu}", "", ""))
     return rows
+
+
+def _runs(figures: dict[str, Any]) -> list[RenderableType]:
+    """Return how the step time spreads over runs, where there are several."""
+    found = figures.get("runs")
+    if found is None or found["count"] == 1:
+        return []
+    times, (low, high) = found["step_time"], found["step_time"]["confidence_95"]
+    names = {"min": "min", "median": "median", "p95": "95th percentile", "max": "max"}
+    mean = (
+        f"{found['count']} runs, mean",
+        time(times["mean"]),
+        "",
+        f"95 %: {time(low)} to {time(high)}",
+    )
+    deviation = ("  standard deviation", time(times["standard_deviation"]), "", "")
+    rows = [
+        mean,
+        deviation,
+        *((f"  {name}", time(times[key]), "", "") for key, name in names.items()),
+    ]
+    return [Text(), _rows(rows)]
 
 
 def _percent(fraction: float | None) -> str:

@@ -1,8 +1,11 @@
-"""Flow arrows of a trace: from a shift's send to its receive, from a broadcast's root."""
+"""Flow arrows of a trace: from a shift's send to its receive, from a broadcast's root.
+
+Where single sends were played, a broadcast has an arrow for every pair that sent, instead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.output.trace_times import Times
@@ -21,7 +24,7 @@ def arrows(timeline: Timeline, times: list[Times]) -> list[str]:
     """
     partners = _Partners()
     lines: list[str] = []
-    for transfer in timeline.transfers:
+    for transfer in _once(timeline.transfers):
         for sender, receiver in _pairs(timeline, transfer):
             here, there = timeline.programs.of(sender), timeline.programs.of(receiver)
             first = timeline.programs.of(transfer.ranks[0])
@@ -40,10 +43,21 @@ def arrows(timeline: Timeline, times: list[Times]) -> list[str]:
     return lines
 
 
+def _once(transfers: Iterable[Transfer]) -> Iterator[Transfer]:
+    """Yield transfers; of the single sends of a call that go the same way only the first."""
+    sent: set[tuple[int, tuple[int, ...]]] = set()
+    for transfer in transfers:
+        way = transfer.op, transfer.ranks
+        if not transfer.send or way not in sent:
+            yield transfer
+        if transfer.send:
+            sent.add(way)
+
+
 def _pairs(timeline: Timeline, transfer: Transfer) -> Iterator[tuple[int, int]]:
     """Yield sender and receiver of every arrow of a transfer."""
     ranks = transfer.ranks
-    if transfer.collective == "shift":
+    if transfer.collective == "shift" or (transfer.send and transfer.collective == "broadcast"):
         if ranks[0] != ranks[1]:
             yield ranks[0], ranks[1]
     elif transfer.collective == "broadcast":

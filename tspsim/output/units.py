@@ -38,3 +38,11 @@ def size(amount: float) -> str:
 def share(part: float, whole: float) -> str:
     """Return a part in percent of a whole, for example ``"51.8 %"``."""
     return f"{100 * part / whole:.1f} %" if whole else "- %"
+
+
+def duration(seconds: float) -> str:
+    """Return a time of a job, for example ``"7 d"``, ``"1.5 h"``, ``"12.3 min"`` or ``"8 s"``."""
+    for scale, name in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= scale:
+            return f"{float(f'{seconds / scale:.3g}'):,g} {name}"
+    return f"{float(f'{seconds:.3g}'):g} s" if seconds >= 0.1 or not seconds else time(seconds)

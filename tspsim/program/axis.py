@@ -20,6 +20,7 @@ from tspsim.program.kinds.communication import (
     ReduceScatter,
     Shift,
 )
+from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
 from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.types import BufferKind, Lane, Message, Operand
 
@@ -106,6 +107,24 @@ class Axis:
         if self.degree == 1:
             return xs
         return self._call(AllReduce(), lane, xs, xs, label, size=_bytes(xs))
+
+    def reduce_scatter_in_place(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
+        """Sum this rank's own part of every flat operand over the axis; the rest stays."""
+        if self.degree == 1:
+            return xs
+        return self._call(ReduceScatterInPlace(), lane, xs, xs, label, size=self._padded(xs))
+
+    def all_gather_in_place(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
+        """Fill every flat operand with the parts that the other ranks own."""
+        if self.degree == 1:
+            return xs
+        return self._call(AllGatherInPlace(), lane, xs, xs, label, size=self._padded(xs))
+
+    def _padded(self, xs: Sequence[Operand]) -> int:
+        """Return the bytes of operands that are cut into equal parts, the padding included."""
+        return sum(
+            round(part(x.elements, self.degree) * self.degree * x.buffer.itemsize) for x in xs
+        )
 
     def broadcast(self, x: Operand, root: int, *, lane: str, label: str, into: Slots) -> Operand:
         """Return the root's operand, received into the next slot."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tspsim.mesh import Mesh
+from tspsim.errors import ProgramError
+from tspsim.mesh import DP, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
@@ -21,11 +22,12 @@ from tspsim.program.kinds.pointwise import (
     Reorder,
     Rotary,
 )
-from tspsim.program.kinds.vocabulary import Objective, OptimizerStep
+from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
+from tspsim.program.replicas import Replication, update
 from tspsim.program.tokens import Tokens
-from tspsim.program.types import BufferKind, Operand
+from tspsim.program.types import BindingRole, BufferKind, Operand
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
 STATISTICS_ITEMSIZE = 4
@@ -40,14 +42,30 @@ class Rank(Recorder):
     model : ModelShape
     workload : Workload
     optimizer : Optimizer
+    replication : Replication, optional
+        How replicas keep their weights equal; must be said where there are any.
     """
 
     def __init__(
-        self, mesh: Mesh, model: ModelShape, workload: Workload, optimizer: Optimizer
+        self,
+        mesh: Mesh,
+        model: ModelShape,
+        workload: Workload,
+        optimizer: Optimizer,
+        replication: Replication | None = None,
     ) -> None:
         super().__init__(mesh)
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.trains = workload.phase == "train"
+        self.replicas = mesh.replicas
+        if self.replicas > 1 and replication is None:
+            raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
+        self.replication = replication or Replication()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one step over all replicas: what a mean over tokens divides by."""
+        return self.workload.tokens * self.replicas
 
     # ---- buffers -----------------------------------------------------------------------------
 
@@ -74,28 +92,31 @@ class Rank(Recorder):
         return self.buffer(name, shape, STATISTICS_ITEMSIZE)
 
     def weights(self, name: str, parts: Sequence[Part]) -> Weights:
-        """Declare resident weights in one pack; when training, gradient and states too."""
+        """Declare resident weights in one pack; when training, gradient and states too.
+
+        Where replicas share the optimizer's states, the values show what each has updated: by
+        how far the weights moved, not by a gradient that is whole on no replica.
+        """
         count, layout = elements(parts), tuple(parts)
         value = Packed(self.resident(name, (count,), self.optimizer.weight, "weight"), layout)
         self._bind(value, "value")
         if not self.trains:
             return Weights(value)
         flat = self.resident(f"d{name}", (count,), self.optimizer.gradient, "gradient")
+        held = self.replication.states(count, self.replicas)
         for state, itemsize in self.optimizer.states:
             if itemsize:
-                self.resident(f"{name}.{state}", (count,), itemsize, "optimizer")
-        self._bind(value.over(flat), "gradient")
+                self.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
+        if self.replication.shards(self.replicas):
+            self._bind(value, "moved")
+        else:
+            self._bind(value.over(flat), "gradient")
         return Weights(value, value.over(flat))
 
-    def _bind(self, packed: Packed, role: str) -> None:
+    def _bind(self, packed: Packed, role: BindingRole) -> None:
         layer = "" if self.layer is None else f"L{self.layer}."
         for part, operand in packed.views():
-            self.bind(
-                operand,
-                layer + part.tensor,
-                part.shard,
-                "gradient" if role == "gradient" else "value",
-            )
+            self.bind(operand, layer + part.tensor, part.shard, role)
 
     # ---- matrix products ---------------------------------------------------------------------
 
@@ -195,16 +216,16 @@ class Rank(Recorder):
         self.compute(Objective(), (y, loss), (y, loss), "objective")
 
     def optimizer_step(self) -> None:
-        """Update all resident weights from their gradients in one op."""
-        kinds = ("weight", "gradient", "optimizer")
-        held = {kind: [o for o in self._residents if o.buffer.kind == kind] for kind in kinds}
-        updated = [*held["weight"], *held["optimizer"]]
-        outputs = [*updated]
-        if self.optimizer.temporary:
-            count = sum(o.elements for o in held["weight"])
-            outputs.append(self.buffer("temporary", (count,), self.optimizer.temporary))
-        kind = OptimizerStep(self.optimizer.kind)
-        self.compute(kind, (*held["gradient"], *updated), outputs, "step")
+        """Sum the gradients over replicas; update all resident weights from them in one op."""
+        update(self)
+
+    def residents(self, kind: BufferKind) -> list[Operand]:
+        """Return the resident buffers of a kind, in the order in which they were declared."""
+        return [o for o in self._residents if o.buffer.kind == kind]
+
+    def gradients(self) -> list[Operand]:
+        """Return the resident gradients in the order in which they were written last."""
+        return sorted(self.residents("gradient"), key=lambda o: self._writer[o.buffer.index])
 
     # ---- attention core ----------------------------------------------------------------------
 

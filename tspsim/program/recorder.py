@@ -2,6 +2,11 @@
 
 Dependencies follow data. Reading a buffer waits for the op that wrote it last; writing over one
 waits for its readers too; filling a slot waits for the last use of what was in it.
+
+Communication also waits for the compute issued before it, whether it needs it or not: a library
+that is called from a stream (NCCL) or from the program itself (gloo) begins when what stands before
+the call is done. A prefetch has to be issued ahead of the compute that it is to hide behind. Only
+what hooks of backward issue waits for its data alone (see `Recorder.hooked`).
 """
 
 from __future__ import annotations
@@ -9,12 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from tspsim.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.types import (
     Binding,
+    BindingRole,
     Buffer,
     BufferKind,
     Lane,
@@ -65,6 +71,8 @@ class Recorder:
         self._waits: list[tuple[int, ...]] = []
         self._buffers: list[Buffer] = []
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
+        self._computed = -1  # the op issued last on the compute lane
+        self._hooked = False
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
         self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
         self._closed: set[int] = set()  # buffers whose slot has been filled again
@@ -85,6 +93,19 @@ class Recorder:
             yield
         finally:
             self.layer, self.phase = before
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Mark communication that a hook issues when its data is written, wherever it stands here.
+
+        Data-parallel libraries do so with gradients: what is recorded after backward is issued in
+        the middle of it.
+        """
+        self._hooked = True
+        try:
+            yield
+        finally:
+            self._hooked = False
 
     def _buffer(
         self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind, resident: bool
@@ -133,9 +154,7 @@ class Recorder:
         self._given.add(operand.buffer.index)
         return operand
 
-    def bind(
-        self, operand: Operand, tensor: str, place: Any, role: Literal["value", "gradient"]
-    ) -> None:
+    def bind(self, operand: Operand, tensor: str, place: Any, role: BindingRole) -> None:
         """Tie a resident operand to a tensor of the dense model, for the reading by values."""
         self._bindings.append(Binding(operand, tensor, place, role))
 
@@ -187,6 +206,10 @@ class Recorder:
     ) -> None:
         index = len(self._ops)
         latest: dict[int, int] = {}  # lane -> last op on it that must have ended
+        if lane == 0:
+            self._computed = index
+        elif self._computed >= 0 and not self._hooked:
+            latest[0] = self._computed
         for before in self._dependencies(inputs, outputs):
             if before >= 0:
                 other = self._ops[before].lane

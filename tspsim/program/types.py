@@ -243,6 +243,9 @@ class Shard(NamedTuple):
         return coordinate // self.replicas * self.per_rank + self.first
 
 
+BindingRole = Literal["value", "gradient", "moved"]
+
+
 class Binding(NamedTuple):
     """Ties an operand to a tensor of the dense model, so that values can be filled in and compared.
 
@@ -253,14 +256,15 @@ class Binding(NamedTuple):
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
     place : Shard or Place
         Which part of it: a `Shard` of a weight, or the `Place` of an activation.
-    role : {"value", "gradient"}
-        Filled in before the first op; or compared with the dense gradient after the last.
+    role : {"value", "gradient", "moved"}
+        Filled in before the first op; or compared with the dense gradient after the last: by
+        itself, or by how far it has moved down from where it was (a weight).
     """
 
     operand: Operand
     tensor: str
     place: Any
-    role: Literal["value", "gradient"]
+    role: BindingRole
 
 
 class Probe(NamedTuple):

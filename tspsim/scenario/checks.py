@@ -57,11 +57,25 @@ def rank_problems(strategy: StrategyOptions, topology: Topology) -> Iterator[Pro
     if mesh.ranks == devices:
         return
     axes = " x ".join(f"{axis} {degree}" for axis, degree in mesh.axes)
-    fields = type(strategy).model_fields
-    path = ("strategy", "degree") if "degree" in fields else ("strategy",)
-    way_out = f"strategy.degree={devices}" if "degree" in fields else "other degrees"
     yield Problem(
-        path,
+        ("strategy", "degree") if "degree" in type(strategy).model_fields else ("strategy",),
         f"makes {mesh.ranks} ranks ({axes}), but topology '{topology.name}' has {devices} "
-        f"devices: set topology.ranks={mesh.ranks} or {way_out}",
+        f"devices: {_ways_out(strategy, topology)}",
     )
+
+
+def _ways_out(strategy: StrategyOptions, topology: Topology) -> str:
+    """Return what would make ranks as many as devices."""
+    ranks, devices = strategy.mesh().ranks, len(topology.devices)
+    replica, nodes = ranks // strategy.dp, topology.node(devices - 1) + 1
+    fills = devices % replica == 0
+    ways = [f"topology.ranks={ranks}"]
+    if nodes > 1:
+        whole = ranks * nodes % devices == 0
+        ways = [f"topology.nodes={ranks * nodes // devices}"] if whole else []
+    if "degree" in type(strategy).model_fields and strategy.dp == 1 and not (fills and nodes > 1):
+        ways.append(f"strategy.degree={devices}")
+    if not fills and len(ways) < 2:
+        ways.append("other degrees")
+    sentences = [f"set {' or '.join(ways)}"] if ways else []
+    return "; ".join(sentences + [f"strategy.dp={devices // replica} would fill them"] * fills)

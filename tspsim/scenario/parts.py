@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from tspsim import faults
+from tspsim.disturbances import Disturbances
 from tspsim.errors import Problem
 from tspsim.scenario import checks
+from tspsim.scenario.disturbed import disturbed
 from tspsim.scenario.schema import ScenarioKeys
 from tspsim.scenario.strategies import read_strategy
 from tspsim.scenario.topologies import Hardware, read_hardware
@@ -48,6 +50,10 @@ class Parts:
             topology=self.hardware.topology,
             algorithm=keys.network.algorithm,
             document=self._document(name),
+            detail=keys.network.detail,
+            sharing=keys.network.sharing,
+            fold=keys.engine.fold == "auto",
+            disturbances=keys.disturbances.value() if keys.disturbances else Disturbances(),
         )
 
     def _document(self, name: str) -> dict[str, Any]:
@@ -81,6 +87,9 @@ def read_parts(
         hardware, wrong = read_hardware(data["topology"], _profile(data))
         problems += wrong
     problems += _together(keys, strategy, hardware)
+    if keys and keys.disturbances and hardware:
+        hardware, wrong = disturbed(hardware, keys.disturbances)
+        problems += wrong
     problems = [p for p in problems if not p.path or p.path[0] not in broken]
     if problems or not (keys and strategy and hardware):
         return None, problems

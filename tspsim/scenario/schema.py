@@ -6,21 +6,16 @@ it has, the topology's own generator which keys, and `tspsim.scenario.loader` as
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
+from tspsim.scenario.disturbances import DisturbancesKeys
+from tspsim.scenario.section import Count, Section
 from tspsim.units import Bytes
 
-Count = Annotated[int, Field(ge=1)]
 PerParameter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A mapping of a scenario: no unknown key, no silent conversion, no change after reading."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ModelKeys(Section):
@@ -50,7 +45,7 @@ class WorkloadKeys(Section):
     """``workload:`` — what one step processes."""
 
     sequence: Count = Field(description="tokens of one sequence")
-    batch: Count = Field(1, description="sequences per micro-batch")
+    batch: Count = Field(1, description="sequences per micro-batch and replica")
     micro_batches: Count = Field(1, description="micro-batches per step")
     phase: Phase = "train"
     dtype: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"
@@ -109,7 +104,12 @@ class TimingKeys(Section):
 class NetworkKeys(Section):
     """``network:`` — how collectives load the links."""
 
-    detail: Literal["coflow"] = Field("coflow", description="one coflow per collective")
+    detail: Literal["coflow", "steps"] = Field(
+        "coflow", description="one coflow per collective, or every one of its sends"
+    )
+    sharing: Literal["fair", "fifo"] = Field(
+        "fair", description="flows share a link max-min fairly, or it serves one after another"
+    )
     algorithm: str = Field("auto", description="'auto', or the name of a collective algorithm")
 
 
@@ -132,3 +132,4 @@ class ScenarioKeys(Section):
     timing: TimingKeys = TimingKeys()
     network: NetworkKeys = NetworkKeys()
     engine: EngineKeys = EngineKeys()
+    disturbances: DisturbancesKeys | None = Field(None, description="what does not go to plan")

@@ -13,6 +13,7 @@ from tspsim.faults import found
 from tspsim.registry import STRATEGIES
 from tspsim.source import AtKey
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.parts.placement import placement_problems
 
 
 def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list[Problem]]:
@@ -26,9 +27,11 @@ def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list
         return None, [Problem(("strategy", "kind"), message)]
     options: type[StrategyOptions] = STRATEGIES.get(kind)
     try:
-        return options.model_validate(data), []
+        strategy = options.model_validate(data)
     except ValidationError as error:
         return None, faults.problems(error, options, data, ("strategy",))
+    wrong = list(placement_problems(strategy.axes(), strategy.dp, strategy.placement))
+    return (None, wrong) if wrong else (strategy, [])
 
 
 def with_kind_hint(problem: Problem) -> Problem:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from tspsim.disturbances import Disturbances
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
@@ -26,12 +27,18 @@ class Scenario:
     strategy : StrategyOptions
         The options of one strategy; its mesh has as many ranks as the topology has devices.
     topology : Topology
-        With the scenario's reserved memory already in its devices.
+        With the scenario's reserved memory and disturbances already in it.
     algorithm : str
         How collectives run: ``"auto"``, or the name of a collective algorithm.
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
         accepted again by `tspsim.scenario.from_document`.
+    fold : bool
+        Whether ranks that provably behave alike are simulated once.
+    detail, sharing : str
+        How collectives are played on the links; see `tspsim.engine.network_model.NetworkModel`.
+    disturbances : Disturbances
+        What does not go to plan; slow devices and changed links are in the topology already.
     """
 
     name: str
@@ -43,3 +50,7 @@ class Scenario:
     topology: Topology
     algorithm: str
     document: Mapping[str, Any]
+    detail: Literal["coflow", "steps"] = "coflow"
+    sharing: Literal["fair", "fifo"] = "fair"
+    fold: bool = True
+    disturbances: Disturbances = field(default_factory=Disturbances)

@@ -8,12 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from tspsim.errors import Problem
-from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
-from tspsim.program.types import Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
+from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -37,9 +36,9 @@ class SequenceParallel(StrategyOptions):
     kv: KvExchange = "all_gather"
     keep_gathered_kv: bool = False
 
-    def mesh(self) -> Mesh:
+    def axes(self) -> Axes:
         """Return one axis, ``sp``."""
-        return Mesh((("sp", self.degree),))
+        return (("sp", self.degree),)
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -47,13 +46,11 @@ class SequenceParallel(StrategyOptions):
         yield from chunk_problems(model, workload, self.degree)
         yield from exchange_problems(self.kv, self.keep_gathered_kv, Cut(model), self.degree)
 
-    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the one program that all ranks play."""
-        rank = Rank(self.mesh(), model, workload, optimizer)
-        tokens = cut_sequence(workload, "sp", self.degree)
+    def step(self, rank: Rank) -> None:
+        """Record what one rank does."""
+        tokens = cut_sequence(rank.workload, "sp", self.degree)
         exchange = make_exchange(self.kv, rank, tokens, keep=self.keep_gathered_kv)
-        ShardedDecoder(rank, Cut(model), tokens, exchange).step()
-        return one_role(rank)
+        ShardedDecoder(rank, Cut(rank.model), tokens, exchange).step()
 
 
 STRATEGY = SequenceParallel

@@ -8,12 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from tspsim.errors import Problem
-from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
-from tspsim.program.types import Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
+from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, sequence_problems, whole_sequence
 from tspsim.strategies.parts.weights import Cut
@@ -41,9 +40,9 @@ class TensorParallel(StrategyOptions):
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
 
-    def mesh(self) -> Mesh:
+    def axes(self) -> Axes:
         """Return one axis, ``tp``."""
-        return Mesh((("tp", self.degree),))
+        return (("tp", self.degree),)
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -53,15 +52,13 @@ class TensorParallel(StrategyOptions):
         if self.sequence_parallel:
             yield from sequence_problems(workload, "degree", self.degree, zigzag=False)
 
-    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the one program that all ranks play."""
-        rank = Rank(self.mesh(), model, workload, optimizer)
-        tokens = whole_sequence(workload)
+    def step(self, rank: Rank) -> None:
+        """Record what one rank does."""
+        tokens = whole_sequence(rank.workload)
         exchange = AllGatherExchange(rank, tokens, "sp", keep=self.keep_gathered_kv)
-        cut = Cut(model, "tp", self.degree)
+        cut = Cut(rank.model, "tp", self.degree)
         scatter = self.sequence_parallel
         ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
-        return one_role(rank)
 
 
 STRATEGY = TensorParallel

@@ -8,12 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from tspsim.errors import Problem
-from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
-from tspsim.program.types import Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
+from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -40,9 +39,9 @@ class TensorAndSequenceParallel(StrategyOptions):
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
 
-    def mesh(self) -> Mesh:
+    def axes(self) -> Axes:
         """Return the axes ``sp`` (outer) and ``tp`` (inner)."""
-        return Mesh((("sp", self.sp), ("tp", self.tp)))
+        return (("sp", self.sp), ("tp", self.tp))
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -53,14 +52,12 @@ class TensorAndSequenceParallel(StrategyOptions):
         yield from chunk_problems(model, workload, self.sp * inner)
         yield from exchange_problems(self.kv, self.keep_gathered_kv, cut, self.sp)
 
-    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the one program that all ranks play."""
-        rank = Rank(self.mesh(), model, workload, optimizer)
-        tokens = cut_sequence(workload, "sp", self.sp)
+    def step(self, rank: Rank) -> None:
+        """Record what one rank does."""
+        tokens = cut_sequence(rank.workload, "sp", self.sp)
         exchange = make_exchange(self.kv, rank, tokens, keep=self.keep_gathered_kv)
-        cut, scatter = Cut(model, "tp", self.tp), self.sequence_parallel
+        cut, scatter = Cut(rank.model, "tp", self.tp), self.sequence_parallel
         ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
-        return one_role(rank)
 
 
 STRATEGY = TensorAndSequenceParallel

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
 from tspsim.errors import Problem
-from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Workload
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.place import Place
 from tspsim.program.rank import Rank
-from tspsim.program.types import Operand, Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.program.types import Operand
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.pipeline import staggered
+from tspsim.strategies.parts.pipeline import Prefetch, staggered
+from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -66,9 +67,9 @@ class TensorSequenceParallel(StrategyOptions):
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
 
-    def mesh(self) -> Mesh:
+    def axes(self) -> Axes:
         """Return one axis, ``tsp``."""
-        return Mesh((("tsp", self.degree),))
+        return (("tsp", self.degree),)
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -81,11 +82,9 @@ class TensorSequenceParallel(StrategyOptions):
             message = f"{self.head_buckets} does not divide the {held}"
             yield Problem(("strategy", "head_buckets"), message)
 
-    def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the one program that all ranks play."""
-        rank = Rank(self.mesh(), model, workload, optimizer)
+    def step(self, rank: Rank) -> None:
+        """Record what one rank does."""
         TspDecoder(rank, self).step()
-        return one_role(rank)
 
 
 STRATEGY = TensorSequenceParallel
@@ -146,24 +145,32 @@ class TspDecoder(Decoder):
         order = [(r, b) for r in range(self.axis.degree) for b in range(self.cut.buckets)]
         return [Turn(i, r, b) for i, (r, b) in enumerate(order)]
 
-    def _fetch(self, turn: Turn, w: Weights, current: list[Packed]) -> Packed:
-        """Return the weights of a turn; the first bucket of an owner has them broadcast."""
-        if turn.bucket == 0:
-            slots = self.attention_slots[self.rank.phase]
+    def _broadcasts(self, w: Weights) -> Prefetch[Packed]:
+        """Return the owners' weights, one after another; the next ones are on their way."""
+        slots = self.attention_slots[self.rank.phase]
+
+        def issue(owner: int) -> Packed:
             flat = self.axis.broadcast(
-                w.value.flat, turn.owner, lane="weights", label="weights", into=slots
+                w.value.flat, owner, lane="weights", label="weights", into=slots
             )
-            current[:] = [w.value.over(flat)]
+            return w.value.over(flat)
+
+        return Prefetch(issue, self.axis.degree, self.options.slots - 1)
+
+    def _fetch(self, turn: Turn, broadcasts: Prefetch[Packed], current: list[Packed]) -> Packed:
+        """Return the weights of a turn: all buckets of an owner use what came for the first."""
+        if turn.bucket == 0:
+            current[:] = [broadcasts.take()]
         return current[0]
 
     def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
-        current: list[Packed] = []
+        broadcasts, current = self._broadcasts(w), list[Packed]()
         tapes: list[CoreTape] = []
         out: list[Operand | None] = [None]
 
         def project(turn: Turn) -> Turn:
-            weights = self._fetch(turn, w, current)
+            weights = self._fetch(turn, broadcasts, current)
             have = kept[turn.index] if kept else None
             return replace(turn, w=weights, tape=self._project(x, weights, turn.bucket, have))
 
@@ -183,9 +190,9 @@ class TspDecoder(Decoder):
         self, x: Operand, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
     ) -> CoreTape:
         """Project local tokens; K and V begin to travel as soon as they are written."""
-        k, v = (None, None) if kept else self.projections.keys_values(x, w, bucket)
-        q = self.projections.project(x, w, "q", bucket)
-        return self.exchange.gather(CoreTape(q, k, v, kept))
+        kv = None if kept else self.projections.keys_values(x, w, bucket)
+        queries = partial(self.projections.project, x, w, "q", bucket)
+        return self.exchange.project(queries, kv, kept)
 
     def _kept(self, tape: CoreTape) -> CoreTape:
         """Return what backward will read: the rest dies with its last reader in forward."""
@@ -199,14 +206,14 @@ class TspDecoder(Decoder):
 
     def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
-        current: list[Packed] = []
+        broadcasts, current = self._broadcasts(w), list[Packed]()
         packs: dict[int, Packed] = {}
         dx: list[Operand | None] = [None]
         inside = self.recompute == "full" and self.recomputes_inside
         x = normed()
 
         def prepare(turn: Turn) -> Turn:
-            weights = self._fetch(turn, w, current)
+            weights = self._fetch(turn, broadcasts, current)
             if not inside:
                 return replace(turn, w=weights, tape=self.exchange.gather(tape[turn.index]))
             kept = tape[turn.index] if tape else None
@@ -252,22 +259,27 @@ class TspDecoder(Decoder):
 
     # ---- MLP: weight shards travel round the ring, partial outputs stay put ------------------
 
-    def _hop(self, shard: Packed) -> Packed:
-        (flat,) = self.axis.shift(shard.flat, lane="ring", label="weights", into=self.ring_slots)
-        return shard.over(flat)
+    def _hops(self, own: Packed) -> Prefetch[Packed]:
+        """Return the shards that come by after the rank's own, the next ones on their way."""
+        last = own
+
+        def issue(_: int) -> Packed:
+            nonlocal last
+            (flat,) = self.axis.shift(last.flat, lane="ring", label="weights", into=self.ring_slots)
+            last = own.over(flat)
+            return last
+
+        return Prefetch(issue, self.axis.degree - 1, self.options.slots - 1)
 
     def mlp(self, x: Operand, w: Weights) -> tuple[Operand, Any]:
         """At step s rank p holds the shard of rank p - s; D steps, D - 1 hops."""
-        shard, tapes = w.value, []
+        arriving, tapes = self._hops(w.value), []
         out: Operand | None = None
         for step in range(self.axis.degree):
-            last = step + 1 == self.axis.degree
-            # Asynchronous: waits only when it is read, that is in the next step.
-            arriving = shard if last else self._hop(shard)
+            shard = arriving.take() if step else w.value
             tape = self.local_mlp.hidden(x, shard)
             out = self.local_mlp.down(tape, shard, add_to=out)
             tapes.append(tape)
-            shard = arriving
         assert out is not None
         return out, tapes
 
@@ -276,11 +288,9 @@ class TspDecoder(Decoder):
         x, degree = normed(), self.axis.degree
         dx: Operand | None = None
         partial: Packed | None = None
-        arriving = self._hop(w.value) if degree > 1 else w.value
+        arriving = self._hops(w.value)
         for step in range(1, degree):
-            shard = arriving
-            if step + 1 < degree:
-                arriving = self._hop(shard)
+            shard = arriving.take()
             kept, into = self._mlp_tape(tape, step, x, shard), partial or self._ring_gradient(w)
             dx = self._mlp_step(dy, x, shard, kept, into, dx, add=partial is not None)
             partial = self._send_home(into)

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tspsim.errors import UserError, did_you_mean
 from tspsim.hardware import Curve, Device, Profile, Protocol
 from tspsim.program.types import CollectiveKind
+from tspsim.registry import COLLECTIVES
 from tspsim.shipped import Kind, locate
 from tspsim.topology.files import read
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
@@ -106,7 +107,7 @@ class FromFile:
 
 
 class ProtocolForm(Form):
-    """One way in which collectives travel inside a node: latency per call, achieved bandwidth.
+    """One way in which collectives travel: latency per call, achieved bandwidth.
 
     Parameters
     ----------
@@ -116,15 +117,37 @@ class ProtocolForm(Form):
         Achieved / stated bandwidth of a link.
     collective : str, optional
         The kind that it is for; not given: every kind that no other protocol names.
+    algorithm : str, optional
+        The algorithm that it is for; not given: every one that no other protocol names.
+    network : bool
+        It is for what leaves the node, otherwise for what stays inside.
+    first : Bytes
+        The smallest message that it is for; where it may be used the library uses it, however fast
+        others are.
     """
 
     latency: Seconds = 0.0
     efficiency: float = Field(default=1.0, gt=0, le=1)
     collective: CollectiveKind | None = None
+    algorithm: str | None = None
+    network: bool = False
+    first: Bytes = 0.0
+
+    @field_validator("algorithm")
+    @classmethod
+    def _algorithm_is_known(cls, algorithm: str | None) -> str | None:
+        known = COLLECTIVES.names()
+        if algorithm is not None and algorithm not in known:
+            guess = did_you_mean(algorithm, known)
+            raise problem(f"found '{algorithm}'{guess}; known: {', '.join(known)}")
+        return algorithm
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""
-        return Protocol(self.latency, self.efficiency, self.collective)
+        return Protocol(
+            self.latency, self.efficiency, self.collective, self.algorithm, self.network,
+            self.first,
+        )  # fmt: skip
 
 
 class FitForm(Form):

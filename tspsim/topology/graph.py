@@ -95,6 +95,10 @@ class Topology:
             When there is no path.
         """
         if (source, target) not in self._routes:
+            direct = self.graph.get_edge_data(f"d{source}", f"d{target}")
+            if direct is not None:  # one hop: no search finds a shorter one
+                self._routes[source, target] = (direct["link"].index,)
+                return self._routes[source, target]
             self._find_routes(source)
         if (source, target) not in self._routes:
             raise TopologyError(

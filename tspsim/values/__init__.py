@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tspsim.values.check import Comparison, Proof, compare
-from tspsim.values.small import small_model, small_workload
+from tspsim.values.small import small_model, small_strategy, small_workload
 
 if TYPE_CHECKING:
     from tspsim.scenario import Scenario
@@ -19,8 +19,8 @@ def check(scenario: Scenario) -> Proof:
     Parameters
     ----------
     scenario : Scenario
-        Its strategy, with all options and degrees as they are; widths, tokens, layers and
-        micro-batches are made small.
+        Its strategy, with all options and degrees as they are; widths, tokens, layers,
+        micro-batches and replicas are made few, and buckets smaller in proportion.
 
     Returns
     -------
@@ -28,8 +28,9 @@ def check(scenario: Scenario) -> Proof:
         Loss, output, input gradient and every weight gradient of every rank, compared with a
         dense model on one rank in float64.
     """
-    mesh = scenario.strategy.mesh()
-    model = small_model(scenario.model, mesh.ranks)
-    workload = small_workload(scenario.workload, mesh.ranks)
-    programs = scenario.strategy.record(model, workload, scenario.optimizer)
-    return compare(programs, mesh, model, workload)
+    replica = scenario.strategy.mesh().ranks // scenario.strategy.dp
+    model = small_model(scenario.model, replica)
+    workload = small_workload(scenario.workload, replica)
+    strategy = small_strategy(scenario.strategy, scenario.model, model)
+    programs = strategy.record(model, workload, scenario.optimizer)
+    return compare(programs, strategy.mesh(), model, workload)

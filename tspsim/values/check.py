@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,10 +72,12 @@ def compare(programs: Programs, mesh: Mesh, model: ModelShape, workload: Workloa
     """Play programs recorded for a (small) model and compare everything with the dense model.
 
     Compared are the loss, the output of the last layer, the gradient of the first layer's input,
-    and every weight gradient, on every rank.
+    and every weight gradient, on every rank. `workload` is that of one replica; the dense model
+    takes the sequences of all.
     """
-    tensors = initial(model, workload)
-    dense = Dense(model, workload, tensors).run()
+    whole = replace(workload, batch=workload.batch * mesh.replicas)
+    tensors = initial(model, whole)
+    dense = Dense(model, whole, tensors).run()
     player = Player(programs, mesh, tensors)
     player.run()
     errors: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tspsim.errors import ScheduleError
-from tspsim.mesh import Mesh
+from tspsim.mesh import DP, Mesh
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.place import Place
 from tspsim.program.types import Binding, Lane, Op, Operand, Probe, Programs, Shard
@@ -25,7 +25,7 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
     Parameters
     ----------
     tensor : ndarray
-        A weight, or an activation [batch, tokens, ...].
+        A weight, or an activation [batch, tokens, ...] of all replicas.
     place : Shard or Place
         A `Shard` of a weight, or the `Place` of an activation.
     where : Where
@@ -34,7 +34,8 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
         block = place.block(where.coordinate(place.axis))
         return np.split(tensor, place.blocks, axis=place.dim)[block]
     assert isinstance(place, Place)
-    return np.asarray(tensor[:, place.positions(where)])
+    mine = np.split(tensor, where.mesh.replicas)[where.coordinate(DP)]
+    return np.asarray(mine[:, place.positions(where)])
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Player:
     """
 
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
-        self.programs, self.mesh = programs, mesh
+        self.programs, self.mesh, self.tensors = programs, mesh, tensors
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 
     def _state(self, rank: int, tensors: Tensors) -> State:
@@ -161,10 +162,16 @@ class Player:
         return [(program.probes[i], value) for i, value in state.seen.items()]
 
     def gradients(self, rank: int) -> list[tuple[Binding, Array]]:
-        """Return a rank's weight gradients."""
+        """Return a rank's weight gradients, or how far its weights have moved down by them."""
         state, program = self.states[rank], self.programs.of(rank)
-        bound = (b for b in program.bindings if b.role == "gradient")
-        return [(b, state.read(b.operand)) for b in bound]
+        found = []
+        for bound in program.bindings:
+            value = state.read(bound.operand)
+            if bound.role == "moved":
+                value = piece(self.tensors[bound.tensor], bound.place, state.where) - value
+            if bound.role != "value":
+                found.append((bound, value))
+        return found
 
     def loss(self, rank: int) -> float | None:
         """Return the loss as a rank knows it."""

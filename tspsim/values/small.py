@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tspsim.model import ModelShape, Workload
+from tspsim.strategies.base import StrategyOptions
 
 #: Even (rotary positions pair the elements of a head), and no more than a test needs.
 HEAD_DIM = 4
 LAYERS = 2
 MICRO_BATCHES = 2
 BATCH = 2
+REPLICAS = 2
+
+
+def small_strategy(
+    strategy: StrategyOptions, model: ModelShape, small: ModelShape
+) -> StrategyOptions:
+    """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
+    scale = small.layer_parameters / model.layer_parameters
+    few = {"dp": min(strategy.dp, REPLICAS), "bucket": strategy.bucket * scale}
+    return strategy.model_copy(update=few)
 
 
 def small_model(model: ModelShape, ranks: int) -> ModelShape:

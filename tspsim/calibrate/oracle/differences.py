@@ -79,6 +79,8 @@ def _scattered(job: Job, whole: int, hidden: int) -> Iterator[MemoryDifference]:
     if job.recompute == "full":  # in its recomputation, just before backward
         yield MemoryDifference(whole, "the gradient is gathered before recomputation, not after")
         yield MemoryDifference(whole // job.ranks, "the norm's output lives on beside the gathered")
+        why = "the scattered sum of the recomputed MLP is held, though nobody reads it"
+        yield MemoryDifference(whole // job.ranks, why)
         return
     why = "the norms' own outputs are not kept: their gathered copies are"
     yield MemoryDifference(-2 * job.layers * whole // job.ranks, why)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tspsim import memory
 from tspsim.calibrate.oracle.jobs import Job
@@ -16,7 +13,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.errors import ScenarioError
 from tspsim.mesh import Mesh
 from tspsim.model import ITEMSIZE, ModelShape, Optimizer, Workload
-from tspsim.program.types import Op, Operand, PerCoordinate, Program, Programs
+from tspsim.program.types import Op, PerCoordinate, Programs
 from tspsim.registry import STRATEGIES
 from tspsim.topology.load import load
 
@@ -48,15 +45,15 @@ def record(job: Job) -> tuple[Programs, Mesh]:
 def simulate(job: Job) -> Numbers:
     """Return what rank 0 computes, sends and holds, in issue order.
 
-    Memory is read on a timeline on which every op takes one tick, in the order in which the rank
-    issues them, and a collective lasts until something needs it: the order in which torch
-    allocates, and waits, whatever a device does meanwhile. See `played_peak` for the engine's own
-    order.
+    Memory is read on a timeline on which every compute op takes one tick, in the order in which
+    the rank issues them, and communication none: the order in which torch allocates. See
+    `played_peak` for the engine's own order.
     """
     programs, mesh = record(job)
     program = programs.of(0)
-    ticks = np.arange(len(program.ops), dtype=np.float64)
-    ends = _ends(program)
+    lengths = np.array([op.message is None for op in program.ops], dtype=np.float64)
+    ends = lengths.cumsum()
+    ticks = ends - lengths
     ranks = range(mesh.ranks)
     timeline = Timeline(programs, mesh, tuple(ticks for _ in ranks), tuple(ends for _ in ranks), ())
     held = memory.trace(timeline).ranks[0]
@@ -67,41 +64,10 @@ def simulate(job: Job) -> Numbers:
     return Numbers(sum(flops), tuple(calls), at_peak, moments(flops, held.total[at].tolist()))
 
 
-def _ends(program: Program) -> NDArray[np.float64]:
-    """Return the tick at which every op ends: a collective's is that of the first op it holds up.
-
-    That is the first to touch what it writes, to write what it reads, or to wait for it or a
-    later one of its lane (to fill a slot). What nobody reads is not waited for: it ends at once.
-    """
-    ends = np.arange(1, len(program.ops) + 1, dtype=np.float64)
-    travelling: dict[int, Op] = {}
-    last = {operand.buffer.index: op.index for op in program.ops for operand in op.inputs}
-    for op, waits in zip(program.ops, program.waits, strict=True):
-        awaited = {program.ops[before].lane: before for before in waits}
-        for index, other in list(travelling.items()):
-            if _touches(op, other) or awaited.get(other.lane, -1) >= index:
-                ends[index] = max(ends[index], op.index)
-                del travelling[index]
-        if op.message and any(last.get(i, -1) > op.index for i in _indices(op.outputs)):
-            travelling[op.index] = op
-    return ends
-
-
-def _touches(op: Op, other: Op) -> bool:
-    """Whether an op has to wait for another, by their buffers."""
-    reads, writes = _indices(op.inputs), _indices(op.outputs)
-    return bool((reads | writes) & _indices(other.outputs) or writes & _indices(other.inputs))
-
-
-def _indices(operands: Iterable[Operand]) -> set[int]:
-    return {operand.buffer.index for operand in operands}
-
-
 def played_peak(job: Job) -> int:
     """Return the largest peak of any rank when the engine plays the step.
 
-    On links so fast that they never hold anything up: collectives that need nothing that is not
-    there yet run as far ahead as their slots let them.
+    On links so fast that they never hold anything up.
     """
     link = {"bandwidth": "1e9 GB/s", "latency": "0 ns"}
     fabric = {"kind": "full", "ranks": job.ranks, "link": link, "device": "h100-sxm"}

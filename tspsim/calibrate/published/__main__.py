@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tspsim.calibrate.published import measured
 from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
 from tspsim.errors import UserError
 
@@ -36,8 +37,15 @@ def main() -> int:
         "--fits", action="store_true",
         help="write nothing; print how well the shipped profiles fit",
     )  # fmt: skip
+    parser.add_argument(
+        "--curves", action="store_true",
+        help="write nothing; print the errors of the curves of collectives over size",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
+        if given.curves:
+            sys.stdout.write(measured.table())
+            return 0
         if given.compare or given.fits:
             sys.stdout.write(comparison(given.rows) if given.compare else quality())
             return 0

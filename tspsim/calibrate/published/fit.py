@@ -10,10 +10,13 @@ from statistics import mean
 from tspsim.calibrate.published import curves, protocols
 from tspsim.calibrate.published.recipes import CallRecipe, CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Call, Point, Rows
+from tspsim.collectives.choose import AUTO
 from tspsim.errors import UserError
 from tspsim.hardware import Curve, Profile, Protocol
+from tspsim.shipped import shipped
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load_file, parse_profile
+from tspsim.topology.reducing import adding_up
 
 #: Whose matmuls say how a stand-in's efficiencies carry over: the best that a sweep found.
 _BEST = "mamf"
@@ -111,10 +114,21 @@ class Fitted:
 def with_protocols(topology: str, ways: Sequence[Protocol]) -> Topology:
     """Return a shipped node with a profile that states these protocols and nothing else."""
     stated = [
-        {"latency": f"{w.latency!r} s", "efficiency": w.efficiency, "collective": w.collective}
+        {
+            "latency": f"{w.latency!r} s", "efficiency": w.efficiency, "collective": w.collective,
+            "algorithm": w.algorithm, "network": w.network, "first": f"{w.first!r} B",
+        }
         for w in ways
-    ]
+    ]  # fmt: skip
     return load_file(topology, parse_profile({"name": "fitted", "protocols": stated}))
+
+
+def place_of(part: CallRecipe, recipe: Recipe, ways: Sequence[Protocol]) -> Topology:
+    """Return the topology that calls were measured on, with some protocols."""
+    setup = shipped("published") / "setups" / f"{part.setup}.yaml"
+    name = str(setup) if part.setup else recipe.topology
+    topology = with_protocols(name, ways)
+    return adding_up(topology) if part.by == "in_switch" else topology
 
 
 def fit(recipe: Recipe, rows: Rows) -> Fitted:
@@ -161,11 +175,18 @@ def _sets(recipe: Recipe) -> list[tuple[CallRecipe, ...]]:
 
 
 def _protocols(recipe: Recipe, parts: tuple[CallRecipe, ...], rows: Rows) -> tuple[Protocol, ...]:
-    stated = with_protocols(recipe.topology, ())
+    first = parts[0]
+    stated = place_of(first, recipe, ())
     calls = _calls(recipe, parts, rows)
-    ways = protocols.fit([protocols.observe(call, stated) for call in calls])
-    only = parts[0].kind if parts[0].only else None
-    return tuple(replace(way, collective=only) for way in ways)
+    ways = protocols.fit([protocols.observe(call, stated, first.by or AUTO) for call in calls])
+    only = first.kind if first.only else None
+    return tuple(
+        replace(
+            way, collective=only, algorithm=first.by or None, network=bool(first.setup),
+            first=float(first.first),
+        )
+        for way in ways
+    )  # fmt: skip
 
 
 def _best(rows: Rows, device: str) -> float:
@@ -217,17 +238,20 @@ def _call_qualities(
     recipe: Recipe, ways: Sequence[Protocol], fitted: Sequence[Call], checked: Sequence[Call]
 ) -> list[tuple[str, Quality]]:
     """Return the errors of what the simulator itself gives for the calls."""
-    stated, topology = (with_protocols(recipe.topology, some) for some in ((), ways))
+    topology = with_protocols(recipe.topology, ways)
     found: list[tuple[str, Quality]] = []
     for parts in _sets(recipe):
+        first = parts[0]
+        stated, fitting = (place_of(first, recipe, some) for some in ((), ways))
         names = {(part.source, part.kind, part.algorithm) for part in parts}
         calls = [c for c in fitted if (c.source, c.kind, c.algorithm) in names]
-        held_out = protocols.held_out_error([protocols.observe(c, stated) for c in calls])
+        seen = [protocols.observe(c, stated, first.by or AUTO) for c in calls]
+        held_out = protocols.held_out_error(seen)
         kept = 0 if held_out is None else len(calls)
         others = Counter(c.device for c in calls if c.device != recipe.device)
         note = ", ".join(f"{count} rows of {device}" for device, count in others.items())
-        quality = Quality(len(calls), _error(calls, topology), kept, held_out, note)
-        found.append((parts[0].kind, quality))
+        quality = Quality(len(calls), _error(calls, fitting), kept, held_out, note)
+        found.append((first.label, quality))
     for part in recipe.checked:
         calls = [c for c in checked if (c.source, c.kind) == (part.source, part.kind)]
         error = _error(calls, topology)

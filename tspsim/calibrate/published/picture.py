@@ -126,8 +126,14 @@ def _sized(call: Call, size: float) -> Call:
 def _sets(fitted: Fitted) -> list[tuple[str, list[Call]]]:
     """Return the calls that belong together, with a name for the legend."""
     found = []
+    elsewhere = {
+        (part.source, part.kind, part.algorithm)
+        for part in fitted.recipe.fitted
+        if part.setup or part.by
+    }
+    here = [c for c in fitted.fitted if (c.source, c.kind, c.algorithm) not in elsewhere]
     for calls, what in (
-        (fitted.fitted, "fitted"),
+        (here, "fitted"),
         (fitted.checked, "not fitted"),
         (fitted.shown, "in the switch"),
     ):

@@ -13,7 +13,7 @@ from scipy.optimize import lsq_linear
 
 from tspsim.calibrate.published.curves import FEWEST, FOLDS
 from tspsim.calibrate.published.rows import Call
-from tspsim.collectives.choose import Planner
+from tspsim.collectives.choose import AUTO, Planner
 from tspsim.hardware import Protocol
 from tspsim.topology.graph import Topology
 
@@ -40,18 +40,20 @@ class Observation(NamedTuple):
     seconds: float
 
 
-def observe(call: Call, stated: Topology) -> Observation:
+def observe(call: Call, stated: Topology, algorithm: str = AUTO) -> Observation:
     """Return a call beside what it would take on a topology whose profile has no protocols."""
-    whole = predict(call, stated)
-    plan = Planner(stated).choose(call.kind, call.bytes, tuple(range(call.ranks)), None)
+    whole = predict(call, stated, algorithm)
+    plan = Planner(stated, algorithm).choose(call.kind, call.bytes, tuple(range(call.ranks)), None)
     transfer = call.bytes * plan.slowest(stated)
     return Observation(whole - transfer, transfer, call.seconds)
 
 
-def predict(call: Call, topology: Topology) -> float:
+def predict(call: Call, topology: Topology, algorithm: str = AUTO) -> float:
     """Return the seconds of a call where nothing else uses the links."""
-    ranks = tuple(range(call.ranks))
-    return Planner(topology).choose(call.kind, call.bytes, ranks, None).time(call.bytes, topology)
+    plan = Planner(topology, algorithm).choose(
+        call.kind, call.bytes, tuple(range(call.ranks)), None
+    )
+    return plan.time(call.bytes, topology)
 
 
 def fit(observations: Sequence[Observation]) -> tuple[Protocol, ...]:

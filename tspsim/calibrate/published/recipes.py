@@ -44,6 +44,13 @@ class CallRecipe:
         The protocols fitted to them hold for this kind alone. All others are fitted together.
     device : str
         Whose rows stand in; the profile's own where empty.
+    setup : str
+        Name of a file in ``published/setups``: the cluster that they were measured on, where it is
+        not the recipe's node. The protocols hold for what leaves a node.
+    by : str
+        The protocols hold for this algorithm of the simulator alone.
+    first : int
+        From this many bytes on the library takes it before all others, as the source says.
     """
 
     source: str
@@ -52,6 +59,14 @@ class CallRecipe:
     smallest: int = 0
     only: bool = False
     device: str = ""
+    setup: str = ""
+    by: str = ""
+    first: int = 0
+
+    @property
+    def label(self) -> str:
+        """Its name among the parts of a profile that were fitted."""
+        return f"{self.kind}, {self.algorithm}" if self.setup or self.by else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +105,19 @@ class Recipe:
 _NO_ROWS = "no rows of its own; assumed alike"
 _SAME_DIE = "the compute die is the same, and so is the stated peak"
 
+#: Smaller messages between nodes all take about as long as each other.
+_ACROSS = 2**17
+
 #: H100 and H200 nodes have the same links and switches. At 64 KiB the figure cannot be read.
 _SMALL_ON_NVLINK4 = CallRecipe(
     "ml-engineering-figure", "all_reduce", "no NVLS", smallest=2**18, device="h200-sxm"
 )
+
+#: The source says that the library reduces in the switch from 2 MiB on.
+_IN_SWITCH_ON_NVLINK4 = CallRecipe(
+    "ml-engineering-figure", "all_reduce", "NVLS", only=True, device="h200-sxm", by="in_switch",
+    first=2**21,
+)  # fmt: skip
 
 _ELEMENTWISE = CurveRecipe("elementwise", "h100-sxm", reason=_NO_ROWS)
 
@@ -125,6 +149,15 @@ RECIPES = (
         (
             CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
             CallRecipe("li-plus", "shift", only=True),
+            CallRecipe(
+                "oci-oke",
+                "all_reduce",
+                "2 nodes",
+                _ACROSS,
+                only=True,
+                device="a100-sxm-40gb",
+                setup="a100-2-nodes",
+            ),
         ),
     ),
     Recipe(
@@ -137,7 +170,11 @@ RECIPES = (
             CurveRecipe("attention_backward", "h100-sxm"),
             CurveRecipe("elementwise", "h100-sxm"),
         ),
-        (CallRecipe("nvidia-gtc24", "all_reduce", "ring"), _SMALL_ON_NVLINK4),
+        (
+            CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
+            _SMALL_ON_NVLINK4,
+            _IN_SWITCH_ON_NVLINK4,
+        ),
         (CallRecipe("gke", "all_reduce", "no NVLS"),),
     ),
     Recipe(
@@ -150,7 +187,11 @@ RECIPES = (
             CurveRecipe("attention_backward", "h100-sxm", reason=_SAME_DIE),
             _ELEMENTWISE,
         ),
-        (CallRecipe("ml-engineering", "all_reduce", "ring"), _SMALL_ON_NVLINK4),
+        (
+            CallRecipe("ml-engineering", "all_reduce", "ring"),
+            _SMALL_ON_NVLINK4,
+            _IN_SWITCH_ON_NVLINK4,
+        ),
         (
             CallRecipe("ml-engineering", "all_gather"),
             CallRecipe("ml-engineering", "reduce_scatter"),
@@ -171,6 +212,22 @@ RECIPES = (
             # Smaller ones all take as long as each other.
             CallRecipe("dgx-b200-report", "all_gather", smallest=65536),
             CallRecipe("dgx-b200-report", "shift", smallest=1024, only=True),
+            CallRecipe(
+                "dgx-b200-report",
+                "all_reduce",
+                "2 nodes",
+                _ACROSS,
+                only=True,
+                setup="b200-2-nodes",
+            ),
+            CallRecipe(
+                "dgx-b200-report",
+                "reduce_scatter",
+                "2 nodes",
+                _ACROSS,
+                only=True,
+                setup="b200-2-nodes",
+            ),
         ),
         (CallRecipe("ml-engineering", "all_reduce", "ring"),),
     ),

@@ -53,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a collective call over the devices of one node took.
+    """What a collective call over the devices of a node, or of several, took.
 
     Parameters
     ----------
@@ -117,12 +117,23 @@ def load(folder: Path) -> Rows:
         *(point for row in _table(folder, "attention") for point in _attention(row, peaks)),
         *(_elementwise(row, devices) for row in _table(folder, "elementwise")),
     )
-    calls = tuple(_call(row) for row in _table(folder, "collectives"))
+    made = calls(folder)
     sources = {name: _citation(entry) for name, entry in read(folder / "sources.yaml").items()}
-    named = {point.source for point in points} | {call.source for call in calls}
+    named = {point.source for point in points} | {call.source for call in made}
     if unknown := sorted(named - sources.keys()):
         raise UserError(f"{folder / 'sources.yaml'}: rows name {unknown}, which it does not have")
-    return Rows(points, calls, sources)
+    return Rows(points, made, sources)
+
+
+def calls(folder: Path) -> tuple[Call, ...]:
+    """Return the collective calls of a folder, on whatever they were measured.
+
+    Raises
+    ------
+    UserError
+        When the table is missing or a row is of a collective that is not known.
+    """
+    return tuple(_call(row) for row in _table(folder, "collectives"))
 
 
 def _device(name: str) -> Device:

@@ -8,6 +8,7 @@ from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.steps import StepError
 from tspsim.hardware import Protocol
+from tspsim.units import to_text
 
 _WIDTH = 100
 
@@ -46,8 +47,11 @@ def _curve(part: FittedCurve) -> list[str]:
 
 
 def _protocol(way: Protocol) -> str:
-    kind = f", collective: {way.collective}" if way.collective else ""
-    return f"  - {{latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{kind}}}"
+    scope = f", collective: {way.collective}" if way.collective else ""
+    scope += f", algorithm: {way.algorithm}" if way.algorithm else ""
+    scope += ", network: true" if way.network else ""
+    scope += f", first: {to_text(way.first, 'B')}" if way.first else ""
+    return f"  - {{latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{scope}}}"
 
 
 def _quality(name: str, quality: Quality) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tspsim.calibrate.published import steps
@@ -34,13 +35,33 @@ def _mapping(fitted: Fitted, rows: Rows) -> dict[str, Any]:
 
 
 def pictures(folder: Path, target: Path) -> None:
-    """Draw ``profile-<device>.png`` for every profile, from a folder of rows."""
+    """Draw ``profile-<device>.png`` for every profile, from a folder of rows; and the curves."""
     from tspsim.calibrate.published.picture import draw
 
     rows = load_rows(folder)
     for recipe in RECIPES:
         device = recipe.name.removesuffix("-published")
         draw(fit(recipe, rows), target / f"profile-{device}.png")
+    curves_picture(target)
+
+
+def curves_picture(target: Path) -> None:
+    """Draw ``collectives-published.png``: every curve of a collective and its rows."""
+    from tspsim.calibrate.published.measured import CURVES, FIRST, LAST
+    from tspsim.output.curves import Panel, draw_curves
+
+    sizes = [2 ** (k / 4) for k in range(10 * 4, 34 * 4 + 1)]
+    panels = []
+    for found in CURVES:
+        error = mean(abs(d) for d in found.deviations())
+        dots = [(float(r.bytes), r.bus_bandwidth) for r in found.rows() if sizes[0] <= r.bytes]
+        title = f"{found.title}: {error:.1%} off on average"
+        panels.append(Panel(title, found.predicted(sizes), [("published", dots)]))
+    title = (
+        "Collectives as published, and as simulated with the shipped profiles; "
+        f"errors are those of times from {FIRST >> 20} MiB to {LAST >> 30} GiB"
+    )
+    draw_curves(panels, target / "collectives-published.png", 3, title)
 
 
 def quality() -> str:

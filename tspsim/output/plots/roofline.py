@@ -36,9 +36,9 @@ class Dot(NamedTuple):
     op : Op
         One of them.
     intensity : float
-        Flops per byte of device memory traffic.
+        Flops per byte of device memory traffic; 0 where there are no flops.
     rate : float
-        Flop/s reached.
+        Flop/s reached; where there are no flops, bytes/s of device memory.
     seconds : float
         Time of all of them together.
     """
@@ -51,7 +51,10 @@ class Dot(NamedTuple):
 
 
 def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> Axes:
-    """Draw the device's roofline and every kind of task with flops as a dot on it.
+    """Draw the device's roofline and every kind of compute task on it.
+
+    Those with flops are dots. Those without have no place on the axis of intensity: they are
+    triangles at the left edge, as far below the roof as the memory bandwidth that they reach.
 
     Parameters
     ----------
@@ -64,44 +67,40 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     timeline = result.timeline
     rank = chosen_rank(result, rank, timeline.slowest_rank)
     device, dtype = result.scenario.topology.devices[rank], result.scenario.workload.dtype
-    found, left = dots(timeline, rank)
+    found, flopless = dots(timeline, rank)
     ax = axes(ax, 9.0, 5.5)
-    _roof(ax, found, device.peak(dtype), device.memory_bandwidth)
-    _dots(ax, merged(found))
+    bandwidth = device.memory_bandwidth
+    _roof(ax, found, device.peak(dtype), bandwidth)
+    total = sum(dot.seconds for dot in (*found, *flopless)) or 1.0
+    _dots(ax, merged(found), total)
+    _triangles(ax, merged(flopless), total)
     ax.set_xlabel("arithmetic intensity [flop / byte of device memory]")
     ax.set_ylabel("reached [Tflop/s]")
     title = f"{result.scenario.name}: rank {rank} on {device.name}, {dtype}"
-    if left >= 0.005:
-        title += f"; {100 * left:.0f} % of its compute time has no flops, and no dot"
     ax.set_title(title, loc="left", fontsize=10)
     ax.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8,
-        title="share of the time of these tasks",
+        title="share of the compute time",
     )  # fmt: skip
     return ax
 
 
-def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], float]:
-    """Return the tasks with flops by label, and the share of compute time without flops."""
+def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], list[Dot]]:
+    """Return the tasks with flops by label, and those without by kind, most time first."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     example: dict[str, Op] = {}
-    idle = total = 0.0
     lanes = timeline.programs.of(rank).lanes
     for span in timeline.spans(rank):
-        if span.op.lane:
-            continue
         seconds = span.end - span.start
-        total += seconds
-        work = figures(span.op, lanes[0], timeline.mesh, rank)
-        if not work.flops or not seconds:
-            idle += seconds
+        if span.op.lane or not seconds:
             continue
-        label = f"{span.op.label} {span.op.phase}"
+        work = figures(span.op, lanes[0], timeline.mesh, rank)
+        label = f"{span.op.label} {span.op.phase}" if work.flops else span.op.kind.name
         example.setdefault(label, span.op)
         sums[label] = [a + b for a, b in zip(sums[label], (*work[:2], seconds), strict=True)]
-    found = [Dot(k, example[k], f / max(b, 1), f / s, s) for k, (f, b, s) in sums.items()]
+    found = [Dot(k, example[k], f / max(b, 1), (f or b) / s, s) for k, (f, b, s) in sums.items()]
     found.sort(key=lambda dot: -dot.seconds)
-    return found, idle / total if total else 0.0
+    return [d for d in found if d.intensity], [d for d in found if not d.intensity]
 
 
 def _roof(ax: Axes, found: list[Dot], peak: float, bandwidth: float) -> None:
@@ -111,7 +110,7 @@ def _roof(ax: Axes, found: list[Dot], peak: float, bandwidth: float) -> None:
     x = np.array([low, ridge, high])
     ax.loglog(x, np.minimum(peak, bandwidth * x) / TERA, color=DARK, lw=2)
     ax.set_xlim(low, high)
-    lowest = min([peak / 20, bandwidth * low, *(dot.rate for dot in found)])
+    lowest = min([peak / 20, bandwidth * low / 5, *(dot.rate for dot in found)])
     ax.set_ylim(lowest / 2 / TERA, peak * 2 / TERA)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -126,9 +125,8 @@ def _roof(ax: Axes, found: list[Dot], peak: float, bandwidth: float) -> None:
     )  # fmt: skip
 
 
-def _dots(ax: Axes, found: list[Dot]) -> None:
+def _dots(ax: Axes, found: list[Dot], total: float) -> None:
     """Draw dots whose area is their share of the time; letters lead to the names of the largest."""
-    total = sum(dot.seconds for dot in found) or 1.0
     # Neighbours get their letters on different sides.
     upper = sorted(range(len(found)), key=lambda i: found[i].intensity)[::2]
     for place, dot in enumerate(found):
@@ -137,7 +135,7 @@ def _dots(ax: Axes, found: list[Dot]) -> None:
         ax.scatter(
             dot.intensity, dot.rate / TERA, s=25 + 300 * dot.seconds / total, alpha=0.8,
             color=style_of(dot.op).colour, edgecolors="black", linewidths=0.6, zorder=3,
-            label=f"{letter}  {dot.label}: {share:.0f} %" if named else None,
+            label=f"{letter}  {dot.label}: {_percent(share)}" if named else None,
         )  # fmt: skip
         if named:
             ax.annotate(
@@ -146,12 +144,31 @@ def _dots(ax: Axes, found: list[Dot]) -> None:
             )  # fmt: skip
 
 
+def _triangles(ax: Axes, found: list[Dot], total: float) -> None:
+    """Draw the kinds without flops where the memory roof would have them at the left edge.
+
+    What would lie below the page, reaching next to nothing, lies on its lower edge.
+    """
+    left, bottom = ax.get_xlim()[0], ax.get_ylim()[0]
+    for dot in found[:NAMED]:
+        share, height = 100 * dot.seconds / total, max(bottom, dot.rate * left / TERA)
+        ax.scatter(
+            left, height, s=40 + 3 * share, marker="<", alpha=0.8, clip_on=False,
+            color=style_of(dot.op).colour, edgecolors="black", linewidths=0.6, zorder=3,
+            label=f"no flops, {dot.rate / TERA:.2f} TB/s: {dot.label}: {_percent(share)}",
+        )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0f} %" if share >= 0.5 else "< 1 %"
+
+
 def merged(found: list[Dot]) -> list[Dot]:
     """Return dots of which no two lie on one another: those that do become one with all names."""
     groups: dict[tuple[str, int, int], list[Dot]] = defaultdict(list)
     for dot in found:
         # A tenth of a decade in 25 parts: closer than that, dots cannot be told apart.
-        x, y = round(25 * math.log10(dot.intensity)), round(25 * math.log10(dot.rate))
+        x, y = (round(25 * math.log10(v)) if v else 0 for v in (dot.intensity, dot.rate))
         groups[style_of(dot.op).colour, x, y].append(dot)
     joined = [_joined(group) for group in groups.values()]
     return sorted(joined, key=lambda dot: -dot.seconds)

@@ -26,7 +26,7 @@ class AllReduce:
 
     def exchange(self, members: Members) -> list[tuple[Array, ...]]:
         """Return the sums, once per member."""
-        total = _sum(members)
+        total = summed(members)
         return [total for _ in members]
 
     def text(self) -> str:
@@ -61,7 +61,7 @@ class ReduceScatter:
 
     def exchange(self, members: Members) -> list[tuple[Array, ...]]:
         """Return the blocks of the sums."""
-        blocks = [np.split(total, len(members), axis=self.dim) for total in _sum(members)]
+        blocks = [np.split(total, len(members), axis=self.dim) for total in summed(members)]
         return [tuple(pieces) for pieces in zip(*blocks, strict=True)]
 
     def text(self) -> str:
@@ -146,5 +146,6 @@ class Shift:
         return f"shift({self.offset:+d})"
 
 
-def _sum(members: Members) -> tuple[Array, ...]:
+def summed(members: Members) -> tuple[Array, ...]:
+    """Return the sum over members of every operand."""
     return tuple(np.asarray(sum(xs)) for xs in zip(*members, strict=True))

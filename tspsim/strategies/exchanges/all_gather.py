@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tspsim.program.kinds.attention import Core
@@ -34,15 +35,30 @@ class AllGatherExchange(Exchange):
     def _core(self, heads: Heads) -> Core:
         return core_of(self.rank, heads, self.tokens, self.tokens.whole())
 
+    def project(
+        self,
+        queries: Callable[[], Operand],
+        kv: tuple[Operand, Operand] | None,
+        kept: tuple[Operand, Operand] | None,
+    ) -> CoreTape:
+        """Let K and V begin to travel, unless they are kept; then project the queries."""
+        if kv is None:
+            return CoreTape(queries(), None, None, kept)
+        if self.axis.degree == 1:
+            return CoreTape(queries(), *kv, kv)
+        arriving = self._begin(*kv)
+        return CoreTape(queries(), *kv, None, arriving)
+
+    def _begin(self, k: Operand, v: Operand) -> tuple[Operand, Operand]:
+        whole_k, whole_v = self.axis.all_gather(k, v, dim=1, lane="kv", label="kv")
+        return whole_k, whole_v
+
     def gather(self, tape: CoreTape) -> CoreTape:
         """Record the gathering of K and V, unless they are there; they arrive in rank order."""
         if tape.gathered is not None:
             return tape
         assert tape.k is not None and tape.v is not None
-        if self.axis.degree == 1:
-            return replace(tape, gathered=(tape.k, tape.v))
-        k, v = self.axis.all_gather(tape.k, tape.v, dim=1, lane="kv", label="kv")
-        return replace(tape, arriving=(k, v))
+        return replace(tape, arriving=self._begin(tape.k, tape.v))
 
     def _ordered(self, tape: CoreTape) -> CoreTape:
         """Bring K and V that have arrived into logical order."""
@@ -65,14 +81,12 @@ class AllGatherExchange(Exchange):
     def forward(
         self,
         heads: Heads,
-        q: Operand,
+        queries: Callable[[], Operand],
         kv: tuple[Operand, Operand] | None,
         kept: tuple[Operand, Operand] | None = None,
     ) -> CoreTape:
         """Record gather and attention."""
-        k, v = kv or (None, None)
-        tape = self.gather(CoreTape(q, k, v, kept))
-        return self.forget(self.attend(heads, tape))
+        return self.forget(self.attend(heads, self.project(queries, kv, kept)))
 
     def keeps(self, tape: CoreTape) -> tuple[Operand, Operand] | None:
         """Keep the gathered K and V when asked to."""
@@ -82,7 +96,7 @@ class AllGatherExchange(Exchange):
         """Gather K and V again unless kept; run the core again unless its output was kept."""
         tape = self.gather(tape) if tape.arriving is None else tape
         if tape.o is not None:
-            return self._ordered(tape)
+            return tape
         with self.rank.at(phase="recompute"):
             return self.attend(heads, tape)
 
@@ -90,6 +104,7 @@ class AllGatherExchange(Exchange):
         self, heads: Heads, do: Operand, tape: CoreTape
     ) -> tuple[Operand, Operand, Operand]:
         """Record the core's backward, and scatter dK and dV to the owners of their tokens."""
+        tape = self._ordered(tape)
         assert tape.lse is not None
         inputs = (do, tape.q, *_given(tape.gathered), tape.output, tape.lse)
         dq, *whole = self.rank.attention_backward(self._core(heads), inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tspsim.program.kinds.attention import Core
@@ -81,13 +82,24 @@ class Exchange(ABC):
     def forward(
         self,
         heads: Heads,
-        q: Operand,
+        queries: Callable[[], Operand],
         kv: tuple[Operand, Operand] | None,
         kept: tuple[Operand, Operand] | None = None,
     ) -> CoreTape:
-        """Record the core's forward; `kept` are K and V kept from an earlier forward."""
+        """Record the core's forward.
+
+        Parameters
+        ----------
+        heads : Heads
+        queries : callable
+            Records the projection of the queries: K and V may begin to travel before it.
+        kv : pair of Operand or None
+            K and V of this rank's tokens.
+        kept : pair of Operand or None
+            K and V kept from an earlier forward.
+        """
         assert kv is not None and kept is None, "only gathered K and V can be kept"
-        return self.attend(heads, self.bring(q, *kv))
+        return self.attend(heads, self.bring(queries(), *kv))
 
     def bring(self, q: Operand, k: Operand, v: Operand) -> CoreTape:
         """Record what has to travel before attention begins."""

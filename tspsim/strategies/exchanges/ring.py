@@ -55,11 +55,14 @@ class RingExchange(Exchange):
     ) -> tuple[Operand, Operand, Operand]:
         """Send the blocks round again; gradients travel one hop behind and come home last."""
         assert tape.k is not None and tape.v is not None and tape.lse is not None
-        block = own = (tape.k, tape.v)
+        own, degree = (tape.k, tape.v), self.axis.degree
+        arriving = self._hop(own) if degree > 1 else own
         dq: Operand | None = None
         dkv: tuple[Operand, Operand] | None = None
-        for step in [*range(1, self.axis.degree), 0]:
-            block = self._hop(block) if step else own
+        for step in [*range(1, degree), 0]:
+            block = arriving if step else own
+            if 0 < step < degree - 1:
+                arriving = self._hop(block)
             inputs = (do, tape.q, *block, tape.output, tape.lse)
             core = self._core(heads, step)
             dq, dk, dv = self.rank.attention_backward(core, inputs, dq=dq, dkv=dkv)

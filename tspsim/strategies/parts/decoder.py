@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tspsim.mesh import DP
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.place import Place
 from tspsim.program.rank import Rank
@@ -129,7 +130,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def reduce_loss(self) -> None:
-        """Sum the loss over the axes that cut the tokens."""
+        """Sum the loss over the strategy's axes that cut the tokens."""
 
     # ---- a step ------------------------------------------------------------------------------
 
@@ -144,6 +145,8 @@ class Decoder(ABC):
         if self.rank.trains:
             with self.rank.at(phase="optimizer"):
                 self.rank.optimizer_step()
+        if self.ends or self.rank.trains:  # behind the gradients: nothing waits for it
+            self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
 
     def _micro_batch(self, *, last: bool) -> None:
         x, tapes = self._input(), []

@@ -134,7 +134,7 @@ class Ends:
             (statistics,) = self.axis.all_gather(
                 statistics, dim=0, lane="tokens", label="loss.statistics"
             )
-        count = rank.workload.tokens
+        count = rank.tokens
         rank.compute(Loss(count), (statistics, loss), (loss,), "loss")
         if not rank.trains:
             return None
@@ -146,7 +146,7 @@ class Ends:
     ) -> Operand:
         rank, table = self.rank, self.table
         name = table.value.parts[0].name
-        kind = LossGradient(self._over(), rank.workload.tokens)
+        kind = LossGradient(self._over(), rank.tokens)
         rank.compute(kind, (statistics, targets, logits), (logits,), "dlogits")
         dnormed = self._leave(rank.matmul(logits, table.value[name], "dnormed"), 0, "dhead")
         rank.weight_gradient(logits, normed, table.gradient[name], "head")

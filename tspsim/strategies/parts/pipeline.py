@@ -1,9 +1,10 @@
-"""Software pipelining: later stages of earlier items run between earlier stages of later ones."""
+"""Software pipelining: what is issued ahead of its turn, so that it has time to arrive."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -30,3 +31,38 @@ def staggered(
             index = turn - number * lookahead
             if 0 <= index < len(done):
                 done[index] = stage(done[index])
+
+
+class Prefetch(Generic[Item]):
+    """Items that are asked for some places before they are taken, in order.
+
+    Communication waits for the compute issued before it, so what is to travel behind a
+    computation has to be issued in front of it.
+
+    Parameters
+    ----------
+    issue : callable
+        Called with 0, 1, ... once per item: begins its transfer and returns it.
+    count : int
+        Items in all.
+    depth : int
+        How many are on their way, or there, when one is taken; the first ones are issued at once.
+    """
+
+    def __init__(self, issue: Callable[[int], Item], count: int, depth: int) -> None:
+        self._issue, self._count = issue, count
+        self._waiting: deque[Item] = deque()
+        self._issued = 0
+        for _ in range(depth):
+            self._more()
+
+    def _more(self) -> None:
+        if self._issued < self._count:
+            self._waiting.append(self._issue(self._issued))
+            self._issued += 1
+
+    def take(self) -> Item:
+        """Return the next item, and issue the one that is `depth` places behind it."""
+        item = self._waiting.popleft()
+        self._more()
+        return item

@@ -5,6 +5,7 @@ Either axis may have degree 1: tensor parallelism is the one, sequence paralleli
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tspsim.program.packed import Weights
@@ -71,8 +72,8 @@ class ShardedDecoder(Decoder):
         """Project, attend, project back, sum over tp."""
         x = self._enter(x, "attention.in")
         kv = None if kept else self.projections.keys_values(x, w.value, 0)
-        q = self.projections.project(x, w.value, "q", 0)
-        tape = self.exchange.forward(self.heads, q, kv, kept)
+        queries = partial(self.projections.project, x, w.value, "q", 0)
+        tape = self.exchange.forward(self.heads, queries, kv, kept)
         y = self.rank.matmul(tape.output, w.value["o0"], "o")
         if self.recompute == "selective":
             tape = tape.without_output()

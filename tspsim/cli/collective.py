@@ -1,0 +1,197 @@
+"""``tspsim collective``: one collective over its size, printed as nccl-tests does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from tspsim.cli.guard import guarded, say, show, show_json, write
+from tspsim.errors import UnknownNameError, UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tspsim.collectives.curve import Point
+    from tspsim.program.types import CollectiveKind
+    from tspsim.topology.forms import ProfileForm
+    from tspsim.topology.graph import Topology
+
+
+@guarded
+def collective(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="all_reduce, all_gather, reduce_scatter, broadcast, reduce, all_to_all or shift",
+        ),
+    ],
+    topology: Annotated[
+        str,
+        typer.Option("--topology", metavar="NAME|FILE", help="A shipped topology or a YAML file."),
+    ],
+    sizes: Annotated[
+        str,
+        typer.Option(
+            "--bytes", metavar="FIRST..LAST", help="Sizes, doubled from the first: 8..8GiB."
+        ),
+    ] = "8..8GiB",
+    ranks: Annotated[
+        int | None,
+        typer.Option("--ranks", help="The first so many devices. [default: all of them]"),
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", help="One of 'tspsim list collectives'.")
+    ] = "auto",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="NAME|FILE", help="Constants in place of the device's own."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of rows (SI units).")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE",
+            help="Draw the bus bandwidth, and what was measured on such devices: png, svg or pdf.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Time one collective on a topology, by size, where nothing else uses the links."""
+    from tspsim.collectives.curve import curve
+
+    what = _kind(kind)
+    place, form = _topology(topology, profile)
+    members = _members(ranks, place)
+    points = curve(what, parse_sizes(sizes), members, place, algorithm)
+    if json:
+        show_json([row(point) for point in points])
+    else:
+        write(_heading(what, len(members), place, form) + "\n")
+        show(_table(points))
+    if output is not None:
+        _draw(what, points, len(members), place, output)
+        say(f"wrote {output}")
+
+
+def _draw(
+    kind: CollectiveKind, points: tuple[Point, ...], ranks: int, topology: Topology, path: Path
+) -> None:
+    """Draw the points, and over them what was published of such devices and links."""
+    from tspsim.calibrate.published.measured import matching
+    from tspsim.output.curves import Panel, draw_curves
+
+    first, last = points[0].bytes, points[-1].bytes
+    measured = [
+        (
+            f"published: {curve.title}",
+            [(r.bytes, r.bus_bandwidth) for r in curve.rows() if first <= r.bytes <= last],
+        )
+        for curve in matching(kind, ranks, topology)
+    ]
+    title = f"{kind} over {ranks} of {topology.name}, profile {topology.profile.name}"
+    draw_curves([Panel(title, points, measured)], path)
+
+
+def row(point: Point) -> dict[str, Any]:
+    """Return a point as JSON data, SI units."""
+    return {
+        "bytes": int(point.bytes),
+        "time": point.time,
+        "algbw": point.algbw,
+        "busbw": point.busbw,
+        "algorithm": point.algorithm,
+    }
+
+
+def parse_sizes(text: str) -> tuple[float, ...]:
+    """Return the sizes of ``"8..8GiB"``, each twice the one before; or of a single size.
+
+    Raises
+    ------
+    UserError
+        When an end is no size, or they are the wrong way round.
+    """
+    from tspsim.collectives.curve import doubled
+
+    first, dots, last = text.partition("..")
+    ends = [_size(end, text) for end in ((first, last) if dots else (first,))]
+    if ends[0] > ends[-1]:
+        raise UserError(f"--bytes: '{text}' ends before it begins; write the smaller size first")
+    return doubled(ends[0], ends[-1])
+
+
+def _size(end: str, text: str) -> float:
+    from tspsim.units import quantity
+
+    end = end.strip()
+    try:
+        size = float(end) if end.isdecimal() else quantity(end, "B")
+    except ValueError as error:
+        raise UserError(f"--bytes: '{text}': {error}; for example 8..8GiB") from None
+    if size < 1 or size != int(size) or size > 2**50:
+        raise UserError(f"--bytes: '{text}': {end or 'nothing'} is no whole number of bytes from 1 "
+                        "to 1 PiB")  # fmt: skip
+    return size
+
+
+def _kind(kind: str) -> CollectiveKind:
+    from tspsim.program.types import CollectiveKind
+
+    known: dict[str, CollectiveKind] = {name: name for name in get_args(CollectiveKind)}
+    if kind not in known:
+        raise UnknownNameError("collective", kind, known)
+    return known[kind]
+
+
+def _topology(name: str, profile: str | None) -> tuple[Topology, ProfileForm | None]:
+    from pydantic import ValidationError
+
+    from tspsim.topology.forms import explain
+    from tspsim.topology.load import load_file, parse_profile
+
+    try:
+        form = None if profile is None else parse_profile(profile)
+    except ValidationError as error:
+        raise UserError(f"--profile: {explain(error)}") from None
+    return load_file(name, form), form
+
+
+def _members(ranks: int | None, topology: Topology) -> tuple[int, ...]:
+    most = len(topology.devices)
+    count = most if ranks is None else ranks
+    if not 1 <= count <= most:
+        raise UserError(
+            f"--ranks: {count} ranks; '{topology.name}' has {most} devices, so 1 to {most}"
+        )
+    return tuple(range(count))
+
+
+def _heading(kind: str, ranks: int, topology: Topology, form: ProfileForm | None) -> str:
+    """Return what is timed, and what is known of the error of the profile that it rests on."""
+    profile = topology.profile
+    error = "unknown" if profile.error is None else f"{100 * profile.error:.1f} %"
+    fit = form.fits.get(kind) if form else None
+    if fit is not None and fit.error is not None:
+        error += f"; {kind} {100 * fit.error:.1f} % on {fit.held_out} rows held out of its fit"
+    return (
+        f"{kind} over {ranks} of {len(topology.devices)} devices of {topology.name}\n"
+        f"times from profile {profile.name}: error of steps {error}"
+    )
+
+
+def _table(points: tuple[Point, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="bold")
+    for title in ("size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("algorithm", no_wrap=True)
+    for point in points:
+        figures = (point.time * 1e6, point.algbw / 1e9, point.busbw / 1e9)
+        cells = (f"{figure:.2f}" for figure in figures)
+        table.add_row(f"{int(point.bytes)}", *cells, point.algorithm)
+    return table

@@ -1,0 +1,87 @@
+"""``tspsim explain``: why a step takes as long as it does, and what would change that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tspsim.cli.guard import guarded, say, show, show_json
+from tspsim.errors import OutputError
+
+if TYPE_CHECKING:
+    from tspsim.explain.explanation import WhatIf
+
+
+@guarded
+def explain(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|SCENARIO", help="A folder that 'run -o' wrote, or what 'run' takes."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Changes, such as strategy.degree=4.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Draw what changing each constant does: a tornado as png, svg, pdf or html.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No what-if: read the one run, simulate no other.")
+    ] = False,
+) -> None:
+    """Explain a step: its critical path, what limits it, what fills the memory, and what if."""
+    from tspsim.explain.explanation import explain as explained
+    from tspsim.explain.report import to_dict
+    from tspsim.output import explanation, pictures
+    from tspsim.output.progress import progress
+    from tspsim.runner import simulate_scenario
+    from tspsim.scenario import load
+
+    if output is not None:
+        if quick:
+            raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
+        pictures.check_suffix(output)
+    scenario = load(_place(source), overrides or ())
+    with progress("simulating") as advance:
+        result = simulate_scenario(scenario, advance)
+    with progress("asking what if") as advance:
+        found = explained(result, what_if=not quick, progress=advance)
+    if json:
+        show_json(to_dict(found))
+    else:
+        show(explanation.render(found))
+    if output is not None and found.what_if is not None:
+        _draw(found.what_if, scenario.name, output)
+        say(f"wrote {output}")
+
+
+def _draw(found: WhatIf, name: str, path: Path) -> None:
+    from tspsim.output import pictures
+    from tspsim.output.plots.tornado import tornado
+
+    drawn: Any = tornado(found, name)
+    pictures.save(drawn.figure, path, f"tornado of {name}")
+
+
+def _place(source: str) -> str:
+    """Return the file to load: of a folder, the result in it."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    found = folder / "result.json"
+    if not found.exists():
+        raise OutputError(f"{found}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
+    return str(found)

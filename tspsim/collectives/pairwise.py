@@ -1,0 +1,33 @@
+"""All-to-all in n-1 steps: in step s every member sends to the one s places after it.
+
+A step is a permutation, so no port is shared: what a switch, or a full mesh one link at a time,
+carries best when many members would otherwise send at once (Thakur, Rabenseifner and Gropp 2005,
+doi:10.1177/1094342005051521).
+"""
+
+from __future__ import annotations
+
+from tspsim.collectives.algorithm import Anywhere
+from tspsim.collectives.schedule import Schedule, Send
+from tspsim.program.types import CollectiveKind
+
+
+class Pairwise(Anywhere):
+    """The algorithm; libraries of accelerators start all of these sends at once (`direct`)."""
+
+    name = "pairwise"
+    automatic = ("fabric", "nodes")
+
+
+def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule | None:  # noqa: ARG001
+    """Return what the members of a communicator send."""
+    if kind != "all_to_all":
+        return None
+    steps = (
+        tuple(Send(i, (i + s) % n, range(i * n + s, i * n + s + 1)) for i in range(n))
+        for s in range(1, n)
+    )
+    return Schedule(tuple(steps), pieces=n, serial=True)
+
+
+plan = Pairwise(sends)

@@ -1,0 +1,39 @@
+"""Jitter: one factor for every task, drawn before anything is played.
+
+What is drawn for a task depends on the seed, its rank and its op alone: not on what happens when,
+nor on how many ranks there are. So the same seed gives the same bytes, and two fabrics or
+strategies' options that leave a program alone can be compared under the very same luck.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tspsim.disturbances import Jitter
+from tspsim.program.types import Programs
+
+#: Separate streams of random numbers, so that drawing one thing more moves nothing else.
+COMPUTE, LINKS, FAILURES = range(3)
+
+
+def generator(stream: int, seed: int, number: int = 0) -> np.random.Generator:
+    """Return the generator of one stream; `number` tells ranks, or jobs, apart."""
+    return np.random.default_rng((stream, seed, number))
+
+
+def factors(jitter: Jitter, programs: Programs) -> list[float]:
+    """Return by what the duration of every task is multiplied, rank after rank in issue order.
+
+    A collective call takes the factor of its first member's op, a hop of a shift that of its
+    sender's: each call and each hop has one of its own.
+    """
+    found: list[float] = []
+    for rank in range(len(programs.role_of_rank)):
+        ops = programs.of(rank).ops
+        drawn = np.ones((2, len(ops)))
+        for stream, how in ((COMPUTE, jitter.compute), (LINKS, jitter.links)):
+            if how is not None:
+                drawn[stream] = how.draw(generator(stream, jitter.seed, rank), len(ops))
+        stream_of = [COMPUTE if op.message is None else LINKS for op in ops]
+        found.extend(drawn[stream_of, np.arange(len(ops))].tolist())
+    return found

@@ -1,0 +1,114 @@
+"""Checks, message by message, that what is folded looks the same from every folded coordinate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, permutations
+
+import numpy as np
+
+from tspsim.collectives.plan import Plan
+from tspsim.engine.calls import Planner
+from tspsim.engine.fold import Asymmetric, Fold, Footprint, Turn
+from tspsim.program.types import Message
+from tspsim.topology.graph import Topology
+from tspsim.topology.symmetry import Places
+
+#: Up to so many members the routes between all of them are compared; beyond, plans are.
+_FEW = 24
+
+
+class Symmetry:
+    """The checks of one run; what has been checked is remembered.
+
+    Parameters
+    ----------
+    fold : Fold
+    topology : Topology
+    planner : Planner
+    """
+
+    def __init__(self, fold: Fold, topology: Topology, planner: Planner) -> None:
+        self._fold, self._topology, self._planner = fold, topology, planner
+        self._same: set[tuple[int, ...]] = set()
+
+    def footprint(self, ranks: tuple[int, ...], message: Message, plan: Plan) -> Footprint:
+        """Return what a planned message and its images put on the links.
+
+        A message whose members are the same from everywhere is the only one of its kind, so its
+        own links may be loaded unevenly: where nobody shares one with it, that changes nothing.
+
+        Raises
+        ------
+        Asymmetric
+            When the images of its members would send the message another way.
+        """
+        hop = message.collective == "shift"
+        moving, uneven = [], set()
+        for turn in self._fold.turns:
+            if turn.moves(ranks, hop=hop):
+                moving.append(turn)
+            elif not _invariant(plan, turn):
+                uneven.add(turn.axis)
+        if moving and not self._images_agree(ranks, message, plan, moving):
+            raise Asymmetric(frozenset(turn.axis for turn in moving))
+        # Every hop of a shift is a flow of its sender's.
+        images = self._fold.images(ranks[:1] if hop else ranks)
+        return Footprint(self._fold.shared(plan.loads, images), frozenset(uneven))
+
+    def _images_agree(
+        self, ranks: tuple[int, ...], message: Message, plan: Plan, moving: Sequence[Turn]
+    ) -> bool:
+        if len(ranks) > _FEW:
+            return self._same_plans(ranks, message, plan, moving)
+        if ranks not in self._same:
+            pairs = list(permutations(ranks, 2))
+            links = list(chain.from_iterable(self._topology.route(a, b) for a, b in pairs))
+            if not self._same_routes(np.array(pairs), np.array(links, dtype=np.intp), moving):
+                return False
+            self._same.add(ranks)
+        return True
+
+    def _same_routes(self, pairs: Places, links: Places, moving: Sequence[Turn]) -> bool:
+        """Whether the image of every route is the route between the images of its ends."""
+        if not moving:
+            found = chain.from_iterable(self._topology.route(a, b) for a, b in pairs.tolist())
+            return bool(list(found) == links.tolist())
+        turn, *others = moving
+        for _ in range(turn.order):
+            if not self._same_routes(pairs, links, others):
+                return False
+            pairs, links = turn.ranks[pairs], turn.links[links]
+        return True
+
+    def _same_plans(
+        self, ranks: tuple[int, ...], message: Message, plan: Plan, moving: Sequence[Turn]
+    ) -> bool:
+        """Whether the images of the members plan the image of the plan."""
+        links = np.array([link for link, _ in plan.loads], dtype=np.intp)
+        loads = [load for _, load in plan.loads]
+        return self._plan_follows(np.array(ranks), links, loads, message, moving)
+
+    def _plan_follows(
+        self,
+        ranks: Places,
+        links: Places,
+        loads: list[float],
+        message: Message,
+        moving: Sequence[Turn],
+    ) -> bool:
+        if not moving:
+            members = tuple(ranks.tolist())
+            found = self._planner.choose(message.collective, message.bytes, members, message.root)
+            return dict(found.loads) == dict(zip(links.tolist(), loads, strict=True))
+        turn, *others = moving
+        for _ in range(turn.order):
+            if not self._plan_follows(ranks, links, loads, message, others):
+                return False
+            ranks, links = turn.ranks[ranks], turn.links[links]
+        return True
+
+
+def _invariant(plan: Plan, turn: Turn) -> bool:
+    loads = dict(plan.loads)
+    return all(loads.get(int(turn.links[link])) == load for link, load in plan.loads)

@@ -1,0 +1,176 @@
+"""Everything that ``tspsim explain`` says of one result, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tspsim.explain.constants import MOST_CLASSES, Constant, constants
+from tspsim.explain.exposed import Cause, causes
+from tspsim.explain.fill import PeakMemory, at_peak
+from tspsim.explain.knee import Knee, find_knee
+from tspsim.explain.links import LinkClass, class_of, used_classes
+from tspsim.explain.path import critical_path
+from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
+from tspsim.explain.remedies import Remedy, possible, remedies
+from tspsim.explain.replay import Outcome, Replay
+from tspsim.explain.whatif import FACTORS, Sensitivity, sensitivities
+from tspsim.topology.graph import Topology
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+#: Told the fraction that is done.
+Progress = Callable[[float], None]
+
+#: Limits that are called something else as a resource.
+RESOURCES = {"memory": "memory bandwidth", "fill": "pipeline fill"}
+
+#: Simulations that finding a knee takes, about: for the progress that is shown.
+_KNEE = 12
+
+
+class Bottleneck(NamedTuple):
+    """The resource that limits most of the critical path.
+
+    Attributes
+    ----------
+    resource : str
+        ``"compute"``, ``"memory bandwidth"``, ``"launch"``, ``"interference"``, ``"latency"``,
+        ``"pipeline fill"``, or ``"link d0→d1"``: the first of those that are alike.
+    seconds : float
+        Of the critical path.
+    """
+
+    resource: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WhatIf:
+    """What other hardware, or another setting, would change; all of it simulated.
+
+    Parameters
+    ----------
+    base : Outcome
+        As it is.
+    sensitivities : tuple of Sensitivity
+        The largest effect first.
+    left_out : int
+        Classes of links in use, beyond the busiest ones, that were not changed.
+    knee : Knee or None
+        Of the links whose bandwidth matters most; None where no link is used.
+    remedies : tuple of Remedy
+        The lowest peak first.
+    """
+
+    base: Outcome
+    sensitivities: tuple[Sensitivity, ...]
+    left_out: int
+    knee: Knee | None
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """Why a step takes as long as it does, what fills the memory, and what would change either.
+
+    Parameters
+    ----------
+    result : Result
+    path : CriticalPath
+    bottlenecks : tuple of Bottleneck
+        The largest first.
+    causes : tuple of Cause
+        Of the exposed communication of the slowest rank.
+    memory : PeakMemory
+    what_if : WhatIf or None
+        None where it was not asked for.
+    """
+
+    result: Result
+    path: CriticalPath
+    bottlenecks: tuple[Bottleneck, ...]
+    causes: tuple[Cause, ...]
+    memory: PeakMemory
+    what_if: WhatIf | None
+
+
+def explain(
+    result: Result, *, what_if: bool = True, progress: Progress = lambda _: None
+) -> Explanation:
+    """Explain a result.
+
+    Parameters
+    ----------
+    result : Result
+    what_if : bool
+        Simulate what other hardware and other settings would give; without it nothing is
+        simulated.
+    progress : callable
+        Told the fraction of the simulations that are done.
+    """
+    timeline, scenario = result.timeline, result.scenario
+    path = critical_path(timeline, scenario)
+    return Explanation(
+        result,
+        path,
+        bottlenecks(path, scenario.topology),
+        tuple(causes(timeline, timeline.slowest_rank)),
+        at_peak(timeline, result.summary.memory),
+        _what_if(result, progress) if what_if else None,
+    )
+
+
+def bottlenecks(path: CriticalPath, topology: Topology) -> tuple[Bottleneck, ...]:
+    """Return the seconds of a critical path by the resource that limits them.
+
+    Links that are alike in bandwidth are one resource, named after the first.
+    """
+    firsts: dict[LinkClass, str] = {}
+    for link in topology.links:
+        firsts.setdefault(class_of(link), f"link {link.name}")
+
+    def resource(piece: Piece) -> str:
+        if piece.limit in ON_LINKS and piece.link is not None:
+            return firsts[class_of(topology.links[piece.link])]
+        return RESOURCES.get(piece.limit, piece.limit)
+
+    return tuple(Bottleneck(name, seconds) for name, seconds in path.by(resource).items())
+
+
+def _what_if(result: Result, progress: Progress) -> WhatIf:
+    timeline, scenario = result.timeline, result.scenario
+    topology, replay = scenario.topology, Replay.of(result)
+    known = constants(timeline, topology, scenario.workload.dtype)
+    count = len(known) * len(FACTORS) + _KNEE + sum(1 for _ in possible(scenario))
+    step = _Steps(count, progress)
+    found = sensitivities(replay, topology, known, step)
+    widest = _widest(found)
+    knee = find_knee(replay, topology, widest) if widest else None
+    step(_KNEE)
+    changes = tuple(remedies(scenario, step))
+    left_out = max(0, len(used_classes(timeline, topology)) - MOST_CLASSES)
+    return WhatIf(replay.as_played(topology), tuple(found), left_out, knee, changes)
+
+
+def _widest(found: list[Sensitivity]) -> Constant | None:
+    """Return the bandwidth of the links that matter most."""
+    return next((s.constant for s in found if _is_links(s.constant)), None)
+
+
+def _is_links(constant: Constant) -> bool:
+    return constant.key.partition(":")[0] in ("link_bandwidth", "network_bandwidth")
+
+
+class _Steps:
+    """Counts simulations and tells the fraction that is done."""
+
+    def __init__(self, count: int, progress: Progress) -> None:
+        self._count, self._progress, self._done = count, progress, 0
+
+    def __call__(self, steps: int = 1) -> None:
+        """Count some more."""
+        self._done += steps
+        self._progress(min(1.0, self._done / self._count))

@@ -1,0 +1,101 @@
+"""An explanation as one JSON-able mapping, in SI units: what ``tspsim explain --json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tspsim.explain.explanation import Explanation, WhatIf
+from tspsim.explain.fill import layer_name
+from tspsim.explain.pieces import Piece
+from tspsim.explain.remedies import Remedy
+from tspsim.explain.replay import Outcome
+from tspsim.explain.whatif import Sensitivity
+
+
+def to_dict(explanation: Explanation) -> dict[str, Any]:
+    """Return everything that an explanation says; the pieces of the path only as sums."""
+    figures = explanation.result.summary.to_dict()
+    return {
+        "scenario": figures["scenario"],
+        "step_time": figures["step_time"],
+        "critical_path": _path(explanation),
+        "bottleneck": explanation.bottlenecks[0]._asdict() if explanation.bottlenecks else None,
+        "exposed_communication": {
+            "rank": explanation.result.timeline.slowest_rank,
+            "total": figures["time"]["exposed_communication"],
+            "causes": [cause._asdict() for cause in explanation.causes],
+        },
+        "memory": _memory(explanation, figures["memory"]),
+        "what_if": _what_if(explanation.what_if) if explanation.what_if else None,
+    }
+
+
+def link_of(explanation: Explanation, piece: Piece) -> str:
+    """Return the name of the link that a piece fills, or ``"none"``."""
+    links = explanation.result.scenario.topology.links
+    return "none" if piece.link is None else links[piece.link].name
+
+
+def _path(explanation: Explanation) -> dict[str, Any]:
+    path = explanation.path
+    return {
+        "total": path.total,
+        "pieces": len(path.pieces),
+        "edges": path.edges(),
+        "by_resource": {b.resource: b.seconds for b in explanation.bottlenecks},
+        "by_limit": path.by(lambda piece: piece.limit),
+        "by_kind": path.by(lambda piece: piece.op.kind.name),
+        "by_phase": path.by(lambda piece: piece.op.phase),
+        "by_layer": path.by(lambda piece: layer_name(piece.op.layer)),
+        "by_link": path.by(lambda piece: link_of(explanation, piece)),
+        "by_rank": path.by(lambda piece: str(piece.rank)),
+    }
+
+
+def _memory(explanation: Explanation, figures: Mapping[str, Any]) -> dict[str, Any]:
+    found = explanation.memory
+    return {
+        **{key: figures[key] for key in ("peak", "capacity", "peak_rank", "peak_time")},
+        "by_kind": figures["at_peak"],
+        "by_layer": found.by_layer,
+        "buffers": [held._asdict() for held in found.buffers],
+    }
+
+
+def _what_if(found: WhatIf) -> dict[str, Any]:
+    knee = found.knee
+    return {
+        "base": found.base._asdict(),
+        "link_classes_left_out": found.left_out,
+        "constants": [_sensitivity(s) for s in found.sensitivities],
+        "knee": knee
+        and {
+            "constant": knee.constant.key,
+            "on": knee.constant.on,
+            "bandwidth": knee.bandwidth,
+            "endless_links_step_time": knee.limit,
+            "endless_links_speedup": knee.gain,
+        },
+        "memory_changes": [_remedy(remedy) for remedy in found.remedies],
+    }
+
+
+def _sensitivity(found: Sensitivity) -> dict[str, Any]:
+    constant = found.constant
+    return {
+        "constant": constant.key,
+        "value": constant.value,
+        "unit": constant.unit,
+        "on": constant.on,
+        "elasticity": found.elasticity,
+        "times": {f"{factor:g}": _outcome(outcome) for factor, outcome in found.outcomes},
+    }
+
+
+def _remedy(remedy: Remedy) -> dict[str, Any]:
+    return {"overrides": list(remedy.overrides), **_outcome(remedy.outcome)}
+
+
+def _outcome(outcome: Outcome) -> dict[str, float]:
+    return outcome._asdict()

@@ -1,0 +1,123 @@
+"""An explanation on stdout: the answer in a sentence, then where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tspsim.explain.explanation import Explanation
+from tspsim.explain.fill import OUTSIDE, layer_name
+from tspsim.output.rows import Row, bars, table
+from tspsim.output.units import share, size, time
+from tspsim.output.what_if import gains, remedies, what_if
+
+
+def render(explanation: Explanation) -> RenderableType:
+    """Return the explanation as text and tables, at most 80 columns wide."""
+    parts: list[RenderableType] = [
+        Text(f"{sentence(explanation)}\n", "bold"),
+        *_path(explanation),
+        *_exposed(explanation),
+    ]
+    found = explanation.what_if
+    if found is not None:
+        parts += [Text(), *what_if(found)]
+    parts += [Text(), *_memory(explanation)]
+    if found is not None:
+        parts += remedies(found)
+    name = explanation.result.scenario.name
+    parts.append(Text(f"\n{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
+    return Group(*parts)
+
+
+def sentence(explanation: Explanation) -> str:
+    """Return the answer: how long, what limits it, and what twice of it would give."""
+    step = explanation.path.total
+    if not explanation.bottlenecks:
+        return "0 s: nothing in this step takes time."
+    shares = ", ".join(
+        f"{share(b.seconds, step)} {b.resource}" for b in explanation.bottlenecks[:3]
+    )
+    first = explanation.bottlenecks[0].resource
+    text = f"{time(step)}: {shares}. The bottleneck is {first}"
+    found = explanation.what_if
+    doubled = [] if found is None else gains(found)
+    text = f"{text}: {', '.join(doubled)}." if doubled else f"{text}."
+    figures = explanation.memory.figures
+    if not figures.fits:
+        text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much."
+    return text
+
+
+# ---- the path ------------------------------------------------------------------------------------
+
+
+def _path(explanation: Explanation) -> Iterable[RenderableType]:
+    path, step = explanation.path, explanation.path.total
+    rows: list[Row] = [("critical path", time(step), "", "limited by")]
+    rows += bars({b.resource: b.seconds for b in explanation.bottlenecks}, step)
+    rows.append(("  of which in ops", "", "", ""))
+    rows += bars(path.by(lambda piece: f"  {piece.op.kind.name}"), step)
+    rows.append(("  and in phases", "", "", ""))
+    rows += bars(path.by(lambda piece: f"  {piece.op.phase}"), step)
+    yield table(rows)
+    yield Text(f"  {_layers(path.by(lambda piece: layer_name(piece.op.layer)))}")
+    edges = ", ".join(f"{count:,} {edge}" for edge, count in path.edges().items())
+    yield Text(f"  {len(path.pieces):,} stretches, tied by: {edges or 'nothing'}")
+
+
+def _layers(found: Mapping[str, float]) -> str:
+    """Return the range of the layers' times, and what is outside of them."""
+    inside = {name: seconds for name, seconds in found.items() if name != OUTSIDE}
+    if not inside:
+        return f"{OUTSIDE}: all"
+    most, least = max(inside, key=inside.__getitem__), min(inside, key=inside.__getitem__)
+    text = f"{_count(inside)}: {time(inside[least])} (layer {least})"
+    text += f" to {time(inside[most])} (layer {most})" if most != least else ""
+    return f"{text}; {OUTSIDE}: {time(found.get(OUTSIDE, 0.0))}"
+
+
+def _count(layers: Mapping[str, float]) -> str:
+    return "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+
+
+def _exposed(explanation: Explanation) -> Iterable[RenderableType]:
+    total = explanation.result.summary.time.exposed_communication
+    rank = explanation.result.timeline.slowest_rank
+    if not explanation.causes:
+        yield Text(f"\nno communication of rank {rank} is exposed: compute never waits for it")
+        return
+    step = explanation.path.total
+    rows: list[Row] = [("exposed communication", time(total), share(total, step), f"rank {rank}")]
+    named = {f"{c.collective} {c.label}, {c.phase}": c.seconds for c in explanation.causes}
+    rows += bars(named, step, total)
+    yield Text()
+    yield table(rows)
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def _memory(explanation: Explanation) -> Iterable[RenderableType]:
+    found, figures = explanation.memory, explanation.memory.figures
+    peak = figures.peak
+    place = f"of {size(figures.capacity)}"
+    rows: list[Row] = [("peak memory", size(peak), share(peak, figures.capacity), place)]
+    rows += bars(_sorted(figures.at_peak), peak, form=size)
+    rows.append(("  of which in buffers", "", "", ""))
+    buffers = {f"  {h.number} x {h.name}, {h.kind}": float(h.bytes) for h in found.buffers}
+    rows += bars(buffers, peak, form=size)
+    yield table(rows)
+    inside = {name: b for name, b in found.by_layer.items() if name != OUTSIDE}
+    if inside:
+        most = max(inside, key=inside.__getitem__)
+        outside = size(found.by_layer.get(OUTSIDE, 0))
+        text = f"{_count(inside)}: at most {size(inside[most])} (layer {most})"
+        yield Text(f"  {text}; {OUTSIDE}: {outside}")
+
+
+def _sorted(found: Mapping[str, float]) -> dict[str, float]:
+    kinds = ((kind, amount) for kind, amount in found.items() if amount)
+    return dict(sorted(kinds, key=lambda item: -item[1]))

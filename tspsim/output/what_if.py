@@ -1,0 +1,159 @@
+"""What-if on stdout: what other constants of the hardware, and other settings, would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tspsim.explain.constants import Constant
+from tspsim.explain.explanation import WhatIf
+from tspsim.explain.knee import NOTHING, Knee
+from tspsim.explain.remedies import Remedy
+from tspsim.explain.replay import Outcome
+from tspsim.explain.whatif import FACTORS, Sensitivity
+from tspsim.output.rows import Row, table
+from tspsim.output.units import share, size, time
+
+#: A change of the step time below this share is none.
+STILL = 5e-5
+
+#: What people call the constants.
+NAMES = {
+    "flop_rate": "flop rate", "memory_bandwidth": "memory bandwidth", "launch": "launch overhead",
+    "link_bandwidth": "link bandwidth", "link_latency": "link latency",
+    "network_bandwidth": "network bandwidth", "network_latency": "network latency",
+    "call_latency": "latency of a collective call", "memory": "memory size",
+}  # fmt: skip
+
+
+def gains(found: WhatIf) -> list[str]:
+    """Return what doubling the rates gives, the three that give most."""
+    texts: dict[str, str] = {}
+    for each in found.sensitivities:
+        name = NAMES[each.constant.key.partition(":")[0]]
+        if each.constant.unit in ("flop/s", "B/s") and name not in texts:
+            texts[name] = f"twice the {name} gives {_speedup(each, found.base)}"
+    return list(texts.values())[:3]
+
+
+def _speedup(found: Sensitivity, base: Outcome) -> str:
+    after = found.at(2.0).step_time
+    return f"{base.step_time / after:.2f}x" if after else "all"
+
+
+def what_if(found: WhatIf) -> Iterable[RenderableType]:
+    """Yield the table of constants, then what they do to the memory, and the links' knee."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(width=30, no_wrap=True, overflow="ellipsis")
+    for width in (14, 8, 8, 8):
+        made.add_column(width=width, justify="right", no_wrap=True)
+    factors = [_factor(factor) for factor in FACTORS]
+    made.add_row(Text("what if: step time changes by", "bold"), "is now", *factors)
+    for each in found.sensitivities:
+        if each.constant.key != "memory":
+            changes = (_change(o.step_time, found.base.step_time) for _, o in each.outcomes)
+            made.add_row(
+                f"  {constant_name(each.constant)}", constant_value(each.constant), *changes
+            )
+    yield made
+    if found.left_out:
+        yield Text(f"  {found.left_out} more classes of links, less busy ones, stay as they are")
+    yield Text(f"  {_peaks(found)}")
+    yield Text(f"  {_size(found)}")
+    if found.knee is not None:
+        yield Text(f"  {_knee(found.knee)}")
+
+
+def _factor(factor: float) -> str:
+    return f"x {factor:g}" if factor >= 2 else f"{100 * (factor - 1):+.0f} %".replace("-", "−")
+
+
+def _change(after: float, before: float) -> str:
+    change = after / before - 1 if before else 0.0
+    return "=" if abs(change) < STILL else f"{100 * change:+.2f} %".replace("-", "−")
+
+
+def constant_name(constant: Constant) -> str:
+    """Return what people call a constant, with its links where there are several classes."""
+    name = NAMES[constant.key.partition(":")[0]]
+    return f"{name} {constant.on}" if ":" in constant.key else name
+
+
+def constant_value(constant: Constant) -> str:
+    """Return the value of a constant with its unit."""
+    value = constant.value
+    if constant.unit == "flop/s":
+        return f"{value / 1e12:,.0f} Tflop/s" if value >= 1e12 else f"{value:,.3g} flop/s"
+    if constant.unit == "B/s":
+        return rate(value)
+    return time(value) if constant.unit == "s" else size(value)
+
+
+def rate(value: float) -> str:
+    """Return bytes per second as for example ``"64 GB/s"``."""
+    for scale, name in ((1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s")):
+        if value >= scale:
+            return f"{value / scale:,.3g} {name}"
+    return f"{value:,.3g} B/s"
+
+
+def _peaks(found: WhatIf) -> str:
+    """Return what the constants do to the peak memory."""
+    peaks = [o.peak for s in found.sensitivities for _, o in s.outcomes]
+    low, high = min(peaks, default=found.base.peak), max(peaks, default=found.base.peak)
+    if low == high:
+        return f"peak memory stays {size(found.base.peak)} in all of these"
+    return f"peak memory is {size(low)} to {size(high)} in these (now {size(found.base.peak)})"
+
+
+def _size(found: WhatIf) -> str:
+    """Return what the memory's size does: nothing to the time, but what fits."""
+    memory = next(s for s in found.sensitivities if s.constant.key == "memory")
+    texts = {_factor(f): "fits" if o.headroom >= 0 else "too small" for f, o in memory.outcomes}
+    held = ", ".join(f"{factor}: {text}" for factor, text in texts.items())
+    return f"memory size changes no time; {held}"
+
+
+def _knee(knee: Knee) -> str:
+    gain = f"endlessly fast ones would give {knee.gain:.3f}x"
+    if knee.bandwidth is None:
+        extreme = "even a thousand times slower" if knee.gain < 1 + NOTHING else "however fast"
+        return f"links {knee.constant.on}: no knee, {extreme}; {gain}"
+    return (
+        f"links {knee.constant.on}: beyond {rate(knee.bandwidth)}, less than "
+        f"{100 * NOTHING:.0f} % is left to gain\n  (they have {rate(knee.constant.value)}; {gain})"
+    )
+
+
+def remedies(found: WhatIf) -> Iterable[RenderableType]:
+    """Yield the change that lowers the peak most in a sentence, and all of them."""
+    base, better = found.base, [r for r in found.remedies if r.outcome.peak < found.base.peak]
+    if not better:
+        yield Text("  no other setting of this scenario lowers the peak", "bold")
+        return
+    best = better[0]
+    yield Text(
+        f"  lowers it most: {_said(best)}: {size(best.outcome.peak)}, "
+        f"step time {_change(best.outcome.step_time, base.step_time)}{_fitting(best, base)}",
+        "bold",
+    )
+    rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
+    for each in found.remedies:
+        peak, outcome = share(each.outcome.peak, base.peak), each.outcome
+        change = _change(outcome.step_time, base.step_time)
+        rows.append((f"    {_said(each)}", size(outcome.peak), peak, change))
+    yield table(rows)
+
+
+def _fitting(remedy: Remedy, base: Outcome) -> str:
+    """Return whether a change makes a step fit that does not fit as it is."""
+    if base.headroom >= 0:
+        return ""
+    return "; fits" if remedy.outcome.headroom >= 0 else "; still too much"
+
+
+def _said(remedy: Remedy) -> str:
+    return " ".join(remedy.overrides)

@@ -1,0 +1,54 @@
+"""Which devices an axis of the mesh lies on: the order of the axes, innermost first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tspsim.errors import Problem, did_you_mean
+from tspsim.mesh import DP, Mesh
+
+#: Names and degrees of axes, outermost first, as a `Mesh` has them.
+Axes = tuple[tuple[str, int], ...]
+
+
+def arrange(axes: Axes, dp: int, placement: Sequence[str] | None) -> Mesh:
+    """Return the mesh of a strategy's own axes and of its replicas.
+
+    Parameters
+    ----------
+    axes : tuple of (str, int)
+        The strategy's own, outermost first.
+    dp : int
+        Number of replicas; of one there is no axis.
+    placement : sequence of str, optional
+        All axes, innermost first: neighbouring devices differ in the first one. When not given,
+        the strategy's own order, and replicas outermost.
+    """
+    there = ((DP, dp), *axes) if dp > 1 else axes
+    if placement is None:
+        return Mesh(there)
+    degrees = dict(there)
+    return Mesh(tuple((name, degrees[name]) for name in reversed(placement) if name in degrees))
+
+
+def placement_problems(axes: Axes, dp: int, placement: Sequence[str] | None) -> Iterator[Problem]:
+    """Yield what is wrong with a placement: an axis that is unknown, named twice or missing.
+
+    ``dp`` may be named where there is one replica, so that one placement serves any number.
+    """
+    if placement is None:
+        return
+    known = (*(name for name, _ in reversed(axes)), DP)
+    path = ("strategy", "placement")
+    for position, name in enumerate(placement):
+        if name not in known:
+            near = did_you_mean(name, known)
+            message = f"found '{name}'; this strategy's axes are {', '.join(known)}{near}"
+            yield Problem((*path, position), message)
+        elif name in placement[:position]:
+            yield Problem((*path, position), f"'{name}' stands there twice; name every axis once")
+    required = known if dp > 1 else known[:-1]
+    missing = [name for name in required if name not in placement]
+    if missing and set(placement) <= set(known):  # else the unknown one was meant
+        message = f"{', '.join(missing)} is missing; name all axes, innermost first: "
+        yield Problem(path, f"{message}[{', '.join(required)}]")
