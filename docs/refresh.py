@@ -217,6 +217,19 @@ def draw(folder: Path) -> None:
             known[key] = tspsim.run(TOP / "scenarios" / f"{scenario}.yaml", *overrides)
         draw_one(kind, known[key], folder / name)
     profile_pictures(TOP / "published", folder)
+    draw_goodput(folder / "goodput.png")
+
+
+def draw_goodput(path: Path) -> None:
+    """Draw the goodput of the job that docs/disturbances.md describes."""
+    from tspsim.goodput import goodput
+    from tspsim.output.goodput_plot import draw as draw_found
+    from tspsim.scenario import from_document
+    from tspsim.source import parse
+
+    text = (TOP / "docs" / "disturbances.md").read_text(encoding="utf-8")
+    (job,) = (block for block in blocks(text) if block.file == "job.yaml")
+    draw_found(goodput(from_document(parse("\n".join(job.lines), "job.yaml").data)), path)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tspsim.disturbances import Disturbances
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.hardware import Device, Profile
 from tspsim.memory import MemoryTrace, RankMemory
@@ -171,7 +172,7 @@ def result(degree: int = 4, layers: int = 2, phases: tuple[str, ...] = ("forward
     scenario = SimpleNamespace(
         name="small-tsp", path=None, model=model, workload=Workload(131072), optimizer=Optimizer(),
         strategy=SimpleNamespace(kind="tsp"), topology=topology(degree), algorithm="auto",
-        document=document,
+        document=document, disturbances=Disturbances(),
     )  # fmt: skip
     figures = summary(line, trace)
     return SimpleNamespace(

@@ -225,8 +225,22 @@ def test_problems_of_a_node_have_their_place() -> None:
         (make("ring", ranks=10**9), ("ranks",), "less than or equal to 16384"),
         (make("torus", shape=[16384, 2]), ("shape",), "32768 devices; at most 16384"),
         (make("torus", shape=[]), ("shape",), "at least 1"),
-        (nodes("rails", FULL4, nodes=9999), (), "39996 devices; at most 16384"),
-        (nodes("rails", FULL4, nodes=2, oversubscription=2.0), (), "rails have no uplinks"),
+        (nodes("rails", FULL4, nodes=9999), ("nodes",), "39996 devices; at most 16384"),
+        (
+            nodes("rails", FULL4, nodes=2, oversubscription=2.0), ("oversubscription",),
+            "found 2; rails have no uplinks: it is for 'fabric: rail_optimised'",
+        ),
+        (nodes("dragonfly", FULL4, nodes=6), ("groups",), "is missing: a dragonfly needs"),
+        (nodes("dragonfly", FULL4, nodes=6, groups=4), ("groups",), "found 4; must divide the 6"),
+        (nodes("dragonfly", FULL4, nodes=6, groups=1), ("groups",), "greater than or equal to 2"),
+        (nodes("rails", FULL4, nodes=6, groups=2), ("groups",), "this is 'rails'"),
+        (nodes("torus", FULL4, nodes=6), ("fabric",), "'rails', 'rail_optimised', 'fat_tree' or"),
+        (nodes("rails", FULL4, nodes=2, nics=3), ("nics",), "must divide the 4 devices of a node"),
+        (
+            nodes("fat_tree", FULL4, nodes=6, nodes_per_leaf=4), ("nodes_per_leaf",),
+            "found 4; must divide the 6 nodes",
+        ),
+        (nodes("rails", FULL4, nodes=6, nodes_per_leaf=2), ("nodes_per_leaf",), "this is 'rails'"),
         (nodes("rails", FULL4, nodes=2, oversubscription="2"), ("oversubscription",), "number"),
         (nodes("fat_tree", FULL4, nodes=2, oversubscription=0.5), ("oversubscription",), "to 1"),
         (make("ring", ranks=4, source={"rank": "x"}), (), "did you mean 'ranks'?"),
@@ -236,7 +250,7 @@ def test_problems_of_a_node_have_their_place() -> None:
         ({**custom(1, []), "device": DEVICE}, (), "lists its 'devices'"),
         (make("ring", ranks=4, device={**DEVICE, "reserved": "90 GiB"}), ("device",), "reserved"),
     ],
-)
+)  # fmt: skip
 def test_wrong_topology_is_told_where_and_why(
     wrong: dict[str, Any], place: tuple[str, ...], message: str
 ) -> None:

@@ -32,7 +32,7 @@ class SlowDevice:
         """Return for example ``"device 3 at 0.8 of its speed"``."""
         if self.compute == self.memory == self.launch:
             return f"device {self.device} at {self.compute:g} of its speed"
-        parts = (("compute", self.compute), ("memory", self.memory))
+        parts = (("compute rates", self.compute), ("memory bandwidth", self.memory))
         slow = " and ".join(f"{part:g} of its {what}" for what, part in parts if part < 1)
         return f"device {self.device} at {slow or '1 of its speed'}"
 

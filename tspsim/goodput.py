@@ -243,7 +243,7 @@ class _Question:
             checkpoint_bytes=self.written,
             checkpoint_time=self.checkpoint,
             interval=interval,
-            goodput=spread([run.useful / job.horizon for run in spent]),
+            goodput=_fraction([run.useful / job.horizon for run in spent]),
             closed_form=efficiency(*numbers) if numbers else None,
             first_order=first_order(*numbers) if numbers else None,
             time=_mean(spent),
@@ -262,7 +262,9 @@ class _Question:
         low, high = _bootstrap(found, self.scenario.disturbances.seed)
         tried = [
             Tried(
-                tau, spread(row.tolist()), efficiency(tau, self.checkpoint, self.job.restart, mtbf)
+                tau,
+                _fraction(row.tolist()),
+                efficiency(tau, self.checkpoint, self.job.restart, mtbf),
             )
             for tau, row in zip(intervals, found, strict=True)
         ]
@@ -274,6 +276,14 @@ class _Question:
             intervals[high],
             tuple(tried),
         )
+
+
+def _fraction(values: Sequence[float]) -> Spread:
+    """Return how fractions spread; no confidence interval reaches where no fraction lies."""
+    found = spread(values)
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def _bootstrap(found: NDArray[np.float64], seed: int) -> tuple[int, int]:

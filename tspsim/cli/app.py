@@ -103,21 +103,35 @@ def goodput(
     runs: Annotated[
         int, typer.Option("--runs", metavar="N", min=1, help="Jobs, each with its own failures.")
     ] = 100,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Draw goodput over intervals: png, svg, pdf, html.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Play a job of many steps with failures: useful time, and how often to checkpoint."""
     from tspsim.goodput import goodput as answer
-    from tspsim.output import goodput_table
+    from tspsim.output import goodput_plot, goodput_table
     from tspsim.output.progress import progress
     from tspsim.scenario import load
 
     loaded = load(scenario, overrides or ())
+    if output is not None:
+        goodput_plot.check(loaded, output)
     with progress("simulating") as advance:
         found = answer(loaded, runs, advance)
     if json:
         show_json(found.to_dict())
     else:
         show(goodput_table.render(found))
+    if output is not None:
+        goodput_plot.draw(found, output)
+        say(f"wrote {output}")
 
 
 @app.command()

@@ -17,7 +17,7 @@ def young(checkpoint: float, mtbf: float) -> float:
 
 
 def daly(checkpoint: float, mtbf: float) -> float:
-    """Return the work between checkpoints that wastes least, to higher order (Daly, eq. 37).
+    """Return the work between checkpoints that wastes least, to higher order (Daly).
 
     ``sqrt(2 C M) (1 + sqrt(C / 2M) / 3 + C / 18 M) - C`` for C < 2 M, and M otherwise.
     """
@@ -28,7 +28,7 @@ def daly(checkpoint: float, mtbf: float) -> float:
 
 
 def efficiency(interval: float, checkpoint: float, restart: float, mtbf: float) -> float:
-    """Return the useful fraction of a long job's time (Daly, eq. 20, solved for it).
+    """Return the useful fraction of a long job's time (Daly's complete model).
 
     A round of work and checkpoint, repeated until no failure hits it, takes
     ``M exp(R / M) (exp((tau + C) / M) - 1)`` on average; failures may hit restarts too. That is

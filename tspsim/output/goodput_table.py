@@ -52,7 +52,7 @@ def _figures(found: Goodput) -> Iterable[tuple[str, str, str]]:
     yield "step time", time(found.step_time), mean
     written = found.checkpoint_bytes
     each = "stated" if written is None else f"{size(written)} per rank"
-    yield "checkpoint", time(found.checkpoint_time), each
+    yield "checkpoint", duration(found.checkpoint_time), each
     yield "  every", duration(found.interval), "of useful work"
     yield "failures", f"{found.failures:,.1f}", "per job"
 
@@ -78,8 +78,8 @@ def _intervals(best: Best) -> Iterable[tuple[str, str, str]]:
     yield "best interval", "", "of useful work between two checkpoints"
     yield "  Young", duration(best.young), "first order"
     yield "  Daly", duration(best.daly), "higher order"
-    sure = f"95 %: {duration(best.low)} to {duration(best.high)}"
-    yield "  simulated", duration(best.simulated), f"of {len(best.tried)} tried; {sure}"
+    yield "  simulated", duration(best.simulated), f"the best of {len(best.tried)} tried"
+    yield "", "", f"95 %: {duration(best.low)} to {duration(best.high)}"
 
 
 def _rows(rows: Iterable[tuple[str, str, str]]) -> Table:

@@ -14,8 +14,8 @@ from tspsim.source import KeyPath
 from tspsim.topology.disturbed import directions, missing, pieces, ranges, relinked, slowed
 from tspsim.topology.graph import Topology
 
-#: More failures than this in one job are a slip of the finger, and would take minutes to play.
-MOST_FAILURES = 100_000
+#: More failures than this in one job are a slip of the finger, and would take long to play.
+MOST_FAILURES = 10_000
 #: How many groups of ranks that lost each other a message lists.
 _LISTED = 8
 

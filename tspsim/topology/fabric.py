@@ -17,6 +17,7 @@ from tspsim.shipped import locate
 from tspsim.topology.files import read
 from tspsim.topology.forms import DeviceField, DeviceForm, Form, LinkForm
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.routes import Router, Search
 
 #: How many devices a generator makes at most: a guard against a slip of the finger.
 MOST_DEVICES = 16384
@@ -77,6 +78,14 @@ class Fabric(Form):
         """Return the switches that add up what passes through them."""
         return frozenset()
 
+    def router(self) -> Router:
+        """Return what finds routes: shortest paths, unless a fabric knows its own."""
+        return Search((wire.source, wire.target) for wire in self.wires())
+
+    def grid(self) -> tuple[int, ...]:
+        """Return the sizes of the grid that the devices stand on; nothing: on none."""
+        return ()
+
     def build(self, devices: tuple[Device, ...], profile: Profile, name: str) -> Topology:
         """Return the topology.
 
@@ -87,8 +96,9 @@ class Fabric(Form):
         """
         links = tuple(Link(index, *wire) for index, wire in enumerate(self.wires()))
         topology = Topology(
-            name, devices, links, profile, self.kind, self.node_numbers(), self.reducing()
-        )
+            name, devices, links, profile, self.kind, self.node_numbers(), self.reducing(),
+            self.router(), self.grid(),
+        )  # fmt: skip
         topology.check_connected()
         return topology
 

@@ -10,6 +10,7 @@ import networkx as nx
 
 from tspsim.errors import TopologyError
 from tspsim.hardware import Device, Profile
+from tspsim.topology.routes import Router, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Topology:
         Number of the node that every device sits in; empty: all in one.
     reducing : frozenset of str
         Switches that add up what passes through them (NVLS, SHARP).
+    router : Router, optional
+        The routes that the fabric states itself; where it has none, or one of its links is not
+        there, the shortest path is searched.
+    grid : tuple of int
+        Sizes of the grid that the devices stand on, the last dim fastest; empty: on none.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Topology:
     kind: str = "custom"
     node_of: tuple[int, ...] = ()
     reducing: frozenset[str] = frozenset()
+    router: Router | None = field(default=None, compare=False, repr=False)
+    grid: tuple[int, ...] = ()
     _routes: dict[tuple[int, int], tuple[int, ...]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -82,12 +90,22 @@ class Topology:
             graph.add_edge(link.source, link.target, link=link)
         return graph
 
+    @cached_property
+    def between(self) -> dict[tuple[str, str], int]:
+        """The index of the link from one vertex to another."""
+        return {(link.source, link.target): link.index for link in self.links}
+
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self.between)
+
     def route(self, source: int, target: int) -> tuple[int, ...]:
         """Return the indices of the links from one device to another.
 
-        The shortest path in hops; among equals the one that a breadth-first search from the
-        source finds first when it follows links in the order of `links`. The same topology gives
-        the same routes in every run.
+        What the fabric states: the shorter way round every ring of a torus, dim by dim; between
+        nodes from NIC to NIC, the same way whichever two nodes they are. Where it states nothing
+        or a link is missing: the shortest path in hops, of equals the first that `Search` finds.
+        The same topology gives the same routes in every run.
 
         Raises
         ------
@@ -95,25 +113,20 @@ class Topology:
             When there is no path.
         """
         if (source, target) not in self._routes:
-            direct = self.graph.get_edge_data(f"d{source}", f"d{target}")
-            if direct is not None:  # one hop: no search finds a shorter one
-                self._routes[source, target] = (direct["link"].index,)
-                return self._routes[source, target]
-            self._find_routes(source)
-        if (source, target) not in self._routes:
-            raise TopologyError(
-                f"topology '{self.name}': no path from device {source} to device {target}"
-            )
+            self._routes[source, target] = self._find(source, target)
         return self._routes[source, target]
 
-    def _find_routes(self, source: int) -> None:
-        """Keep the routes from one device to every other: one search finds them all."""
-        edges = self.graph.edges
-        paths = nx.single_source_shortest_path(self.graph, f"d{source}")
-        for target in range(len(self.devices)):
-            if path := paths.get(f"d{target}"):
-                hops = pairwise(path)
-                self._routes[source, target] = tuple(edges[hop]["link"].index for hop in hops)
+    def _find(self, source: int, target: int) -> tuple[int, ...]:
+        if source == target:
+            return ()
+        for router in (self.router, self._search):
+            path = router(source, target) if router else ()
+            route = tuple(self.between.get(hop, -1) for hop in pairwise(path))
+            if path and -1 not in route:
+                return route
+        raise TopologyError(
+            f"topology '{self.name}': no path from device {source} to device {target}"
+        )
 
     def node(self, device: int) -> int:
         """Return the number of the node that a device sits in."""
@@ -131,12 +144,9 @@ class Topology:
         TopologyError
             It names two devices that lost each other.
         """
-        first = nx.single_source_shortest_path_length(self.graph, "d0")
-        back = nx.single_source_shortest_path_length(self.graph.reverse(copy=False), "d0")
-        for i in range(len(self.devices)):
-            if f"d{i}" not in first or f"d{i}" not in back:
-                a, b = (0, i) if f"d{i}" not in first else (i, 0)
-                raise TopologyError(
-                    f"topology '{self.name}' is not connected: no path from device {a} to "
-                    f"device {b}; join them with links"
-                )
+        if lost := self._search.lost(len(self.devices)):
+            a, b = lost
+            raise TopologyError(
+                f"topology '{self.name}' is not connected: no path from device {a} to "
+                f"device {b}; join them with links"
+            )

@@ -59,7 +59,7 @@ def build(form: Fabric, profile: ProfileForm | None = None) -> Topology:
     if not forms:
         missing = InitErrorDetails(type="missing", loc=("device",), input={"kind": form.kind})
         raise ValidationError.from_exception_data("topology", [missing])
-    values = {id(form): form.value() for form in forms}
+    values = {id(form): form.value() for form in {id(form): form for form in forms}.values()}
     devices = tuple(values[id(form)] for form in forms)
     used: Profile = (profile or forms[0].profile).value()
     return form.build(devices, used, form.name or f"{form.kind}-{len(devices)}")

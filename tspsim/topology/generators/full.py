@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tspsim.topology.fabric import UniformFabric, Wire
+from tspsim.topology.routes import Direct, Router
 
 
 class Spec(UniformFabric):
@@ -25,3 +26,7 @@ class Spec(UniformFabric):
         """Yield a connection for every pair."""
         for a, b in combinations(range(self.ranks), 2):
             yield from self.joined(a, b)
+
+    def router(self) -> Router:
+        """Return the routes: one link each."""
+        return Direct()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tspsim.topology.fabric import Ranks, UniformFabric, Wire
+from tspsim.topology.generators.mesh import DimByDim
+from tspsim.topology.routes import Router
 
 
 class Spec(UniformFabric):
@@ -22,3 +24,7 @@ class Spec(UniformFabric):
         """Yield the connections of neighbours."""
         for i in range(self.ranks if self.ranks > 2 else self.ranks - 1):
             yield from self.joined(i, (i + 1) % self.ranks)
+
+    def router(self) -> Router:
+        """Return the routes: the shorter way round."""
+        return DimByDim((self.ranks,), wrapped=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tspsim.topology.fabric import Wire
-from tspsim.topology.generators.mesh import Grid
+from tspsim.topology.generators.mesh import DimByDim, Grid
+from tspsim.topology.routes import Router
 
 
 class Spec(Grid):
@@ -18,3 +19,7 @@ class Spec(Grid):
         """Yield the connections of neighbours, wrap-around included."""
         for a, b in self.neighbours(wrapped=True):
             yield from self.joined(a, b)
+
+    def router(self) -> Router:
+        """Return the routes: the shorter way round every ring, the last dim first."""
+        return DimByDim(self.shape, wrapped=True)

@@ -1,0 +1,194 @@
+"""Topology plot: the fabric, and how much every link of it is used."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.patches import Rectangle
+
+from tspsim.output.fabric_layout import Layout, lay_out
+from tspsim.output.plots.links import Use, uses
+from tspsim.output.plots.style import DARK, GREY, axes
+from tspsim.topology.graph import Topology
+
+if TYPE_CHECKING:
+    from tspsim.result import Result
+
+#: The two directions of a connection are drawn side by side, this far from its middle line.
+ASIDE = 0.018
+#: A link that goes round the edge of a torus is drawn as two stubs of this length.
+STUB = 0.45
+#: Devices beyond this many are dots without a name.
+NAMED = 80
+
+
+def plot(result: Result, ax: Axes | None = None) -> Axes:
+    """Draw devices, switches and NICs, every link in the colour of its load.
+
+    The load of a link is the bytes that it carried over what it could have carried in the step.
+    Every direction is a line of its own, on the right-hand side of who travels along it.
+    """
+    topology = result.scenario.topology
+    layout = lay_out(topology)
+    found = uses(result.timeline, topology.links)
+    ax = axes(ax, *layout.size)
+    most = max((use.used for use in found), default=0.0)
+    colours = _colours()
+    norm = Normalize(0, 100 * most or 1)
+    _boxes(ax, layout, _by_node(topology, found), colours, norm)
+    _links(ax, topology, layout, found, colours, norm)
+    _vertices(ax, result, layout)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.autoscale_view()
+    ax.margins(0.04)
+    bar = ScalarMappable(norm, colours)
+    label = "bytes carried, as a share of what the link could carry in the step [%]"
+    ax.figure.colorbar(bar, ax=ax, shrink=0.75, pad=0.02, label=label)
+    note = f". Drawn: {layout.note}" if layout.note else ""
+    ax.set_title(
+        f"{result.scenario.name} on {topology.name}: load of every link{note}",
+        loc="left", fontsize=10,
+    )  # fmt: skip
+    return ax
+
+
+def _colours() -> Colormap:
+    """Return a map whose low end can still be seen on white."""
+    return LinearSegmentedColormap.from_list(
+        "load", colormaps["plasma_r"](np.linspace(0.12, 1.0, 64))
+    )
+
+
+def _by_node(topology: Topology, found: list[Use]) -> dict[str, tuple[float, float]]:
+    """Return by node the highest load in percent inside of it, and of its NICs."""
+    loads: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for use in found:
+        for name in (use.link.source, use.link.target):
+            if match := re.fullmatch(r"d(\d+)", name):
+                node = str(topology.node(int(match[1])))
+                which = int(use.link.network)
+                loads[node][which] = max(loads[node][which], 100 * use.used)
+    return {node: (inside, outside) for node, (inside, outside) in loads.items()}
+
+
+def _boxes(
+    ax: Axes, layout: Layout, loads: dict[str, tuple[float, float]], colours: Colormap,
+    norm: Normalize,
+) -> None:  # fmt: skip
+    """Draw a frame round a node in full; any other node as a box of its two loads."""
+    for x, y, width, height, text in layout.boxes:
+        if text.startswith("node"):
+            ax.add_patch(Rectangle((x, y), width, height, fill=False, ec=GREY, lw=1))
+            ax.text(x + 0.06, y + height - 0.05, text, fontsize=8, va="top", color=DARK)
+            continue
+        inside, outside = loads.get(text, (0.0, 0.0))
+        for bottom, part, load in ((0.3, 0.7, inside), (0.0, 0.3, outside)):
+            face = colours(norm(load)) if load else "white"
+            corner = (x, y + bottom * height)
+            patch = Rectangle(corner, width, part * height, fc=face, ec=GREY, lw=0.5)
+            ax.add_patch(patch)
+        dark = norm(inside) > 0.55
+        ax.text(
+            x + width / 2, y + 0.65 * height, text, ha="center", va="center",
+            fontsize=min(9.0, 11 * width), color="white" if dark else "black",
+        )  # fmt: skip
+    others = [box for box in layout.boxes if not box[4].startswith("node")]
+    if others:
+        x, bottom = others[0][0], min(box[1] for box in others)
+        ax.text(
+            x, bottom - 0.12, "upper part of a box: the busiest link inside the node\n"
+            "lower part: the busiest of its NICs", fontsize=9, va="top", color=DARK,
+        )  # fmt: skip
+
+
+def _links(
+    ax: Axes, topology: Topology, layout: Layout, found: list[Use], colours: Colormap,
+    norm: Normalize,
+) -> None:  # fmt: skip
+    """Draw every direction as a line: grey where nothing goes, thicker where much does."""
+    lines, faces, widths = [], [], []
+    for link in layout.shown(topology.links):
+        used = found[link.index].used
+        for line in _line(layout, link.source, link.target, bool(topology.grid)):
+            lines.append(line)
+            faces.append(colours(norm(100 * used)) if used else "#DDDDDD")
+            widths.append(0.7 if not used else 1.2 + 1.6 * float(norm(100 * used)))
+    order = np.argsort(widths, kind="stable")
+    ax.add_collection(
+        LineCollection(
+            [lines[i] for i in order], colors=[faces[i] for i in order],
+            linewidths=[widths[i] for i in order], zorder=1,
+        )
+    )  # fmt: skip
+    for name, (left, right, y) in layout.bars.items():
+        ax.plot([left, right], [y, y], color=GREY, lw=3, zorder=0, solid_capstyle="butt")
+        ax.text(left - 0.06, y, name, ha="right", va="center", fontsize=7, color=DARK)
+
+
+def _line(
+    layout: Layout, source: str, target: str, grid: bool
+) -> list[list[tuple[float, float]]]:
+    """Return the line of one direction; a link round the edge of a torus as a stub."""
+    (x0, y0), (x1, y1) = _ends(layout, source, target)
+    dx, dy = x1 - x0, y1 - y0
+    length = float(np.hypot(dx, dy)) or 1.0
+    aside = 2 * ASIDE if grid else ASIDE
+    right = (aside * dy / length, -aside * dx / length)
+    if grid and length > 2.0 or (grid and abs(dx - dy) < 1e-9 and length > 0.6):
+        step = (-STUB * dx / length, -STUB * dy / length)
+        return [[(x0 + right[0], y0 + right[1]), (x0 + step[0] + right[0], y0 + step[1] + right[1])]]
+    return [[(x0 + right[0], y0 + right[1]), (x1 + right[0], y1 + right[1])]]
+
+
+def _ends(layout: Layout, source: str, target: str) -> tuple[tuple[float, float], ...]:
+    """Return where a link begins and ends; at a rail, straight above or below the other end."""
+    places, bars = layout.places, layout.bars
+    if source in bars and target in bars:
+        return (bars[source][1], bars[source][2]), (bars[target][1], bars[target][2])
+    if source in bars or target in bars:
+        bar, other = (source, target) if source in bars else (target, source)
+        left, right, y = bars[bar]
+        on_bar = (min(max(places[other][0], left), right), y)
+        return (on_bar, places[other]) if source in bars else (places[other], on_bar)
+    return places[source], places[target]
+
+
+def _vertices(ax: Axes, result: Result, layout: Layout) -> None:
+    """Draw devices as discs with their rank's coordinates, switches and NICs as boxes."""
+    devices = [name for name in layout.places if re.fullmatch(r"d\d+", name)]
+    named = len(devices) <= NAMED
+    size = 420 if len(devices) <= 16 else 230 if len(devices) <= NAMED else 14
+    points = np.array([layout.places[name] for name in devices])
+    ax.scatter(points[:, 0], points[:, 1], s=size, c="white", edgecolors=DARK, zorder=3)
+    for name in devices if named else ():
+        ax.text(
+            *layout.places[name], _rank(result, int(name[1:])), ha="center", va="center",
+            fontsize=8 if size > 300 else 6, zorder=4, linespacing=0.9,
+        )  # fmt: skip
+    for name, (x, y) in layout.places.items():
+        if name not in devices:
+            short = re.sub(r"^node\d+\.", "", name)
+            ax.text(
+                x, y, short.replace("nic", ""), ha="center", va="center", fontsize=7, zorder=4,
+                bbox={"boxstyle": "square,pad=0.3", "fc": "#EEEEEE", "ec": DARK, "lw": 0.7},
+            )  # fmt: skip
+
+
+def _rank(result: Result, device: int) -> str:
+    """Return the rank on a device, and its coordinates where the mesh has several axes."""
+    mesh = result.timeline.mesh
+    if device >= mesh.ranks:
+        return "-"
+    axes_ = [name for name, degree in mesh.axes if degree > 1]
+    if len(axes_) < 2:
+        return str(device)
+    return f"{device}\n{','.join(str(mesh.coordinate(device, name)) for name in axes_)}"
