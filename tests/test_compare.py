@@ -61,11 +61,9 @@ def _made(
         },
         "memory": {"capacity": 100 * 2**30, "peak": peak * 2**30, "fits": peak <= 100},
     }  # fmt: skip
-    workload = SimpleNamespace(tokens=tokens)
     result: Any = SimpleNamespace(
         summary=SimpleNamespace(to_dict=lambda: figures),
         fits=peak <= 100,
-        scenario=SimpleNamespace(workload=workload),
     )
     return Candidate(name, result)
 

@@ -226,6 +226,20 @@ def test_a_stated_degree_leaves_the_rest_to_the_other() -> None:
     ]  # fmt: skip
 
 
+def test_replicas_are_left_to_every_strategy() -> None:
+    """``dp: 2`` of the scenario's strategy leaves half of the devices to the others' degrees."""
+    document = {**SMALL, "strategy": {"kind": "tsp", "degree": 2, "dp": 2,
+                                      "placement": ["tsp", "dp"]}}  # fmt: skip
+    study = studies.make(Opened.document(document), [studies.parse_axis("strategy=tsp,tp")])
+    assert [p.overrides[0] for p in points(study)] == [
+        'strategy={kind: tsp, dp: 2, placement: ["tsp", "dp"], degree: 2}',
+        "strategy={kind: tp, dp: 2, degree: 2}",
+    ]
+    assert [row.figures["mesh"] for row in tspsim.sweep(document, "strategy=tsp,tp").rows] == [
+        "dp 2 x tsp 2", "dp 2 x tp 2",
+    ]  # fmt: skip
+
+
 def test_filters_keep_the_points_that_pass() -> None:
     """Products of axes, quantities with units, words, and options that some strategies lack."""
     axes = ("workload.sequence=64,128,256", "topology.link.bandwidth=10 GB/s,0.1 TB/s")

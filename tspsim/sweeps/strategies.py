@@ -39,7 +39,9 @@ def alternatives(
     """
     form: type[StrategyOptions] = STRATEGIES.get(str(stated["kind"]))
     degrees = [name for name, field in form.model_fields.items() if _is_degree(name, field)]
-    options = {k: v for k, v in base.items() if k in form.model_fields and k not in degrees}
+    # Degrees are for this strategy to find, and a placement names the axes of its own strategy.
+    left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
+    options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
     options |= {k: v for k, v in given.items() if k in form.model_fields}
     options |= stated
     missing = [name for name in degrees if name not in options]
