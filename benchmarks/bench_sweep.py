@@ -78,6 +78,12 @@ def megabytes(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / 1024
 
 
+def cpu_seconds() -> float:
+    """Return the seconds of CPU that the processes took: what another load does not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Measure, print, and write the figures under ``sweep`` in results.json."""
     parser = argparse.ArgumentParser(description="Measure a sweep of a thousand points.")
@@ -95,6 +101,7 @@ def main() -> None:
         "processes": PROCESSES,
         "seconds": round(seconds, 1),
         "points_per_second": round(len(found) / seconds, 2),
+        "cpu_seconds": round(cpu_seconds(), 1),
         "busy_share": round(workers.busy / (PROCESSES * seconds), 3),
         "own_milliseconds_per_point": round(1e3 * own / len(found), 3),
         "process_megabytes": round(megabytes(resource.RUSAGE_CHILDREN)),

@@ -14,7 +14,7 @@ from tspsim import faults
 from tspsim.errors import ScenarioError, UserError, did_you_mean
 from tspsim.scenario import files
 from tspsim.scenario.loader import Opened
-from tspsim.scenario.schema import Count, Section
+from tspsim.scenario.section import Count, Section
 from tspsim.source import Source, in_order, read
 from tspsim.sweeps import keys, values
 from tspsim.sweeps.filters import Filter
