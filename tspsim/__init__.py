@@ -18,17 +18,25 @@ if TYPE_CHECKING:
     from tspsim.result import Result
     from tspsim.runner import run
     from tspsim.scenario import Scenario, load
+    from tspsim.sweeps import Sample, Store, Sweep, sweep
 
 __version__ = "0.1.0"
 
-__all__ = ["Result", "Scenario", "TspsimError", "__version__", "load", "run"]
+__all__ = [
+    "Result", "Sample", "Scenario", "Store", "Sweep", "TspsimError", "__version__", "load", "run",
+    "sweep",
+]  # fmt: skip
 
 _HOME = {
     "Result": "tspsim.result",
+    "Sample": "tspsim.sweeps",
     "Scenario": "tspsim.scenario",
+    "Store": "tspsim.sweeps",
+    "Sweep": "tspsim.sweeps",
     "TspsimError": "tspsim.errors",
     "load": "tspsim.scenario",
     "run": "tspsim.runner",
+    "sweep": "tspsim.sweeps",
 }
 
 

@@ -9,7 +9,7 @@ import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,10 +69,16 @@ def provenance(scenario: Scenario, wall_seconds: dict[str, float]) -> Provenance
     return Provenance(
         tspsim=__version__,
         python=platform.python_version(),
-        packages=tuple((name, importlib.metadata.version(name)) for name in PACKAGES),
+        packages=_versions(),
         document=hashlib.sha256(text.encode()).hexdigest(),
         wall_seconds=tuple(wall_seconds.items()),
     )
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Return the packages' versions; looking them up takes longer than a small run."""
+    return tuple((name, importlib.metadata.version(name)) for name in PACKAGES)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

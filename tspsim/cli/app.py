@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, explain
+from tspsim.cli import calibrate, compare, explain, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
@@ -250,3 +250,6 @@ app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
 app.command()(collective)
 app.command()(explain.explain)
+app.command()(sweep.sweep)
+app.command()(sweep.export)
+app.command()(compare.compare)

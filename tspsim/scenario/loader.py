@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import ScenarioError
+from tspsim.errors import Problem, ScenarioError
 from tspsim.faults import found
-from tspsim.scenario import files
+from tspsim.scenario import files, relative
 from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
 from tspsim.scenario.overrides import Override, apply, parse_overrides
@@ -33,11 +34,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     ScenarioError
         With everything that is wrong, each with its place.
     """
-    path = files.find(str(source), "scenarios")
-    if path is None:
-        raise ScenarioError([files.not_found(str(source), "scenarios")])
-    shown = str(source) if Path(source).exists() else str(path)
-    return _resolve(read(path, shown), parse_overrides(overrides), path)
+    return Opened.file(source).scenario(overrides)
 
 
 def from_document(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> Scenario:
@@ -48,27 +45,109 @@ def from_document(document: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     ScenarioError
         With everything that is wrong, each with its path.
     """
-    source = Source("<document>", dict(document), None)
-    return _resolve(source, parse_overrides(overrides), None)
+    return Opened.document(document).scenario(overrides)
 
 
-def _resolve(source: Source, overrides: tuple[Override, ...], path: Path | None) -> Scenario:
-    root = _root(source.data, source.name)
-    data: dict[str, Any] = source.data
-    for part in root:
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A scenario's source, read once and resolved with any number of sets of overrides.
+
+    Parameters
+    ----------
+    source : Source
+    path : Path or None
+        The file that it was read from; None for a document in memory.
+    """
+
+    source: Source
+    path: Path | None
+
+    @classmethod
+    def file(cls, source: str | Path) -> Opened:
+        """Read a scenario's file, given by its path or by the name of a shipped one.
+
+        Raises
+        ------
+        ScenarioError
+            When there is none, or it cannot be read.
+        """
+        path = files.find(str(source), "scenarios")
+        if path is None:
+            raise ScenarioError([files.not_found(str(source), "scenarios")])
+        return cls(read(path, str(source) if Path(source).exists() else str(path)), path)
+
+    @classmethod
+    def document(cls, document: Mapping[str, Any]) -> Opened:
+        """Take a scenario that is a mapping already."""
+        return cls(Source("<document>", dict(document), None), None)
+
+    @property
+    def name(self) -> str:
+        """What the scenario is called where it does not say so itself."""
+        return self.path.stem if self.path else "scenario"
+
+    def scenario(self, overrides: Sequence[str] = ()) -> Scenario:
+        """Check and resolve the scenario.
+
+        Raises
+        ------
+        ScenarioError
+            With everything that is wrong, each with its place.
+        """
+        return _resolve(self, parse_overrides(overrides))
+
+    def data(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the scenario's keys with every named file read in, not checked any further.
+
+        Raises
+        ------
+        ScenarioError
+            When a file or an override cannot be read.
+        """
+        whole, expansion, resolved = _expand(self, parse_overrides(overrides))
+        if expansion.failed:
+            raise _error(self, expansion, resolved, [])
+        return {"name": self.name, **whole}
+
+
+def _expand(
+    opened: Opened, overrides: tuple[Override, ...]
+) -> tuple[dict[str, Any], Expansion, tuple[Override, ...]]:
+    """Return the scenario's keys with files and overrides in them, and the overrides' meaning."""
+    data: dict[str, Any] = opened.source.data
+    for part in _root(opened.source.data, opened.source.name):
         data = data[part]
-    data, lines = apply(data, overrides)
+    early, late = relative.split(overrides)
+    data, lines = apply(data, early)
     expansion = Expansion(lines=lines)
-    whole = expand(data, path.parent if path else None, expansion)
+    whole = expand(data, opened.path.parent if opened.path else None, expansion)
+    if late and not expansion.failed:
+        whole, late, wrong = relative.apply_late(whole, late)
+        expansion.lines.extend(wrong)
+    return whole, expansion, (*early, *late)
+
+
+def _resolve(opened: Opened, overrides: tuple[Override, ...]) -> Scenario:
+    whole, expansion, overrides = _expand(opened, overrides)
     parts, problems = read_parts(whole, expansion.broken)
     if problems or expansion.failed or parts is None:
         if any(override.path == ("strategy", "kind") for override in overrides):
             problems = list(map(with_kind_hint, problems))
-        origins = Origins(source, root, overrides, tuple(expansion.mounts))
-        lines = [*expansion.lines, *map(origins.line, [*expansion.problems, *problems])]
-        raise ScenarioError(in_order(lines))
-    stem = path.stem if path else "scenario"
-    return parts.scenario(stem, str(path) if path else None)
+        raise _error(opened, expansion, overrides, problems)
+    return parts.scenario(opened.name, str(opened.path) if opened.path else None)
+
+
+def _error(
+    opened: Opened,
+    expansion: Expansion,
+    overrides: tuple[Override, ...],
+    problems: Sequence[Problem],
+) -> ScenarioError:
+    """Return everything that is wrong, each with its place."""
+    root = _root(opened.source.data, opened.source.name)
+    origins = Origins(opened.source, root, overrides, tuple(expansion.mounts))
+    told = map(origins.line, [*expansion.problems, *problems])
+    return ScenarioError(in_order([*expansion.lines, *told]))
 
 
 def _root(data: Any, name: str) -> tuple[str, ...]:

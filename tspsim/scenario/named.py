@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,24 @@ class Expansion:
             self.problems.append(Problem(path, files.not_found(name, kind)))
             return None
         try:
-            return read(place, _shown(place))
+            return _read_once(place, _shown(place), _state(place))
         except ScenarioError as error:
             self.lines.extend(error.lines)
             return None
+
+
+@lru_cache(maxsize=64)
+def _read_once(place: Path, shown: str, state: tuple[int, int]) -> Source:  # noqa: ARG001
+    """Read a file again only when it has changed: sweeps resolve thousands of scenarios."""
+    return read(place, shown)
+
+
+def _state(place: Path) -> tuple[int, int]:
+    try:
+        found = place.stat()
+    except OSError:
+        return 0, 0  # reading it says what is wrong
+    return found.st_mtime_ns, found.st_size
 
 
 def expand(data: Mapping[str, Any], beside: Path | None, into: Expansion) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def choose(
             )
         notes.insert(0, f"{time(start)} to {time(end)}")
     else:
-        layers = layers or _middle(timeline, shown[0], result.scenario.model.layers)
+        layers = layers or middle(timeline, shown[0], result.scenario.model.layers)
         start, end = 0.0, timeline.step_time
         if layers is not None:
             start, end = _of_layers(timeline, shown, layers)
@@ -95,7 +95,7 @@ def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, 
     return tuple(ranks), [f"ranks {', '.join(map(str, ranks))} of {count}"]
 
 
-def _middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None:
+def middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None:
     """Return the layers around the middle that fit on a page; None when everything does."""
     ops = timeline.programs.of(rank).ops
     compute = sum(op.lane == 0 for op in ops)

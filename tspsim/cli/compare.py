@@ -1,0 +1,65 @@
+"""``tspsim compare``: candidates side by side, the winner, and in what two results differ."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tspsim.cli.guard import guarded, say, show, show_json
+
+_AXIS = re.compile(r"[\w.]+=")
+
+
+@guarded
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENARIO... [KEY=VALUES...]",
+            help="Scenarios or folders of results, and what varies: strategy=tsp,tp,sp,tp_sp.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Draw the winner and the second, or the two that there are, on one time axis.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
+) -> None:
+    """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
+    from tspsim.errors import UserError
+    from tspsim.output import comparison, pictures, stacked
+    from tspsim.output.progress import progress
+    from tspsim.sweeps import study as studies
+    from tspsim.sweeps.candidates import candidates, pair
+    from tspsim.sweeps.difference import difference
+
+    names = [text for text in sources if Path(text).exists() or not _AXIS.match(text)]
+    axes = [studies.parse_axis(text) for text in sources if text not in names]
+    if not names:
+        raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")
+    if output is not None:
+        pictures.check_suffix(output)
+    with progress("comparing") as advance:
+        found = candidates(names, axes, advance)
+    two = pair(found)
+    told = difference(two[0].done, two[1].done) if two and len(found) == 2 else None
+    if json:
+        more = {"difference": told.to_dict()} if told else {}
+        show_json(comparison.to_dict(found) | more)
+    else:
+        show(comparison.render(found))
+        if two and told:
+            show(comparison.render_difference(told, (two[0].name, two[1].name)))
+    if output is not None:
+        if two is None:
+            raise UserError("a picture needs two candidates that can run")
+        stacked.draw(two[0].done, two[1].done, (two[0].name, two[1].name), output)
+        say(f"wrote {output}")

@@ -1,0 +1,204 @@
+"""The candidates of a comparison: every one a whole result, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tspsim.errors import ScenarioError, ScheduleError, UserError
+from tspsim.result import Result
+from tspsim.runner import record, simulate_scenario
+from tspsim.scenario.types import Scenario
+from tspsim.sweeps import study as studies
+from tspsim.sweeps import values
+from tspsim.sweeps.points import Point, points
+from tspsim.sweeps.study import Axis, Study
+
+#: A comparison keeps whole results in memory: what is larger is a sweep.
+MOST = 48
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One way of doing it.
+
+    Parameters
+    ----------
+    name : str
+        What tells it apart from the others.
+    result : Result or None
+    reason : str
+        Why there is no result.
+    """
+
+    name: str
+    result: Result | None
+    reason: str = ""
+
+    @property
+    def done(self) -> Result:
+        """Its result, where it has one."""
+        assert self.result is not None
+        return self.result
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures of its run, as in ``--json``."""
+        return self.done.summary.to_dict()
+
+
+def candidates(
+    sources: Sequence[str],
+    axes: Sequence[Axis],
+    progress: Callable[[float], None] = lambda fraction: None,  # noqa: ARG005
+) -> list[Candidate]:
+    """Run everything that is to be compared.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Scenarios' files or names, and folders of results.
+    axes : sequence of Axis
+        What varies within each of them: ``strategy=tsp,tp``.
+    progress : callable, optional
+        Told the fraction that is done.
+
+    Raises
+    ------
+    UserError
+        When there are fewer than two candidates, or too many.
+    """
+    asked = [pair for source in sources for pair in _asked(source, axes)]
+    if len(asked) < 2:
+        raise UserError(
+            "one candidate alone: name two scenarios, or say what varies, such as "
+            "strategy=tsp,tp,sp,tp_sp"
+        )
+    if len(asked) > MOST:
+        raise UserError(f"{len(asked)} candidates; more than {MOST} are a sweep: tspsim sweep")
+    many = len(sources) > 1
+    varying = {key for _, point in asked for key, _ in point.axes if _varies(key, asked)}
+    found = []
+    for number, (study, point) in enumerate(asked):
+        found.append(_run(study, point, varying, many))
+        progress((number + 1) / len(asked))
+    return _told_apart(found)
+
+
+def _asked(source: str, axes: Sequence[Axis]) -> Iterator[tuple[Study, Point]]:
+    folder = Path(source) / "result.json"
+    study = studies.load(folder if folder.is_file() else source, axes)
+    if not study.axes:
+        yield study, Point(0, (), ())
+        return
+    for point in points(study):
+        yield study, point
+
+
+def _varies(key: str, asked: Sequence[tuple[Study, Point]]) -> bool:
+    return len({values.label(dict(point.axes).get(key)) for _, point in asked}) > 1
+
+
+def _run(study: Study, point: Point, varying: set[str], many: bool) -> Candidate:
+    """Run one candidate; what is wrong with it becomes its reason."""
+    own = str(study.opened.data()["name"]) if many else ""
+    words = [word for key, value in point.axes if key in varying for word in _words(key, value)]
+    kind = next((_kind(v) for k, v in point.axes if k in _STRATEGY & varying), "")
+    try:
+        if point.reason:
+            raise ScenarioError([point.reason])
+        scenario = study.opened.scenario(point.overrides)
+        result = simulate_scenario(scenario, programs=_recorded(scenario))
+    except (ScenarioError, ScheduleError) as error:
+        return Candidate(_joined(own, kind, words), None, str(error))
+    shown = strategy_name(scenario) if kind or not (own or words) else ""
+    return Candidate(_joined(own, shown, words), result)
+
+
+#: Keys that say which strategy it is: its name is made of kind and degrees.
+_STRATEGY = frozenset({"strategy", "strategy.kind"})
+
+
+def _kind(value: Any) -> str:
+    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else str(value)
+
+
+def _words(key: str, value: Any) -> Iterator[str]:
+    """Yield what tells a value of an axis from its others."""
+    if key in _STRATEGY:
+        options = value if isinstance(value, dict) else {}
+        yield from (w for k, v in options.items() if k not in _NAMED for w in _words(k, v))
+    elif isinstance(value, bool):
+        yield key.rpartition(".")[2] if value else f"no {key.rpartition('.')[2]}"
+    elif value is not None:
+        yield f"{key.rpartition('.')[2]} {values.label(value)}"
+
+
+#: Options of a strategy that its name shows already.
+_NAMED = frozenset({"kind", "degree", "tp", "sp"})
+
+
+def _joined(own: str, strategy: str, words: Sequence[str]) -> str:
+    return ", ".join(part for part in (own, strategy, *words) if part)
+
+
+def strategy_name(scenario: Scenario) -> str:
+    """Return a strategy with its degrees, such as ``"tsp 8"`` and ``"sp 2 x tp 4"``."""
+    axes = scenario.strategy.mesh().axes
+    text = " x ".join(f"{axis} {degree}" for axis, degree in axes)
+    kind = scenario.strategy.kind
+    words = {axis for axis, _ in axes}
+    return text if kind in words or set(kind.split("_")) <= words else f"{kind} ({text})"
+
+
+def _told_apart(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates with numbers behind names that are the same."""
+    names = [candidate.name for candidate in found]
+    return [
+        candidate
+        if names.count(candidate.name) == 1
+        else Candidate(f"{candidate.name} #{number}", candidate.result, candidate.reason)
+        for number, candidate in enumerate(found, 1)
+    ]
+
+
+def _recorded(scenario: Scenario) -> Any:
+    return _record_once(scenario.strategy, scenario.model, scenario.workload, scenario.optimizer)
+
+
+_record_once = lru_cache(maxsize=2)(record)
+
+
+def winner(found: Sequence[Candidate]) -> Candidate | None:
+    """Return the fastest candidate that fits: most tokens per second, then the lowest peak."""
+    fitting = [each for each in found if each.result is not None and each.result.fits]
+    return min(fitting, key=_rank, default=None)
+
+
+def runner_up(found: Sequence[Candidate]) -> Candidate | None:
+    """Return the second fastest that fits; where there is none, the fastest of the others."""
+    best = winner(found)
+    others = [each for each in found if each.result is not None and each is not best]
+    return min(others, key=lambda each: (not each.figures["memory"]["fits"], _rank(each)),
+               default=None)  # fmt: skip
+
+
+def pair(found: Sequence[Candidate]) -> tuple[Candidate, Candidate] | None:
+    """Return the two to look at closely: of two candidates both, of several the best two."""
+    ran = [each for each in found if each.result is not None]
+    if len(ran) < 2:
+        return None
+    if len(found) == 2:
+        return ran[0], ran[1]
+    best = winner(found) or min(ran, key=_rank)
+    other = runner_up(found) if winner(found) else min((c for c in ran if c is not best), key=_rank)
+    assert other is not None
+    return best, other
+
+
+def _rank(candidate: Candidate) -> tuple[float, float]:
+    figures = candidate.figures
+    return -figures["tokens_per_second"], figures["memory"]["peak"]

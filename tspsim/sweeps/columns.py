@@ -1,0 +1,43 @@
+"""The figures of a run as the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: Columns of every row behind the axes, in order. Further ones, by collective and by buffer kind,
+#: stand behind the column that they are parts of.
+COLUMNS = (
+    "mesh", "step_time", "tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu",
+    "time.compute", "time.exposed_communication", "time.idle",
+    "communication.received_bytes_per_rank", "communication.by_op.*",
+    "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
+)  # fmt: skip
+
+
+def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a summary (`Summary.to_dict`), in SI units."""
+    memory, by_op = summary["memory"], summary["communication"]["by_op"]
+    axes = summary["strategy"]["axes"].items()
+    found: dict[str, Any] = {"mesh": " x ".join(f"{axis} {degree}" for axis, degree in axes)}
+    for name in ("step_time", "tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu"):
+        found[name] = summary[name]
+    found |= {f"time.{name}": seconds for name, seconds in summary["time"].items()}
+    received = "communication.received_bytes_per_rank"
+    found[received] = summary["communication"]["received_bytes_per_rank"]
+    found |= {f"communication.by_op.{op}": size for op, size in by_op.items()}
+    found |= {f"memory.{name}": memory[name] for name in ("capacity", "peak")}
+    found |= {f"memory.at_peak.{kind}": size for kind, size in memory["at_peak"].items()}
+    return found | {"fits": memory["fits"]}
+
+
+def order(axes: Iterable[str], present: Iterable[str]) -> list[str]:
+    """Return the columns of a table: the axes, then `COLUMNS` with the parts that are present."""
+    parts = sorted(set(present))
+    columns = list(axes)
+    for name in COLUMNS:
+        if name.endswith("*"):
+            columns += [part for part in parts if part.startswith(name[:-1])]
+        else:
+            columns.append(name)
+    return columns

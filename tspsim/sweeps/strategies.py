@@ -1,0 +1,76 @@
+"""What ``strategy.kind=tp`` alone stands for: the options that make a strategy fit the hardware."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tspsim.registry import STRATEGIES
+from tspsim.strategies.base import StrategyOptions
+
+#: Axes around the model-parallel ones: options that multiply the ranks of any strategy.
+OUTER = ("dp", "pp", "ep")
+
+
+def alternatives(
+    stated: Mapping[str, Any], given: Mapping[str, Any], base: Mapping[str, Any], devices: int
+) -> list[dict[str, Any]]:
+    """Return the ways to write a strategy out, whose ranks are as many as there are devices.
+
+    A strategy with one degree gets all devices; one with two, every pair of degrees of at least 2
+    that multiplies to their number. Other options are those of the scenario's own strategy, as far
+    as this one has them, and the strategy's defaults.
+
+    Parameters
+    ----------
+    stated : Mapping
+        ``kind``, and the options that the axis itself states.
+    given : Mapping
+        Options that other axes state; those that this strategy does not have are left out.
+    base : Mapping
+        The scenario's own strategy.
+    devices : int
+
+    Raises
+    ------
+    UnknownNameError
+        When there is no strategy of that kind.
+    """
+    form: type[StrategyOptions] = STRATEGIES.get(str(stated["kind"]))
+    degrees = [name for name, field in form.model_fields.items() if _is_degree(name, field)]
+    # Degrees are for this strategy to find, and a placement names the axes of its own strategy.
+    left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
+    options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
+    options |= {k: v for k, v in given.items() if k in form.model_fields}
+    options |= stated
+    missing = [name for name in degrees if name not in options]
+    outer = math.prod(_whole(options.get(axis, 1)) for axis in OUTER)
+    known = math.prod(_whole(options[name]) for name in degrees if name in options)
+    rest = max(devices // (outer * known), 1)
+    found = [options | degrees_of for degrees_of in _degrees(missing, rest)]
+    return [{"kind": stated["kind"], **one} for one in found]
+
+
+def _is_degree(name: str, field: Any) -> bool:
+    return name != "kind" and field.is_required() and field.annotation is int
+
+
+def _whole(value: Any) -> int:
+    """Return a degree; what is none is left for the scenario's own checks to refuse."""
+    return value if isinstance(value, int) and value > 0 else 1
+
+
+def _degrees(names: list[str], product: int) -> Iterator[dict[str, int]]:
+    """Yield values for some degrees that multiply to a product, the first as large as possible."""
+    if not names:
+        yield {}
+        return
+    if len(names) == 1:
+        yield {names[0]: product}
+        return
+    for first in range(product // 2, 1, -1):
+        if product % first == 0:
+            for others in _degrees(names[1:], product // first):
+                if all(degree > 1 for degree in others.values()):
+                    yield {names[0]: first, **others}
