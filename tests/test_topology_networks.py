@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import small_result
 from tests.test_topology import FULL4, LINK, SWITCH4, hops, make, nodes
+from tspsim.engine.timeline import Transfer
+from tspsim.output.fabric_layout import lay_out
+from tspsim.output.plots import topology as plots_topology
+from tspsim.output.plots.links import uses
+from tspsim.shipped import names
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load, load_file
 
@@ -233,3 +240,43 @@ def test_largest_machine_is_built_and_routed() -> None:
     assert len(topology.devices) == 16384
     assert "_search" in vars(topology)  # connectivity was checked
     assert hops(topology, 0, 16383)[0] == "d0→d7"
+
+
+def busy_node(number: int) -> SimpleNamespace:
+    """Return a result on 128 nodes in which one node's devices send to the next node's."""
+    found = small_result.result(degree=8, layers=1)
+    topology = load_file("mi300x-128-nodes-rails")
+    transfers = []
+    for device in range(1024):
+        to = (device + 8) % 1024
+        size = 2_000_000 if device // 8 == number else 1_000_000
+        loads = tuple((link, 1.0) for link in topology.route(device, to))
+        transfers.append(Transfer(0, (device, to), "shift", size, "ring", loads, 0.0, 1e-3))
+    found.timeline = replace(found.timeline, transfers=tuple(transfers))
+    found.scenario.topology = topology
+    return SimpleNamespace(**vars(found))
+
+
+def test_plot_of_many_nodes_shows_which_is_busy() -> None:
+    """The busy node's NICs send twice as much and the next one's receive it; no other does."""
+    result = busy_node(5)
+    links = result.scenario.topology.links
+    loads = plots_topology._by_node(result.scenario.topology, uses(result.timeline, links))
+    outside = {node: load for node, (_, load) in loads.items()}
+    assert {node for node, load in outside.items() if load > outside["0"] * 1.5} == {"5", "6"}
+    axes = plots_topology.plot(result)
+    texts = {text.get_text() for text in axes.texts}
+    assert {"node 0", "rail7", "127"} <= texts
+    assert "node 0 of 128 in full" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("name", names("topologies"))
+def test_every_shipped_topology_is_laid_out(name: str) -> None:
+    """Every device of what is drawn has its own place, and every link shown has two ends."""
+    topology = load_file(name)
+    layout = lay_out(topology)
+    assert len(set(layout.places.values())) == len(layout.places)
+    shown = list(layout.shown(topology.links))
+    assert shown
+    if not layout.note:
+        assert len(shown) == len(topology.links)

@@ -111,8 +111,9 @@ def load(folder: Path) -> Rows:
     """
     peaks = {row["device"]: float(row["peak_tflops"]) * 1e12 for row in _table(folder, "devices")}
     devices = {name: _device(name) for name in names("topologies/devices")}
-    rates = {name: dict(device.flop_rate) for name, device in devices.items()}
-    peaks |= {name: rate["bf16"] for name, rate in rates.items() if "bf16" in rate}
+    tables = {name: dict(device.flop_rate) for name, device in devices.items()}
+    # the published rows are bf16; a device without it (V100) has none
+    peaks |= {name: rates["bf16"] for name, rates in tables.items() if "bf16" in rates}
     points = (
         *(_matmul(row, peaks) for row in _table(folder, "matmul")),
         *(point for row in _table(folder, "attention") for point in _attention(row, peaks)),

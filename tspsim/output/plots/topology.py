@@ -60,15 +60,17 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
 def _title(result: Result, layout: Layout) -> str:
     """Return what is drawn, and what stands in a disc."""
     topology = result.scenario.topology
-    parts = [f"{result.scenario.name} on {topology.name}: load of every link"]
-    shown = [name for name, degree in result.timeline.mesh.axes if degree > 1]
-    inside = f"the rank and its {', '.join(shown)}" if len(shown) > 1 else "the rank"
-    more = [f"In a disc: {inside}"]
+    first = f"{result.scenario.name} on {topology.name}: load of every link"
+    more = []
+    axes_ = [name for name, degree in result.timeline.mesh.axes if degree > 1]
+    if sum(name[0] == "d" for name in layout.places) <= NAMED:
+        inside = f"the rank and its {', '.join(axes_)}" if len(axes_) > 1 else "the rank"
+        more.append(f"In a disc: {inside}")
     if topology.grid:
         more.append("a stub goes round the edge")
     if layout.note:
         more.append(f"drawn: {layout.note}")
-    return "\n".join([*parts, "; ".join(more)])
+    return "\n".join([first, "; ".join(more)])
 
 
 @cache
@@ -82,9 +84,10 @@ def _colours() -> Colormap:
 def _by_node(topology: Topology, found: list[Use]) -> dict[str, tuple[float, float]]:
     """Return by node the highest load in percent inside of it, and of its NICs."""
     nodes = {f"d{i}": str(topology.node(i)) for i in range(len(topology.devices))}
+    devices = dict(nodes)  # what a device is joined to directly is its own NIC
     for use in found:
-        if use.link.network and use.link.source in nodes:
-            nodes.setdefault(use.link.target, nodes[use.link.source])
+        if use.link.network and use.link.source in devices:
+            nodes.setdefault(use.link.target, devices[use.link.source])
     loads: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for use in found:
         for name in (use.link.source, use.link.target):
@@ -141,12 +144,13 @@ def _halves(
 def _links(ax: Axes, topology: Topology, layout: Layout, found: list[Use], norm: Normalize) -> None:
     """Draw every direction as a line: grey where nothing goes, thicker where much does."""
     lines, faces, widths, colours = [], [], [], _colours()
+    thin = 1.0 if len(layout.places) <= 2 * NAMED else 0.5
     for link in layout.shown(topology.links):
         used = found[link.index].used
         for line in _line(layout, link.source, link.target, bool(topology.grid)):
             lines.append(line)
             faces.append(colours(norm(100 * used)) if used else "#DDDDDD")
-            widths.append(0.7 if not used else 1.2 + 1.2 * float(norm(100 * used)))
+            widths.append(thin * (0.7 if not used else 1.2 + 1.2 * float(norm(100 * used))))
     order = np.argsort(widths, kind="stable")
     ax.add_collection(
         LineCollection(
@@ -206,7 +210,8 @@ def _vertices(ax: Axes, result: Result, layout: Layout) -> None:
         if name not in devices:
             short = re.sub(r"^node\d+\.", "", name)
             ax.text(
-                x, y, short.replace("nic", ""), ha="center", va="center", fontsize=7, zorder=4,
+                x, y, "" if crowded and "nic" in short else short.replace("nic", ""),
+                ha="center", va="center", fontsize=7, zorder=4,
                 bbox={"boxstyle": "square,pad=0.3", "fc": "#EEEEEE", "ec": DARK, "lw": 0.7},
             )  # fmt: skip
 
