@@ -269,7 +269,7 @@ def test_version_is_that_of_the_package() -> None:
 def test_interrupt_exits_with_130(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C is no error and shows no traceback."""
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tspsim.runner.simulate", interrupt)

@@ -226,7 +226,20 @@ def test_a_step_converges_to_the_undisturbed_one_as_jitter_narrows() -> None:
     assert off[2] < 1e-5
 
 
-@pytest.mark.parametrize("overrides", [(), (TSP,), (TSP, "workload.phase=train")])
+STEPS = "network={detail: steps}"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        (TSP,),
+        (TSP, "workload.phase=train"),
+        (STEPS,),
+        (TSP, STEPS),
+        (TSP, "network={sharing: fifo}"),
+    ],
+)
 def test_all_factors_alike_stretch_the_whole_step(overrides: tuple[str, ...]) -> None:
     """Twice the time for each computation and each transfer is twice the step."""
     twice = {"kind": "uniform", "low": 2, "high": 2}
@@ -367,6 +380,29 @@ def test_a_spread_is_that_of_numpy(values: list[float]) -> None:
 
 
 # In a scenario
+
+
+@pytest.mark.parametrize("axes", ["kind: tsp, degree: 2, dp: 4", "kind: tp, degree: 4, dp: 2"])
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        {"slow_devices": [{"device": 5, "speed": 0.6}]},
+        {"slow_devices": [{"device": i, "memory": 0.5} for i in range(8)]},
+        {"links": [{"link": [2, 3], "speed": 0.3}]},
+        {"links": [{"link": [2, 3], "lost": True}, {"link": [4, 5], "latency": "9 us"}]},
+    ],
+)
+def test_what_is_disturbed_is_never_folded_away(axes: str, disturbance: dict[str, Any]) -> None:
+    """Folded or not, a disturbed step takes as long."""
+    overrides = (
+        f"strategy={{{axes}}}",
+        "topology.ranks=8",
+        "workload.batch=4",
+        "workload.phase=train",
+    )
+    found = step(*overrides, **disturbance)
+    assert found == pytest.approx(step(*overrides, "engine={fold: off}", **disturbance), rel=1e-9)
+    assert found > step(*overrides) * (1 + 1e-6)
 
 
 def test_a_resolved_scenario_keeps_its_disturbances() -> None:

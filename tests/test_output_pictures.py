@@ -25,7 +25,7 @@ from tspsim.registry import PLOTS
 
 BASELINES = Path(__file__).parent / "plots"
 LONG = ("forward", "recompute", "backward")
-KINDS = ["gantt", "links", "memory", "roofline"]
+KINDS = ["gantt", "links", "memory", "roofline", "topology"]
 
 
 def plot(kind: str, result: Any, **options: Any) -> Axes:

@@ -27,6 +27,7 @@ from tspsim.hardware import Protocol, Roofline
 from tspsim.model import ModelShape, Workload, forward_flops
 from tspsim.program.types import Work
 from tspsim.topology.load import load_file, parse_profile
+from tspsim.topology.reducing import adding_up
 
 TOP = Path(__file__).parent.parent
 FOLDER = TOP / "published"
@@ -112,7 +113,7 @@ def test_the_all_reduce_of_a_node_of_mi300x_is_reproduced(rows: Rows) -> None:
 
 def test_ring_all_reduces_over_part_of_a_node_are_foreseen(rows: Rows) -> None:
     """Fitted to all-gathers over 8 devices, the B200 profile knows all-reduces over 4 to 8."""
-    topology = load_file("b200-node", parse_profile("b200-published"))
+    topology = adding_up(load_file("b200-node", parse_profile("b200-published")), switches=False)
     calls = [c for c in rows.calls if (c.device, c.source) == ("b200-sxm", "ml-engineering")]
     assert {call.ranks for call in calls} == {4, 5, 6, 7, 8}
     for call in calls:

@@ -12,6 +12,7 @@ memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
 Times = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RankMemory:
     """Bytes alive on one rank, as a step function of time.
 
@@ -43,7 +44,7 @@ class RankMemory:
         """Bytes of all kinds, shape (n,)."""
         return np.asarray(self.by_kind.sum(axis=0), dtype=np.int64)
 
-    @property
+    @cached_property
     def peak(self) -> int:
         """Largest total in bytes."""
         return int(self.total.max(initial=0))

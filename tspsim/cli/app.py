@@ -169,7 +169,9 @@ def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Jso
 @guarded
 def plot(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'run -o' wrote.")],
-    kind: Annotated[str, typer.Option("--kind", help="gantt, memory, links, roofline...")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="gantt, memory, links, roofline, topology...")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -141,7 +141,7 @@ class Fold:
         return tuple(sorted(shares))
 
     def everywhere(self, ranks: Ranks, loads: Loads, *, hop: bool) -> Iterator[tuple[Ranks, Loads]]:
-        """Yield the members and loads of a flow, or of one hop of a shift, and of all its images."""
+        """Yield the members and loads of a flow, or of a hop of a shift, and of all its images."""
         links = np.array([link for link, _ in loads], dtype=np.intp)
         found = [(np.array(ranks), links)]
         for turn in self.turns:

@@ -51,7 +51,7 @@ class Layout:
 
 def lay_out(topology: Topology) -> Layout:
     """Return the drawing of a topology."""
-    if topology.node_of and max(topology.node_of):
+    if any(topology.node_of):
         return _cluster(topology)
     if topology.grid:
         return _grid(topology)
@@ -98,15 +98,15 @@ def _grid(topology: Topology) -> Layout:
 
 
 def _cluster(topology: Topology) -> Layout:
-    """Nodes side by side, each a circle over its NICs; the network below."""
+    """Nodes side by side, each a bowl of devices over its NICs; the network below."""
     members = defaultdict(list)
     for device, node in enumerate(topology.node_of):
         members[node].append(f"d{device}")
     shown = len(members) if len(members) <= NODES and len(topology.devices) <= 72 else 1
-    layout = Layout(size=(3.1 * shown + 1.6, 7.0))
+    layout = Layout(size=(max(3.1 * shown + 1.6, 7.0), 6.0))
     if shown < len(members):
         layout.note = f"node 0 of {len(members)} in full, the others as boxes"
-        layout.size = (13.0, 7.0)
+        layout.size = (13.0, 6.0)
     nics = _nics(topology)
     for node in range(shown):
         _node(layout, topology, node, members[node], nics)
@@ -128,15 +128,19 @@ def _nics(topology: Topology) -> dict[str, str]:
 def _node(
     layout: Layout, topology: Topology, node: int, members: list[str], nics: dict[str, str]
 ) -> None:
-    centre = (node * PITCH, 0.0)
-    layout.places |= _circle(members, centre, 1.0)
+    middle = node * PITCH
+    for place, device in enumerate(members):
+        # in a bowl links inside the node cross nothing but each other, NICs hang straight below
+        x = 2.4 * (place + 0.5) / len(members) - 1.2
+        layout.places[device] = (middle + x, 0.75 * x * x - 0.6)
     inside = [name for name in _others(topology) if name.startswith(f"node{node}.")]
-    layout.places |= {inside[0]: centre} if len(inside) == 1 else _circle(inside, centre, 0.4)
-    own = list(dict.fromkeys(nics[name] for name in members if name in nics))
-    for place, nic in enumerate(own):
-        x = centre[0] - 1.25 + 2.5 * (place + 0.5) / len(own)
-        layout.places[nic] = (x, -1.75)
-    layout.boxes.append((centre[0] - 1.4, -2.0, 2.8, 3.45, f"node {node}"))
+    layout.places |= _circle(inside, (middle, 0.75), 0.0 if len(inside) == 1 else 0.3)
+    above = defaultdict(list)
+    for name in members:
+        if name in nics:
+            above[nics[name]].append(layout.places[name][0])
+    layout.places |= {nic: (sum(xs) / len(xs), -1.2) for nic, xs in above.items()}
+    layout.boxes.append((middle - 1.4, -1.45, 2.8, 2.75, f"node {node}"))
 
 
 def _network(layout: Layout, topology: Topology, shown: int) -> None:
@@ -147,17 +151,17 @@ def _network(layout: Layout, topology: Topology, shown: int) -> None:
     ]
     rails = [name for name in switches if name.startswith("rail")]
     for number, name in enumerate(rails):
-        layout.bars[name] = (-1.4, right, -2.5 - 0.22 * number)
+        layout.bars[name] = (-1.4, right, -1.8 - 0.22 * number)
     reached: dict[str, list[float]] = defaultdict(list)
     for link in topology.links:
         if link.source in layout.places and link.target in switches and "nic" in link.source:
             reached[link.target].append(layout.places[link.source][0])
     for name in switches:
         if name not in layout.bars and name in reached:
-            layout.places[name] = (sum(reached[name]) / len(reached[name]), -2.7)
+            layout.places[name] = (sum(reached[name]) / len(reached[name]), -2.1)
     if "spine" in switches:
-        below = -3.1 - 0.22 * len(rails) if rails else -3.6
-        layout.places["spine"] = (right + 0.5 if rails else (right - 1.4) / 2, below)
+        below = -1.7 - 0.11 * len(rails) if rails else -3.0
+        layout.places["spine"] = (right + 0.7 if rails else (right - 1.4) / 2, below)
 
 
 def _boxes(layout: Layout, nodes: int) -> None:
@@ -167,5 +171,5 @@ def _boxes(layout: Layout, nodes: int) -> None:
     width, height = 7.2 / columns, min(3.9 / rows, 7.2 / columns)
     for node in range(nodes):
         row, column = divmod(node, columns)
-        x, y = 2.4 + column * width, 1.45 - (row + 1) * height
+        x, y = 2.4 + column * width, 1.3 - (row + 1) * height
         layout.boxes.append((x, y, 0.88 * width, 0.84 * height, str(node)))

@@ -112,7 +112,10 @@ class Fitted:
 
 
 def with_protocols(topology: str, ways: Sequence[Protocol]) -> Topology:
-    """Return a shipped node with a profile that states these protocols and nothing else."""
+    """Return a node with a profile of these protocols and nothing else; its switch only passes on.
+
+    What a library did without reduction in the switch is fitted without it.
+    """
     stated = [
         {
             "latency": f"{w.latency!r} s", "efficiency": w.efficiency, "collective": w.collective,
@@ -120,7 +123,8 @@ def with_protocols(topology: str, ways: Sequence[Protocol]) -> Topology:
         }
         for w in ways
     ]  # fmt: skip
-    return load_file(topology, parse_profile({"name": "fitted", "protocols": stated}))
+    made = load_file(topology, parse_profile({"name": "fitted", "protocols": stated}))
+    return adding_up(made, switches=False)
 
 
 def place_of(part: CallRecipe, recipe: Recipe, ways: Sequence[Protocol]) -> Topology:

@@ -36,7 +36,7 @@ class Curve:
     labels : tuple of str
         The library's algorithms, as the rows say.
     in_switch : bool
-        The switches add up: the library was free to use that.
+        The switches add up, whatever the file says: the library was free to use that.
     missed : str
         Why the error is above 10 %, where it is.
     """
@@ -56,8 +56,7 @@ class Curve:
         """Return the topology with the profile."""
         setup = shipped("published") / "setups" / f"{self.topology}.yaml"
         name = setup if setup.is_file() else self.topology
-        topology = load_file(name, parse_profile(self.profile))
-        return adding_up(topology) if self.in_switch else topology
+        return adding_up(load_file(name, parse_profile(self.profile)), self.in_switch)
 
     def rows(self) -> tuple[Call, ...]:
         """Return what was measured, by size."""

@@ -111,7 +111,8 @@ def load(folder: Path) -> Rows:
     """
     peaks = {row["device"]: float(row["peak_tflops"]) * 1e12 for row in _table(folder, "devices")}
     devices = {name: _device(name) for name in names("topologies/devices")}
-    peaks |= {name: device.peak("bf16") for name, device in devices.items()}
+    rates = {name: dict(device.flop_rate) for name, device in devices.items()}
+    peaks |= {name: rate["bf16"] for name, rate in rates.items() if "bf16" in rate}
     points = (
         *(_matmul(row, peaks) for row in _table(folder, "matmul")),
         *(point for row in _table(folder, "attention") for point in _attention(row, peaks)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,26 +42,36 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     found = uses(result.timeline, topology.links)
     ax = axes(ax, *layout.size)
     most = max((use.used for use in found), default=0.0)
-    colours = _colours()
     norm = Normalize(0, 100 * most or 1)
-    _boxes(ax, layout, _by_node(topology, found), colours, norm)
-    _links(ax, topology, layout, found, colours, norm)
+    _boxes(ax, layout, found, topology, norm)
+    _links(ax, topology, layout, found, norm)
     _vertices(ax, result, layout)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.autoscale_view()
     ax.margins(0.04)
-    bar = ScalarMappable(norm, colours)
-    label = "bytes carried, as a share of what the link could carry in the step [%]"
+    bar = ScalarMappable(norm, _colours())
+    label = "bytes, as a share of what\nthe link could carry in the step [%]"
     ax.figure.colorbar(bar, ax=ax, shrink=0.75, pad=0.02, label=label)
-    note = f". Drawn: {layout.note}" if layout.note else ""
-    ax.set_title(
-        f"{result.scenario.name} on {topology.name}: load of every link{note}",
-        loc="left", fontsize=10,
-    )  # fmt: skip
+    ax.set_title(_title(result, layout), loc="left", fontsize=10)
     return ax
 
 
+def _title(result: Result, layout: Layout) -> str:
+    """Return what is drawn, and what stands in a disc."""
+    topology = result.scenario.topology
+    parts = [f"{result.scenario.name} on {topology.name}: load of every link"]
+    shown = [name for name, degree in result.timeline.mesh.axes if degree > 1]
+    inside = f"the rank and its {', '.join(shown)}" if len(shown) > 1 else "the rank"
+    more = [f"In a disc: {inside}"]
+    if topology.grid:
+        more.append("a stub goes round the edge")
+    if layout.note:
+        more.append(f"drawn: {layout.note}")
+    return "\n".join([*parts, "; ".join(more)])
+
+
+@cache
 def _colours() -> Colormap:
     """Return a map whose low end can still be seen on white."""
     return LinearSegmentedColormap.from_list(
@@ -70,33 +81,38 @@ def _colours() -> Colormap:
 
 def _by_node(topology: Topology, found: list[Use]) -> dict[str, tuple[float, float]]:
     """Return by node the highest load in percent inside of it, and of its NICs."""
+    nodes = {f"d{i}": str(topology.node(i)) for i in range(len(topology.devices))}
+    for use in found:
+        if use.link.network and use.link.source in nodes:
+            nodes.setdefault(use.link.target, nodes[use.link.source])
     loads: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for use in found:
         for name in (use.link.source, use.link.target):
-            if match := re.fullmatch(r"d(\d+)", name):
-                node = str(topology.node(int(match[1])))
+            if node := nodes.get(name):
                 which = int(use.link.network)
                 loads[node][which] = max(loads[node][which], 100 * use.used)
     return {node: (inside, outside) for node, (inside, outside) in loads.items()}
 
 
-def _boxes(
-    ax: Axes, layout: Layout, loads: dict[str, tuple[float, float]], colours: Colormap,
-    norm: Normalize,
-) -> None:  # fmt: skip
+def _busiest_trunk(found: list[Use]) -> str:
+    """Return what to say of the links between switches; nothing where there are none."""
+    trunks = [use for use in found if not re.search(r"\b(d|nic)\d+\b", use.link.name)]
+    if not trunks:
+        return ""
+    most = max(trunks, key=lambda use: use.used)
+    return f"\nthe busiest link between switches: {most.link.name}, {100 * most.used:.0f} %"
+
+
+def _boxes(ax: Axes, layout: Layout, found: list[Use], topology: Topology, norm: Normalize) -> None:
     """Draw a frame round a node in full; any other node as a box of its two loads."""
+    loads = _by_node(topology, found)
     for x, y, width, height, text in layout.boxes:
         if text.startswith("node"):
             ax.add_patch(Rectangle((x, y), width, height, fill=False, ec=GREY, lw=1))
             ax.text(x + 0.06, y + height - 0.05, text, fontsize=8, va="top", color=DARK)
             continue
-        inside, outside = loads.get(text, (0.0, 0.0))
-        for bottom, part, load in ((0.3, 0.7, inside), (0.0, 0.3, outside)):
-            face = colours(norm(load)) if load else "white"
-            corner = (x, y + bottom * height)
-            patch = Rectangle(corner, width, part * height, fc=face, ec=GREY, lw=0.5)
-            ax.add_patch(patch)
-        dark = norm(inside) > 0.55
+        _halves(ax, (x, y, width, height), loads.get(text, (0.0, 0.0)), norm)
+        dark = norm(loads.get(text, (0.0, 0.0))[0]) > 0.55
         ax.text(
             x + width / 2, y + 0.65 * height, text, ha="center", va="center",
             fontsize=min(9.0, 11 * width), color="white" if dark else "black",
@@ -106,22 +122,31 @@ def _boxes(
         x, bottom = others[0][0], min(box[1] for box in others)
         ax.text(
             x, bottom - 0.12, "upper part of a box: the busiest link inside the node\n"
-            "lower part: the busiest of its NICs", fontsize=9, va="top", color=DARK,
+            "lower part: the busiest of its NICs" + _busiest_trunk(found),
+            fontsize=9, va="top", color=DARK,
         )  # fmt: skip
 
 
-def _links(
-    ax: Axes, topology: Topology, layout: Layout, found: list[Use], colours: Colormap,
-    norm: Normalize,
-) -> None:  # fmt: skip
+def _halves(
+    ax: Axes, box: tuple[float, float, float, float], loads: tuple[float, float], norm: Normalize
+) -> None:
+    """Fill the upper part of a box by the first load and the lower part by the second."""
+    x, y, width, height = box
+    for bottom, part, load in ((0.3, 0.7, loads[0]), (0.0, 0.3, loads[1])):
+        face = _colours()(norm(load)) if load else "white"
+        corner = (x, y + bottom * height)
+        ax.add_patch(Rectangle(corner, width, part * height, fc=face, ec=GREY, lw=0.5))
+
+
+def _links(ax: Axes, topology: Topology, layout: Layout, found: list[Use], norm: Normalize) -> None:
     """Draw every direction as a line: grey where nothing goes, thicker where much does."""
-    lines, faces, widths = [], [], []
+    lines, faces, widths, colours = [], [], [], _colours()
     for link in layout.shown(topology.links):
         used = found[link.index].used
         for line in _line(layout, link.source, link.target, bool(topology.grid)):
             lines.append(line)
             faces.append(colours(norm(100 * used)) if used else "#DDDDDD")
-            widths.append(0.7 if not used else 1.2 + 1.6 * float(norm(100 * used)))
+            widths.append(0.7 if not used else 1.2 + 1.2 * float(norm(100 * used)))
     order = np.argsort(widths, kind="stable")
     ax.add_collection(
         LineCollection(
@@ -134,18 +159,19 @@ def _links(
         ax.text(left - 0.06, y, name, ha="right", va="center", fontsize=7, color=DARK)
 
 
-def _line(
-    layout: Layout, source: str, target: str, grid: bool
-) -> list[list[tuple[float, float]]]:
+def _line(layout: Layout, source: str, target: str, grid: bool) -> list[list[tuple[float, float]]]:
     """Return the line of one direction; a link round the edge of a torus as a stub."""
     (x0, y0), (x1, y1) = _ends(layout, source, target)
     dx, dy = x1 - x0, y1 - y0
     length = float(np.hypot(dx, dy)) or 1.0
     aside = 2 * ASIDE if grid else ASIDE
     right = (aside * dy / length, -aside * dx / length)
-    if grid and length > 2.0 or (grid and abs(dx - dy) < 1e-9 and length > 0.6):
-        step = (-STUB * dx / length, -STUB * dy / length)
-        return [[(x0 + right[0], y0 + right[1]), (x0 + step[0] + right[0], y0 + step[1] + right[1])]]
+    round_the_edge = length > 2.0 or (abs(dx - dy) < 1e-9 and length > 0.6)
+    if grid and round_the_edge:
+        # it leaves on one side of the drawing and comes in on the other
+        step = (STUB * dx / length, STUB * dy / length)
+        ends = ((x0, y0), (x0 - step[0], y0 - step[1])), ((x1 + step[0], y1 + step[1]), (x1, y1))
+        return [[(x - right[0], y - right[1]) for x, y in stub] for stub in ends]
     return [[(x0 + right[0], y0 + right[1]), (x1 + right[0], y1 + right[1])]]
 
 
@@ -166,13 +192,15 @@ def _vertices(ax: Axes, result: Result, layout: Layout) -> None:
     """Draw devices as discs with their rank's coordinates, switches and NICs as boxes."""
     devices = [name for name in layout.places if re.fullmatch(r"d\d+", name)]
     named = len(devices) <= NAMED
-    size = 420 if len(devices) <= 16 else 230 if len(devices) <= NAMED else 14
+    crowded = any(layout.boxes) and len(devices) > 8 * len({*map(_frame, layout.boxes)} - {""})
+    size = 420 if len(devices) <= 16 and not layout.boxes else 180 if named else 14
+    size = 80 if crowded and named else size
     points = np.array([layout.places[name] for name in devices])
     ax.scatter(points[:, 0], points[:, 1], s=size, c="white", edgecolors=DARK, zorder=3)
     for name in devices if named else ():
         ax.text(
             *layout.places[name], _rank(result, int(name[1:])), ha="center", va="center",
-            fontsize=8 if size > 300 else 6, zorder=4, linespacing=0.9,
+            fontsize={420: 8.0, 180: 5.5}.get(size, 4.5), zorder=4, linespacing=0.9,
         )  # fmt: skip
     for name, (x, y) in layout.places.items():
         if name not in devices:
@@ -181,6 +209,10 @@ def _vertices(ax: Axes, result: Result, layout: Layout) -> None:
                 x, y, short.replace("nic", ""), ha="center", va="center", fontsize=7, zorder=4,
                 bbox={"boxstyle": "square,pad=0.3", "fc": "#EEEEEE", "ec": DARK, "lw": 0.7},
             )  # fmt: skip
+
+
+def _frame(box: tuple[float, float, float, float, str]) -> str:
+    return box[4] if box[4].startswith("node") else ""
 
 
 def _rank(result: Result, device: int) -> str:

@@ -151,8 +151,9 @@ class Spec(Fabric):
         """Yield the wires inside the nodes, then those of the network."""
         size, inside = self.node.count(), tuple(self.node.wires())
         for node in range(self.nodes):
-            for source, target, *rest in inside:
-                yield Wire(_vertex(source, node, size), _vertex(target, node, size), *rest)
+            for source, target, bandwidth, latency, outside in inside:
+                ends = _vertex(source, node, size), _vertex(target, node, size)
+                yield Wire(*ends, bandwidth, latency, outside)
         if self.nodes > 1:
             network = self.network()
             share = size // network.nics
