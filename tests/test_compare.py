@@ -191,10 +191,23 @@ def test_several_files_and_folders_of_results(small: str, tmp_path: Path) -> Non
     assert "bytes at the peak" in text
 
 
-def test_equal_names_are_told_apart(small: str) -> None:
-    """The same file twice is two candidates."""
+def test_results_of_one_scenario_are_told_apart_by_their_folders(
+    small: str, tmp_path: Path
+) -> None:
+    """``run -o a``, ``run -o b`` with a change: compare names the folders."""
+    slow, fast = str(tmp_path / "slow"), str(tmp_path / "fast")
+    call("run", small, "-o", slow)
+    call("run", small, "link.bandwidth=x10", "-o", fast)
+    found = json.loads(call("compare", slow, fast, "--json").stdout)
+    assert [row["candidate"] for row in found["candidates"]] == [slow, fast]
+    assert found["winner"] == fast
+
+
+def test_the_same_twice_makes_no_difference(small: str) -> None:
+    """The same file twice is two candidates, which are numbered."""
     found = json.loads(call("compare", small, small, "--json").stdout)
-    assert [row["candidate"] for row in found["candidates"]] == ["small #1", "small #2"]
+    names = [row["candidate"] for row in found["candidates"]]
+    assert names == [f"{small} #1", f"{small} #2"]
     assert found["difference"] == {"ops": [], "links": [], "buffers": []}
 
 

@@ -71,7 +71,9 @@ def candidates(
     UserError
         When there are fewer than two candidates, or too many.
     """
-    asked = [pair for source in sources for pair in _asked(source, axes)]
+    read = [_study(source, axes) for source in sources]
+    asked = [(name, study, point) for name, study in _named(sources, read)
+             for point in (points(study) if study.axes else [Point(0, (), ())])]  # fmt: skip
     if len(asked) < 2:
         raise UserError(
             "one candidate alone: name two scenarios, or say what varies, such as "
@@ -79,32 +81,32 @@ def candidates(
         )
     if len(asked) > MOST:
         raise UserError(f"{len(asked)} candidates; more than {MOST} are a sweep: tspsim sweep")
-    many = len(sources) > 1
-    varying = {key for _, point in asked for key, _ in point.axes if _varies(key, asked)}
+    varying = {key for *_, point in asked for key, _ in point.axes if _varies(key, asked)}
     found = []
-    for number, (study, point) in enumerate(asked):
-        found.append(_run(study, point, varying, many))
+    for number, (name, study, point) in enumerate(asked):
+        found.append(_run(name, study, point, varying))
         progress((number + 1) / len(asked))
     return _told_apart(found)
 
 
-def _asked(source: str, axes: Sequence[Axis]) -> Iterator[tuple[Study, Point]]:
+def _study(source: str, axes: Sequence[Axis]) -> Study:
     folder = Path(source) / "result.json"
-    study = studies.load(folder if folder.is_file() else source, axes)
-    if not study.axes:
-        yield study, Point(0, (), ())
-        return
-    for point in points(study):
-        yield study, point
+    return studies.load(folder if folder.is_file() else source, axes)
 
 
-def _varies(key: str, asked: Sequence[tuple[Study, Point]]) -> bool:
-    return len({values.label(dict(point.axes).get(key)) for _, point in asked}) > 1
+def _named(sources: Sequence[str], read: Sequence[Study]) -> Iterator[tuple[str, Study]]:
+    """Yield studies with what tells their scenarios apart: nothing, their names, their places."""
+    names = [str(study.opened.data()["name"]) for study in read]
+    for source, study, name in zip(sources, read, names, strict=True):
+        yield "" if len(read) == 1 else name if names.count(name) == 1 else source, study
 
 
-def _run(study: Study, point: Point, varying: set[str], many: bool) -> Candidate:
+def _varies(key: str, asked: Sequence[tuple[str, Study, Point]]) -> bool:
+    return len({values.label(dict(point.axes).get(key)) for *_, point in asked}) > 1
+
+
+def _run(own: str, study: Study, point: Point, varying: set[str]) -> Candidate:
     """Run one candidate; what is wrong with it becomes its reason."""
-    own = str(study.opened.data()["name"]) if many else ""
     words = [word for key, value in point.axes if key in varying for word in _words(key, value)]
     kind = next((_kind(v) for k, v in point.axes if k in _STRATEGY & varying), "")
     try:
