@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from tests import small_result
 from tspsim.errors import OutputError, UnknownNameError, UserError
 from tspsim.output.pictures import draw
-from tspsim.output.plots import links, memory, roofline, waits, window
+from tspsim.output.plots import links, memory, roofline, window
 from tspsim.registry import PLOTS
 
 BASELINES = Path(__file__).parent / "plots"
@@ -138,18 +138,6 @@ def test_a_part_that_is_not_there_cannot_be_shown(options: Any, message: str) ->
     result = small_result.result(degree=2, layers=1)
     with pytest.raises(UserError, match=message):
         window.choose(result, **({"window": None, "layers": None, "ranks": None} | options))
-
-
-def test_back_pressure_is_drawn_where_a_hop_waits_for_its_slot() -> None:
-    """A real TSP run holds hops back; what is drawn ends when the slot's reader ends."""
-    timeline = small_result.real().timeline
-    program = timeline.programs.of(0)
-    ring = next(i for i, lane in enumerate(program.lanes) if lane.name == "tsp/ring")
-    hops = [op.index for op in program.ops if op.lane == ring]
-    held = list(waits.held_back(timeline, 0, hops))
-    assert held
-    ends = {float(timeline.end[0][op.index]) for op in program.ops if op.lane == 0}
-    assert all(until in ends and begin < until for begin, until in held)
 
 
 def test_memory_plot_stacks_up_to_the_peak() -> None:

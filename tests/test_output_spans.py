@@ -70,7 +70,7 @@ def test_a_label_with_a_comma_stays_one_field() -> None:
 def test_memory_table_holds_every_change_of_every_rank() -> None:
     """Reading the table back gives the memory trace."""
     memory = small_result.real().memory
-    found = rows("".join(memory_table.blocks(memory)))
+    found = rows("".join(memory_table.blocks(memory, range(len(memory.ranks)))))
     assert list(found[0]) == ["rank", "time", *BUFFER_KINDS]
     for rank, trace in enumerate(memory.ranks):
         mine = [r for r in found if r["rank"] == str(rank)]
@@ -84,7 +84,7 @@ def test_tables_of_equal_results_have_equal_bytes(tmp_path: Path) -> None:
     result = small_result.real()
     for name in ("a", "b"):
         spans.write(result.timeline, tmp_path / f"{name}.spans")
-        memory_table.write(result.memory, tmp_path / f"{name}.memory")
+        memory_table.write(result, tmp_path / f"{name}.memory")
     for table in ("spans", "memory"):
         first, second = (tmp_path / f"{name}.{table}" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()

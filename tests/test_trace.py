@@ -197,6 +197,6 @@ def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
 def test_a_timeline_without_communication_is_still_a_trace() -> None:
     """One rank alone has no links: the trace is valid JSON and has its compute."""
     base = small_result.result(degree=4, layers=1)
-    quiet = replace(base.timeline, transfers=())
+    quiet = replace(base.timeline, recorded=())
     found = read(type(base)(**{**vars(base), "timeline": quiet}))["traceEvents"]
     assert {event["pid"] for event in found} == {0, 1, 2, 3}

@@ -127,11 +127,7 @@ class Result:
             raise UserError(
                 "Result.frame() needs pandas, which is not installed: pip install 'tspsim[frames]'"
             ) from None
-        rows = [
-            _row(span)
-            for rank in range(self.timeline.mesh.ranks)
-            for span in self.timeline.spans(rank)
-        ]
+        rows = [_row(span) for rank in self.timeline.shown for span in self.timeline.spans(rank)]
         table = pandas.DataFrame(rows, columns=list(COLUMNS))
         frame: pd.DataFrame = table.astype({"layer": "Int64"})
         return frame

@@ -157,7 +157,7 @@ def _write_files(result: Result, scratch: Path) -> None:
         "gantt.png": lambda path: draw("gantt", result, path),
         "memory.png": lambda path: draw("memory", result, path),
         "spans.csv.gz": lambda path: spans.write(result.timeline, path),
-        "memory.csv.gz": lambda path: memory_table.write(result.memory, path),
+        "memory.csv.gz": lambda path: memory_table.write(result, path),
         "result.json": lambda path: _write_json(result, path),
     }
     for name in FILES:

@@ -8,26 +8,28 @@ itself is not in it: it is a constant of the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tspsim.memory import MemoryTrace, RankMemory
 from tspsim.output import gzipped
 from tspsim.program.types import BUFFER_KINDS
+from tspsim.result import Result
 
 COLUMNS = ("rank", "time", *BUFFER_KINDS)
 
 
-def write(memory: MemoryTrace, path: Path) -> None:
-    """Write the memory of all ranks."""
-    gzipped.write(path, blocks(memory))
+def write(result: Result, path: Path) -> None:
+    """Write the memory of all ranks that are shown."""
+    gzipped.write(path, blocks(result.memory, result.timeline.shown))
 
 
-def blocks(memory: MemoryTrace) -> Iterator[str]:
+def blocks(memory: MemoryTrace, ranks: Sequence[int]) -> Iterator[str]:
     """Yield the header, then the lines of one rank after another."""
     yield ",".join(COLUMNS) + "\n"
     texts: dict[int, str] = {}
-    for rank, trace in enumerate(memory.ranks):
+    for rank in ranks:
+        trace = memory.ranks[rank]
         # Ranks that behave alike may share one trace: its lines are made once.
         if id(trace) not in texts:
             texts[id(trace)] = _lines(trace)

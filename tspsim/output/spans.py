@@ -42,7 +42,7 @@ COLUMNS = (
 
 
 def write(timeline: Timeline, path: Path) -> None:
-    """Write the spans of all ranks."""
+    """Write the spans of all ranks that are shown."""
     gzipped.write(path, blocks(timeline))
 
 
@@ -51,7 +51,7 @@ def blocks(timeline: Timeline) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\n"
     # A program is shared by many ranks: what all of them say about an op is made once.
     texts: dict[int, list[tuple[str, str]]] = {}
-    for rank in range(timeline.mesh.ranks):
+    for rank in timeline.shown:
         program = timeline.programs.of(rank)
         if id(program) not in texts:
             texts[id(program)] = [_around(timeline, program, op, rank) for op in program.ops]

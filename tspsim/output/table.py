@@ -37,6 +37,7 @@ def render(result: Result) -> RenderableType:
         Text(),
         *_memory(result, figures),
         Text(),
+        *_folded(result),
         _profile(figures),
     )
 
@@ -153,6 +154,16 @@ def _largest(result: Result, found: dict[str, Any]) -> list[tuple[str, ...]]:
         count = f"{len(group)} x {size(group[0].bytes)}, {group[0].kind}"
         rows.append((f"    {group[0].name}", size(total), share(total, found["peak"]), count))
     return rows
+
+
+def _folded(result: Result) -> list[RenderableType]:
+    """Say which ranks stand for others."""
+    timeline = result.timeline
+    if len(timeline.played) == timeline.mesh.ranks:
+        return []
+    axes = ", ".join(result.summary.engine.folded)
+    said = f"{len(timeline.played)} of {timeline.mesh.ranks:,} ranks simulated"
+    return [Text(f"{said}: along {axes} the others are like them", style="dim")]
 
 
 def _profile(figures: dict[str, Any]) -> Text:

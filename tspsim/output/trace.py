@@ -57,23 +57,24 @@ def _separated(groups: Iterable[list[str]]) -> Iterator[str]:
 
 def _events(result: Result, links: LinkTracks) -> Iterator[list[str]]:
     timeline = result.timeline
-    times = [microseconds(s, e) for s, e in zip(timeline.start, timeline.end, strict=True)]
+    shown = timeline.shown
+    times = {rank: microseconds(timeline.start[rank], timeline.end[rank]) for rank in shown}
     yield list(_names(timeline))
     texts: dict[int, list[str]] = {}
-    for rank, of_rank in enumerate(times):
+    for rank, of_rank in times.items():
         program = timeline.programs.of(rank)
         if id(program) not in texts:
             texts[id(program)] = [_tail(program, op, timeline.mesh, rank) for op in program.ops]
         yield _slices(program, texts[id(program)], timeline.mesh, rank, of_rank)
-    for rank, memory in enumerate(result.memory.ranks):
-        yield _counters(rank, memory, timeline.step_time)
+    for rank in shown:
+        yield _counters(rank, result.memory.ranks[rank], timeline.step_time)
     yield arrows(timeline, times)
     yield from links.events(pid=timeline.mesh.ranks)
 
 
 def _names(timeline: Timeline) -> Iterator[str]:
     """Yield the names and the order of processes and tracks."""
-    for rank in range(timeline.mesh.ranks):
+    for rank in timeline.shown:
         yield from name_process(rank, f"rank {rank}")
         for lane, found in enumerate(timeline.programs.of(rank).lanes):
             yield from name_track(rank, lane, found.name)

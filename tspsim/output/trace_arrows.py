@@ -5,7 +5,7 @@ Where single sends were played, a broadcast has an arrow for every pair that sen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.output.trace_times import Times
@@ -13,19 +13,21 @@ from tspsim.output.trace_tracks import tid
 from tspsim.program.types import Program
 
 
-def arrows(timeline: Timeline, times: list[Times]) -> list[str]:
+def arrows(timeline: Timeline, times: Mapping[int, Times]) -> list[str]:
     """Return the events of all arrows.
 
     Parameters
     ----------
     timeline : Timeline
-    times : list of Times
-        The slices of every rank, as they stand in the trace.
+    times : Mapping of int to Times
+        The slices by rank, as they stand in the trace; others get no arrows.
     """
     partners = _Partners()
     lines: list[str] = []
     for transfer in _once(timeline.transfers):
         for sender, receiver in _pairs(timeline, transfer):
+            if sender not in times or receiver not in times:
+                continue
             here, there = timeline.programs.of(sender), timeline.programs.of(receiver)
             first = timeline.programs.of(transfer.ranks[0])
             sent = partners.find(first, transfer.op, here)

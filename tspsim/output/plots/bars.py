@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
-from tspsim.output.plots.style import HELD, WAIT, Style, style_of
-from tspsim.output.plots.waits import held_back, waits
+from tspsim.output.plots.style import WAIT, Style, style_of
+from tspsim.output.plots.waits import waits
 from tspsim.output.plots.window import Window
 from tspsim.program.types import Op, Program
 
 #: Heights of a compute row, a communication row, and the space between ranks, in inches.
 COMPUTE_ROW, LANE_ROW, SPACE = 0.24, 0.15, 0.10
 #: Part of a row's height that a transfer's standing still takes: a line, not a bar.
-LINE = 0.2
 
 
 class Row(NamedTuple):
@@ -117,8 +116,3 @@ def _bars(timeline: Timeline, row: Row, seen: NDArray[np.intp]) -> Iterator[tupl
     if row.lane == 0:
         for start, end in waits(timeline, row.rank):
             yield WAIT, Bar(row, start, end, None)
-        return
-    bottom = row.bottom + (1 - LINE) / 2 * row.height
-    line = row._replace(bottom=bottom, height=LINE * row.height)
-    for start, end in held_back(timeline, row.rank, of_row):
-        yield HELD, Bar(line, start, end, None)

@@ -19,7 +19,6 @@ from tspsim.output.plots.style import (
     DARK,
     GREEN,
     GREY,
-    HELD,
     PALE,
     RECOMPUTED,
     WAIT,
@@ -40,7 +39,7 @@ MANY = 10_000
 #: Texts in bars beyond this say nothing more, and are slow.
 TEXTS = 400
 #: The legend's order.
-ORDER = [*COMPUTE.values(), *RECOMPUTED.values(), WAIT, *COMMUNICATION.values(), HELD]
+ORDER = [*COMPUTE.values(), *RECOMPUTED.values(), WAIT, *COMMUNICATION.values()]
 
 
 def plot(
@@ -53,9 +52,8 @@ def plot(
 ) -> Axes:
     """Draw ranks as lanes over time, compute and every communicator on a row of its own.
 
-    A gap in a compute row is hatched: the rank waits there for communication. A line in a
-    communicator's row says that a transfer is held back by the slot that it is to fill. A run of
-    many tasks is cut to a few layers in its middle.
+    A gap in a compute row is hatched: the rank waits there for communication. A run of many tasks
+    is cut to a few layers in its middle.
 
     Parameters
     ----------

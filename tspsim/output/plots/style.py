@@ -47,7 +47,6 @@ COMMUNICATION: dict[CollectiveKind, Style] = {
 WAIT = Style("waits for communication", VERMILLION, "xxxxx")
 #: The ground under the hatch of a wait.
 PALE = "#FBE3D4"
-HELD = Style("held back: slot in use", DARK)
 
 MEMORY: dict[BufferKind, str] = {
     "weight": BLUE, "gradient": PURPLE, "optimizer": ORANGE, "activation": GREEN,

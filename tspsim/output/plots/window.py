@@ -87,8 +87,12 @@ def choose(
 def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
     count = timeline.mesh.ranks
     if ranks is None:
-        shown = tuple(range(min(count, RANKS)))
-        return shown, [f"ranks 0-{RANKS - 1} of {count}"] if count > RANKS else []
+        shown = timeline.shown[:RANKS]
+        if len(shown) == count:
+            return shown, []
+        consecutive = shown == tuple(range(len(shown)))
+        named = f"0-{shown[-1]}" if consecutive else ", ".join(map(str, shown))
+        return shown, [f"ranks {named} of {count}"]
     wrong = [rank for rank in ranks if not 0 <= rank < count]
     if wrong or not ranks:
         raise UserError(f"ranks {list(ranks)}: there are ranks 0 to {count - 1}")
