@@ -252,7 +252,7 @@ def busy_node(number: int) -> SimpleNamespace:
         size = 2_000_000 if device // 8 == number else 1_000_000
         loads = tuple((link, 1.0) for link in topology.route(device, to))
         transfers.append(Transfer(0, (device, to), "shift", size, "ring", loads, 0.0, 1e-3))
-    found.timeline = replace(found.timeline, transfers=tuple(transfers))
+    found.timeline = replace(found.timeline, recorded=tuple(transfers), fold=None)
     found.scenario.topology = topology
     return SimpleNamespace(**vars(found))
 

@@ -18,7 +18,6 @@ from tspsim.program.types import Op, Program
 
 #: Heights of a compute row, a communication row, and the space between ranks, in inches.
 COMPUTE_ROW, LANE_ROW, SPACE = 0.24, 0.15, 0.10
-#: Part of a row's height that a transfer's standing still takes: a line, not a bar.
 
 
 class Row(NamedTuple):
