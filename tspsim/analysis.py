@@ -49,10 +49,19 @@ class TimeFigures:
 
 @dataclass(frozen=True, slots=True)
 class CommunicationFigures:
-    """Bytes that the slowest rank receives in one step, by collective, as `Message.received`."""
+    """Bytes that the slowest rank receives in one step, by collective, as `Message.received`.
+
+    Parameters
+    ----------
+    received_bytes_per_rank : float
+    by_op : Mapping of str to float
+    algorithms : Mapping of str to list of str
+        By collective, the algorithms that carried it, in the order of their first call.
+    """
 
     received_bytes_per_rank: float
     by_op: Mapping[str, float]
+    algorithms: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +241,11 @@ def received_by(timeline: Timeline, rank: int) -> CommunicationFigures:
     for op in program.ops:
         if op.message is not None:
             by_op[op.message.collective] += op.message.received(degrees[op.lane])
-    return CommunicationFigures(sum(by_op.values()), dict(sorted(by_op.items())))
+    carried: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
+    for transfer in timeline.recorded:
+        if transfer.algorithm not in carried[transfer.collective]:
+            carried[transfer.collective].append(transfer.algorithm)
+    return CommunicationFigures(sum(by_op.values()), dict(sorted(by_op.items())), carried)
 
 
 def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +118,18 @@ def _communication(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     total = found["received_bytes_per_rank"]
     rows: list[tuple[str, ...]] = [("communication", size(total), "", "received per rank and step")]
     by_op = sorted(found["by_op"].items(), key=lambda item: -item[1])
-    rows += [(f"  {op}", size(b), share(b, total), _bar(b, total)) for op, b in by_op if b]
+    rows += [
+        (f"  {op}", size(b), share(b, total), _algorithms(found["algorithms"][op]))
+        for op, b in by_op
+        if b
+    ]
     return rows
+
+
+def _algorithms(names: Sequence[str]) -> str:
+    """Return what carried a collective, as many names as there is room for."""
+    text = ", ".join(names)
+    return text if len(text) <= BAR else f"{names[0]} +{len(names) - 1}"
 
 
 def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
