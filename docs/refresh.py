@@ -30,7 +30,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TOP = Path(__file__).resolve().parent.parent
 COPIED = ("scenarios", "topologies", "models")
@@ -183,16 +183,33 @@ def with_outputs(text: str, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(measured: Mapping[str, float]) -> str:
-    """Return the README's table of what the benchmark measured."""
+def figures(measured: Mapping[str, Any]) -> str:
+    """Return the README's table of what the benchmarks measured."""
+    scale, sends = measured["scale"], measured["sends"]
+    whole = scale["tsp_1024_all_ranks"]
+
+    def case(name: str) -> str:
+        return f"{scale[name]['seconds']:.1f} s, {scale[name]['megabytes']:,} MB"
+
     rows = {
-        "ops that the engine plays per second": f"{measured['engine_ops_per_second']:,.0f}",
-        "time to record the programs, of the time to simulate them":
-            f"{measured['record_over_simulate']:.0%}",
-        "`tspsim run` with all outputs": f"{measured['run_seconds']:.1f} s",
-        "its memory": f"{measured['run_megabytes']:,.0f} MB",
+        "TSP-8 x dp 128 on 1,024 MI300X, 32 layers, one training step": case("tsp_1024"),
+        f"the same, all {whole['ops']:,} ops of all ranks simulated":
+            f"{case('tsp_1024_all_ranks')}; {whole['ops_per_second']:,} ops/s",
+        "TP 4 x SP 2 x dp 128; SP-8 x dp 128": f"{case('tp_sp_1024')}; {case('sp_1024')}",
+        "TSP-8 x dp 2,048 on 16,384 devices": case("tsp_16384"),
+        "GPT-3 175B, 96 layers, TP-8, with its memory trace": case("gpt3_175b"),
+        f"a ring all-reduce on 1,024 ranks, all {sends['sends']:,} sends":
+            f"{sends['steps_seconds']:.2f} s; a bare `heapq` loop {sends['heapq_seconds']:.2f} s",
+        "the same as one coflow": f"{sends['coflow_milliseconds']:.1f} ms",
+        "`tspsim run` of 8 ranks with all outputs":
+            f"{measured['run_seconds']:.1f} s, {measured['run_megabytes']:,} MB",
         "`tspsim --help`": f"{measured['help_seconds']:.2f} s",
     }  # fmt: skip
+    if "sweep" in measured:
+        sweep = measured["sweep"]
+        rows["a sweep of 1,000 such steps of 8 ranks, 2 processes"] = f"{sweep['seconds']:.0f} s"
+    if "plan" in measured:
+        rows["`tspsim plan`, Llama-3-70B on 64 H100"] = f"{measured['plan']['seconds']:.0f} s"
     body = "".join(f"| {what} | {value} |\n" for what, value in rows.items())
     return f"| what | measured |\n|---|---|\n{body}"
 
