@@ -12,7 +12,7 @@ memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -166,6 +166,7 @@ def alive(timeline: Timeline, rank: int, moment: float) -> tuple[Buffer, ...]:
     return tuple(sorted((buffers[i] for i in there), key=lambda b: (-b.bytes, b.index)))
 
 
+@lru_cache(maxsize=4)  # one program is often played under many conditions
 def _accesses(program: Program) -> _Accesses:
     writes = {(out.buffer.index, op.index) for op in program.ops for out in op.outputs}
     reads = {(operand.buffer.index, op.index) for op in program.ops for operand in op.inputs}

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from tspsim.hardware import Device, Roofline
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message, Op, PerCoordinate, Program, Programs, Work
 from tspsim.topology.graph import Topology
+
+#: Programs whose dependencies are remembered.
+FEW = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +51,9 @@ def predecessors(program: Program) -> list[set[int]]:
     return before
 
 
+@lru_cache(maxsize=FEW)
 def shape_of(program: Program) -> Shape:
-    """Return the dependencies inside a program."""
+    """Return the dependencies inside a program; one is often played under many conditions."""
     before = predecessors(program)
     after: list[list[int]] = [[] for _ in program.ops]
     for index, earlier in enumerate(before):
