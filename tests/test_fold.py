@@ -18,6 +18,7 @@ from tspsim.engine.fold import Fold, fold
 from tspsim.engine.timeline import Timeline
 from tspsim.errors import ScenarioError
 from tspsim.mesh import Mesh
+from tspsim.output.plots.links import uses
 from tspsim.result import Result
 from tspsim.topology.symmetry import image_of_links, orbits
 
@@ -222,10 +223,26 @@ def test_of_many_ranks_only_those_that_were_played_are_shown() -> None:
     assert all(a.start <= b.start for a, b in pairwise(many.transfers))
 
 
+def test_links_of_ranks_that_are_not_played_carry_what_they_would() -> None:
+    """Busy shares and bytes of every link of 40 nodes, from the one that was played."""
+    scenario = document(nodes(40, 2), {"kind": "tsp", "degree": 2, "dp": 40})
+    folded, whole = both(scenario)
+    assert len(folded.timeline.played) < len(folded.timeline.recorded)
+    links = folded.scenario.topology.links
+    pairs = zip(uses(folded.timeline, links), uses(whole.timeline, links), strict=True)
+    for mine, theirs in pairs:
+        assert mine.bytes == pytest.approx(theirs.bytes)
+        assert mine.busy == pytest.approx(theirs.busy)
+
+
 def test_without_the_share_of_its_images_a_flow_would_be_too_fast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The comparison can fail: a flow that forgets its images has the uplink for itself."""
     whole = tspsim.run(CROSSING, "engine.fold=off").timeline
-    monkeypatch.setattr(Fold, "shared", lambda _, loads, _images: loads)
+
+    def alone(_: Fold, ranks: tuple[int, ...], loads: Any, *, hop: bool) -> Any:  # noqa: ARG001
+        return loads
+
+    monkeypatch.setattr(Fold, "shared", alone)
     assert tspsim.run(CROSSING).timeline.step_time < 0.9 * whole.step_time

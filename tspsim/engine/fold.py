@@ -96,6 +96,8 @@ class Fold:
         The ranks that are played, ascending.
     position : ndarray of int, shape (ranks,)
         Where in `representatives` the one stands that stands for a rank.
+    link : ndarray of int, shape (links,)
+        The link that stands for a link.
 
     See Also
     --------
@@ -106,7 +108,7 @@ class Fold:
     representatives: tuple[int, ...]
     position: Places
     _weight: Places = field(repr=False)  # how many ranks a representative stands for
-    _link: Places = field(repr=False)  # the link that stands for a link
+    link: Places = field(repr=False)  # the link that stands for a link
     _alike: Places = field(repr=False)  # how many links it stands for, by link
 
     @property
@@ -124,19 +126,29 @@ class Fold:
             return None
         return tuple(self.representatives[place] for place in self.position.tolist())
 
-    def images(self, ranks: Sequence[int]) -> int:
+    def _images(self, ranks: Sequence[int]) -> int:
         """Return how many communicators look like this one, itself among them."""
         mine = self.position[ranks[0]]
         inside = np.count_nonzero(self.position[list(ranks)] == mine)
         return int(self._weight[mine]) // int(inside)
 
-    def shared(self, loads: Loads, images: int) -> Loads:
-        """Return the loads of a flow and all its images, on the links that stand for others."""
+    def shared(self, ranks: Ranks, loads: Loads, *, hop: bool) -> Loads:
+        """Return the loads of a flow and all its images, on the links that stand for others.
+
+        Parameters
+        ----------
+        ranks : tuple of int
+            The members of the collective, or sender and receiver of a hop.
+        loads : tuple of (int, float)
+        hop : bool
+            It is one hop of a shift: a flow of its sender's.
+        """
         if not self.turns:
             return loads
+        images = self._images(ranks[:1] if hop else ranks)
         total: dict[int, float] = defaultdict(float)
         for link, load in loads:
-            total[int(self._link[link])] += load
+            total[int(self.link[link])] += load
         shares = ((link, load * images / int(self._alike[link])) for link, load in total.items())
         return tuple(sorted(shares))
 

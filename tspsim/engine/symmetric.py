@@ -52,9 +52,7 @@ class Symmetry:
                 uneven.add(turn.axis)
         if moving and not self._images_agree(ranks, message, plan, moving):
             raise Asymmetric(frozenset(turn.axis for turn in moving))
-        # Every hop of a shift is a flow of its sender's.
-        images = self._fold.images(ranks[:1] if hop else ranks)
-        return Footprint(self._fold.shared(plan.loads, images), frozenset(uneven))
+        return Footprint(self._fold.shared(ranks, plan.loads, hop=hop), frozenset(uneven))
 
     def _images_agree(
         self, ranks: tuple[int, ...], message: Message, plan: Plan, moving: Sequence[Turn]

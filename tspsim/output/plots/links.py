@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from tspsim.engine.timeline import Timeline
+from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.output.plots.style import DARK, GREY, SKY, axes
 from tspsim.output.units import size
-from tspsim.topology.graph import Link
+from tspsim.topology.graph import Link, Topology
 
 if TYPE_CHECKING:
     from tspsim.result import Result
 
 #: More links than this stand in a matrix of sender and receiver.
 BARS = 32
+#: Of more links than this, only those of one node are drawn; of more devices, those of one.
+MANY, MOST_DEVICES = 2_000, 72
 
 
 class Use(NamedTuple):
@@ -46,31 +49,82 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
 
     Bars for few links, a matrix of sender and receiver for many.
     """
-    found = uses(result.timeline, result.scenario.topology.links)
+    topology = result.scenario.topology
+    found = uses(result.timeline, topology.links)
+    title = f"{result.scenario.name}: busy share of the step, by link"
+    if len(found) > MANY:
+        found = _of_first_node(found, topology)
+        title += "; those of node 0 and its NICs"
     ax = _bars(found, ax) if len(found) <= BARS else _matrix(found, ax)
-    name = result.scenario.name
-    ax.set_title(f"{name}: busy share of the step, by link", loc="left", fontsize=10)
+    ax.set_title(title, loc="left", fontsize=10)
     return ax
+
+
+def _of_first_node(found: list[Use], topology: Topology) -> list[Use]:
+    """Return the links that begin or end at device 0's node, or next to it."""
+    inside = {f"d{i}" for i in range(len(topology.devices)) if topology.node(i) == topology.node(0)}
+    if len(inside) > MOST_DEVICES:
+        inside = {"d0"}
+    near = {use.link.target for use in found if use.link.source in inside}
+    near |= inside
+    return [use for use in found if use.link.source in near and use.link.target in near]
 
 
 def uses(timeline: Timeline, links: tuple[Link, ...]) -> list[Use]:
     """Return the use of every link of a topology, in order."""
+    flows: dict[_Way, list[Transfer]] = defaultdict(list)
+    for transfer in timeline.recorded:
+        way = _Way(transfer.ranks, transfer.loads, transfer.collective == "shift")
+        flows[way].append(transfer)
     carried: dict[int, float] = defaultdict(float)
-    intervals: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for transfer in timeline.transfers:
-        for link, load in transfer.loads:
-            carried[link] += load * transfer.bytes
-            intervals[link].append((transfer.start, transfer.end))
-    step = timeline.step_time or 1.0
+    crossing: dict[int, list[_Way]] = defaultdict(list)  # flows, or images of them, by link
+    for way, transfers in flows.items():
+        sent = sum(transfer.bytes for transfer in transfers)
+        for link, load in _everywhere(timeline, way):
+            carried[link] += load * sent
+            crossing[link].append(way)
+    step, busy = timeline.step_time or 1.0, _Busy(flows)
     return [
         Use(
             link,
-            _covered(intervals[link.index]) / step,
+            busy.seconds(crossing[link.index]) / step,
             carried[link.index] / (link.bandwidth * step),
             carried[link.index],
         )
         for link in links
     ]
+
+
+class _Way(NamedTuple):
+    """What transfers have in common that go the same way."""
+
+    ranks: tuple[int, ...]
+    loads: tuple[tuple[int, float], ...]
+    hop: bool
+
+
+def _everywhere(timeline: Timeline, way: _Way) -> Iterator[tuple[int, float]]:
+    """Yield the links of a flow and of all that it stands for, and their loads."""
+    if timeline.fold is None:
+        yield from way.loads
+        return
+    for _, loads in timeline.fold.everywhere(way.ranks, way.loads, hop=way.hop):
+        yield from loads
+
+
+class _Busy:
+    """How long some flows keep a link busy; many links have the same flows."""
+
+    def __init__(self, flows: Mapping[_Way, list[Transfer]]) -> None:
+        self._flows = flows
+        self._known: dict[frozenset[int], float] = {}
+
+    def seconds(self, ways: list[_Way]) -> float:
+        key = frozenset(map(id, ways))
+        if key not in self._known:
+            times = [(t.start, t.end) for way in ways for t in self._flows[way]]
+            self._known[key] = _covered(sorted(times))
+        return self._known[key]
 
 
 def _covered(intervals: list[tuple[float, float]]) -> float:
