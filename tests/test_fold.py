@@ -203,6 +203,25 @@ def test_a_symmetry_takes_every_link_to_one_like_it() -> None:
         assert image.target == f"d{turned[int(link.target[1:])]}"
     slower = replace(ring.links[0], bandwidth=0.5)
     assert image_of_links(replace(ring, links=(slower, *ring.links[1:])), turned) is None
+    assert image_of_links(replace(ring, node_of=(0, 0, 1, 1)), turned) is None
+    assert image_of_links(replace(ring, node_of=(0, 1, 0, 1)), turned) is not None
+
+
+def test_a_switch_that_adds_up_goes_to_one_that_does() -> None:
+    """Two planes of switches alike but for that are not exchanged."""
+    star = toy.switched(2)
+    twin = [
+        replace(link, index=len(star.links) + link.index, source=f"{link.source}x")
+        if not link.source.startswith("d")
+        else replace(link, index=len(star.links) + link.index, target=f"{link.target}x")
+        for link in star.links
+    ]
+    both_planes = replace(star, links=(*star.links, *twin))
+    hub = next(link.target for link in star.links if link.source == "d0")
+    assert image_of_links(both_planes, [1, 0]) is not None
+    images = image_of_links(replace(both_planes, reducing=frozenset({hub})), [1, 0])
+    assert images is not None
+    assert {both_planes.links[i].target for i in images[:4]} == {"d0", "d1", hub}
 
 
 def test_orbits_are_what_permutations_join() -> None:

@@ -1,8 +1,9 @@
 """Symmetries of a fabric: what a permutation of its devices does to its links, if anything.
 
 A permutation of devices is a symmetry when switches and NICs can be permuted along with them so
-that every link lands on a link that is just like it. Then whatever happens on some devices happens
-in the same way on their images.
+that every link lands on a link that is just like it, every node on a node, and every switch that
+adds up on one that does. Then whatever happens on some devices happens in the same way on their
+images.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def image_of_links(topology: Topology, devices: Sequence[int]) -> Places | None:
     -------
     ndarray of int, shape (links,), or None
     """
+    if not _keeps_nodes(topology, devices):
+        return None
     vertices = {f"d{i}": f"d{j}" for i, j in enumerate(devices)}
     ends = _ends(topology)
     frontier = _around(vertices, ends)
@@ -43,7 +46,17 @@ def image_of_links(topology: Topology, devices: Sequence[int]) -> Places | None:
             return None
         vertices.update(found)
         frontier = _around(found, ends) - vertices.keys()
+    if {vertices[switch] for switch in topology.reducing} != topology.reducing:
+        return None
     return _links(topology, vertices)
+
+
+def _keeps_nodes(topology: Topology, devices: Sequence[int]) -> bool:
+    """Whether the devices of a node all go to one node."""
+    if not topology.node_of:
+        return True
+    moves = {(topology.node(i), topology.node(j)) for i, j in enumerate(devices)}
+    return len(moves) == len(set(topology.node_of))
 
 
 def _ends(topology: Topology) -> dict[str, list[_End]]:
