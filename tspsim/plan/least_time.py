@@ -1,0 +1,186 @@
+"""A step time that a candidate cannot beat, from its sketch alone.
+
+Three things hold for every rank, whatever else happens: its ops follow each other as its program
+says; a compute op takes what the roofline says; a collective takes at least the time that it takes
+where nothing else uses the links. So the step is never shorter than the longest path through one
+rank's program, nor than all that is said on one of its communicators. Both are sums over pieces
+that repeat from layer to layer, so a sketch of two layers gives them for any number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tspsim.collectives.choose import Planner
+from tspsim.engine.tasks import Durations, predecessors
+from tspsim.mesh import DP, Mesh
+from tspsim.plan.sketch import Sketch
+from tspsim.program.types import Lane, Message, Op, Program, Programs
+from tspsim.scenario.types import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """The way from one op of the compute lane to another, and how often the step goes it."""
+
+    first: int
+    last: int
+    times: int
+
+
+def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
+    """Return seconds that a step of a scenario takes at least.
+
+    Parameters
+    ----------
+    made : Sketch
+        Of the scenario's programs; its placement does not matter.
+    scenario : Scenario
+    planner : Planner
+        Of the scenario's topology and collective algorithm.
+    """
+    mesh = scenario.strategy.mesh()
+    durations = Durations(made.programs, mesh, scenario.topology, scenario.workload.dtype)
+    rank = _slowest(durations, mesh)
+    clock = _Clock(scenario, mesh, planner, rank)
+    program = made.programs.of(rank)
+    seconds = clock.seconds(program, durations.of(rank))
+    lanes = _by_lane(made, program, seconds)
+    segments = _segments(made, program)
+    apart = {i for i, lane in enumerate(program.lanes) if lane.axis == DP}
+    alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
+    before = predecessors(program)
+    lengths = [s.times * _longest(before, alone, s.first, s.last) for s in segments]
+    if made.end is None:
+        return max(sum(lengths), *lanes)
+    reduced, updated, gathered = clock.end(made.end)
+    # Gradients are complete no sooner than the last micro-batch has come to its last layer.
+    early = sum(lengths[: _complete(made, program, segments)])
+    return max(max(sum(lengths), early + reduced) + updated + gathered, *lanes)
+
+
+def _slowest(durations: Durations, mesh: Mesh) -> int:
+    """Return the first of the ranks that compute longest."""
+    total: dict[int, float] = {}
+    for rank in range(mesh.ranks):
+        own = durations.of(rank)
+        total.setdefault(id(own), sum(own))  # ranks that compute alike share their durations
+    return max(range(mesh.ranks), key=lambda r: (total[id(durations.of(r))], -r))
+
+
+class _Clock:
+    """How long one rank's ops take at least.
+
+    Where collectives are not played as coflows with fair shares, nothing is said about theirs.
+    """
+
+    def __init__(self, scenario: Scenario, mesh: Mesh, planner: Planner, rank: int) -> None:
+        self._scenario, self._mesh, self._planner, self._rank = scenario, mesh, planner, rank
+        self._silent = (scenario.detail, scenario.sharing) != ("coflow", "fair")
+        self._known: dict[tuple[Lane, Message], float] = {}
+
+    def seconds(self, program: Program, compute: Sequence[float]) -> list[float]:
+        """Return the seconds of every op."""
+        return [
+            compute[op.index] if op.message is None else self._call(program, op, op.message)
+            for op in program.ops
+        ]
+
+    def end(self, programs: Programs) -> tuple[float, float, float]:
+        """Return what replicas say before the optimizer step, that step, and what they say after."""
+        scenario, program = self._scenario, programs.of(self._rank)
+        compute = Durations(programs, self._mesh, scenario.topology, scenario.workload.dtype)
+        seconds = self.seconds(program, compute.of(self._rank))
+        step = next(op.index for op in program.ops if op.message is None)
+        return sum(seconds[:step]), seconds[step], sum(seconds[step + 1 :])
+
+    def _call(self, program: Program, op: Op, message: Message) -> float:
+        key = program.lanes[op.lane], message
+        if key not in self._known:
+            self._known[key] = 0.0 if self._silent else self._alone(*key)
+        return self._known[key]
+
+    def _alone(self, lane: Lane, message: Message) -> float:
+        """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
+        assert lane.axis is not None
+        ranks, root = self._mesh.group(self._rank, lane.axis, lane.size), message.root
+        degree = len(ranks)
+        if degree == 1:
+            return 0.0
+        if message.collective == "shift":
+            if message.offset % degree == 0:
+                return 0.0
+            at = ranks.index(self._rank)
+            ranks = (self._rank, ranks[(at + message.offset) % degree])
+            root = 0 if degree == 2 else message.root
+        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
+        return plan.time(message.bytes, self._scenario.topology)
+
+
+def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:
+    """Return all that is said on each communicator, the one between replicas left out."""
+    total: dict[int, float] = defaultdict(float)
+    for op in program.ops:
+        if op.message is not None and program.lanes[op.lane].axis != DP:
+            total[op.lane] += made.times(op) * seconds[op.index]
+    return list(total.values()) or [0.0]
+
+
+def _segments(made: Sketch, program: Program) -> list[_Segment]:
+    """Return the way through the step, cut where one layer ends and the next one begins.
+
+    Every layer begins with an op of the compute lane, in forward and in backward, and every path
+    can be led through these: compute is done in order.
+    """
+    anchors = _anchors(made, program)
+    ends = [op.index for op in program.ops if op.phase == "optimizer" and not op.lane]
+    places = [0, *(place for place, _, _ in anchors), ends[0] if ends else len(program.ops)]
+    times = [1]
+    for (_, layer, batch), (_, after, following) in pairwise(anchors):
+        within = layer != after and batch == following
+        times.append((1 + made.more_layers if within else 1) * made.batch_times(batch))
+    times.append(1)
+    return [_Segment(a, b, n) for (a, b), n in zip(pairwise(places), times, strict=True)]
+
+
+def _anchors(made: Sketch, program: Program) -> list[tuple[int, int, int]]:
+    """Return the first compute op of every layer's forward and backward, with layer and batch."""
+    seen: dict[tuple[int, int, bool], int] = {}
+    for op in program.ops:
+        if not op.lane and op.layer is not None and op.phase != "optimizer":
+            seen.setdefault((op.micro_batch, op.layer, op.phase == "forward"), op.index)
+    found = [(index, layer, batch) for (batch, layer, _), index in seen.items()]
+    assert found == sorted(found)  # micro-batches and layers come one after another
+    return found
+
+
+def _complete(made: Sketch, program: Program, segments: Sequence[_Segment]) -> int:
+    """Return how many segments end before the last micro-batch comes to its last layer."""
+    last = max(
+        place for place, layer, batch in _anchors(made, program)
+        if program.ops[place].phase == "forward" and layer == made.layers - 1
+    )  # fmt: skip
+    return sum(segment.last <= last for segment in segments)
+
+
+def _longest(
+    before: Sequence[set[int]], seconds: Sequence[float], first: int, last: int
+) -> float:
+    """Return the longest path from the start of one op to the start of another.
+
+    From op 0 every op can be the first one; to the end of the program every op can be the last.
+    """
+    begin: dict[int, float] = {first: 0.0}
+    longest = 0.0
+    for op in range(first, last):
+        reached = [begin[p] + seconds[p] for p in before[op] if p in begin]
+        if first and not reached and op != first:
+            continue
+        begin[op] = max(reached, default=0.0)
+        longest = max(longest, begin[op] + seconds[op])
+    if last == len(before):
+        return longest
+    return max((begin[p] + seconds[p] for p in before[last] if p in begin), default=0.0)
