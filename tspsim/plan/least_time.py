@@ -1,10 +1,11 @@
 """A step time that a candidate cannot beat, from its sketch alone.
 
-Three things hold for every rank, whatever else happens: its ops follow each other as its program
-says; a compute op takes what the roofline says; a collective takes at least the time that it takes
-where nothing else uses the links. So the step is never shorter than the longest path through one
-rank's program, nor than all that is said on one of its communicators. Both are sums over pieces
-that repeat from layer to layer, so a sketch of two layers gives them for any number.
+Whatever else happens, a rank's ops follow each other as its program says, a compute op takes what
+the roofline says, a collective takes at least the time that it takes where nothing else uses the
+links, and a link carries what it has to carry no faster than it can. So the step is never shorter
+than the longest path through one rank's program, than all that is said on one of its communicators,
+or than all that its communicators put on one link. These are sums over pieces that repeat from
+layer to layer, so a sketch of two layers gives them for any number.
 """
 
 from __future__ import annotations
@@ -48,18 +49,18 @@ def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
     clock = _Clock(scenario, mesh, planner, rank)
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
-    lanes = _by_lane(made, program, seconds)
+    busiest = max(*_by_lane(made, program, seconds), clock.busiest_link(made), 0.0)
     segments = _segments(made, program)
     apart = {i for i, lane in enumerate(program.lanes) if lane.axis == DP}
     alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
     before = predecessors(program)
     lengths = [s.times * _longest(before, alone, s.first, s.last) for s in segments]
     if made.end is None:
-        return max(sum(lengths), *lanes)
+        return max(sum(lengths), busiest)
     reduced, updated, gathered = clock.end(made.end)
     # Gradients are complete no sooner than the last micro-batch has come to its last layer.
     early = sum(lengths[: _complete(made, program, segments)])
-    return max(max(sum(lengths), early + reduced) + updated + gathered, *lanes)
+    return max(max(sum(lengths), early + reduced) + updated + gathered, busiest)
 
 
 def _slowest(durations: Durations, mesh: Mesh) -> int:
@@ -80,6 +81,7 @@ class _Clock:
     def __init__(self, scenario: Scenario, mesh: Mesh, planner: Planner, rank: int) -> None:
         self._scenario, self._mesh, self._planner, self._rank = scenario, mesh, planner, rank
         self._silent = (scenario.detail, scenario.sharing) != ("coflow", "fair")
+        self._links = scenario.topology.links
         self._known: dict[tuple[Lane, Message], float] = {}
 
     def seconds(self, program: Program, compute: Sequence[float]) -> list[float]:
@@ -97,27 +99,57 @@ class _Clock:
         step = next(op.index for op in program.ops if op.message is None)
         return sum(seconds[:step]), seconds[step], sum(seconds[step + 1 :])
 
+    def busiest_link(self, made: Sketch) -> float:
+        """Return the seconds that the rank's communicators take one link for, at least."""
+        total: dict[int, float] = defaultdict(float)
+        for key, times in self._said(made).items():
+            for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
+                plan = self._planner.choose(key[1].collective, key[1].bytes, ranks, root)
+                held = key[1].bytes * times * plan.held / plan.efficiency
+                for link, load in plan.loads:
+                    total[link] += held * load / self._links[link].bandwidth
+        return max(total.values(), default=0.0)
+
+    def _said(self, made: Sketch) -> dict[tuple[Lane, Message], int]:
+        """Return all messages of the rank in the whole step, with how often each is sent."""
+        said: dict[tuple[Lane, Message], int] = defaultdict(int)
+        program = made.programs.of(self._rank)
+        for op in program.ops:
+            if op.message is not None and program.lanes[op.lane].axis != DP:
+                said[program.lanes[op.lane], op.message] += made.times(op)
+        end = made.end.of(self._rank) if made.end is not None else None
+        for op in end.ops if end is not None else ():
+            if op.message is not None and end is not None:
+                said[end.lanes[op.lane], op.message] += 1
+        return said
+
     def _call(self, program: Program, op: Op, message: Message) -> float:
+        """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
         key = program.lanes[op.lane], message
         if key not in self._known:
-            self._known[key] = 0.0 if self._silent else self._alone(*key)
+            ways = [] if self._silent else self._exchanges(*key, everyone=False)
+            plans = (self._planner.choose(message.collective, message.bytes, *way) for way in ways)
+            times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
+            self._known[key] = max(times, default=0.0)
         return self._known[key]
 
-    def _alone(self, lane: Lane, message: Message) -> float:
-        """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
+    def _exchanges(
+        self, lane: Lane, message: Message, *, everyone: bool
+    ) -> list[tuple[tuple[int, ...], int | None]]:
+        """Return the members and the root of what a message is: a collective, or hops of a shift.
+
+        Of the hops the rank's own one, or those of everyone.
+        """
         assert lane.axis is not None
-        ranks, root = self._mesh.group(self._rank, lane.axis, lane.size), message.root
+        ranks = self._mesh.group(self._rank, lane.axis, lane.size)
         degree = len(ranks)
-        if degree == 1:
-            return 0.0
-        if message.collective == "shift":
-            if message.offset % degree == 0:
-                return 0.0
-            at = ranks.index(self._rank)
-            ranks = (self._rank, ranks[(at + message.offset) % degree])
-            root = 0 if degree == 2 else message.root
-        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
-        return plan.time(message.bytes, self._scenario.topology)
+        if degree == 1 or (message.collective == "shift" and message.offset % degree == 0):
+            return []
+        if message.collective != "shift":
+            return [(ranks, message.root)]
+        root = 0 if degree == 2 else message.root
+        senders = range(degree) if everyone else [ranks.index(self._rank)]
+        return [((ranks[at], ranks[(at + message.offset) % degree]), root) for at in senders]
 
 
 def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:
@@ -126,7 +158,7 @@ def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[f
     for op in program.ops:
         if op.message is not None and program.lanes[op.lane].axis != DP:
             total[op.lane] += made.times(op) * seconds[op.index]
-    return list(total.values()) or [0.0]
+    return [0.0, *total.values()]
 
 
 def _segments(made: Sketch, program: Program) -> list[_Segment]:
