@@ -14,7 +14,7 @@ from tspsim.plan import objectives
 from tspsim.plan.objectives import Key, Objective
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import Space, enumerate_space
-from tspsim.plan.work import Bound, Outcome, Workers
+from tspsim.plan.work import Bound, Outcome, Workers, bounds, simulated
 
 #: Candidates simulated before the best ones are looked at again: whatever the number of processes,
 #: so that the same candidates are simulated everywhere.
@@ -183,12 +183,12 @@ def bounded(
     for number, candidate in enumerate(candidates):
         groups.setdefault((candidate.unplaced.strategy, candidate.recompute), []).append(number)
     asked = [[candidates[number] for number in numbers] for numbers in groups.values()]
-    bounds: dict[int, Bound] = {}
-    answers = workers.map("bounds", asked)
+    known: dict[int, Bound] = {}
+    answers = workers.map(bounds, asked)
     for done, (numbers, answer) in enumerate(zip(groups.values(), answers, strict=True)):
-        bounds.update(zip(numbers, answer, strict=True))
+        known.update(zip(numbers, answer, strict=True))
         progress(_BOUNDS * (done + 1) / len(asked))
-    return [bounds[number] for number in range(len(candidates))]
+    return [known[number] for number in range(len(candidates))]
 
 
 def _simulate(
@@ -214,7 +214,7 @@ def _simulate(
             wave.append(heapq.heappop(waiting)[1])
         if not wave:
             return
-        outcomes = workers.map("simulated", [found.space.candidates[n] for n in wave])
+        outcomes = workers.map(simulated, [found.space.candidates[n] for n in wave])
         for number, outcome in zip(wave, outcomes, strict=True):
             found.outcomes[number] = outcome
             key = _key(outcome, wanted, question)
@@ -248,8 +248,8 @@ def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> A
         assert figures is not None
         best.append(Ranked(found.space.candidates[number], figures, found.bounds[number]))
     unfit = sum(bound.memory > question.free for bound in found.bounds)
-    count, simulated = len(found.bounds), len(found.outcomes)
-    counts = Counts(count, unfit, count - unfit - simulated, simulated)
+    count, ran = len(found.bounds), len(found.outcomes)
+    counts = Counts(count, unfit, count - unfit - ran, ran)
     return Answer(question, wanted.name, tuple(best), _misses(question, found, best), counts)
 
 

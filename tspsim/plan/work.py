@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
-from typing import Any, Literal
+from typing import Any
 
 from tspsim.collectives.choose import Planner
 from tspsim.errors import TspsimError, UserError
@@ -124,8 +124,8 @@ def simulated(question: Question, candidate: Candidate) -> Outcome:
     return Outcome(result.summary.to_dict())
 
 
-Task = Literal["bounds", "simulated"]
-_TASKS: dict[str, Callable[[Question, Any], Any]] = {"bounds": bounds, "simulated": simulated}
+#: ``task(question, item)``: what a worker does, a function of a module.
+Task = Callable[[Question, Any], Any]
 _asked: list[Question] = []
 
 
@@ -136,7 +136,7 @@ def _begin(question: Question) -> None:
 
 
 def _do(task: Task, item: Any) -> Any:
-    return _TASKS[task](_asked[0], item)
+    return task(_asked[0], item)
 
 
 class Workers:
@@ -169,7 +169,7 @@ class Workers:
             When a process dies, mostly for lack of memory.
         """
         if self._pool is None:
-            yield from (_TASKS[task](self._question, item) for item in items)
+            yield from (task(self._question, item) for item in items)
             return
         futures = [self._pool.submit(_do, task, item) for item in items]
         try:
