@@ -34,9 +34,9 @@ def least_memory(made: Sketch) -> float:
     lives = _lives(program)
     alive = _alive(program, lives, inner, size)
     if made.layers > 1:
-        # Buffers of the layer before the last one, while the last one is being worked on.
-        kept = np.flatnonzero(~resident & (layer == made.layers - 2))
-        repeated = _alive(program, lives, kept, size)
+        # What the layer before the last one keeps while the last one is being worked on.
+        kept = ~resident & (layer == made.layers - 2) & _kept(made, program, lives)
+        repeated = _alive(program, lives, np.flatnonzero(kept), size)
         alive += made.more_layers * np.where(_in_last_layer(made, program), repeated, 0.0)
     times = np.array([made.layer_times(None if n < 0 else n) for n in layer.tolist()])
     always = float((size * times)[resident].sum())
@@ -73,6 +73,21 @@ def _alive(
     np.add.at(change, lives.birth[there], size[there])
     np.add.at(change, lives.death[there] + 1, -size[there])
     return np.asarray(change.cumsum()[: len(program.ops)])
+
+
+def _kept(made: Sketch, program: Program, lives: _Lives) -> NDArray[np.bool_]:
+    """Return which buffers are alive from the last layer's forward until its backward begins.
+
+    Of the layer before it, that is what some backward still reads; its output that the last layer
+    alone reads is none of it, as the layers before it have no such thing alive.
+    """
+    turns = {(a.micro_batch, a.forward): a.op for a in made.anchors if a.layer == made.layers - 1}
+    kept = np.zeros(len(program.buffers), dtype=np.bool_)
+    for batch in range(made.micro_batches):
+        if (batch, False) in turns:
+            begin, back = turns[batch, True], turns[batch, False]
+            kept |= (lives.birth <= begin) & (lives.death >= back)
+    return kept
 
 
 def _in_last_layer(made: Sketch, program: Program) -> NDArray[np.bool_]:

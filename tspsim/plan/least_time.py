@@ -59,7 +59,7 @@ def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
         return max(sum(lengths), busiest)
     reduced, updated, gathered = clock.end(made.end)
     # Gradients are complete no sooner than the last micro-batch has come to its last layer.
-    early = sum(lengths[: _complete(made, program, segments)])
+    early = sum(lengths[: _complete(made, segments)])
     return max(max(sum(lengths), early + reduced) + updated + gathered, busiest)
 
 
@@ -167,34 +167,21 @@ def _segments(made: Sketch, program: Program) -> list[_Segment]:
     Every layer begins with an op of the compute lane, in forward and in backward, and every path
     can be led through these: compute is done in order.
     """
-    anchors = _anchors(made, program)
+    anchors = made.anchors
     ends = [op.index for op in program.ops if op.phase == "optimizer" and not op.lane]
-    places = [0, *(place for place, _, _ in anchors), ends[0] if ends else len(program.ops)]
+    places = [0, *(anchor.op for anchor in anchors), ends[0] if ends else len(program.ops)]
     times = [1]
-    for (_, layer, batch), (_, after, following) in pairwise(anchors):
-        within = layer != after and batch == following
-        times.append((1 + made.more_layers if within else 1) * made.batch_times(batch))
+    for before, after in pairwise(anchors):
+        within = before.layer != after.layer and before.micro_batch == after.micro_batch
+        layers = 1 + made.more_layers if within else 1
+        times.append(layers * made.batch_times(before.micro_batch))
     times.append(1)
     return [_Segment(a, b, n) for (a, b), n in zip(pairwise(places), times, strict=True)]
 
 
-def _anchors(made: Sketch, program: Program) -> list[tuple[int, int, int]]:
-    """Return the first compute op of every layer's forward and backward, with layer and batch."""
-    seen: dict[tuple[int, int, bool], int] = {}
-    for op in program.ops:
-        if not op.lane and op.layer is not None and op.phase != "optimizer":
-            seen.setdefault((op.micro_batch, op.layer, op.phase == "forward"), op.index)
-    found = [(index, layer, batch) for (batch, layer, _), index in seen.items()]
-    assert found == sorted(found)  # micro-batches and layers come one after another
-    return found
-
-
-def _complete(made: Sketch, program: Program, segments: Sequence[_Segment]) -> int:
+def _complete(made: Sketch, segments: Sequence[_Segment]) -> int:
     """Return how many segments end before the last micro-batch comes to its last layer."""
-    last = max(
-        place for place, layer, batch in _anchors(made, program)
-        if program.ops[place].phase == "forward" and layer == made.layers - 1
-    )  # fmt: skip
+    last = max(a.op for a in made.anchors if a.forward and a.layer == made.layers - 1)
     return sum(segment.last <= last for segment in segments)
 
 

@@ -287,7 +287,7 @@ def _miss(question: Question, found: _Found, family: str, numbers: Sequence[int]
 def _nothing_divides(question: Question, space: Space) -> str:
     lines = [f"  {family}: {reason}" for family, reason in space.refused.items()]
     what = (
-        f"no mesh of {question.devices} devices divides {question.batch} sequences of "
-        f"{question.base.workload.sequence} tokens"
+        f"no mesh of {question.devices} devices divides {question.batch} "
+        f"sequence{'s' if question.batch > 1 else ''} of {question.base.workload.sequence} tokens"
     )
     return "\n".join([what, *lines])

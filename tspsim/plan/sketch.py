@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tspsim.mesh import DP
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -24,6 +24,22 @@ T = TypeVar("T")
 
 #: Layers and micro-batches that a sketch has at most.
 FEW = 2
+
+
+class Anchor(NamedTuple):
+    """The first compute op of a layer's forward, or of its backward.
+
+    Attributes
+    ----------
+    op : int
+    layer, micro_batch : int
+    forward : bool
+    """
+
+    op: int
+    layer: int
+    micro_batch: int
+    forward: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +64,17 @@ class Sketch:
     micro_batches: int
     more_layers: int
     more_micro_batches: int
+
+    @property
+    def anchors(self) -> list[Anchor]:
+        """Return where the layers begin, in the order of the program."""
+        seen: dict[tuple[int, int, bool], int] = {}
+        for op in self.programs.of(0).ops:
+            if not op.lane and op.layer is not None and op.phase != "optimizer":
+                seen.setdefault((op.layer, op.micro_batch, op.phase == "forward"), op.index)
+        found = [Anchor(index, *key) for key, index in seen.items()]
+        assert found == sorted(found)  # micro-batches and layers come one after another
+        return found
 
     def times(self, op: Op) -> int:
         """Return how often an op of the sketch stands in the whole program."""

@@ -88,8 +88,9 @@ def _strategies(question: Question, reasons: dict[str, str]) -> Iterator[Strateg
         form: type[StrategyOptions] = STRATEGIES.get(kind)
         for degrees in _meshes(question, form, whole=name == "dp"):
             if question.batch % degrees["dp"]:
-                told = f"{degrees['dp']} replicas do not divide {question.batch} sequences a step"
-                reasons.setdefault(name, told)
+                plural = "s" if question.batch > 1 else ""
+                told = f"replicas do not divide {question.batch} sequence{plural} a step"
+                reasons.setdefault(name, f"{degrees['dp']} {told}")
                 continue
             for options in _options(question, form, degrees):
                 yield from _valid(kind, name, {**options, **degrees}, reasons)
