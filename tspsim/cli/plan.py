@@ -1,0 +1,223 @@
+"""``tspsim plan``: the best meshes for a model on given hardware, and what keeps others out."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tspsim.cli.guard import DOES_NOT_FIT, guarded, say, show, show_json
+
+if TYPE_CHECKING:
+    from tspsim.plan.longest import Longest
+    from tspsim.plan.question import Question
+    from tspsim.plan.search import Answer
+
+#: Keys of the workload that a plan varies: a stated one is not varied.
+_OPEN = ("batch", "micro_batches", "recompute")
+
+
+@guarded
+def plan(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENARIO] [KEY=VALUE]...",
+            help="A scenario whose strategy is to be found, and changes; what a change states of "
+            "the strategy is not varied: strategy.kind=tsp,tp strategy.zero=1.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="A model, as 'list models' has.")
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option("--topology", metavar="NAME", help="A topology, as 'list topologies' has."),
+    ] = None,
+    sequence: Annotated[
+        int | None, typer.Option("--sequence", min=1, metavar="N", help="Tokens of one sequence.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            metavar="N",
+            help="Sequences of a step, over all replicas [default: the scenario's; one per node].",
+        ),
+    ] = None,
+    phase: Annotated[
+        str | None, typer.Option("--phase", metavar="PHASE", help="train or forward.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option("--objective", help="throughput, memory, latency or cost.")
+    ] = "throughput",
+    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="How many.")] = 10,
+    longest: Annotated[
+        bool, typer.Option("--longest", help="Find the longest sequence per strategy, too.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes [default: cores].")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help=".yaml: the best as a scenario for 'run'; .json: the whole answer.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
+) -> None:
+    """Find the best mesh, placement, recomputation and micro-batch for a model and a fabric."""
+    from tspsim.output import plan_table
+    from tspsim.output.progress import progress
+    from tspsim.plan.objectives import objective as named
+    from tspsim.plan.search import plan as planned
+
+    named(objective)  # an unknown name is told before anything is read
+    _check_suffix(output)
+    stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
+    question = _question(words or [], stated, batch)
+    processes = jobs or _cores()
+    with progress("planning") as advance:
+        answer = planned(question, objective, top, processes, advance)
+    with progress("finding the longest sequences") as advance:
+        lengths = _lengths(answer.question, processes, advance) if longest else []
+    if json:
+        show_json(plan_table.to_dict(answer, lengths))
+    else:
+        show(plan_table.render(answer, lengths))
+    if output is not None:
+        _write(answer, lengths, output)
+    if not answer.best:
+        raise SystemExit(DOES_NOT_FIT)
+
+
+def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
+    """Return what the command line asks."""
+    from tspsim.plan.question import ask
+    from tspsim.scenario.loader import Opened
+    from tspsim.scenario.overrides import parse_overrides
+
+    changes = [word for word in words if "=" in word]
+    opened = _opened([word for word in words if "=" not in word], stated)
+    overrides = [*_overrides(stated), *changes]
+    fixed: dict[str, Any] = {}
+    recompute: Any = "any"
+    for override in parse_overrides(changes):
+        section, key = override.path[0], override.path[-1]
+        if section == "strategy":
+            fixed |= override.value if len(override.path) == 1 else {str(key): override.value}
+        elif section == "workload" and key in _OPEN:
+            _refuse(str(key), override.text)
+            recompute = override.value
+    rest = [text for text in overrides if text.partition("=")[0].split(".")[0] != "strategy"]
+    data = opened.data(rest)
+    return ask(data, fixed, batch, recompute)
+
+
+def _refuse(key: str, text: str) -> None:
+    from tspsim.errors import UserError
+
+    if key != "recompute":
+        raise UserError(
+            f"override '{text}': a plan divides a step into micro-batches itself; "
+            "--batch says how many sequences the step has"
+        )
+
+
+def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Any:
+    """Return the scenario that is named, or one that the options make."""
+    from tspsim.errors import UserError
+    from tspsim.scenario.loader import Opened
+
+    if len(sources) > 1:
+        raise UserError(f"one scenario at a time; found {', '.join(sources)}")
+    if sources:
+        return Opened.file(sources[0])
+    missing = [f"--{name}" for name in ("model", "topology", "sequence") if not stated[name]]
+    if missing:
+        raise UserError(
+            f"no scenario, and no {', '.join(missing)}: name a scenario, or say "
+            "--model, --topology and --sequence"
+        )
+    name = f"{Path(stated['model']).stem}"
+    return Opened.document({"name": name, "model": {}, "workload": {}, "topology": {}})
+
+
+def _overrides(stated: dict[str, Any]) -> list[str]:
+    """Return what the options state as overrides; files that they name are looked up first."""
+    from tspsim.errors import UserError
+    from tspsim.scenario import files
+
+    found = []
+    for name, folder, key in (("model", "models", "hf"), ("topology", "topologies", "file")):
+        value = stated[name]
+        if value is None:
+            continue
+        if files.find(value, folder) is None:  # type: ignore[arg-type]
+            told = files.not_found(value, folder)  # type: ignore[arg-type]
+            raise UserError(f"--{name}: {told}")
+        found.append(f"{name}={{{key}: {json_text.dumps(value)}}}")
+    for name in ("sequence", "phase"):
+        if stated[name] is not None:
+            found.append(f"workload.{name}={stated[name]}")
+    return found
+
+
+def _lengths(question: Question, jobs: int, advance: Any) -> list[Longest]:
+    from tspsim.plan.longest import families, longest
+    from tspsim.plan.work import Workers
+
+    names = families(question)
+    workers = Workers(question, jobs)
+    found: list[Longest] = []
+    try:
+        for each in workers.map(longest, names):
+            found.append(each)
+            advance(len(found) / len(names))
+    finally:
+        workers.close()
+    return found
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_suffix(output: Path | None) -> None:
+    from tspsim.errors import OutputError
+
+    if output is not None and output.suffix not in (".yaml", ".yml", ".json"):
+        raise OutputError(f"{output}: must end in .yaml (the best as a scenario) or .json")
+
+
+def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
+    """Write the whole answer, or the best of it as a scenario."""
+    from tspsim.cli.overview import resolved
+    from tspsim.errors import OutputError
+    from tspsim.output import plan_table
+
+    if output.suffix == ".json":
+        text = json_text.dumps(plan_table.to_dict(answer, lengths), indent=2) + "\n"
+    elif not answer.best:
+        say(f"{output}: not written, as nothing fits")
+        return
+    else:
+        best = answer.best[0].candidate
+        text = resolved(best.scenario(answer.question).document)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+    say(f"wrote {output}")

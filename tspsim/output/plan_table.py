@@ -1,0 +1,196 @@
+"""The answer to a plan: the best candidates, what became of the others, the longest sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tspsim.output.comparison import MARK
+from tspsim.output.units import size, time
+from tspsim.plan.longest import Longest
+from tspsim.plan.question import Candidate, Question
+from tspsim.plan.search import Answer, Miss, Ranked
+
+#: Options that a candidate's mesh shows already, or that say nothing where they are so.
+_SHOWN = frozenset({"kind", "dp", "placement", "bucket"})
+
+
+def mesh_name(candidate: Candidate) -> str:
+    """Return the mesh, outermost axis first, such as ``"dp 8 x tsp 8"``."""
+    axes = [(name, n) for name, n in candidate.strategy.mesh().axes if n > 1]
+    return " x ".join(f"{name} {n}" for name, n in axes) or "1 rank"
+
+
+def how(candidate: Candidate) -> str:
+    """Return everything about a candidate that its mesh does not show."""
+    words = [] if candidate.recompute == "none" else [f"recompute {candidate.recompute}"]
+    if candidate.micro_batches > 1:
+        words.append(f"{candidate.micro_batches} micro-batches of {candidate.batch}")
+    degrees = {name for name, f in type(candidate.strategy).model_fields.items() if f.is_required()}
+    options = candidate.strategy.model_dump(exclude_defaults=True)
+    for name, value in options.items():
+        if name not in _SHOWN and name not in degrees:
+            words.append(name if value is True else f"{name} {value}")
+    return ", ".join(words)
+
+
+def render(answer: Answer, lengths: Sequence[Longest] = ()) -> RenderableType:
+    """Return the table of the best, the nearest misses, and the longest sequences."""
+    parts: list[RenderableType] = [Text(_title(answer.question))]
+    if answer.best:
+        parts.append(_best(answer))
+    else:
+        parts.append(Text("Nothing fits.", "bold red"))
+    parts += [Text(), Text(_counts(answer))]
+    if answer.misses:
+        parts += [Text(), _misses(answer.misses, bool(answer.best))]
+    if lengths:
+        parts += [Text(), _lengths(lengths)]
+    return Group(*parts)
+
+
+def _title(question: Question) -> str:
+    base, devices = question.base, question.devices
+    workload = base.workload
+    work = "training step" if workload.phase == "train" else "forward pass"
+    plural = "sequences" if question.batch > 1 else "sequence"
+    return (
+        f"{base.name}: a {work} of {question.batch:,} {plural} of {workload.sequence:,} tokens "
+        f"on {devices} x {base.topology.devices[0].name}"
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _best(answer: Answer) -> Table:
+    table = _table("", "mesh", "how")
+    priced = answer.dollars(answer.best[0]) is not None
+    for name in ("step time", "tok/s/dev", *(["$/Mtok"] if priced else ["MFU"]), "peak"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, ranked in enumerate(answer.best):
+        mark, style = (MARK, "bold green") if not number else ("", "")
+        row = (mark, mesh_name(ranked.candidate), how(ranked.candidate), *_cells(answer, ranked))
+        table.add_row(*row, style=style)
+    return table
+
+
+def _cells(answer: Answer, ranked: Ranked) -> tuple[str, ...]:
+    figures, dollars = ranked.figures, answer.dollars(ranked)
+    mfu = "unknown" if figures["mfu"] is None else f"{100 * figures['mfu']:.1f} %"
+    return (
+        time(figures["step_time"]),
+        f"{figures['tokens_per_second_per_device']:,.0f}",
+        mfu if dollars is None else f"{dollars:.3g}",
+        size(figures["memory"]["peak"]),
+    )
+
+
+def _counts(answer: Answer) -> str:
+    counts, best = answer.counts, len(answer.best)
+    beaten = f"{counts.beaten:,} cannot be among the best {best}, " if best else ""
+    return (
+        f"{counts.candidates:,} candidates: {counts.unfit:,} cannot fit, {beaten}"
+        f"{counts.simulated:,} simulated"
+    )
+
+
+def _misses(misses: Sequence[Miss], anything: bool) -> Table:
+    table = _table("not among them" if anything else "nearest misses", "", "")
+    for miss in misses:
+        candidate = miss.candidate
+        told = f"{mesh_name(candidate)}: {how(candidate)}".rstrip(": ") if candidate else ""
+        table.add_row(f"  {miss.family}", _verdict(miss), told)
+    return table
+
+
+def _verdict(miss: Miss) -> str:
+    if miss.candidate is None:
+        return miss.reason
+    if miss.over > 0:
+        return f"needs {'at least ' if miss.proven else ''}{size(miss.over)} more"
+    return f"takes {'' if miss.simulated else 'at least '}{time(miss.seconds)}"
+
+
+def _lengths(lengths: Sequence[Longest]) -> Table:
+    table = _table("longest sequence", "tokens", "peak", "at most", "mesh")
+    for found in lengths:
+        if found.candidate is None:
+            table.add_row(f"  {found.family}", "none fits", "", "", "")
+            continue
+        mesh = f"{mesh_name(found.candidate)}: {how(found.candidate)}".rstrip(": ")
+        tokens, most = f"{found.sequence:,}", f"{found.at_most:,}"
+        table.add_row(f"  {found.family}", tokens, size(found.peak), most, mesh)
+    return table
+
+
+def to_dict(answer: Answer, lengths: Sequence[Longest] = ()) -> dict[str, Any]:
+    """Return the answer as a JSON-able mapping, in SI units."""
+    question, counts = answer.question, answer.counts
+    found: dict[str, Any] = {
+        "scenario": question.base.name,
+        "objective": answer.objective,
+        "devices": question.devices,
+        "batch": question.batch,
+        "sequence": question.base.workload.sequence,
+        "best": [
+            _candidate(ranked.candidate)
+            | {
+                "bounds": {"step_time": ranked.bound.seconds, "memory": ranked.bound.memory},
+                "dollars_per_million_tokens": answer.dollars(ranked),
+                "result": ranked.figures,
+            }
+            for ranked in answer.best
+        ],
+        "not_among_them": [_miss(miss) for miss in answer.misses],
+        "counts": {
+            "candidates": counts.candidates,
+            "unfit": counts.unfit,
+            "beaten": counts.beaten,
+            "simulated": counts.simulated,
+        },
+    }
+    if lengths:
+        found["longest"] = [_length(each) for each in lengths]
+    return found
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "mesh": mesh_name(candidate),
+        "strategy": candidate.strategy.model_dump(mode="json"),
+        "batch": candidate.batch,
+        "micro_batches": candidate.micro_batches,
+        "recompute": candidate.recompute,
+    }
+
+
+def _miss(miss: Miss) -> dict[str, Any]:
+    found: dict[str, Any] = {"strategy": miss.family, "reason": miss.reason or None}
+    if miss.candidate is not None:
+        fits = miss.over <= 0
+        found |= {
+            "nearest": _candidate(miss.candidate),
+            "needs_more_memory": None if fits else miss.over,
+            "step_time": miss.seconds if fits else None,
+            "is_bound": not miss.simulated if fits else miss.proven,
+        }
+    return found
+
+
+def _length(found: Longest) -> dict[str, Any]:
+    return {
+        "strategy": found.family,
+        "sequence": found.sequence or None,
+        "at_most": found.at_most or None,
+        "peak": found.peak or None,
+        "candidate": _candidate(found.candidate) if found.candidate else None,
+    }

@@ -1,0 +1,110 @@
+"""Memory that a candidate cannot do without, from its sketch alone.
+
+While a compute op runs, every buffer is alive that some op before it wrote and some op behind it
+reads, whatever the timing. What is prefetched comes on top, so the peak is never lower. Seen from
+the last layer, those before it all keep the same: one of the sketch stands for each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tspsim.plan.sketch import Sketch
+from tspsim.program.types import NO_WORK, PerCoordinate, Program
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lives:
+    """Between which ops of the compute lane a buffer is certainly alive; both ends included."""
+
+    birth: NDArray[np.intp]
+    death: NDArray[np.intp]
+
+
+def least_memory(made: Sketch) -> float:
+    """Return bytes that the whole program has alive at some moment, at least."""
+    program = made.programs.of(0)
+    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
+    resident = np.array([buffer.resident for buffer in program.buffers], dtype=np.bool_)
+    layer = np.array([-1 if b.layer is None else b.layer for b in program.buffers])
+    inner = np.flatnonzero(~resident)
+    lives = _lives(program)
+    alive = _alive(program, lives, inner, size)
+    if made.layers > 1:
+        # What the layer before the last one keeps while the last one is being worked on.
+        kept = ~resident & (layer == made.layers - 2) & _kept(made, program, lives)
+        repeated = _alive(program, lives, np.flatnonzero(kept), size)
+        alive += made.more_layers * np.where(_in_last_layer(made, program), repeated, 0.0)
+    times = np.array([made.layer_times(None if n < 0 else n) for n in layer.tolist()])
+    always = float((size * times)[resident].sum())
+    return always + float(alive[_takes_time(program)].max(initial=0.0))
+
+
+def _lives(program: Program) -> _Lives:
+    """Return the span of ops over which every buffer is certainly alive, by op index."""
+    count = len(program.buffers)
+    birth = np.full(count, len(program.ops), dtype=np.intp)
+    death = np.full(count, -1, dtype=np.intp)
+    written = {operand.buffer.index for op in program.ops for operand in op.outputs}
+    for op, waits in zip(program.ops, program.waits, strict=True):
+        # Communication that reads a buffer begins after the compute that it waits for.
+        last = op.index
+        if op.lane:
+            last = max((w for w in waits if not program.ops[w].lane), default=-1)
+        for operand in (*op.inputs, *op.outputs):
+            index = operand.buffer.index
+            if not op.lane:
+                birth[index] = min(birth[index], op.index)
+            if index not in written:
+                birth[index] = 0  # an input: there from the start
+            death[index] = max(death[index], last)
+    return _Lives(birth, death)
+
+
+def _alive(
+    program: Program, lives: _Lives, buffers: NDArray[np.intp], size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the bytes of some buffers that are alive during every op of the compute lane."""
+    change = np.zeros(len(program.ops) + 2)
+    there = buffers[lives.birth[buffers] <= lives.death[buffers]]
+    np.add.at(change, lives.birth[there], size[there])
+    np.add.at(change, lives.death[there] + 1, -size[there])
+    return np.asarray(change.cumsum()[: len(program.ops)])
+
+
+def _kept(made: Sketch, program: Program, lives: _Lives) -> NDArray[np.bool_]:
+    """Return which buffers are alive from the last layer's forward until its backward begins.
+
+    Of the layer before it, that is what some backward still reads; its output that the last layer
+    alone reads is none of it, as the layers before it have no such thing alive.
+    """
+    turns = {(a.micro_batch, a.forward): a.op for a in made.anchors if a.layer == made.layers - 1}
+    kept = np.zeros(len(program.buffers), dtype=np.bool_)
+    for batch in range(made.micro_batches):
+        if (batch, False) in turns:
+            begin, back = turns[batch, True], turns[batch, False]
+            kept |= (lives.birth <= begin) & (lives.death >= back)
+    return kept
+
+
+def _in_last_layer(made: Sketch, program: Program) -> NDArray[np.bool_]:
+    """Return which ops come after the forward of the last layer began, and before the one before
+    it is worked on again; of micro-batches, in any."""
+    inside, now = [], False
+    for op in program.ops:
+        if not op.lane and op.layer is not None and op.phase != "optimizer":
+            now = op.layer == made.layers - 1
+        inside.append(now)
+    return np.array(inside, dtype=np.bool_)
+
+
+def _takes_time(program: Program) -> NDArray[np.bool_]:
+    """Return which ops are computations that take time: a moment without length has no peak."""
+    timed = []
+    for op in program.ops:
+        work = op.work.works[0] if isinstance(op.work, PerCoordinate) else op.work
+        timed.append(op.message is None and work is not None and work[:2] != NO_WORK[:2])
+    return np.array(timed, dtype=np.bool_)

@@ -1,0 +1,205 @@
+"""A step time that a candidate cannot beat, from its sketch alone.
+
+Whatever else happens, a rank's ops follow each other as its program says, a compute op takes what
+the roofline says, a collective takes at least the time that it takes where nothing else uses the
+links, and a link carries what it has to carry no faster than it can. So the step is never shorter
+than the longest path through one rank's program, than all that is said on one of its communicators,
+or than all that its communicators put on one link. These are sums over pieces that repeat from
+layer to layer, so a sketch of two layers gives them for any number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tspsim.collectives.choose import Planner
+from tspsim.engine.tasks import Durations, predecessors
+from tspsim.mesh import DP, Mesh
+from tspsim.plan.sketch import Sketch
+from tspsim.program.types import Lane, Message, Op, Program, Programs
+from tspsim.scenario.types import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """The way from one op of the compute lane to another, and how often the step goes it."""
+
+    first: int
+    last: int
+    times: int
+
+
+def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
+    """Return seconds that a step of a scenario takes at least.
+
+    Parameters
+    ----------
+    made : Sketch
+        Of the scenario's programs; its placement does not matter.
+    scenario : Scenario
+    planner : Planner
+        Of the scenario's topology and collective algorithm.
+    """
+    mesh = scenario.strategy.mesh()
+    durations = Durations(made.programs, mesh, scenario.topology, scenario.workload.dtype)
+    rank = _slowest(durations, mesh)
+    clock = _Clock(scenario, mesh, planner, rank)
+    program = made.programs.of(rank)
+    seconds = clock.seconds(program, durations.of(rank))
+    busiest = max(*_by_lane(made, program, seconds), clock.busiest_link(made), 0.0)
+    segments = _segments(made, program)
+    apart = {i for i, lane in enumerate(program.lanes) if lane.axis == DP}
+    alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
+    before = predecessors(program)
+    lengths = [s.times * _longest(before, alone, s.first, s.last) for s in segments]
+    if made.end is None:
+        return max(sum(lengths), busiest)
+    reduced, updated, gathered = clock.end(made.end)
+    # Gradients are complete no sooner than the last micro-batch has come to its last layer.
+    early = sum(lengths[: _complete(made, segments)])
+    return max(max(sum(lengths), early + reduced) + updated + gathered, busiest)
+
+
+def _slowest(durations: Durations, mesh: Mesh) -> int:
+    """Return the first of the ranks that compute longest."""
+    total: dict[int, float] = {}
+    for rank in range(mesh.ranks):
+        own = durations.of(rank)
+        total.setdefault(id(own), sum(own))  # ranks that compute alike share their durations
+    return max(range(mesh.ranks), key=lambda r: (total[id(durations.of(r))], -r))
+
+
+class _Clock:
+    """How long one rank's ops take at least.
+
+    Where collectives are not played as coflows with fair shares, nothing is said about theirs.
+    """
+
+    def __init__(self, scenario: Scenario, mesh: Mesh, planner: Planner, rank: int) -> None:
+        self._scenario, self._mesh, self._planner, self._rank = scenario, mesh, planner, rank
+        self._silent = (scenario.detail, scenario.sharing) != ("coflow", "fair")
+        self._links = scenario.topology.links
+        self._known: dict[tuple[Lane, Message], float] = {}
+
+    def seconds(self, program: Program, compute: Sequence[float]) -> list[float]:
+        """Return the seconds of every op."""
+        return [
+            compute[op.index] if op.message is None else self._call(program, op, op.message)
+            for op in program.ops
+        ]
+
+    def end(self, programs: Programs) -> tuple[float, float, float]:
+        """Return what replicas say before the optimizer step, that step, and what they say after."""
+        scenario, program = self._scenario, programs.of(self._rank)
+        compute = Durations(programs, self._mesh, scenario.topology, scenario.workload.dtype)
+        seconds = self.seconds(program, compute.of(self._rank))
+        step = next(op.index for op in program.ops if op.message is None)
+        return sum(seconds[:step]), seconds[step], sum(seconds[step + 1 :])
+
+    def busiest_link(self, made: Sketch) -> float:
+        """Return the seconds that the rank's communicators take one link for, at least."""
+        total: dict[int, float] = defaultdict(float)
+        for key, times in self._said(made).items():
+            for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
+                plan = self._planner.choose(key[1].collective, key[1].bytes, ranks, root)
+                held = key[1].bytes * times * plan.held / plan.efficiency
+                for link, load in plan.loads:
+                    total[link] += held * load / self._links[link].bandwidth
+        return max(total.values(), default=0.0)
+
+    def _said(self, made: Sketch) -> dict[tuple[Lane, Message], int]:
+        """Return all messages of the rank in the whole step, with how often each is sent."""
+        said: dict[tuple[Lane, Message], int] = defaultdict(int)
+        program = made.programs.of(self._rank)
+        for op in program.ops:
+            if op.message is not None and program.lanes[op.lane].axis != DP:
+                said[program.lanes[op.lane], op.message] += made.times(op)
+        end = made.end.of(self._rank) if made.end is not None else None
+        for op in end.ops if end is not None else ():
+            if op.message is not None and end is not None:
+                said[end.lanes[op.lane], op.message] += 1
+        return said
+
+    def _call(self, program: Program, op: Op, message: Message) -> float:
+        """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
+        key = program.lanes[op.lane], message
+        if key not in self._known:
+            ways = [] if self._silent else self._exchanges(*key, everyone=False)
+            plans = (self._planner.choose(message.collective, message.bytes, *way) for way in ways)
+            times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
+            self._known[key] = max(times, default=0.0)
+        return self._known[key]
+
+    def _exchanges(
+        self, lane: Lane, message: Message, *, everyone: bool
+    ) -> list[tuple[tuple[int, ...], int | None]]:
+        """Return the members and the root of what a message is: a collective, or hops of a shift.
+
+        Of the hops the rank's own one, or those of everyone.
+        """
+        assert lane.axis is not None
+        ranks = self._mesh.group(self._rank, lane.axis, lane.size)
+        degree = len(ranks)
+        if degree == 1 or (message.collective == "shift" and message.offset % degree == 0):
+            return []
+        if message.collective != "shift":
+            return [(ranks, message.root)]
+        root = 0 if degree == 2 else message.root
+        senders = range(degree) if everyone else [ranks.index(self._rank)]
+        return [((ranks[at], ranks[(at + message.offset) % degree]), root) for at in senders]
+
+
+def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:
+    """Return all that is said on each communicator, the one between replicas left out."""
+    total: dict[int, float] = defaultdict(float)
+    for op in program.ops:
+        if op.message is not None and program.lanes[op.lane].axis != DP:
+            total[op.lane] += made.times(op) * seconds[op.index]
+    return [0.0, *total.values()]
+
+
+def _segments(made: Sketch, program: Program) -> list[_Segment]:
+    """Return the way through the step, cut where one layer ends and the next one begins.
+
+    Every layer begins with an op of the compute lane, in forward and in backward, and every path
+    can be led through these: compute is done in order.
+    """
+    anchors = made.anchors
+    ends = [op.index for op in program.ops if op.phase == "optimizer" and not op.lane]
+    places = [0, *(anchor.op for anchor in anchors), ends[0] if ends else len(program.ops)]
+    times = [1]
+    for before, after in pairwise(anchors):
+        within = before.layer != after.layer and before.micro_batch == after.micro_batch
+        layers = 1 + made.more_layers if within else 1
+        times.append(layers * made.batch_times(before.micro_batch))
+    times.append(1)
+    return [_Segment(a, b, n) for (a, b), n in zip(pairwise(places), times, strict=True)]
+
+
+def _complete(made: Sketch, segments: Sequence[_Segment]) -> int:
+    """Return how many segments end before the last micro-batch comes to its last layer."""
+    last = max(a.op for a in made.anchors if a.forward and a.layer == made.layers - 1)
+    return sum(segment.last <= last for segment in segments)
+
+
+def _longest(
+    before: Sequence[set[int]], seconds: Sequence[float], first: int, last: int
+) -> float:
+    """Return the longest path from the start of one op to the start of another.
+
+    From op 0 every op can be the first one; to the end of the program every op can be the last.
+    """
+    begin: dict[int, float] = {first: 0.0}
+    longest = 0.0
+    for op in range(first, last):
+        reached = [begin[p] + seconds[p] for p in before[op] if p in begin]
+        if first and not reached and op != first:
+            continue
+        begin[op] = max(reached, default=0.0)
+        longest = max(longest, begin[op] + seconds[op])
+    if last == len(before):
+        return longest
+    return max((begin[p] + seconds[p] for p in before[last] if p in begin), default=0.0)

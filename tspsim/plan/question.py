@@ -1,0 +1,205 @@
+"""What is asked of a plan: a scenario whose strategy is open, and what counts as good."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tspsim.errors import UserError
+from tspsim.model import Recompute, Workload
+from tspsim.registry import STRATEGIES
+from tspsim.scenario.loader import from_document
+from tspsim.scenario.types import Scenario
+from tspsim.strategies.base import StrategyOptions
+
+#: The way in which the replicas of a whole model are written: any strategy of degree 1.
+WHOLE = "tp"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A scenario of which the strategy, the micro-batches and recomputation are open.
+
+    Parameters
+    ----------
+    base : Scenario
+        Its strategy is a placeholder, its batch and micro-batches are 1.
+    batch : int
+        Sequences of a step, over all replicas and micro-batches.
+    options : Mapping
+        Options of the scenario's own strategy: those that nothing varies are kept by every
+        strategy that has them.
+    fixed : Mapping
+        What the user states of ``strategy``; it is not varied.
+    recompute : tuple of str
+        The kinds of recomputation to try.
+    accumulate : bool
+        Whether a step may be cut into several micro-batches.
+    """
+
+    base: Scenario
+    batch: int
+    options: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    recompute: tuple[Recompute, ...]
+    accumulate: bool = True
+
+    @property
+    def devices(self) -> int:
+        """Devices of the topology: every mesh has as many ranks."""
+        return len(self.base.topology.devices)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.batch * self.base.workload.sequence
+
+    @property
+    def free(self) -> float:
+        """Bytes that a program may take on the smallest device."""
+        return min(device.memory - device.reserved for device in self.base.topology.devices)
+
+    def at(self, sequence: int) -> Question:
+        """Return the same question for another sequence length."""
+        workload = dataclasses.replace(self.base.workload, sequence=sequence)
+        document = {**self.base.document}
+        document["workload"] = {**document["workload"], "sequence": sequence}
+        base = dataclasses.replace(self.base, workload=workload, document=document)
+        return dataclasses.replace(self, base=base)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way of running the step.
+
+    Parameters
+    ----------
+    strategy : StrategyOptions
+    batch : int
+        Sequences of a micro-batch of one replica.
+    micro_batches : int
+    recompute : {"none", "selective", "full"}
+    """
+
+    strategy: StrategyOptions
+    batch: int
+    micro_batches: int
+    recompute: Recompute
+
+    @property
+    def family(self) -> str:
+        """The strategy's kind; ``"dp"`` where every rank holds the whole model."""
+        return self.strategy.kind if any(d > 1 for _, d in self.strategy.axes()) else "dp"
+
+    @property
+    def unplaced(self) -> Candidate:
+        """The same without its placement, on which neither programs nor memory depend."""
+        strategy = self.strategy.model_copy(update={"placement": None})
+        return dataclasses.replace(self, strategy=strategy)
+
+    def workload(self, question: Question) -> Workload:
+        """Return what one replica processes in a step."""
+        return dataclasses.replace(
+            question.base.workload,
+            batch=self.batch,
+            micro_batches=self.micro_batches,
+            recompute=self.recompute,
+        )
+
+    def scenario(self, question: Question) -> Scenario:
+        """Return the scenario that simulates this candidate."""
+        base, workload = question.base, self.workload(question)
+        document = {**base.document, "strategy": self.strategy.model_dump(mode="json")}
+        changes = {"batch": self.batch, "micro_batches": self.micro_batches}
+        document["workload"] = {**document["workload"], **changes, "recompute": self.recompute}
+        return dataclasses.replace(
+            base, strategy=self.strategy, workload=workload, document=document
+        )
+
+
+def ask(
+    data: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    batch: int | None = None,
+    recompute: Recompute | Literal["any"] = "any",
+    *,
+    accumulate: bool = True,
+) -> Question:
+    """Return the question that a scenario with every file read in asks.
+
+    Parameters
+    ----------
+    data : Mapping
+        As `tspsim.scenario.loader.Opened.data` returns it; it may have no strategy.
+    fixed : Mapping
+        Options of strategies that are not varied; ``kind`` may name several, with commas.
+    batch : int, optional
+        Sequences of a step. Not given: as many as the scenario's own step has; without a strategy
+        of its own, one per node.
+    recompute : str
+        The only one to try, or ``"any"``.
+    accumulate : bool
+        Whether a step may be cut into several micro-batches.
+
+    Raises
+    ------
+    ScenarioError
+        With everything that is wrong beside the strategy.
+    UserError
+        When durations are drawn by chance: then no bound holds.
+    """
+    workload, own = data.get("workload"), data.get("strategy")
+    open_ = {**workload, "batch": 1, "micro_batches": 1} if isinstance(workload, dict) else workload
+    document = {**data, "workload": open_, "strategy": {"kind": WHOLE, "degree": 1}}
+    base = _loaded(document)
+    if base.disturbances.jitter is not None:
+        raise UserError("disturbances.jitter: a plan compares steps without chance; leave it out")
+    options = own if isinstance(own, dict) else {}
+    if batch is None:
+        batch = _own_batch(workload, options) or _nodes(base)
+    kinds: tuple[Recompute, ...] = ("none", "selective", "full")
+    if base.workload.phase == "forward":
+        kinds = ("none",)  # nothing is kept, so nothing is recomputed
+    elif recompute != "any":
+        kinds = (recompute,)
+    for kind in _kinds(fixed):
+        STRATEGIES.get(kind)  # an unknown name is told before anything runs
+    return Question(base, batch, options, fixed, kinds, accumulate)
+
+
+def _loaded(document: dict[str, Any]) -> Scenario:
+    """Return the scenario with as many replicas as there are devices."""
+    found = document.get("topology")
+    count = 1
+    if isinstance(found, dict):
+        from tspsim.topology.load import parse
+
+        try:
+            count = parse(found).count()
+        except (ValueError, KeyError, TypeError):
+            count = 1  # loading it tells what is wrong
+    document["strategy"] = {"kind": WHOLE, "degree": 1, "dp": count}
+    return from_document(document)
+
+
+def _own_batch(workload: Any, options: Mapping[str, Any]) -> int | None:
+    """Return the sequences of the scenario's own step; None where it has no strategy."""
+    if not options or not isinstance(workload, dict):
+        return None
+    parts = (options.get("dp", 1), workload.get("batch", 1), workload.get("micro_batches", 1))
+    total = 1
+    for part in parts:
+        total *= part if isinstance(part, int) and part > 0 else 1
+    return total
+
+
+def _nodes(base: Scenario) -> int:
+    return base.topology.node(len(base.topology.devices) - 1) + 1
+
+
+def _kinds(fixed: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of strategies that are asked for; none: all."""
+    text = fixed.get("kind")
+    return [name.strip() for name in str(text).split(",")] if text is not None else []

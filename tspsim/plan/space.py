@@ -1,0 +1,169 @@
+"""Every way of running a step: meshes, placements, options and micro-batches that divide."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from tspsim.model import ModelShape
+from tspsim.plan.placements import Placements
+from tspsim.plan.question import WHOLE, Candidate, Question
+from tspsim.registry import STRATEGIES
+from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.parts.exchange import KvExchange
+from tspsim.strategies.parts.placement import placement_problems
+
+
+@dataclass(slots=True)
+class Space:
+    """The candidates of a question.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+        In the order in which they are enumerated, which breaks ties.
+    refused : dict of str to str
+        By strategy: why none of its meshes divides. Only strategies without any candidate.
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def enumerate_space(question: Question, placements: Placements | None = None) -> Space:
+    """Return every candidate that divides, whether or not it fits.
+
+    Parameters
+    ----------
+    question : Question
+    placements : Placements, optional
+        Which orders of axes differ; made when not given.
+    """
+    places = placements or Placements(question.base.topology)
+    space, reasons = Space(), dict[str, str]()
+    for strategy in _strategies(question, reasons):
+        family = Candidate(strategy, 1, 1, "none").family
+        found = list(_batched(question, strategy, places, reasons))
+        space.candidates.extend(found)
+        if found:
+            reasons.pop(family, None)
+            space.refused.setdefault(family, "")
+    known = {family for family, reason in space.refused.items() if not reason}
+    space.refused = {f: reason for f, reason in reasons.items() if f not in known}
+    return space
+
+
+def _batched(
+    question: Question, strategy: StrategyOptions, places: Placements, reasons: dict[str, str]
+) -> Iterator[Candidate]:
+    """Yield a strategy with every recomputation, micro-batch and placement."""
+    family = Candidate(strategy, 1, 1, "none").family
+    for recompute in question.recompute:
+        for batch in _divisors(question.batch // strategy.dp):
+            micro_batches = question.batch // strategy.dp // batch
+            if micro_batches > 1 and not question.accumulate:
+                continue
+            candidate = Candidate(strategy, batch, micro_batches, recompute)
+            workload = candidate.workload(question)
+            wrong = next(iter(strategy.problems(question.base.model, workload)), None)
+            if wrong is not None:
+                reasons.setdefault(family, wrong.message)
+                continue
+            for order in places.orders(strategy):
+                placed = strategy.model_copy(update={"placement": order})
+                yield Candidate(placed, batch, micro_batches, recompute)
+
+
+def _strategies(question: Question, reasons: dict[str, str]) -> Iterator[StrategyOptions]:
+    """Yield every strategy with every degree and option, without placement."""
+    fixed = question.fixed
+    names = str(fixed["kind"]).split(",") if "kind" in fixed else ["dp", *STRATEGIES.names()]
+    for name in (text.strip() for text in names):
+        kind = WHOLE if name == "dp" else name
+        form: type[StrategyOptions] = STRATEGIES.get(kind)
+        for degrees in _meshes(question, form, whole=name == "dp"):
+            if question.batch % degrees["dp"]:
+                plural = "s" if question.batch > 1 else ""
+                told = f"replicas do not divide {question.batch} sequence{plural} a step"
+                reasons.setdefault(name, f"{degrees['dp']} {told}")
+                continue
+            for options in _options(question, form, degrees):
+                yield from _valid(kind, name, {**options, **degrees}, reasons)
+
+
+def _valid(
+    kind: str, family: str, options: dict[str, Any], reasons: dict[str, str]
+) -> Iterator[StrategyOptions]:
+    try:
+        found: StrategyOptions = STRATEGIES.get(kind).model_validate({"kind": kind, **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        reasons.setdefault(family, told)
+        return
+    wrong = next(placement_problems(found.axes(), found.dp, found.placement), None)
+    if wrong is None:
+        yield found
+    else:
+        reasons.setdefault(family, f"placement: {wrong.message}")
+
+
+def _meshes(
+    question: Question, form: type[StrategyOptions], *, whole: bool
+) -> Iterator[dict[str, int]]:
+    """Yield degrees that multiply to the number of devices, replicas included."""
+    names = [n for n, f in form.model_fields.items() if f.is_required() and f.annotation is int]
+    devices, least = question.devices, 2
+    wanted = {k: v for k, v in question.fixed.items() if k in (*names, "dp")}
+    for degrees in itertools.product(_divisors(devices), repeat=len(names)):
+        product = math.prod(degrees)
+        if devices % product:
+            continue
+        apart = all(degree == 1 for degree in degrees) if whole else min(degrees) >= least
+        found = {**dict(zip(names, degrees, strict=True)), "dp": devices // product}
+        if apart and all(found[key] == value for key, value in wanted.items()):
+            yield found
+
+
+def _options(
+    question: Question, form: type[StrategyOptions], degrees: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the options that are varied, with those that are kept."""
+    fields = form.model_fields
+    cut = degrees.get("tp", degrees.get("degree", 1))
+    varied = {k: v for k, v in _varied(question.base.model, cut, degrees["dp"]).items()
+              if k in fields}  # fmt: skip
+    if math.prod(v for k, v in degrees.items() if k != "dp") == 1:
+        varied = {"zero": varied["zero"]}  # the whole model on every rank: nothing to exchange
+    skipped = {"kind", "placement", *degrees, *varied}
+    kept = {k: v for k, v in question.options.items() if k in fields and k not in skipped}
+    kept |= {k: v for k, v in question.fixed.items() if k in fields and k != "kind"}
+    open_ = {k: v for k, v in varied.items() if k not in question.fixed}
+    for values in itertools.product(*open_.values()):
+        options = {**kept, **dict(zip(open_, values, strict=True))}
+        if "replicate_kv_heads" in fields and "replicate_kv_heads" not in question.fixed:
+            options["replicate_kv_heads"] = cut > question.base.model.kv_heads
+        yield options
+
+
+def _varied(model: ModelShape, cut: int, dp: int) -> dict[str, tuple[Any, ...]]:
+    """Return the options that are varied, with their values.
+
+    `cut` is the number of ranks that weights are cut over.
+    """
+    heads = max(model.kv_heads // cut, 1)
+    return {
+        "kv": get_args(KvExchange),
+        "head_buckets": tuple(_divisors(heads)),
+        "sequence_parallel": (False, True),
+        "zero": (0, 1) if dp > 1 else (0,),
+    }
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
