@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, compare, explain, plan, sweep
+from tspsim.cli import calibrate, compare, explain, plan, plot, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
@@ -165,45 +165,7 @@ def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Jso
         show(overview.render(found))
 
 
-@app.command()
-@guarded
-def plot(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'run -o' wrote.")],
-    kind: Annotated[
-        str, typer.Option("--kind", help="gantt, memory, links, roofline, topology...")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="png, svg, pdf or html [default: DIR/KIND.png]"
-        ),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(metavar="START:END", help="gantt: a stretch of time, '400 ms:430 ms'."),
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")
-    ] = None,
-    ranks: Annotated[
-        str | None, typer.Option(metavar="R,R...", help="gantt: which ranks, top to bottom.")
-    ] = None,
-    rank: Annotated[
-        str | None, typer.Option(metavar="R", help="memory, roofline: which rank.")
-    ] = None,
-) -> None:
-    """Draw a result again: the whole of it, or the part that is asked for."""
-    from tspsim.cli.plot_options import plot_options
-    from tspsim.output import folder
-    from tspsim.output.pictures import draw
-    from tspsim.registry import PLOTS
-
-    PLOTS.get(kind)  # an unknown name is told before anything is simulated
-    given = {"window": window, "layers": layers, "ranks": ranks, "rank": rank}
-    options = plot_options(given)
-    target = output or directory / f"{kind}.png"
-    draw(kind, folder.load(directory), target, **options)
-    say(f"wrote {target}")
+app.command()(plot.plot)
 
 
 @app.command("list")

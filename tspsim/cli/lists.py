@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from tspsim.errors import UnknownNameError
-from tspsim.registry import COLLECTIVES, PLOTS, STRATEGIES, TOPOLOGIES, Registry
+from tspsim.registry import COLLECTIVES, MAPS, PLOTS, STRATEGIES, TOPOLOGIES, Registry
 from tspsim.shipped import Kind, shipped
 
 Entry = dict[str, str]
@@ -34,7 +34,7 @@ def entries(what: str) -> list[Entry]:
         "devices": lambda: _files("topologies/devices"),
         "models": _models,
         "scenarios": lambda: _files("scenarios"),
-        "plots": lambda: _registered(PLOTS),
+        "plots": lambda: _registered(PLOTS) + _registered(MAPS),
     }
     if what not in lists:
         raise UnknownNameError("list", what, lists)

@@ -6,6 +6,7 @@ import html
 import inspect
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,23 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
     """
     path = Path(path)
     check_suffix(path)
-    plot = PLOTS.get(kind)
-    foreign = [name for name in options if name not in inspect.signature(plot).parameters]
+    check_options(kind, options)
+    axes = PLOTS.get(kind)(result, **options)
+    save(axes.figure, path, f"{kind} of {result.scenario.name}")
+
+
+def check_options(kind: str, options: Iterable[str]) -> None:
+    """Raise unless a plot has the options of some names.
+
+    Raises
+    ------
+    UserError
+        It names those that it has not.
+    """
+    known = inspect.signature(PLOTS.get(kind)).parameters
+    foreign = [name for name in options if name not in known]
     if foreign:
         raise UserError(f"a {kind} plot has no {' and no '.join(foreign)} to choose")
-    axes = plot(result, **options)
-    save(axes.figure, path, f"{kind} of {result.scenario.name}")
 
 
 def check_suffix(path: Path) -> None:

@@ -15,9 +15,10 @@ from tspsim.scenario.models import read_config
 from tspsim.scenario.origins import Mount
 from tspsim.shipped import Kind
 from tspsim.source import KeyPath, Source, read
+from tspsim.topology.factors import NAMING, WrongFactorError, merged, without_sources
 
-#: A file names a file that names a file...: at most this deep.
-MAX_DEPTH = 8
+#: The files that led to a value: one that names another, which names a third...
+Trail = tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -125,18 +126,18 @@ def expand_model(data: Any, beside: Path | None, into: Expansion) -> Any:
 
 
 def expand_topology(
-    data: Any, path: KeyPath, beside: Path | None, into: Expansion, depth: int = 0
+    data: Any, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail = ()
 ) -> Any:
     """Return a topology with the files that it, its nodes and its devices name.
 
     None where a file cannot be read: what is wrong is noted in `into`.
     """
-    data = _with_file(data, "topologies", path, beside, into, depth)
+    data = _with_file(data, "topologies", path, beside, into, trail)
     if not isinstance(data, dict):
         return data
     whole = dict(data)
     if "node" in whole:
-        whole["node"] = expand_topology(whole["node"], (*path, "node"), beside, into, depth + 1)
+        whole["node"] = expand_topology(whole["node"], (*path, "node"), beside, into, trail)
     if "device" in whole:
         whole["device"] = expand_device(whole["device"], (*path, "device"), beside, into)
     if isinstance(whole.get("devices"), list):
@@ -147,59 +148,82 @@ def expand_topology(
     return whole
 
 
-def expand_device(data: Any, path: KeyPath, beside: Path | None, into: Expansion) -> Any:
+def expand_device(
+    data: Any, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail = ()
+) -> Any:
     """Return a device with its own file and that of its profile read in."""
-    device = _with_file(data, "topologies/devices", path, beside, into)
+    device = _with_file(data, "topologies/devices", path, beside, into, trail)
     if isinstance(device, dict) and "profile" in device:
         profile = expand_profile(device["profile"], (*path, "profile"), beside, into)
         device = {**device, "profile": profile}
     return device
 
 
-def expand_profile(data: Any, path: KeyPath, beside: Path | None, into: Expansion) -> Any:
+def expand_profile(
+    data: Any, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail = ()
+) -> Any:
     """Return a profile with its file read in."""
-    return _with_file(data, "topologies/profiles", path, beside, into)
+    return _with_file(data, "topologies/profiles", path, beside, into, trail)
+
+
+_EXPAND: dict[Kind, Callable[[Any, KeyPath, Path | None, Expansion, Trail], Any]] = {
+    "topologies": expand_topology,
+    "topologies/devices": expand_device,
+    "topologies/profiles": expand_profile,
+}
 
 
 def _with_file(
-    data: Any, kind: Kind, path: KeyPath, beside: Path | None, into: Expansion, depth: int = 0
+    data: Any, kind: Kind, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail
 ) -> Any:
-    """Return a mapping with its ``file:`` read in; its other keys replace what stands there.
+    """Return a mapping with its ``file:`` or ``extends:`` read in, and changed by its other keys.
 
     Devices and profiles may be named by a text alone.
     """
-    at = path
-    if isinstance(data, dict) and "file" in data:
-        at = (*path, "file")
-    elif isinstance(data, str) and kind != "topologies":
-        data = {"file": data}
-    else:
+    if isinstance(data, str) and kind != "topologies":
+        return _named(data, kind, path, path, beside, into, trail)
+    naming = [key for key in NAMING if key in data] if isinstance(data, dict) else []
+    if not naming:
         return data
-    if depth > MAX_DEPTH:
-        into.problems.append(Problem(path, "files name each other in a circle"))
+    if len(naming) > 1:
+        message = "'file' and 'extends' both name what the other keys change: one of them"
+        into.problems.append(Problem((*path, naming[1]), message))
         return None
-    source = into.open(data["file"], kind, at, beside)
+    base = _named(data[naming[0]], kind, path, (*path, naming[0]), beside, into, trail)
+    if not isinstance(base, dict):
+        return None
+    changes = {key: value for key, value in data.items() if key != naming[0]}
+    if naming[0] == "extends":
+        base = without_sources(base, changes)
+    try:
+        return merged(base, changes)
+    except WrongFactorError as error:
+        into.problems.append(Problem((*path, *error.path), str(error)))
+        return None
+
+
+def _named(
+    name: Any, kind: Kind, path: KeyPath, at: KeyPath, beside: Path | None, into: Expansion,
+    trail: Trail,
+) -> Any:  # fmt: skip
+    """Return what a named file holds, with the files that it names in turn; `at`: its name."""
+    source = into.open(name, kind, at, beside)
     if source is None:
+        return None
+    if source.name in trail:
+        circle = " -> ".join((*trail[trail.index(source.name) :], source.name))
+        into.problems.append(Problem(path, f"files name each other in a circle: {circle}"))
         return None
     if not isinstance(source.data, dict):
         into.lines.append(f"{source.name}: {found(source.data)}; must be a mapping of keys")
         return None
-    base = _nested(source, kind, path, into, depth)
+    data = source.data
+    if "extends" in data and "name" not in data:
+        data = {"name": Path(source.name).stem, **data}  # it is not what it extends
+    base = _EXPAND[kind](data, path, Path(source.name).parent, into, (*trail, source.name))
     # After the files that it names in turn: the later mount is the one that counts.
     into.mounts.append(Mount(path, source))
-    if not isinstance(base, dict):
-        return None
-    return merged(base, {key: value for key, value in data.items() if key != "file"})
-
-
-def _nested(source: Source, kind: Kind, path: KeyPath, into: Expansion, depth: int) -> Any:
-    """Return a file's keys with the files that it names in turn."""
-    folder = Path(source.name).parent
-    if kind == "topologies":
-        return expand_topology(source.data, path, folder, into, depth + 1)
-    if kind == "topologies/devices":
-        return expand_device(source.data, path, folder, into)
-    return source.data
+    return base
 
 
 def _shown(path: Path) -> str:
@@ -207,13 +231,3 @@ def _shown(path: Path) -> str:
     here = Path.cwd()
     whole = path.absolute()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`, mapping by mapping."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict) and "file" not in value
-        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
-    return result

@@ -1,35 +1,28 @@
-"""Overrides of what a scenario's files say: ``bandwidth=x2``, and ``device.`` and ``link.``.
+"""Overrides of what a scenario's files say: ``xN``, and ``device.``, ``link.`` and ``nic.``.
 
 These are applied after every named file was read in, because only then is there something to
-multiply. ``device.KEY`` and ``link.KEY`` stand for the device and the link of the topology, or of
-its nodes, wherever the topology holds them.
+multiply. ``device.KEY``, ``link.KEY`` and ``nic.KEY`` stand for the device, the link and the NIC of
+the topology, or of its nodes, wherever the topology holds them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from tspsim.errors import did_you_mean
 from tspsim.scenario.overrides import Override, apply
 from tspsim.source import KeyPath
+from tspsim.topology.factors import factor, scaled
 
-_FACTOR = re.compile(r"x((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-_AMOUNT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d.+-].*?)\s*")
+__all__ = ["SHORT", "apply_late", "factor", "paths", "present", "scaled", "split"]
 
-#: Keys whose value is a text, whatever it looks like.
-_TEXTS = frozenset({"name", "kind", "file", "hf", "profile", "source"})
-
-#: What an override may begin with in place of ``topology.device`` and ``topology.link``.
-SHORT = frozenset({"device", "link"})
-
-
-def factor(path: KeyPath, value: Any) -> Decimal | None:
-    """Return N of a relative value ``"xN"`` for a key; None for any other value."""
-    match = _FACTOR.fullmatch(value) if isinstance(value, str) else None
-    return Decimal(match[1]) if match and path[-1] not in _TEXTS else None
+#: What an override may begin with in place of ``topology.device``, ``.link`` and ``.nic``.
+SHORT = ("device", "link", "nic")
+#: Keys named at most where one is not there.
+_NAMED = 3
 
 
 def split(overrides: Sequence[Override]) -> tuple[tuple[Override, ...], tuple[Override, ...]]:
@@ -69,7 +62,7 @@ def apply_late(
     for override in overrides:
         found = list(paths(whole, override.path))
         if not found:
-            lines.append(f"{override.place}: the topology has no '{override.path[0]}' of its own")
+            lines.append(f"{override.place}: {_no_holder(whole, str(override.path[0]))}")
         for path in found:
             try:
                 value = _value(whole, replace(override, path=path))
@@ -111,7 +104,8 @@ def _value(whole: Mapping[str, Any], override: Override) -> Any:
     there = present(whole, override.path)
     if there is None:
         dotted = ".".join(map(str, override.path))
-        raise ValueError(f"there is no '{dotted}' that could be multiplied by {times}")
+        near = _nearest(whole, override.path)
+        raise ValueError(f"there is no '{dotted}' that could be multiplied by {times}{near}")
     return scaled(there, times)
 
 
@@ -127,30 +121,48 @@ def present(whole: Any, path: KeyPath) -> Any:
     return whole
 
 
-def scaled(value: Any, times: Decimal) -> Any:
-    """Return a number, a quantity, or a mapping of these, multiplied.
+def _no_holder(whole: Mapping[str, Any], part: str) -> str:
+    """Return what to say where a topology holds no device, link or NIC."""
+    others = [o for o in SHORT if any(True for _ in _holders(whole.get("topology"), (), o))]
+    has = f"; it has: {', '.join(others)}" if others else ""
+    return f"the topology has no '{part}' of its own{has}"
 
-    Raises
-    ------
-    ValueError
-        When it is something else.
 
-    Examples
-    --------
-    >>> scaled("450 GB/s", Decimal("0.5"))
-    '225 GB/s'
-    >>> scaled({"bf16": "1 TFLOP/s"}, Decimal(2))
-    {'bf16': '2 TFLOP/s'}
-    """
-    if isinstance(value, Mapping) and value:
-        return {k: v if k == "source" else scaled(v, times) for k, v in value.items()}
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        exact = Decimal(repr(value)) * times
-        whole = isinstance(value, int) and exact == exact.to_integral_value()
-        return int(exact) if whole else float(exact)
-    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is no number or quantity that could be multiplied by {times}")
-    exact = (Decimal(match[1]) * times).normalize()
-    text = f"{exact:f}" if abs(exact.adjusted()) < 25 else str(exact)
-    return f"{text} {match[2]}"
+def _nearest(whole: Mapping[str, Any], path: KeyPath) -> str:
+    """Return ``" (did you mean 'link.bandwidth'?)"``, or an empty string."""
+    known = list(dict.fromkeys(_short(each) for each in _numbers(whole, ())))
+    asked = _short(path)
+    parent, _, last = asked.rpartition(".")
+    # What ends as the path does, else what stands beside it, else what looks like it.
+    if alike := [each for each in known if each.endswith(f".{asked}")][:_NAMED]:
+        return f" (did you mean {' or '.join(map(repr, alike))}?)"
+    if beside := [each for each in known if parent and each.rpartition(".")[0] == parent]:
+        words = [each.rpartition(".")[2] for each in beside]
+        near = did_you_mean(last, words).replace("'", f"'{parent}.", 1)
+        return near or (f"; it has: {', '.join(words)}" if parent in SHORT else "")
+    return did_you_mean(asked, known)
+
+
+def _numbers(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """Yield the paths at which something can be multiplied: numbers, and mappings of these."""
+    try:
+        if len(path) > 1 and not isinstance(value, bool):
+            scaled(value, Decimal(1))
+            yield path
+    except ValueError:
+        pass
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "source":
+                yield from _numbers(inner, (*path, key))
+
+
+def _short(path: KeyPath) -> str:
+    """Return a path as it may be written: without where in the topology a device or link is."""
+    words = list(map(str, path))
+    place = 1
+    while words[0] == "topology" and words[place : place + 1] == ["node"]:
+        place += 1
+    if words[0] == "topology" and words[place : place + 1] and words[place] in SHORT:
+        words = words[place:]
+    return ".".join(words)

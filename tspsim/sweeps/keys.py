@@ -58,7 +58,7 @@ def known() -> tuple[str, ...]:
         found.update(_keys(DeviceForm, prefix))
         found.update(_keys(ProfileForm, f"{prefix}profile."))
     found.update(_keys(ProfileForm, "timing.profile."))
-    for prefix in ("topology.link.", "topology.nic.", "link."):
+    for prefix in ("topology.link.", "topology.nic.", "link.", "nic."):
         found.update(_keys(LinkForm, prefix))
     return tuple(sorted(found))
 

@@ -14,7 +14,8 @@ from tspsim.errors import UnknownNameError, UserError
 from tspsim.hardware import Device, Profile
 from tspsim.registry import TOPOLOGIES
 from tspsim.shipped import locate
-from tspsim.topology.files import read
+from tspsim.topology.extends import read_whole
+from tspsim.topology.factors import NAMING, WrongFactorError, merged
 from tspsim.topology.forms import DeviceField, DeviceForm, Form, LinkForm
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.routes import Router, Search
@@ -148,26 +149,18 @@ def parse(document: Mapping[str, Any], folder: Path | None = None) -> Fabric:
 
 
 def expand(document: Mapping[str, Any], folder: Path | None) -> tuple[Mapping[str, Any], Any]:
-    """Return a document with its ``file:`` replaced by what stands there, and its folder."""
-    if "file" not in document:
+    """Return a document with what its ``file:`` or ``extends:`` names, and that one's folder."""
+    naming = next((key for key in NAMING if key in document), None)
+    if naming is None:
         return document, folder
-    file = document["file"]
+    file = document[naming]
+    changes = {key: value for key, value in document.items() if key != naming}
     try:
         path = locate("topology", str(file), "topologies", folder)
-        base = expand(read(path), path.parent)[0]
-    except UserError as error:
-        raise _invalid(_detail("file", str(error), file)) from None
-    changes = {key: value for key, value in document.items() if key != "file"}
-    return _merged(base, changes), path.parent
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return result
+        base = expand(read_whole(path, "topologies"), path.parent)[0]
+        return merged(base, changes), path.parent
+    except (UserError, WrongFactorError) as error:
+        raise _invalid(_detail(naming, str(error), file)) from None
 
 
 def _detail(key: str, message: str, found: Any) -> InitErrorDetails:

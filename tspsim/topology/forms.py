@@ -24,7 +24,7 @@ from tspsim.hardware import Curve, Device, Profile, Protocol
 from tspsim.program.types import CollectiveKind
 from tspsim.registry import COLLECTIVES
 from tspsim.shipped import Kind, locate
-from tspsim.topology.files import read
+from tspsim.topology.extends import read_whole, resolved
 from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
@@ -90,11 +90,12 @@ class FromFile:
         return core_schema.with_info_before_validator_function(self._read, handler(source))
 
     def _read(self, value: Any, info: core_schema.ValidationInfo) -> Any:
-        if not isinstance(value, str):
-            return value
         folder = (info.context or {}).get("folder")
+        near = Path(folder) if folder else None
         try:
-            return read(locate(self.what, value, self.kind, Path(folder) if folder else None))
+            if isinstance(value, str):
+                return read_whole(locate(self.what, value, self.kind, near), self.kind)
+            return resolved(value, self.kind, near) if isinstance(value, dict) else value
         except UserError as error:
             raise problem(str(error)) from None
 

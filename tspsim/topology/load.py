@@ -12,8 +12,8 @@ from pydantic_core import InitErrorDetails
 from tspsim.errors import TopologyError
 from tspsim.hardware import Profile
 from tspsim.shipped import locate
+from tspsim.topology.extends import read_whole
 from tspsim.topology.fabric import Fabric, parse
-from tspsim.topology.files import read
 from tspsim.topology.forms import ProfileField, ProfileForm, explain
 from tspsim.topology.graph import Topology
 
@@ -75,7 +75,7 @@ def load_file(name: str | Path, profile: ProfileForm | None = None) -> Topology:
     """
     path = locate("topology", str(name), "topologies")
     try:
-        return load(read(path), path.parent, profile)
+        return load(read_whole(path, "topologies"), path.parent, profile)
     except ValidationError as error:
         raise TopologyError(f"{path}: {explain(error)}") from None
 

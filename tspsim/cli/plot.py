@@ -1,0 +1,126 @@
+"""``tspsim plot``: pictures of a result, and maps of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tspsim.cli.guard import guarded, say
+
+
+@guarded
+def plot(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that 'run -o' or 'sweep -o' wrote.")
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="Of a run: gantt, memory, links, roofline, topology... Of a sweep: lines, "
+            "heatmap, winner, pareto.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="png, svg, pdf or html [default: DIR/KIND.png]"
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="START:END", help="gantt: a stretch of time, '400 ms:430 ms'."),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")
+    ] = None,
+    ranks: Annotated[
+        str | None, typer.Option(metavar="R,R...", help="gantt: which ranks, top to bottom.")
+    ] = None,
+    rank: Annotated[
+        str | None, typer.Option(metavar="R", help="memory, roofline: which rank.")
+    ] = None,
+    x: Annotated[
+        str | None, typer.Option("--x", metavar="KEY", help="Maps: the axis along the page.")
+    ] = None,
+    y: Annotated[
+        str | None,
+        typer.Option("--y", metavar="KEY", help="heatmap, winner: the axis up the page."),
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="Maps: a column of the sweep's table.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="KEY,KEY...", help="lines, winner, pareto: what is told apart."),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Maps: the value of an axis that is not shown."),
+    ] = None,
+) -> None:
+    """Draw a result again, the whole or the part that is asked for, or a map of a sweep."""
+    target = output or directory / f"{kind}.png"
+    of_run = {"window": window, "layers": layers, "ranks": ranks, "rank": rank}
+    of_sweep: dict[str, Any] = {"x": x, "y": y, "value": value, "by": by, "at": at}
+    given = {name: told for name, told in (of_run | of_sweep).items() if told}
+    if _is_sweep(directory, kind):
+        _map(directory, kind, target, given)
+    else:
+        _plot(directory, kind, target, given)
+    say(f"wrote {target}")
+
+
+def _is_sweep(directory: Path, kind: str) -> bool:
+    """Say whether a folder holds a sweep; refuse a kind that is none of what it holds."""
+    from tspsim.errors import UnknownNameError, UserError
+    from tspsim.registry import MAPS, PLOTS
+    from tspsim.sweeps.store import FILE
+
+    if kind not in (*PLOTS.names(), *MAPS.names()):
+        # an unknown name is told before anything is simulated
+        raise UnknownNameError("plot", kind, (*PLOTS.names(), *MAPS.names()))
+    sweep = (directory / FILE).is_file()
+    if sweep and kind not in MAPS.names():
+        raise UserError(
+            f"{directory}: holds a sweep, and '{kind}' is a picture of one run; of a sweep there "
+            f"are: {', '.join(MAPS.names())}"
+        )
+    if not sweep and kind not in PLOTS.names():
+        raise UserError(
+            f"{directory}: holds no sweep, and '{kind}' is a map of one ('tspsim sweep SCENARIO "
+            f"KEY=VALUES -o DIR' makes it); of a run there are: {', '.join(PLOTS.names())}"
+        )
+    return sweep
+
+
+def _plot(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
+    from tspsim.cli.plot_options import plot_options
+    from tspsim.output import folder
+    from tspsim.output.pictures import check_options, check_suffix, draw
+
+    check_suffix(target)
+    check_options(kind, given)
+    draw(kind, folder.load(directory), target, **plot_options(given))
+
+
+def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
+    from tspsim.output.maps.drawing import draw
+    from tspsim.sweeps.store import Store
+
+    if "at" in given:
+        given["at"] = dict(map(_value, given["at"]))
+    draw(kind, Store.open(directory), target, **given)
+
+
+def _value(text: str) -> tuple[str, Any]:
+    """Return the key and the value of ``KEY=VALUE``."""
+    from tspsim.errors import UserError
+    from tspsim.sweeps.study import parse_axis
+
+    axis = parse_axis(text)
+    if len(axis.values) != 1:
+        raise UserError(f"--at {text}: one value, such as --at workload.sequence=131072")
+    return axis.key, axis.values[0]

@@ -1,0 +1,124 @@
+"""Draws a map of a sweep into a file: one, or one beside the other for an axis that is left."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tspsim.errors import UserError
+from tspsim.output.maps.choose import Asked, values_of
+from tspsim.output.pictures import check_suffix, save
+from tspsim.registry import MAPS
+from tspsim.sweeps.store import Store
+from tspsim.sweeps.values import label
+
+#: Maps beside each other at most, and inches of each.
+MOST, WIDTH, HEIGHT = 9, 5.2, 4.3
+
+
+def draw(kind: str, store: Store, path: str | Path, **options: Any) -> None:
+    """Draw a map and save it.
+
+    Parameters
+    ----------
+    kind : str
+        ``lines``, ``heatmap``, ``winner``, ``pareto`` or a registered one.
+    store : Store
+    path : str or Path
+        Its suffix, ``.png``, ``.svg``, ``.pdf`` or ``.html``, says the format.
+    **options
+        ``x``, ``y``, ``value``, ``by``, ``at``, as far as the map has them.
+
+    Raises
+    ------
+    UserError
+        When there is no such map, it has no such option, or the sweep cannot be drawn so.
+    OutputError
+        When the suffix is another one, or the file cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    plot = MAPS.get(kind)
+    foreign = [name for name in options if name not in inspect.signature(plot).parameters]
+    if foreign:
+        raise UserError(f"a {kind} map has no {' and no '.join(foreign)} to choose")
+    save(figure(kind, store, **options), path, f"{kind} of {store.name}")
+
+
+def figure(kind: str, store: Store, **options: Any) -> Figure:
+    """Return a figure with a map for every value of the axes that have no place on one.
+
+    Raises
+    ------
+    UserError
+        When these would be more than can be looked at.
+    """
+    plot = MAPS.get(kind)
+    places = _panels(kind, store, options)
+    if len(places) == 1:
+        only: Figure = plot(store, **options).figure
+        return only
+    columns = 2 if len(places) == 4 else min(3, len(places))
+    rows = math.ceil(len(places) / columns)
+    whole = Figure(figsize=(WIDTH * columns, HEIGHT * rows), layout="constrained")
+    grid = whole.subplots(rows, columns, squeeze=False)
+    bars = "bar" in inspect.signature(plot).parameters
+    for number, (ax, at) in enumerate(zip(grid.flat, places, strict=False), 1):
+        # The bar of a heatmap holds for all maps beside it.
+        more = {"bar": not number % columns or number == len(places)} if bars else {}
+        plot(store, ax, **options | {"at": at} | more)
+    for ax in list(grid.flat)[len(places) :]:
+        ax.set_visible(False)
+    _share_legend(whole, list(grid.flat)[: len(places)])
+    return whole
+
+
+def _panels(kind: str, store: Store, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the chosen values of every map."""
+    module = inspect.getmodule(MAPS.get(kind))
+    chosen = getattr(module, "chosen", None)
+    at = dict(options.get("at") or {})
+    if chosen is None:  # a map from outside, which says itself what is left
+        return [at]
+    found = chosen(store, Asked(**options))
+    columns = {key: _values(found.rows, key) for key in found.left}
+    count = math.prod(map(len, columns.values()))
+    if count > MOST:
+        told = ", ".join(f"{key} ({len(values)})" for key, values in columns.items())
+        raise UserError(
+            f"{count} maps, for every value of {told}; at most {MOST} stand on one page: choose "
+            f"values, such as --at {found.left[0]}={label(columns[found.left[0]][0])}"
+        )
+    return [at | dict(zip(columns, values, strict=True)) for values in product(*columns.values())]
+
+
+def _values(rows: Any, key: str) -> list[Any]:
+    told = {label(row.cell(key)): row.cell(key) for row in rows if row.cell(key) is not None}
+    assert set(told) == set(values_of(rows, key))
+    return list(told.values())
+
+
+def _share_legend(whole: Figure, panels: list[Axes]) -> None:
+    """Move what the legends of all maps say into one, and say each thing once."""
+    entries: dict[str, Any] = {}
+    title = ""
+    for ax in panels:
+        legend = ax.get_legend()
+        if legend is None:
+            continue
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+            entries.setdefault(text.get_text(), handle)
+        title = legend.get_title().get_text().replace("\n", " ")
+        legend.remove()
+    if entries:
+        whole.legend(
+            list(entries.values()), list(entries), loc="outside lower center", frameon=False,
+            fontsize=8, ncols=min(5, len(entries)), title=title or None, title_fontsize=8,
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""The figures of a sweep: which may be drawn, in which unit, and which end is the better one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tspsim.errors import UserError, did_you_mean
+from tspsim.output.units import time_unit
+from tspsim.sweeps.store import Row, Store
+
+#: What is drawn where nobody says it.
+DEFAULT = "tokens_per_second_per_device"
+#: Figures of which more is better.
+_MORE = ("tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu")
+_CALLED = {
+    "tokens_per_second": "throughput [tokens/s]",
+    "tokens_per_second_per_device": "throughput [tokens/s/device]",
+    "memory.peak": "peak memory [GiB]",
+    "mfu": "MFU [%]",
+    "hfu": "HFU [%]",
+}
+
+
+class Figure(NamedTuple):
+    """A column of the table, as it is drawn.
+
+    Attributes
+    ----------
+    name : str
+        Of the column.
+    title : str
+        With the unit.
+    scale : float
+        What one of that unit is in SI units.
+    more : bool
+        Whether more is better.
+    """
+
+    name: str
+    title: str
+    scale: float
+    more: bool
+
+    def of(self, row: Row) -> float:
+        """Return the figure of a row, in its unit."""
+        return float(row.figures[self.name]) / self.scale
+
+    def best(self, rows: Iterable[Row]) -> Row:
+        """Return the row with the best figure, the first one of equals."""
+        return (max if self.more else min)(rows, key=self.of)
+
+    def gain(self, better: float, worse: float) -> float:
+        """Return by which fraction a figure is better than another."""
+        return better / worse - 1 if self.more else worse / better - 1
+
+
+def figure(store: Store, name: str | None = None) -> Figure:
+    """Return a figure of a sweep; throughput per device when no name is given.
+
+    Raises
+    ------
+    UserError
+        When the sweep has no such figure, or it is no number.
+    """
+    name = name or DEFAULT
+    rows = [row for row in store.rows() if row.figures]
+    if not rows:
+        raise UserError(f"{store.place}: no point of this sweep ran; there is nothing to draw")
+    known = [k for k, v in rows[0].figures.items() if isinstance(v, float | int) and k != "fits"]
+    if name not in known:
+        told = f"'{name}' is no figure of this sweep{did_you_mean(name, known)}"
+        raise UserError(f"{told}; figures: {', '.join(known)}")
+    largest = max(abs(float(row.figures[name])) for row in rows)
+    return Figure(name, *_unit(name, largest), name in _MORE)
+
+
+def _unit(name: str, largest: float) -> tuple[str, float]:
+    """Return the title and the scale of a figure."""
+    title, scale = _CALLED.get(name, ""), 1.0
+    if name == "step_time" or name.startswith("time."):
+        scale, unit = time_unit(largest)
+        title = f"{name.removeprefix('time.').replace('_', ' ')} [{unit}]"
+    elif name.startswith(("memory.", "communication.")):
+        scale = 2.0**30
+        title = title or f"{name.removeprefix('memory.').replace('_', ' ')} [GiB]"
+    elif name in ("mfu", "hfu"):
+        scale = 0.01
+    return title or name, scale
