@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, compare, explain, sweep
+from tspsim.cli import calibrate, compare, explain, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
@@ -253,3 +253,4 @@ app.command()(explain.explain)
 app.command()(sweep.sweep)
 app.command()(sweep.export)
 app.command()(compare.compare)
+app.command()(report.report)
