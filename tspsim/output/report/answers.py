@@ -9,12 +9,12 @@ from itertools import groupby
 from tspsim.explain.explanation import explain
 from tspsim.output import explanation
 from tspsim.output.comparison import why
-from tspsim.output.report.settings import Setting, rate, shown, short
+from tspsim.output.report.settings import Setting, number, rate, short, shown
 from tspsim.output.report.sources import Subject, Swept
 from tspsim.output.units import size, time
 from tspsim.result import Result
 from tspsim.sweeps.candidates import strategy_name
-from tspsim.sweeps.store import AxisInfo, Row
+from tspsim.sweeps.store import AxisInfo
 
 #: Candidates that are named in a question.
 NAMED = 5
@@ -88,13 +88,9 @@ def _range(axis: AxisInfo) -> str:
     values = [shown(value) for value in axis.values]
     told = ", ".join(values) if len(values) <= 4 else f"{values[0]} to {values[-1]}"
     if axis.numeric and len(values) > 4:
-        ordered = sorted(axis.values, key=lambda value: _number(axis, value))
+        ordered = sorted(axis.values, key=lambda value: number(axis.key, value))
         told = f"{shown(ordered[0])} to {shown(ordered[-1])}"
     return f"{short(axis.key)} {told}"
-
-
-def _number(axis: AxisInfo, value: object) -> float:
-    return Row(0, {axis.key: value}, "ok").number(axis.key) or 0.0
 
 
 def _answer_of_sweep(swept: Swept) -> str:
@@ -133,7 +129,7 @@ def _wins(swept: Swept, able: Sequence[Setting]) -> str:
     axes = [axis for axis in swept.store.axes if axis.key in able[0].axes]
     if len(axes) == 1 and axes[0].numeric:
         (axis,) = axes
-        ordered = sorted(able, key=lambda setting: _number(axis, setting.axes[axis.key]))
+        ordered = sorted(able, key=lambda setting: number(axis.key, setting.axes[axis.key]))
         told = []
         for winner, stretch in groupby(ordered, key=lambda setting: name(setting.ranked[0])):
             values = [shown(setting.axes[axis.key]) for setting in stretch]
@@ -153,7 +149,8 @@ def _widest(swept: Swept, able: Sequence[Setting]) -> str:
         return ""
     first, second = (swept.names.name(row) for row in widest.ranked[:2])
     place = ", ".join(f"{short(key)} {shown(value)}" for key, value in widest.axes.items())
-    return f"The widest margin: {first} is {100 * widest.margin:.1f} % faster than {second} at {place}."
+    lead = f"{first} is {100 * widest.margin:.1f} % faster than {second}"
+    return f"The widest margin: {lead} at {place}."
 
 
 def _none(swept: Swept) -> str:

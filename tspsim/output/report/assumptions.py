@@ -33,7 +33,9 @@ def assumptions(subject: Subject) -> list[str]:
 
 def _of_run(result: Result) -> list[str]:
     scenario, profile = result.scenario, result.summary.profile
-    error = "of unknown error" if profile.error is None else f"with {100 * profile.error:.1f} % error"
+    error = (
+        "of unknown error" if profile.error is None else f"with {100 * profile.error:.1f} % error"
+    )
     told = f"Times come from the profile '{profile.name}', {error}."
     if profile.name == "datasheet":
         told += (
@@ -61,8 +63,8 @@ def _more(result: Result) -> list[str]:
         found.append("All devices are as fast as they should be, and nothing is random.")
     if result.timeline.fold is not None and len(result.timeline.played) < result.summary.ranks:
         found.append(
-            f"{len(result.timeline.played)} of {result.summary.ranks} ranks were simulated; the "
-            "others provably behave as one of these does."
+            f"Ranks that were simulated: {len(result.timeline.played)} of {result.summary.ranks}; "
+            "the others provably behave as one of these does."
         )
     return found
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tspsim.engine.timeline import Timeline
-from tspsim.output.plots.bars import Bar, chart
+from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
 from tspsim.output.plots.style import HELD, MEMORY, PALE, RESERVED, WAIT, Style
@@ -26,8 +26,8 @@ from tspsim.result import Result
 
 #: Ticks of a step.
 TICKS = 10**6
-#: Bars of one run at most: about a megabyte.
-MOST_BARS = 40_000
+#: Bars of one run at most: about 1.2 MB.
+MOST_BARS = 60_000
 #: Ranks of one run at most; of two runs on one page fewer.
 MOST_RANKS = 8
 #: Moments of the memory curve at most.
@@ -35,12 +35,16 @@ MOMENTS = 2000
 
 
 class Piece(NamedTuple):
-    """A bar of one row, or several short ones of one style that were joined."""
+    """A bar of one row, or several short ones that were joined; `label`: in the bar, and beside."""
 
     style: Style
     start: float
     end: float
     label: tuple[str, str]
+
+
+#: Pieces by rank and lane.
+Rows = dict[tuple[int, int], list[Piece]]
 
 
 def run(drawn: Drawn, share: int = 1) -> dict[str, Any]:
@@ -63,41 +67,45 @@ def run(drawn: Drawn, share: int = 1) -> dict[str, Any]:
 
 
 def _gantt(result: Result, most: int, ranks: int) -> dict[str, Any]:
-    timeline = result.timeline
-    part = Window(0.0, timeline.step_time, _ranks(timeline, most, ranks), "")
-    rows: dict[tuple[int, int], list[Piece]] = defaultdict(list)
+    timeline, step = result.timeline, result.timeline.step_time
+    part = Window(0.0, step, timeline.shown[:ranks], "")
     found = chart(timeline, part)
-    for style, bars in found.bars.items():
-        for bar in bars:
-            rows[bar.row.rank, bar.row.lane].append(_piece(style, bar))
-    drawn = {key: sorted(row, key=lambda piece: piece.start) for key, row in rows.items()}
-    count = sum(map(len, drawn.values()))
-    drawn, least = _joined(drawn, most, timeline.step_time)
+    rows = _few_ranks(_by_row(found), most)
+    count = sum(map(len, rows.values()))
+    drawn, least = _joined(rows, most, step)
+    styles = sorted({piece.style for row in drawn.values() for piece in row}, key=ORDER.index)
     labels: dict[tuple[int, str, str], int] = {}
-    styles = sorted(found.bars, key=ORDER.index)
     return {
         "rows": [
             {"name": row.name, "rank": row.rank, "main": row.lane == 0}
-            | _written(drawn.get((row.rank, row.lane), []), styles, labels, timeline.step_time)
+            | _written(drawn[row.rank, row.lane], styles, labels, step)
             for row in found.rows
+            if (row.rank, row.lane) in drawn
         ],
         "styles": [_style(style) for style in styles],
         "labels": list(labels),
-        "layers": [[_tick(s, timeline.step_time), name] for s, name in layer_starts(timeline, part)],
-        "note": _note(timeline, part.ranks, count, least),
+        "layers": [[_tick(s, step), name] for s, name in layer_starts(timeline, part)],
+        "note": _note(timeline, sorted({rank for rank, _ in drawn}), count, least),
     }
 
 
-def _ranks(timeline: Timeline, most: int, ranks: int) -> tuple[int, ...]:
-    """Return the first ranks whose bars are not too many; one at least."""
-    chosen: list[int] = []
-    total = 0
-    for rank in timeline.shown[:ranks]:
-        total += len(timeline.programs.of(rank).ops)
-        if chosen and total > most:
-            break
-        chosen.append(rank)
-    return tuple(chosen)
+def _by_row(found: Chart) -> Rows:
+    """Return the pieces of every row, by rank and lane, in order of time."""
+    rows: Rows = {(row.rank, row.lane): [] for row in found.rows}
+    for style, bars in found.bars.items():
+        for bar in bars:
+            rows[bar.row.rank, bar.row.lane].append(_piece(style, bar))
+    return {key: sorted(row, key=lambda piece: piece.start) for key, row in rows.items()}
+
+
+def _few_ranks(rows: Rows, most: int) -> Rows:
+    """Return the rows of the first ranks whose bars are not too many; of one rank at least."""
+    total, kept, first = 0, set(), next(iter(rows))[0]
+    for rank, group in groupby(rows, key=lambda key: key[0]):
+        total += sum(len(rows[key]) for key in group)
+        if total <= most or rank == first:
+            kept.add(rank)
+    return {key: row for key, row in rows.items() if key[0] in kept}
 
 
 def _note(timeline: Timeline, ranks: Sequence[int], count: int, least: float) -> str:
@@ -129,20 +137,17 @@ def _piece(style: Style, bar: Bar) -> Piece:
 # ---- fewer bars ----------------------------------------------------------------------------------
 
 
-def _joined(
-    rows: dict[tuple[int, int], list[Piece]], most: int, step: float
-) -> tuple[dict[tuple[int, int], list[Piece]], float]:
-    """Join short neighbours of one style until there are few enough bars.
+def _joined(rows: Rows, most: int, step: float) -> tuple[Rows, float]:
+    """Join short neighbours until there are few enough bars.
 
     Returns
     -------
     dict, float
         The rows, and the length below which neighbours were joined: 0 when none were.
     """
-    least = 0.0
-    found = rows
+    least, found = 0.0, rows
     while sum(map(len, found.values())) > most and least < step:
-        least = least * 2 if least else step * 1e-5
+        least = least * 2 if least else step / most
         found = {key: list(_join(row, least)) for key, row in rows.items()}
     return found, least
 
@@ -150,19 +155,24 @@ def _joined(
 def _join(row: Sequence[Piece], least: float) -> Iterator[Piece]:
     """Yield the pieces of a row, short ones that lie close together as one."""
 
-    def bucket(piece: Piece) -> tuple[Style | int, int]:
-        if piece.end - piece.start >= least:
-            return id(piece), 0
-        return piece.style, int(piece.start / least / 4)
+    def bucket(numbered: tuple[int, Piece]) -> tuple[bool, int]:
+        number, piece = numbered
+        short = piece.end - piece.start < least
+        return short, int(piece.start / least / 4) if short else number
 
-    for _, group in groupby(row, key=bucket):
-        pieces = list(group)
-        first = pieces[0]
-        if len(pieces) == 1:
-            yield first
-            continue
-        end = max(piece.end for piece in pieces)
-        yield Piece(first.style, first.start, end, ("", f"{len(pieces)} x {first.style.name}"))
+    for _, group in groupby(enumerate(row), key=bucket):
+        pieces = [piece for _, piece in group]
+        yield pieces[0] if len(pieces) == 1 else _as_one(pieces)
+
+
+def _as_one(pieces: Sequence[Piece]) -> Piece:
+    """Return one piece for several: it looks like what takes most of their time."""
+    seconds: dict[Style, float] = defaultdict(float)
+    for piece in pieces:
+        seconds[piece.style] += piece.end - piece.start
+    style = max(seconds, key=lambda each: seconds[each])
+    text = f"{len(pieces)} short tasks, mostly {style.name}"
+    return Piece(style, pieces[0].start, max(piece.end for piece in pieces), ("", text))
 
 
 # ---- as numbers ----------------------------------------------------------------------------------
@@ -220,7 +230,6 @@ def _memory(result: Result) -> dict[str, Any]:
     left = figures.capacity - figures.peak
     verdict = f"{size(left)} free" if left >= 0 else f"{size(-left)} too little"
     return {
-        "rank": figures.peak_rank,
         "times": [_tick(moment, step) for moment in memory.times[seen].tolist()],
         "kinds": kinds,
         "capacity": figures.capacity / 1024,

@@ -54,8 +54,8 @@ function isDark(colour) {
 }
 
 class Gantt {
-  constructor(place, run) {
-    this.canvas = place.querySelector("canvas.gantt");
+  constructor(canvas, note, run) {
+    this.canvas = canvas;
     this.run = run;
     const chart = run.gantt, tick = run.step / run.ticks;
     this.rows = chart.rows.map((row) => unpack(row, tick));
@@ -63,8 +63,6 @@ class Gantt {
     const pen = this.canvas.getContext("2d");
     this.fills = chart.styles.map((style) => fillOf(pen, style));
     this.text = chart.styles.map((style) => (style.look ? null : isDark(style.colour) ? "white" : "black"));
-    legend(place.querySelector(".gantt-legend"), chart.styles);
-    const note = place.querySelector(".gantt-note");
     note.textContent = chart.note && `Shown: ${chart.note}.`;
     let y = ROW.top;
     this.rows.forEach((row, place) => {
@@ -115,7 +113,7 @@ class Gantt {
       if (next < view.start || at > view.end) return;
       const x = Math.max(frame.x(at), frame.left), room = frame.x(next) - x;
       if (x - line > 3) {
-        pen.fillStyle = "#bbbbbb";
+        pen.fillStyle = "#d8d8d8";
         pen.fillRect(x, 0, 1, this.bottom);
         line = x;
       }

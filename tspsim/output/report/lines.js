@@ -12,11 +12,11 @@ class Lines {
     this.told = told;
     this.place = place.querySelector(".chart");
     place.hidden = false;
-    this.chosen = told.others.map((other) => other.values[0]);
+    this.chosen = told.others.map((other) => other.shown);
     const choices = place.querySelector(".choices");
     told.others.forEach((other, at) => {
       const label = document.createElement("label"), select = document.createElement("select");
-      other.values.forEach((value) => select.add(new Option(value, value)));
+      other.values.forEach((value) => select.add(new Option(value, value, value === other.shown, value === other.shown)));
       select.addEventListener("change", () => { this.chosen[at] = select.value; this.draw(); });
       label.append(`${other.name} `, select);
       choices.append(label);
@@ -25,7 +25,7 @@ class Lines {
 
   draw() {
     const width = this.place.clientWidth || 800, height = width < 600 ? 280 : 340;
-    const box = { left: 64, right: width - 16, top: 10, bottom: height - 44 };
+    const box = { left: 84, right: width - 16, top: 10, bottom: height - 44 };
     const { told } = this, points = told.points.filter((point) => point.at.every((value, i) => value === this.chosen[i]));
     const xs = told.points.map((point) => point.x), low = Math.min(...xs), high = Math.max(...xs);
     const log = low > 0 && high / low >= 8, turn = log ? Math.log : (value) => value;

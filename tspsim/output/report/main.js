@@ -1,9 +1,17 @@
 // Charts into their places, buttons to what they do, headings to the order of their tables.
-document.querySelectorAll("section.run").forEach((place) => {
-  const run = data.runs[Number(place.dataset.run)];
-  view.charts.push(new Gantt(place, run), new Memory(place, run));
-  place.querySelectorAll(".tools button").forEach((button) => button.addEventListener("click", DO[button.dataset.do]));
+const placed = (name) => document.querySelectorAll(name);
+data.runs.forEach((run, at) => {
+  view.charts.push(new Gantt(placed("canvas.gantt")[at], placed(".gantt-note")[at], run));
+  view.charts.push(new Memory(placed("canvas.memory")[at], run));
 });
+placed(".tools button").forEach((button) => button.addEventListener("click", DO[button.dataset.do]));
+// One legend for all runs: what any of them has, in the order in which they have it.
+function together(name, lists) {
+  const all = new Map(lists.flat().map((style) => [style.name, style]));
+  placed(name).forEach((place) => legend(place, [...all.values()]));
+}
+together(".gantt-legend", data.runs.map((run) => run.gantt.styles));
+together(".memory-legend", data.runs.map((run) => [...run.memory.kinds].reverse()));
 if (data.lines) view.charts.push(new Lines(document.getElementById("lines"), data.lines));
 
 document.querySelectorAll("table.sortable").forEach((table) => {

@@ -1,7 +1,7 @@
 // What fills the fullest rank's memory over the step, by kind, one on top of the other.
 class Memory {
-  constructor(place, run) {
-    this.canvas = place.querySelector("canvas.memory");
+  constructor(canvas, run) {
+    this.canvas = canvas;
     this.run = run;
     const memory = this.memory = run.memory, tick = run.step / run.ticks;
     this.times = memory.times.map((time) => time * tick);
@@ -11,8 +11,6 @@ class Memory {
     const capacity = Math.max(...data.runs.map((each) => each.memory.capacity));
     this.far = capacity > 2.5 * highest;
     this.top = 1.15 * (this.far ? highest : Math.max(highest, capacity));
-    legend(place.querySelector(".memory-legend"), [...memory.kinds].reverse());
-    place.querySelector(".memory-rank").textContent = `of rank ${memory.rank}, the fullest: peak ${memory.peak[2]}, ${memory.capacity_text}`;
     interact(this.canvas, this);
   }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim import __version__
+from tspsim.analysis import MemoryFigures
 from tspsim.errors import OutputError, UserError
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.output import explanation
@@ -127,8 +128,6 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     found = result.summary
     step, parts, memory = found.step_time, found.time, found.memory
     mfu = "unknown" if found.mfu is None else f"{100 * found.mfu:.1f} %"
-    left = memory.capacity - memory.peak
-    room = f"{size(left)} to spare" if left >= 0 else f"DOES NOT FIT: {size(-left)} too much"
     return [
         ("step time", time(step), "of the slowest rank"),
         ("tokens/s per device", f"{found.tokens_per_second_per_device:,.0f}",
@@ -138,8 +137,19 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
         ("exposed communication", time(parts.exposed_communication),
          f"{share(parts.exposed_communication, step)} of the step"),
         ("received per rank", size(found.communication.received_bytes_per_rank), "in one step"),
-        ("peak memory", size(memory.peak), f"of {size(memory.capacity)}: {room}"),
+        ("peak memory", size(memory.peak), f"of {size(memory.capacity)}: {_room(memory)}"),
     ]  # fmt: skip
+
+
+def _room(memory: MemoryFigures) -> str:
+    left = memory.capacity - memory.peak
+    return f"{size(left)} to spare" if left >= 0 else f"DOES NOT FIT: {size(-left)} too much"
+
+
+def _memory(memory: MemoryFigures) -> str:
+    """Return what the heading of a memory chart says."""
+    peak = f"peak {size(memory.peak)} of {size(memory.capacity)}"
+    return f"{peak}, {_room(memory)} (rank {memory.peak_rank}, the fullest)"
 
 
 def _compared(subject: Subject) -> list[dict[str, Any]]:
@@ -161,11 +171,13 @@ def _run(drawn: Drawn) -> dict[str, Any]:
     step = found.path.total
     return {
         "name": drawn.name,
+        "title": drawn.title,
         "sentence": explanation.sentence(found),
         "path": _bars([(b.resource, b.seconds) for b in found.bottlenecks], step),
         "ops": _bars(list(found.path.by(lambda piece: piece.op.kind.name).items()), step),
         "exposed": _bars(_causes(found), step),
-        "ranks": drawn.result.timeline.mesh.ranks,
+        "step": time(step),
+        "memory": _memory(drawn.result.summary.memory),
     }
 
 
@@ -175,8 +187,7 @@ def _causes(found: Explanation) -> list[tuple[str, float]]:
 
 def _bars(parts: Sequence[tuple[str, float]], whole: float) -> list[tuple[str, str, str, float]]:
     """Return the largest parts: name, time, share, and the share as a number for a bar."""
-    rows = list(parts[:LISTED])
-    rest = sum(seconds for _, seconds in parts[LISTED:])
-    if rest:
-        rows.append((f"{len(parts) - LISTED} others", rest))
+    rows = list(parts[: LISTED if len(parts) > LISTED + 1 else LISTED + 1])
+    if rest := len(parts) - len(rows):
+        rows.append((f"{rest} others", sum(seconds for _, seconds in parts[LISTED:])))
     return [(n, time(s), share(s, whole), 100 * s / whole if whole else 0.0) for n, s in rows]

@@ -72,7 +72,7 @@ class Names:
     def of(cls, rows: Sequence[Row]) -> Names:
         """Return how the candidates of a sweep are told apart."""
         meshes: dict[str, set[str]] = defaultdict(set)
-        seen: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        seen: dict[tuple[tuple[str, ...], str, str], set[str]] = defaultdict(set)
         for row in rows:
             kind, mesh = _kind(row), row.figures.get("mesh", "")
             meshes[kind].add(mesh)
@@ -120,6 +120,11 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return values.label(value)
+
+
+def number(key: str, value: Any) -> float:
+    """Return an axis' value in SI units; 0 when it is no number."""
+    return Row(0, {key: value}, "ok").number(key) or 0.0
 
 
 def settings(rows: Sequence[Row]) -> tuple[Setting, ...]:

@@ -8,26 +8,35 @@ from pathlib import Path
 
 from tspsim.errors import OutputError
 from tspsim.output import folder
+from tspsim.output.report.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result
-from tspsim.scenario.loader import Opened
 from tspsim.runner import simulate_scenario
+from tspsim.scenario.loader import Opened
 from tspsim.sweeps import study as studies
-from tspsim.sweeps.candidates import Candidate, candidates, pair
+from tspsim.sweeps.candidates import Candidate, pair, runner_up, strategy_name, winner
 from tspsim.sweeps.points import Point, points
 from tspsim.sweeps.samples import Sample
 from tspsim.sweeps.store import FILE, Row, Store
 from tspsim.sweeps.study import Study
-from tspsim.output.report.settings import Names, Setting, best_setting, settings
 
 Progress = Callable[[float], None]
+
+#: What the drawn ones of several are called.
+PLACES = ("Fastest", "Second")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """A result that is drawn, and what it is called."""
+    """A result that is drawn, what it is called, and what it is in the contest."""
 
     name: str
     result: Result
+    place: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, with its place where it has one."""
+        return f"{self.place}: {self.name}" if self.place else self.name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,14 +100,34 @@ def read(directories: Sequence[Path], progress: Progress = lambda _: None) -> Su
     for directory in directories:
         _check(directory, alone=len(directories) == 1)
     if len(directories) > 1:
-        found = candidates([str(directory) for directory in directories], (), progress)
-        two = pair(found) or [each for each in found if each.result is not None]
-        return Subject(tuple(Drawn(each.name, each.done) for each in two), tuple(found))
+        found = _candidates(directories, progress)
+        two = pair(found) or ()
+        drawn = (Drawn(each.name, each.done, _place(each, found)) for each in two)
+        return Subject(tuple(drawn), tuple(found))
     (directory,) = directories
     if (directory / FILE).is_file():
         return _sweep(Store.open(directory), progress)
     result = folder.load(directory)
     return Subject((Drawn(result.scenario.name, result),))
+
+
+def _candidates(directories: Sequence[Path], progress: Progress) -> list[Candidate]:
+    """Return the runs of some folders, by the first kind of name that tells them apart."""
+    results = []
+    for number, directory in enumerate(directories):
+        results.append(folder.load(directory))
+        progress((number + 1) / len(directories))
+    scenarios = [result.scenario for result in results]
+    names = [each.name for each in scenarios], [strategy_name(each) for each in scenarios]
+    folders = [str(directory) for directory in directories]
+    told = next((some for some in names if len(set(some)) == len(some)), folders)
+    return [Candidate(name, result) for name, result in zip(told, results, strict=True)]
+
+
+def _place(candidate: Candidate, found: Sequence[Candidate]) -> str:
+    if candidate is winner(found):
+        return PLACES[0]
+    return PLACES[1] if candidate is runner_up(found) and candidate.done.fits else ""
 
 
 def _check(directory: Path, *, alone: bool) -> None:
@@ -127,7 +156,7 @@ def _sweep(store: Store, progress: Progress) -> Subject:
     drawn = []
     for number, row in enumerate(shown):
         scenario = known[0].opened.scenario(known[1][row.id].overrides)
-        drawn.append(Drawn(names.full(row), simulate_scenario(scenario)))
+        drawn.append(Drawn(names.full(row), simulate_scenario(scenario), PLACES[number]))
         progress((number + 1) / len(shown))
     return Subject(tuple(drawn), swept=Swept(store, rows, names, found))
 

@@ -90,7 +90,9 @@ def _map(swept: Swept, axes: Sequence[AxisInfo], colours: dict[str, str]) -> dic
 def _sorted(axis: AxisInfo) -> list[Any]:
     if not axis.numeric:
         return list(axis.values)
-    return sorted(axis.values, key=lambda value: Row(0, {axis.key: value}, "").number(axis.key) or 0)
+    return sorted(
+        axis.values, key=lambda value: Row(0, {axis.key: value}, "").number(axis.key) or 0
+    )
 
 
 def _cell(swept: Swept, setting: Setting | None, colours: dict[str, str]) -> dict[str, str]:
@@ -153,7 +155,7 @@ def lines(swept: Swept) -> dict[str, Any] | None:
         return None
     across = max(numeric, key=lambda axis: len(axis.values))
     others = [key for key in swept.settings[0].axes if key != across.key]
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "x": row.number(across.key),
             "xt": shown(row.axes[across.key]),
@@ -167,11 +169,18 @@ def lines(swept: Swept) -> dict[str, Any] | None:
         for row in swept.rows
         if row.figures and row.number(across.key) is not None
     ]
+    if not points:
+        return None
+    best = max(points, key=lambda point: (point["fits"], point["y"]))
     return {
         "axis": short(across.key),
         "unit": across.unit,
         "others": [
-            {"name": short(key), "values": list(dict.fromkeys(p["at"][i] for p in points))}
+            {
+                "name": short(key),
+                "values": list(dict.fromkeys(p["at"][i] for p in points)),
+                "shown": best["at"][i],
+            }
             for i, key in enumerate(others)
         ],
         "colours": _colours(swept),

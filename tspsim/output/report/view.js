@@ -54,7 +54,7 @@ function ticks(start, end, count) {
   const rough = (end - start) / Math.max(count, 1), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
   const found = [];
-  for (let n = Math.ceil(start / step - 1e-9); n * step <= end * (1 + 1e-12); n += 1) found.push(n * step);
+  for (let n = Math.ceil(start / step - 1e-9) + 0; n * step <= end * (1 + 1e-12); n += 1) found.push(n * step);
   return { found, step };
 }
 
