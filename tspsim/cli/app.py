@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, compare, explain, plan, plot, sweep
+from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 
@@ -216,3 +216,4 @@ app.command()(sweep.sweep)
 app.command()(sweep.export)
 app.command()(compare.compare)
 app.command()(plan.plan)
+app.command()(report.report)

@@ -38,12 +38,13 @@ def render(found: Sequence[Candidate]) -> RenderableType:
     for each in found:
         if each.result is not None:
             style = "bold green" if each is best else ""
-            table.add_row(MARK if each is best else "", each.name, *_cells(each), style=style)
+            table.add_row(MARK if each is best else "", each.name, *row_of(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
     return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)))
 
 
-def _cells(each: Candidate) -> tuple[str, ...]:
+def row_of(each: Candidate) -> tuple[str, ...]:
+    """Return the texts of a candidate's row, its name left out."""
     figures = each.figures
     memory, mfu = figures["memory"], figures["mfu"]
     left = memory["capacity"] - memory["peak"]

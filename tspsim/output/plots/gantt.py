@@ -111,7 +111,7 @@ def _edge(style: Style) -> str:
 
 def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> None:
     """Draw a line where the first rank begins a layer, with the layer's name if there is room."""
-    marks = list(_layer_starts(timeline, part))
+    marks = list(layer_starts(timeline, part))
     ends = [start for start, _ in marks[1:]] + [part.end]
     for (start, name), end in zip(marks, ends, strict=True):
         ax.axvline(start / scale, color=GREY, lw=0.8, zorder=0)
@@ -124,7 +124,7 @@ def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> No
             )  # fmt: skip
 
 
-def _layer_starts(timeline: Timeline, part: Window) -> Iterator[tuple[float, str]]:
+def layer_starts(timeline: Timeline, part: Window) -> Iterator[tuple[float, str]]:
     """Yield when the first shown rank begins to compute a layer, and which."""
     before = None
     for span in timeline.spans(part.ranks[0]):

@@ -1,0 +1,38 @@
+"""``tspsim report``: one page that answers, for a run, a comparison or a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tspsim.cli.guard import guarded, say
+
+
+@guarded
+def report(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...",
+            help="A folder of 'run -o' or of 'sweep -o'; several of 'run -o' are compared.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="The page [default: report.html in DIR]."
+        ),
+    ] = None,
+) -> None:
+    """Write a page that holds everything: answer, tables, charts to zoom, what it rests on."""
+    from tspsim.output.progress import progress
+    from tspsim.output.report import page, sources
+
+    target = output or directories[0] / "report.html"
+    page.check(target)
+    with progress("simulating") as advance:
+        subject = sources.read(directories, advance)
+    page.write(subject, target)
+    say(f"wrote {target}")

@@ -1,0 +1,84 @@
+"""What the numbers of a report rest on, what is not modelled, and with what they were made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tspsim.output.report.sources import Subject
+from tspsim.result import Result
+from tspsim.scenario.types import Scenario
+
+#: What a reader should know before trusting a step time; docs/accuracy.md has it in full.
+NOT_MODELLED = (
+    "Packets, congestion control and protocol overhead: a transfer is a fluid that shares links "
+    "fairly, on one route per pair of devices.",
+    "Allocators: fragmentation, rounding and caching. A buffer counts its bytes from its first "
+    "write to its last read.",
+    "The arithmetic of the optimizer: only its memory traffic is timed.",
+    "What slows down compute while communication runs, unless the profile says how much.",
+)
+
+
+def assumptions(subject: Subject) -> list[str]:
+    """Return what the numbers rest on, one sentence each."""
+    results = [drawn.result for drawn in subject.drawn]
+    if subject.compared:
+        results = [each.done for each in subject.compared if each.result is not None]
+    found: dict[str, None] = {}
+    for result in results:
+        for text in _of_run(result):
+            found[text] = None
+    return list(found)
+
+
+def _of_run(result: Result) -> list[str]:
+    scenario, profile = result.scenario, result.summary.profile
+    error = (
+        "of unknown error" if profile.error is None else f"with {100 * profile.error:.1f} % error"
+    )
+    told = f"Times come from the profile '{profile.name}', {error}."
+    if profile.name == "datasheet":
+        told += (
+            " It takes every op at the peak rate that the vendor states: step times are optimistic,"
+            " comparisons as good as the assumption that efficiencies are alike on both sides."
+        )
+    return [told, _network(scenario), *_more(result)]
+
+
+def _network(scenario: Scenario) -> str:
+    played = {"coflow": "as one flow behind its latency", "steps": "send by send"}
+    shared = {"fair": "max-min fairly", "fifo": "first come, first served"}
+    algorithm = "the fastest algorithm" if scenario.algorithm == "auto" else scenario.algorithm
+    return (
+        f"A collective runs with {algorithm}, {played[scenario.detail]}; transfers share links "
+        f"{shared[scenario.sharing]}."
+    )
+
+
+def _more(result: Result) -> list[str]:
+    found = []
+    if disturbed := result.scenario.disturbances.text():
+        found.append(f"Disturbed: {disturbed}.")
+    else:
+        found.append("All devices are as fast as they should be, and nothing is random.")
+    if result.timeline.fold is not None and len(result.timeline.played) < result.summary.ranks:
+        found.append(
+            f"Ranks that were simulated: {len(result.timeline.played)} of {result.summary.ranks}; "
+            "the others provably behave as one of these does."
+        )
+    return found
+
+
+def provenance(subject: Subject) -> list[dict[str, Any]]:
+    """Return for every drawn run: versions, the hash of its scenario, and how to run it again."""
+    return [
+        {
+            "name": drawn.name,
+            "tspsim": drawn.result.provenance.tspsim,
+            "python": drawn.result.provenance.python,
+            "packages": ", ".join(f"{n} {v}" for n, v in drawn.result.provenance.packages),
+            "hash": drawn.result.provenance.document,
+            "document": drawn.result.scenario.document,
+        }
+        for drawn in subject.drawn
+    ]

@@ -1,0 +1,193 @@
+"""Puts a report's parts into its template: one file, with nothing to fetch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tspsim import __version__
+from tspsim.analysis import MemoryFigures
+from tspsim.errors import OutputError, UserError
+from tspsim.explain.explanation import Explanation, explain
+from tspsim.output import explanation
+from tspsim.output.comparison import row_of
+from tspsim.output.report import answers, assumptions, charts, sweep_tables
+from tspsim.output.report.sources import Drawn, Subject
+from tspsim.output.units import share, size, time
+from tspsim.result import Result
+from tspsim.sweeps.candidates import winner
+
+#: Suffixes that a report may have.
+SUFFIXES = (".html", ".htm")
+#: The scripts, in the order in which they build on each other.
+SCRIPTS = ("view.js", "gantt.js", "memory.js", "lines.js", "main.js")
+#: Lines of a list of resources or of causes.
+LISTED = 6
+
+
+def check(path: Path) -> Any:
+    """Return jinja2, and see that the page can have this name, before anything is simulated.
+
+    Raises
+    ------
+    OutputError
+        When the suffix is not that of a page.
+    UserError
+        When jinja2 is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"{path}: a report is .html, not '{path.suffix}'")
+    try:
+        return importlib.import_module("jinja2")
+    except ImportError:
+        raise UserError(
+            "a report needs jinja2, which is not installed: pip install 'tspsim[report]'"
+        ) from None
+
+
+def write(subject: Subject, path: Path) -> None:
+    """Write the report of a subject, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    text = render(subject)
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render(subject: Subject) -> str:
+    """Return the page. The same subject gives the same text."""
+    jinja2 = check(Path("report.html"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_file("page.html"))
+    page: str = template.render(
+        style=_file("style.css"),
+        script="\n".join(map(_file, SCRIPTS)),
+        data=_embedded(_data(subject)),
+        version=__version__,
+        **_parts(subject),
+    )
+    return page
+
+
+def _file(name: str) -> str:
+    return (resources.files("tspsim.output.report") / name).read_text(encoding="utf-8")
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """Return JSON that may stand inside of a script element."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c")
+
+
+def _data(subject: Subject) -> dict[str, Any]:
+    """Return what the scripts draw."""
+    runs = [charts.run(drawn, len(subject.drawn)) for drawn in subject.drawn]
+    return {"runs": runs, "lines": sweep_tables.lines(subject.swept) if subject.swept else None}
+
+
+def _parts(subject: Subject) -> dict[str, Any]:
+    """Return what the template writes."""
+    swept = subject.swept
+    return {
+        "title": answers.title(subject),
+        "question": answers.question(subject),
+        "answer": answers.answer(subject),
+        "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
+        "compared": _compared(subject),
+        "sweep": sweep_tables.tables(swept) if swept else None,
+        "study": json.dumps(swept.store.about()["study"], indent=1) if swept else "",
+        "runs": [_run(drawn) for drawn in subject.drawn],
+        "assumptions": assumptions.assumptions(subject),
+        "not_modelled": assumptions.NOT_MODELLED,
+        "provenance": [
+            made | {"document": json.dumps(made["document"], indent=1, ensure_ascii=False)}
+            for made in assumptions.provenance(subject)
+        ],
+    }
+
+
+def _figures(result: Result) -> list[tuple[str, str, str]]:
+    """Return the figures of a run: name, value, and what it is of."""
+    found = result.summary
+    step, parts, memory = found.step_time, found.time, found.memory
+    mfu = "unknown" if found.mfu is None else f"{100 * found.mfu:.1f} %"
+    return [
+        ("step time", time(step), "of the slowest rank"),
+        ("tokens/s per device", f"{found.tokens_per_second_per_device:,.0f}",
+         f"{found.tokens_per_second:,.0f} of all {found.ranks}"),
+        ("MFU", mfu, "model flops over the peak rate"),
+        ("compute", time(parts.compute), f"{share(parts.compute, step)} of the step"),
+        ("exposed communication", time(parts.exposed_communication),
+         f"{share(parts.exposed_communication, step)} of the step"),
+        ("received per rank", size(found.communication.received_bytes_per_rank), "in one step"),
+        ("peak memory", size(memory.peak), f"of {size(memory.capacity)}: {_room(memory)}"),
+    ]  # fmt: skip
+
+
+def _room(memory: MemoryFigures) -> str:
+    left = memory.capacity - memory.peak
+    return f"{size(left)} to spare" if left >= 0 else f"DOES NOT FIT: {size(-left)} too much"
+
+
+def _memory(memory: MemoryFigures) -> str:
+    """Return what the heading of a memory chart says."""
+    peak = f"peak {size(memory.peak)} of {size(memory.capacity)}"
+    return f"{peak}, {_room(memory)} (rank {memory.peak_rank}, the fullest)"
+
+
+def _compared(subject: Subject) -> list[dict[str, Any]]:
+    best = winner(subject.compared)
+    return [
+        {
+            "name": each.name,
+            "best": each is best,
+            "cells": row_of(each) if each.result is not None else (),
+            "reason": each.reason,
+        }
+        for each in subject.compared
+    ]
+
+
+def _run(drawn: Drawn) -> dict[str, Any]:
+    """Return what stands beside the charts of one run: what limits it."""
+    found = explain(drawn.result, what_if=False)
+    step = found.path.total
+    return {
+        "name": drawn.name,
+        "title": drawn.title,
+        "sentence": explanation.sentence(found),
+        "path": _bars([(b.resource, b.seconds) for b in found.bottlenecks], step),
+        "ops": _bars(list(found.path.by(lambda piece: piece.op.kind.name).items()), step),
+        "exposed": _bars(_causes(found), step),
+        "step": time(step),
+        "memory": _memory(drawn.result.summary.memory),
+    }
+
+
+def _causes(found: Explanation) -> list[tuple[str, float]]:
+    return [(f"{c.collective} of {c.label}, {c.phase}", c.seconds) for c in found.causes]
+
+
+def _bars(parts: Sequence[tuple[str, float]], whole: float) -> list[tuple[str, str, str, float]]:
+    """Return the largest parts: name, time, share, and the share as a number for a bar."""
+    rows = list(parts[: LISTED if len(parts) > LISTED + 1 else LISTED + 1])
+    if rest := len(parts) - len(rows):
+        rows.append((f"{rest} others", sum(seconds for _, seconds in parts[LISTED:])))
+    return [(n, time(s), share(s, whole), 100 * s / whole if whole else 0.0) for n, s in rows]
