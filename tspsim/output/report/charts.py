@@ -17,7 +17,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
-from tspsim.output.plots.style import HELD, MEMORY, PALE, RESERVED, WAIT, Style
+from tspsim.output.plots.style import MEMORY, PALE, RESERVED, WAIT, Style
 from tspsim.output.plots.window import Window
 from tspsim.output.report.sources import Drawn
 from tspsim.output.units import size, time
@@ -208,7 +208,7 @@ def _style(style: Style) -> dict[str, Any]:
         "name": style.name,
         "colour": style.colour,
         "ground": PALE if style is WAIT else style.colour,
-        "look": "line" if style is HELD else look,
+        "look": look,
     }
 
 
