@@ -50,6 +50,14 @@ def test_the_wheel_is_typed_licensed_and_has_a_command(site: Path) -> None:
     assert "tspsim = tspsim.cli:main" in (info / "entry_points.txt").read_text(encoding="utf-8")
 
 
+def test_the_wheel_holds_the_parts_of_a_report(site: Path) -> None:
+    """The template, the style and every script that the page names stand beside the code."""
+    from tspsim.output.report.page import SCRIPTS
+
+    held = {path.name for path in (site / "tspsim" / "output" / "report").iterdir()}
+    assert {"page.html", "style.css", *SCRIPTS} <= held
+
+
 @pytest.mark.parametrize("what", ["topologies", "devices", "scenarios", "models"])
 def test_an_installation_finds_its_shipped_files(site: Path, tmp_path: Path, what: str) -> None:
     """After a wheel install, shipped files are found from any working directory."""

@@ -321,7 +321,7 @@ def test_the_answer_of_two_axes_counts() -> None:
     ]  # fmt: skip
     assert answers.answer(swept(*rows)) == (
         "tsp 4 is the fastest that fits at 2 of 4 settings, tp 4 at 1. The widest margin: tp 4 is "
-        "100.0 % faster than tsp 4 at sequence 2, bandwidth x1. At 1 settings nothing fits."
+        "100.0 % faster than tsp 4 at sequence 2, bandwidth x1. At 1 setting nothing fits."
     )
 
 
@@ -538,4 +538,9 @@ def test_a_page_prints(chromium: Browser, made: Path, tmp_path: Path) -> None:
     chromium.call("Emulation.setEmulatedMedia", media="print")
     hidden = "getComputedStyle(document.querySelector('.tools')).display"
     assert chromium.run(hidden) == "none"
+    stretch = """(() => {
+        const canvas = document.querySelector("canvas.gantt"), box = canvas.getBoundingClientRect();
+        return box.width / box.height / (canvas.width / canvas.height);
+    })()"""
+    assert chromium.run(stretch) == pytest.approx(1, abs=0.01)
     chromium.call("Emulation.setEmulatedMedia", media="")

@@ -138,7 +138,9 @@ def _wins(swept: Swept, able: Sequence[Setting]) -> str:
             return f"The fastest that fits, by {short(axis.key)}: {', '.join(told)}."
     counts = Counter(name(setting.ranked[0]) for setting in able).most_common()
     first, *rest = counts
-    text = f"{first[0]} is the fastest that fits at {first[1]} of {len(swept.settings)} settings"
+    total = len(swept.settings)
+    where = f"all {total} settings" if first[1] == total else f"{first[1]} of {total} settings"
+    text = f"{first[0]} is the fastest that fits at {where}"
     return ", ".join([text, *(f"{who} at {count}" for who, count in rest)]) + "."
 
 
@@ -155,4 +157,6 @@ def _widest(swept: Swept, able: Sequence[Setting]) -> str:
 
 def _none(swept: Swept) -> str:
     count = sum(not setting.ranked for setting in swept.settings)
-    return f"At {count} settings nothing fits." if count else ""
+    if not count:
+        return ""
+    return f"At {count} setting{'s' if count > 1 else ''} nothing fits."

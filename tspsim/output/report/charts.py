@@ -123,7 +123,7 @@ def _piece(style: Style, bar: Bar) -> Piece:
     if op is None:
         return Piece(style, bar.start, bar.end, ("", style.name))
     what = op.kind.name if op.message is None else op.message.collective
-    places = [f"{what} {op.label}"]
+    places = [what if what == op.label else f"{what} {op.label}"]
     if op.layer is not None:
         places.append(f"layer {op.layer}")
     if op.micro_batch:

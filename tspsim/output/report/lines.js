@@ -24,7 +24,7 @@ class Lines {
   }
 
   draw() {
-    const width = this.place.clientWidth || 800, height = width < 600 ? 280 : 340;
+    const width = view.paper || this.place.clientWidth || 800, height = width < 600 ? 280 : 340;
     const box = { left: 84, right: width - 16, top: 10, bottom: height - 44 };
     const { told } = this, points = told.points.filter((point) => point.at.every((value, i) => value === this.chosen[i]));
     const xs = told.points.map((point) => point.x), low = Math.min(...xs), high = Math.max(...xs);

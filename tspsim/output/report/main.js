@@ -31,6 +31,10 @@ document.querySelectorAll("table.sortable").forEach((table) => {
   }));
 });
 
+// Paper has a width of its own, whatever screen the page is printed from.
+addEventListener("beforeprint", () => { view.paper = 760; view.charts.forEach((chart) => chart.draw()); });
+addEventListener("afterprint", () => { view.paper = 0; redraw(); });
+
 let width = 0;
 new ResizeObserver(() => {
   if (document.body.clientWidth === width) return;

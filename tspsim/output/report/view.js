@@ -1,6 +1,6 @@
 // One stretch of time, in seconds, that all charts of the page show: zooming one zooms all.
 const data = JSON.parse(document.getElementById("data").textContent);
-const view = { start: 0, end: 1, longest: Math.max(1e-12, ...data.runs.map((run) => run.step)), charts: [], pending: false };
+const view = { start: 0, end: 1, longest: Math.max(1e-12, ...data.runs.map((run) => run.step)), charts: [], pending: false, paper: 0 };
 view.end = view.longest;
 const INK = "#1b1b1b", SOFT = "#5c5c5c", GRID = "#e4e4e4", FONT = "system-ui, sans-serif";
 
@@ -60,7 +60,7 @@ function ticks(start, end, count) {
 
 // ---- a canvas as wide as its place, sharp on every screen ----
 function prepare(canvas, height) {
-  const width = canvas.clientWidth || canvas.parentElement.clientWidth, ratio = Math.max(window.devicePixelRatio || 1, 2);
+  const width = view.paper || canvas.clientWidth || canvas.parentElement.clientWidth, ratio = Math.max(window.devicePixelRatio || 1, 2);
   canvas.style.height = `${height}px`;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
