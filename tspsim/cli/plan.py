@@ -103,7 +103,6 @@ def plan(
 def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
     """Return what the command line asks."""
     from tspsim.plan.question import ask
-    from tspsim.scenario.loader import Opened
     from tspsim.scenario.overrides import parse_overrides
 
     changes = [word for word in words if "=" in word]
@@ -166,10 +165,8 @@ def _overrides(stated: dict[str, Any]) -> list[str]:
             told = files.not_found(value, folder)  # type: ignore[arg-type]
             raise UserError(f"--{name}: {told}")
         found.append(f"{name}={{{key}: {json_text.dumps(value)}}}")
-    for name in ("sequence", "phase"):
-        if stated[name] is not None:
-            found.append(f"workload.{name}={stated[name]}")
-    return found
+    keys = [name for name in ("sequence", "phase") if stated[name] is not None]
+    return [*found, *(f"workload.{name}={stated[name]}" for name in keys)]
 
 
 def _lengths(question: Question, jobs: int, advance: Any) -> list[Longest]:

@@ -91,8 +91,7 @@ def _kept(made: Sketch, program: Program, lives: _Lives) -> NDArray[np.bool_]:
 
 
 def _in_last_layer(made: Sketch, program: Program) -> NDArray[np.bool_]:
-    """Return which ops come after the forward of the last layer began, and before the one before
-    it is worked on again; of micro-batches, in any."""
+    """Return which ops are done while the last layer is worked on, forward or backward."""
     inside, now = [], False
     for op in program.ops:
         if not op.lane and op.layer is not None and op.phase != "optimizer":

@@ -92,7 +92,7 @@ class _Clock:
         ]
 
     def end(self, programs: Programs) -> tuple[float, float, float]:
-        """Return what replicas say before the optimizer step, that step, and what they say after."""
+        """Return seconds that replicas speak before the optimizer step, of it, and after it."""
         scenario, program = self._scenario, programs.of(self._rank)
         compute = Durations(programs, self._mesh, scenario.topology, scenario.workload.dtype)
         seconds = self.seconds(program, compute.of(self._rank))
@@ -185,9 +185,7 @@ def _complete(made: Sketch, segments: Sequence[_Segment]) -> int:
     return sum(segment.last <= last for segment in segments)
 
 
-def _longest(
-    before: Sequence[set[int]], seconds: Sequence[float], first: int, last: int
-) -> float:
+def _longest(before: Sequence[set[int]], seconds: Sequence[float], first: int, last: int) -> float:
     """Return the longest path from the start of one op to the start of another.
 
     From op 0 every op can be the first one; to the end of the program every op can be the last.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tspsim.plan.placements import Placements
@@ -122,8 +122,11 @@ class _Search:
         self._candidates = list(candidates)
 
     def longest(self, room: float) -> int:
-        """Return the longest sequence of which some candidate's bound leaves no more than `room`."""
-        fits: Callable[[int], bool] = lambda count: self._fits(count * self._step, room)
+        """Return the longest sequence at which some candidate's bound is no more than `room`."""
+
+        def fits(count: int) -> bool:
+            return self._fits(count * self._step, room)
+
         if not fits(1):
             return 0
         low, high = 1, 2

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tspsim.errors import UserError
+from tspsim.errors import TopologyError, UserError
 from tspsim.model import Recompute, Workload
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
+from tspsim.topology.load import parse
 
-#: The way in which the replicas of a whole model are written: any strategy of degree 1.
-WHOLE = "tp"
+#: What a mesh of nothing but replicas is called, and how it is written: a strategy of degree 1.
+REPLICAS, WHOLE = "dp", "tp"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,8 @@ class Candidate:
     @property
     def family(self) -> str:
         """The strategy's kind; ``"dp"`` where every rank holds the whole model."""
-        return self.strategy.kind if any(d > 1 for _, d in self.strategy.axes()) else "dp"
+        whole = all(degree == 1 for _, degree in self.strategy.axes())
+        return REPLICAS if whole else self.strategy.kind
 
     @property
     def unplaced(self) -> Candidate:
@@ -164,22 +166,18 @@ def ask(
         kinds = ("none",)  # nothing is kept, so nothing is recomputed
     elif recompute != "any":
         kinds = (recompute,)
-    for kind in _kinds(fixed):
-        STRATEGIES.get(kind)  # an unknown name is told before anything runs
+    for kind in asked_kinds(fixed):
+        if kind != REPLICAS:
+            STRATEGIES.get(kind)  # an unknown name is told before anything runs
     return Question(base, batch, options, fixed, kinds, accumulate)
 
 
 def _loaded(document: dict[str, Any]) -> Scenario:
     """Return the scenario with as many replicas as there are devices."""
-    found = document.get("topology")
-    count = 1
-    if isinstance(found, dict):
-        from tspsim.topology.load import parse
-
-        try:
-            count = parse(found).count()
-        except (ValueError, KeyError, TypeError):
-            count = 1  # loading it tells what is wrong
+    try:
+        count = parse(document["topology"]).count()
+    except (TopologyError, ValueError, KeyError, TypeError):
+        count = 1  # loading it tells what is wrong
     document["strategy"] = {"kind": WHOLE, "degree": 1, "dp": count}
     return from_document(document)
 
@@ -199,7 +197,7 @@ def _nodes(base: Scenario) -> int:
     return base.topology.node(len(base.topology.devices) - 1) + 1
 
 
-def _kinds(fixed: Mapping[str, Any]) -> list[str]:
-    """Return the kinds of strategies that are asked for; none: all."""
+def asked_kinds(fixed: Mapping[str, Any]) -> list[str]:
+    """Return the strategies that are asked for by name; none: all."""
     text = fixed.get("kind")
     return [name.strip() for name in str(text).split(",")] if text is not None else []

@@ -1,5 +1,4 @@
-"""Finds the best candidates: those with the best bounds are simulated first, until no bound is left
-that could be among the best."""
+"""Finds the best candidates: the best bounds are simulated first, until no other could be best."""
 
 from __future__ import annotations
 
@@ -175,9 +174,7 @@ def plan(
     return _answer(question, found, wanted, top)
 
 
-def bounded(
-    candidates: Sequence[Candidate], workers: Workers, progress: Progress
-) -> list[Bound]:
+def bounded(candidates: Sequence[Candidate], workers: Workers, progress: Progress) -> list[Bound]:
     """Return the bounds of candidates."""
     groups: dict[Any, list[int]] = {}
     for number, candidate in enumerate(candidates):
@@ -209,7 +206,7 @@ def _simulate(
     best: list[tuple[Key, int]] = []
     while waiting:
         worst = best[top - 1][0] if len(best) >= top else None
-        wave = []
+        wave: list[int] = []
         while waiting and len(wave) < WAVE and (worst is None or waiting[0][0] <= worst):
             wave.append(heapq.heappop(waiting)[1])
         if not wave:
@@ -217,7 +214,7 @@ def _simulate(
         outcomes = workers.map(simulated, [found.space.candidates[n] for n in wave])
         for number, outcome in zip(wave, outcomes, strict=True):
             found.outcomes[number] = outcome
-            key = _key(outcome, wanted, question)
+            key = _key(outcome, wanted)
             if key is not None:
                 best.append((key, number))
         best.sort()
@@ -226,7 +223,7 @@ def _simulate(
         progress(_BOUNDS + (1 - _BOUNDS) * done / (done + left))
 
 
-def _key(outcome: Outcome, wanted: Objective, question: Question) -> Key | None:
+def _key(outcome: Outcome, wanted: Objective) -> Key | None:
     """Return the key of a run; None where it does not fit or did not come to an end."""
     figures = outcome.figures
     if figures is None or not figures["memory"]["fits"]:
@@ -240,7 +237,7 @@ def _reserved(figures: dict[str, Any]) -> float:
 
 
 def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> Answer:
-    keys = ((_key(o, wanted, question), n) for n, o in found.outcomes.items())
+    keys = ((_key(o, wanted), n) for n, o in found.outcomes.items())
     ranked = sorted((key, n) for key, n in keys if key is not None)
     best = []
     for _, number in ranked[:top]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from tspsim.model import ModelShape
 from tspsim.plan.placements import Placements
-from tspsim.plan.question import WHOLE, Candidate, Question
+from tspsim.plan.question import REPLICAS, WHOLE, Candidate, Question, asked_kinds
 from tspsim.registry import STRATEGIES
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.exchange import KvExchange
 from tspsim.strategies.parts.placement import placement_problems
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Space:
     """The candidates of a question.
 
@@ -31,8 +31,8 @@ class Space:
         By strategy: why none of its meshes divides. Only strategies without any candidate.
     """
 
-    candidates: list[Candidate] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
+    candidates: list[Candidate]
+    refused: dict[str, str]
 
 
 def enumerate_space(question: Question, placements: Placements | None = None) -> Space:
@@ -45,17 +45,14 @@ def enumerate_space(question: Question, placements: Placements | None = None) ->
         Which orders of axes differ; made when not given.
     """
     places = placements or Placements(question.base.topology)
-    space, reasons = Space(), dict[str, str]()
-    for strategy in _strategies(question, reasons):
-        family = Candidate(strategy, 1, 1, "none").family
-        found = list(_batched(question, strategy, places, reasons))
-        space.candidates.extend(found)
-        if found:
-            reasons.pop(family, None)
-            space.refused.setdefault(family, "")
-    known = {family for family, reason in space.refused.items() if not reason}
-    space.refused = {f: reason for f, reason in reasons.items() if f not in known}
-    return space
+    reasons: dict[str, str] = {}
+    weak: dict[str, str] = {}
+    candidates: list[Candidate] = []
+    for strategy in _strategies(question, reasons, weak):
+        candidates.extend(_batched(question, strategy, places, reasons))
+    there = {candidate.family for candidate in candidates}
+    told = sorted({**weak, **reasons}.items())
+    return Space(candidates, {family: why for family, why in told if family not in there})
 
 
 def _batched(
@@ -79,18 +76,21 @@ def _batched(
                 yield Candidate(placed, batch, micro_batches, recompute)
 
 
-def _strategies(question: Question, reasons: dict[str, str]) -> Iterator[StrategyOptions]:
-    """Yield every strategy with every degree and option, without placement."""
-    fixed = question.fixed
-    names = str(fixed["kind"]).split(",") if "kind" in fixed else ["dp", *STRATEGIES.names()]
-    for name in (text.strip() for text in names):
-        kind = WHOLE if name == "dp" else name
+def _strategies(
+    question: Question, reasons: dict[str, str], weak: dict[str, str]
+) -> Iterator[StrategyOptions]:
+    """Yield every strategy with every degree and option, without placement.
+
+    That replicas do not divide the batch is a weak reason: any other tells more.
+    """
+    for name in asked_kinds(question.fixed) or [REPLICAS, *STRATEGIES.names()]:
+        kind = WHOLE if name == REPLICAS else name
         form: type[StrategyOptions] = STRATEGIES.get(kind)
-        for degrees in _meshes(question, form, whole=name == "dp"):
+        for degrees in _meshes(question, form, whole=name == REPLICAS):
             if question.batch % degrees["dp"]:
                 plural = "s" if question.batch > 1 else ""
                 told = f"replicas do not divide {question.batch} sequence{plural} a step"
-                reasons.setdefault(name, f"{degrees['dp']} {told}")
+                weak.setdefault(name, f"{degrees['dp']} {told}")
                 continue
             for options in _options(question, form, degrees):
                 yield from _valid(kind, name, {**options, **degrees}, reasons)
