@@ -27,7 +27,7 @@ from tspsim.sweeps.store import FILE, Row, Store, differences
 ROOT = Path(__file__).parent.parent
 SCENARIO: dict[str, Any] = {
     "name": "stored",
-    "model": {"hidden": 256, "layers": 4, "heads": 8, "kv_heads": 4, "ffn": 512, "vocab": 0},
+    "model": {"hidden": 256, "layers": 16, "heads": 8, "kv_heads": 4, "ffn": 512, "vocab": 0},
     "workload": {"sequence": 1024, "recompute": "full"},
     "topology": {
         "kind": "ring", "ranks": 4, "device": "h100-sxm",
