@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from typer.testing import CliRunner, Result
 from tests.browser import Browser, browser, find
 from tspsim.cli.app import app
 from tspsim.output.plots.style import COMPUTE, Style
-from tspsim.output.report import answers, charts, sources
+from tspsim.output.report import answers, assumptions, charts, sources, sweep_tables
 from tspsim.output.report.settings import Names, best_setting, settings
 from tspsim.output.report.sources import Subject, Swept
 from tspsim.output.units import time
@@ -270,14 +271,15 @@ def row(number: int, rate: float, status: str = "ok", mesh: str = "", **axes: An
     kind = axes.get("strategy__kind", "tsp")
     figures = {
         "mesh": mesh or f"{kind} 4", "step_time": 1 / rate, "tokens_per_second": rate,
-        "tokens_per_second_per_device": rate / 4, "memory.peak": 2**30,
+        "tokens_per_second_per_device": rate / 4, "memory.peak": 2**30 / rate, "time.idle": 0.0,
+        "memory.capacity": 2**20,
     }  # fmt: skip
     named = {key.replace("__", "."): value for key, value in axes.items()}
     return Row(number, named, status, "too much" if status != "ok" else "", "", figures)
 
 
-def swept(*rows: Row) -> Subject:
-    """Return a sweep of made-up rows as what a report is about."""
+def swept(*rows: Row) -> Any:
+    """Return a sweep of made-up rows as a subject: what a report is about."""
     keys = dict.fromkeys(key for each in rows for key in each.axes)
     axes = []
     for key in keys:
@@ -338,9 +340,6 @@ def test_the_answer_without_a_contest_is_the_best_point() -> None:
     assert answers.answer(subject) == (
         "Most tokens per second at sequence 2,048: 250, 4.000 ms a step. 2 of 3 points fit."
     )
-    assert answers.answer(swept(row(0, 1.0, "unfit", workload__sequence=1))) == (
-        "Nothing fits: none of 1 points."
-    )
 
 
 def test_candidates_are_called_what_tells_them_apart() -> None:
@@ -353,7 +352,65 @@ def test_candidates_are_called_what_tells_them_apart() -> None:
     several = [row(i, 1.0, mesh=mesh, strategy__kind="tp_sp") for i, mesh in enumerate("ab")]
     assert {Names.of(several).name(each) for each in several} == {"a", "b"}
     option = [row(i, 1.0, strategy__kind="tsp", strategy__lookahead=i) for i in (0, 1)]
-    assert Names.of(option).name(option[1]) == "tsp 4, lookahead 1"
+    assert Names.of(option).name(option[1]) == "tsp 4 (lookahead 1)"
+
+
+def test_the_answer_says_what_comes_nearest_where_nothing_fits() -> None:
+    """The lowest peak over its capacity, with its reason; or that nothing could run."""
+    rows = [row(i, rate, "unfit", workload__sequence=i) for i, rate in ((1, 1.0), (2, 4.0))]
+    assert answers.answer(swept(*rows)) == (
+        "Nothing fits: tsp 4, sequence 2 comes nearest and too much."
+    )
+    wrong = Row(0, {"workload.sequence": 3}, "invalid", "it is wrong")
+    assert answers.answer(swept(wrong)) == "Nothing can run: none of 1 points."
+
+
+def test_samples_are_a_cloud_and_grids_are_lines() -> None:
+    """Samples share no value of another axis: there is nothing to choose by."""
+    grid = [
+        row(10 * i + j, 1.0, workload__sequence=i, workload__batch=j)
+        for i in range(1, 4)
+        for j in range(1, 3)
+    ]
+    found = sweep_tables.lines(swept(*grid).swept)
+    assert found is not None
+    assert (found["axis"], found["cloud"]) == ("sequence", False)
+    assert found["others"] == [{"name": "batch", "values": ["1", "2"], "shown": "1"}]
+    samples = [row(i, 1.0, workload__sequence=i, workload__batch=i + 7) for i in range(1, 6)]
+    found = sweep_tables.lines(swept(*samples).swept)
+    assert found is not None
+    assert (found["cloud"], found["others"], len(found["points"])) == (True, [], 5)
+
+
+def test_a_large_sweep_keeps_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line with the best point is among the few that are kept; none is cut in two."""
+    monkeypatch.setattr(sweep_tables, "MOST_POINTS", 7)
+    rows = [
+        row(10 * i + j, float(j), workload__sequence=i, workload__batch=j)
+        for i in range(1, 6)
+        for j in range(1, 5)
+    ]
+    found = sweep_tables.lines(swept(*rows).swept)
+    assert found is not None
+    assert [point["at"] for point in found["points"]] == [["4"]] * 5
+
+
+def test_the_study_on_a_page_makes_the_same_points_again(made: Path, tmp_path: Path) -> None:
+    """What the page says to save and to sweep is a study file, samples included."""
+    text = reports(made)["sweep"].read_text(encoding="utf-8")
+    (told,) = re.findall(r'<pre id="study">(.*?)</pre>', text, re.DOTALL)
+    (tmp_path / "study.yaml").write_text(unescape(told))
+    done = call("sweep", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "again"), "--jobs", "1")
+    assert done.exit_code == 0, done.output
+    assert list(Store.open(tmp_path / "again").rows()) == list(Store.open(made / "sweep").rows())
+    sample: Any = SimpleNamespace(
+        about=lambda: {
+            "study": {"link": [], "samples": ["sobol", 8, 3], "axes": {"a": "log(1, 2)"}}
+        }
+    )
+    assert assumptions.study(sample) == {
+        "axes": {"a": "log(1, 2)"}, "samples": {"method": "sobol", "count": 8, "seed": 3},
+    }  # fmt: skip
 
 
 # ---- what cannot be reported ---------------------------------------------------------------------
@@ -469,6 +526,34 @@ def test_charts_zoom_and_move_together(chromium: Browser, made: Path) -> None:
             chromium.mouse(kind, x, top + 27, button="left", clickCount=count)
     entered = shown(chromium)
     assert entered[1] - entered[0] < 0.9 * (whole[1] - whole[0])
+
+
+def test_fingers_zoom_and_move(chromium: Browser, made: Path) -> None:
+    """Two fingers that part zoom in; one that goes left moves on in time."""
+    chromium.size(390, 844, phone=True)
+    chromium.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    chromium.open(reports(made)["run"])
+    x, y = chromium.middle("canvas.gantt")
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": x + place, "y": y, "id": number} for number, place in enumerate(places)]
+        chromium.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    whole = shown(chromium)
+    touch("touchStart", -20, 20)
+    for apart in (30, 40, 60):
+        touch("touchMove", -apart, apart)
+    touch("touchEnd")
+    zoomed = shown(chromium)
+    assert zoomed[1] - zoomed[0] < 0.6 * (whole[1] - whole[0])
+    touch("touchStart", 0)
+    for left in (-20, -40, -60):
+        touch("touchMove", left)
+    touch("touchEnd")
+    moved = shown(chromium)
+    assert moved[0] > zoomed[0]
+    assert moved[1] - moved[0] == pytest.approx(zoomed[1] - zoomed[0])
+    chromium.call("Emulation.setTouchEmulationEnabled", enabled=False)
 
 
 def test_pointing_at_a_bar_tells_what_it_is(chromium: Browser, made: Path) -> None:

@@ -112,7 +112,7 @@ def _parts(subject: Subject) -> dict[str, Any]:
         "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
         "compared": _compared(subject),
         "sweep": sweep_tables.tables(swept) if swept else None,
-        "study": json.dumps(swept.store.about()["study"], indent=1) if swept else "",
+        "study": json.dumps(assumptions.study(swept.store), indent=1) if swept else "",
         "runs": [_run(drawn) for drawn in subject.drawn],
         "assumptions": assumptions.assumptions(subject),
         "not_modelled": assumptions.NOT_MODELLED,
