@@ -23,7 +23,7 @@ SUFFIXES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 #: Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
-_SVG = {"svg.hashsalt": "tspsim", "svg.fonttype": "none"}
+_SVG: dict[Any, Any] = {"svg.hashsalt": "tspsim", "svg.fonttype": "none"}
 
 #: A page of its own, with nothing to fetch: the drawing in lines, so that a browser zooms into it.
 _PAGE = """<!doctype html>

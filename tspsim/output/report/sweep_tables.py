@@ -72,6 +72,8 @@ def _map(swept: Swept, axes: Sequence[AxisInfo], colours: dict[str, str]) -> dic
         return None
     across, down = sorted(axes, key=lambda axis: len(axis.values), reverse=True)
     x, y = _sorted(across), _sorted(down)
+    if down.numeric:  # the largest on top, as in a plot
+        y.reverse()
     cells = {
         (values.label(s.axes[across.key]), values.label(s.axes[down.key])): s
         for s in swept.settings
