@@ -170,7 +170,11 @@ def browser(profile: Path) -> Iterator[Browser]:
     try:
         yield Browser(commands_in, answers_out)
     finally:
+        process.terminate()  # it ends its own processes
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         os.close(commands_in)
         os.close(answers_out)
-        process.kill()
-        process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,62 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from tests.browser import Browser, browser, find
-from tspsim.cli.app import app
+from tests.small_reports import SMALL, call, make, reports
 from tspsim.output.plots.style import COMPUTE, Style
-from tspsim.output.report import answers, charts, sources
+from tspsim.output.report import answers, assumptions, charts, maps, sources, sweep_tables
 from tspsim.output.report.settings import Names, best_setting, settings
 from tspsim.output.report.sources import Subject, Swept
 from tspsim.output.units import time
 from tspsim.sweeps.store import AxisInfo, Row, Store
 
-SMALL: dict[str, Any] = {
-    "name": "small",
-    "model": {"hidden": 64, "layers": 2, "heads": 8, "kv_heads": 4, "ffn": 128, "vocab": 256},
-    "workload": {"sequence": 64},
-    "topology": {
-        "kind": "ring", "ranks": 4, "device": "h100-sxm",
-        "link": {"bandwidth": "50 GB/s", "latency": "1 us"},
-    },
-    "strategy": {"kind": "tsp", "degree": 4},
-}  # fmt: skip
-MiB = 2**20
-
-
-def call(*arguments: str) -> Result:
-    """Run the command in this process."""
-    return CliRunner().invoke(app, list(arguments))
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two runs, a sweep, and a report of each."""
-    folder = tmp_path_factory.mktemp("made")
-    scenario = folder / "small.yaml"
-    scenario.write_text(json.dumps(SMALL))
-    sweep = ("workload.sequence=64,128,256", "link.bandwidth=x1,x2", "strategy.kind=tsp,tp")
-    for arguments in (
-        ("run", str(scenario), "-o", str(folder / "tsp")),
-        ("run", str(scenario), "strategy={kind: tp, degree: 4}", "-o", str(folder / "tp")),
-        ("sweep", str(scenario), *sweep, "-o", str(folder / "sweep"), "--jobs", "1"),
-        ("report", str(folder / "tsp")),
-        ("report", str(folder / "sweep")),
-        ("report", str(folder / "tsp"), str(folder / "tp"), "-o", str(folder / "both.html")),
-    ):
-        done = call(*arguments)
-        assert done.exit_code == 0, done.output
-    return folder
-
-
-def reports(folder: Path) -> dict[str, Path]:
-    """Return the pages of `made`."""
-    return {
-        "run": folder / "tsp" / "report.html",
-        "sweep": folder / "sweep" / "report.html",
-        "comparison": folder / "both.html",
-    }
+    return make(tmp_path_factory.mktemp("made"))
 
 
 class Read(HTMLParser):
@@ -124,7 +82,7 @@ def test_a_page_fetches_nothing_and_is_small(made: Path, kind: str) -> None:
     found, _ = read(path)
     assert found.fetched == ["data:,"]
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", text)
+    assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(", text)
     assert path.stat().st_size < 5e6
 
 
@@ -259,10 +217,19 @@ def test_winners_are_the_fastest_of_their_setting(made: Path) -> None:
         assert setting.ranked[0] == max(own, key=lambda r: r.figures["tokens_per_second"])
     page_, data = read(reports(made)["sweep"])
     text = words(page_)
-    assert "bandwidth ↓ sequence → 64 128 256 x1" in text
+    assert "bandwidth ↓ sequence → 64 128 256 x2" in text
     assert "12 of 12 points: 12 ok" in text
     assert len(data["lines"]["points"]) == 12
     assert data["lines"]["axis"] == "sequence"
+
+
+def test_a_grid_over_two_numeric_axes_has_a_map_to_scale(made: Path) -> None:
+    """Drawn as ``tspsim plot --kind winner`` draws it; other sweeps have none."""
+    pytest.importorskip("tspsim.output.maps.drawing", reason="needs the maps of sweeps")
+    found = sources.read([made / "sweep"]).swept
+    assert found is not None
+    assert maps.winner_map(found).startswith("<svg")
+    assert maps.winner_map(swept(*contest((1024, 10, 20), (2048, 20, 25))).swept) == ""
 
 
 def row(number: int, rate: float, status: str = "ok", mesh: str = "", **axes: Any) -> Row:
@@ -270,14 +237,15 @@ def row(number: int, rate: float, status: str = "ok", mesh: str = "", **axes: An
     kind = axes.get("strategy__kind", "tsp")
     figures = {
         "mesh": mesh or f"{kind} 4", "step_time": 1 / rate, "tokens_per_second": rate,
-        "tokens_per_second_per_device": rate / 4, "memory.peak": 2**30,
+        "tokens_per_second_per_device": rate / 4, "memory.peak": 2**30 / rate, "time.idle": 0.0,
+        "memory.capacity": 2**20,
     }  # fmt: skip
     named = {key.replace("__", "."): value for key, value in axes.items()}
     return Row(number, named, status, "too much" if status != "ok" else "", "", figures)
 
 
-def swept(*rows: Row) -> Subject:
-    """Return a sweep of made-up rows as what a report is about."""
+def swept(*rows: Row) -> Any:
+    """Return a sweep of made-up rows as a subject: what a report is about."""
     keys = dict.fromkeys(key for each in rows for key in each.axes)
     axes = []
     for key in keys:
@@ -338,9 +306,6 @@ def test_the_answer_without_a_contest_is_the_best_point() -> None:
     assert answers.answer(subject) == (
         "Most tokens per second at sequence 2,048: 250, 4.000 ms a step. 2 of 3 points fit."
     )
-    assert answers.answer(swept(row(0, 1.0, "unfit", workload__sequence=1))) == (
-        "Nothing fits: none of 1 points."
-    )
 
 
 def test_candidates_are_called_what_tells_them_apart() -> None:
@@ -353,7 +318,65 @@ def test_candidates_are_called_what_tells_them_apart() -> None:
     several = [row(i, 1.0, mesh=mesh, strategy__kind="tp_sp") for i, mesh in enumerate("ab")]
     assert {Names.of(several).name(each) for each in several} == {"a", "b"}
     option = [row(i, 1.0, strategy__kind="tsp", strategy__lookahead=i) for i in (0, 1)]
-    assert Names.of(option).name(option[1]) == "tsp 4, lookahead 1"
+    assert Names.of(option).name(option[1]) == "tsp 4 (lookahead 1)"
+
+
+def test_the_answer_says_what_comes_nearest_where_nothing_fits() -> None:
+    """The lowest peak over its capacity, with its reason; or that nothing could run."""
+    rows = [row(i, rate, "unfit", workload__sequence=i) for i, rate in ((1, 1.0), (2, 4.0))]
+    assert answers.answer(swept(*rows)) == (
+        "Nothing fits: tsp 4, sequence 2 comes nearest and too much."
+    )
+    wrong = Row(0, {"workload.sequence": 3}, "invalid", "it is wrong")
+    assert answers.answer(swept(wrong)) == "Nothing can run: none of 1 points."
+
+
+def test_samples_are_a_cloud_and_grids_are_lines() -> None:
+    """Samples share no value of another axis: there is nothing to choose by."""
+    grid = [
+        row(10 * i + j, 1.0, workload__sequence=i, workload__batch=j)
+        for i in range(1, 4)
+        for j in range(1, 3)
+    ]
+    found = sweep_tables.lines(swept(*grid).swept)
+    assert found is not None
+    assert (found["axis"], found["cloud"]) == ("sequence", False)
+    assert found["others"] == [{"name": "batch", "values": ["1", "2"], "shown": "1"}]
+    samples = [row(i, 1.0, workload__sequence=i, workload__batch=i + 7) for i in range(1, 6)]
+    found = sweep_tables.lines(swept(*samples).swept)
+    assert found is not None
+    assert (found["cloud"], found["others"], len(found["points"])) == (True, [], 5)
+
+
+def test_a_large_sweep_keeps_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line with the best point is among the few that are kept; none is cut in two."""
+    monkeypatch.setattr(sweep_tables, "MOST_POINTS", 7)
+    rows = [
+        row(10 * i + j, float(j), workload__sequence=i, workload__batch=j)
+        for i in range(1, 6)
+        for j in range(1, 5)
+    ]
+    found = sweep_tables.lines(swept(*rows).swept)
+    assert found is not None
+    assert [point["at"] for point in found["points"]] == [["4"]] * 5
+
+
+def test_the_study_on_a_page_makes_the_same_points_again(made: Path, tmp_path: Path) -> None:
+    """What the page says to save and to sweep is a study file, samples included."""
+    text = reports(made)["sweep"].read_text(encoding="utf-8")
+    (told,) = re.findall(r'<pre id="study">(.*?)</pre>', text, re.DOTALL)
+    (tmp_path / "study.yaml").write_text(unescape(told))
+    done = call("sweep", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "again"), "--jobs", "1")
+    assert done.exit_code == 0, done.output
+    assert list(Store.open(tmp_path / "again").rows()) == list(Store.open(made / "sweep").rows())
+    sample: Any = SimpleNamespace(
+        about=lambda: {
+            "study": {"link": [], "samples": ["sobol", 8, 3], "axes": {"a": "log(1, 2)"}}
+        }
+    )
+    assert assumptions.study(sample) == {
+        "axes": {"a": "log(1, 2)"}, "samples": {"method": "sobol", "count": 8, "seed": 3},
+    }  # fmt: skip
 
 
 # ---- what cannot be reported ---------------------------------------------------------------------
@@ -391,156 +414,3 @@ def test_without_jinja2_the_extra_is_named(
     done = call("report", str(made / "tsp"), "-o", str(tmp_path / "a.html"))
     told = "a report needs jinja2, which is not installed: pip install 'tspsim[report]'"
     assert (done.exit_code, done.stderr.strip()) == (2, told)
-
-
-# ---- in a browser --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Return a headless browser."""
-    if find() is None:
-        pytest.skip("needs Chromium, which is not installed")
-    with browser(tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
-def shown(page_: Browser, canvas: str = "canvas.gantt") -> tuple[float, float]:
-    """Return the stretch of time that a chart shows, as it says itself."""
-    page_.settle()
-    start, end = page_.run(f"document.querySelector({canvas!r}).dataset.view").split()
-    return float(start), float(end)
-
-
-#: How many colours every chart has.
-INKED = """[...document.querySelectorAll("canvas[tabindex]")].map((canvas) => new Set(
-    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
-        .data.buffer)).size)"""
-
-
-@pytest.mark.parametrize("kind", ["run", "sweep", "comparison"])
-def test_a_page_renders_without_a_complaint(chromium: Browser, made: Path, kind: str) -> None:
-    """Every chart is drawn, the console is empty, nothing is fetched, at desk and phone width."""
-    path = reports(made)[kind]
-    chromium.complaints.clear()
-    chromium.requests.clear()
-    for width, phone in ((1280, False), (390, True)):
-        chromium.size(width, 844, phone=phone)
-        chromium.open(path)
-        charted = 2 if kind == "run" else 4
-        assert chromium.run("document.querySelectorAll('canvas[tabindex]').length") == charted
-        assert min(chromium.run(INKED)) > 5
-        assert chromium.run("document.documentElement.scrollWidth") == width
-    assert chromium.run("document.querySelectorAll('#lines circle').length") == (
-        6 if kind == "sweep" else 0
-    )
-    assert chromium.complaints == []
-    assert {url for url in chromium.requests if not url.startswith("data:")} == {path.as_uri()}
-
-
-def test_charts_zoom_and_move_together(chromium: Browser, made: Path) -> None:
-    """Wheel, drag, buttons, keys and double click change the axis of all charts alike."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["comparison"])
-    start, end = whole = shown(chromium)
-    assert start == 0
-    x, y = chromium.middle("canvas.gantt")
-    chromium.mouse("mouseWheel", x, y, deltaX=0, deltaY=-50, modifiers=2)
-    zoomed = shown(chromium)
-    assert zoomed[1] - zoomed[0] == pytest.approx((end - start) * np.exp(-0.5), rel=1e-3)
-    assert zoomed == shown(chromium, "canvas.memory")
-    chromium.drag(x, y, -100)
-    moved = shown(chromium)
-    assert moved[0] > zoomed[0]
-    assert moved[1] - moved[0] == pytest.approx(zoomed[1] - zoomed[0])
-    for key, closer in (("+", True), ("-", False), ("-", False)):
-        before = shown(chromium)
-        chromium.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
-        after = shown(chromium)
-        assert (after[1] - after[0] < before[1] - before[0]) is closer
-    for which, label in ((0, "in"), (4, "all")):
-        chromium.click(*chromium.middle(".tools button", which))
-        after = shown(chromium)
-        assert (after == whole) is (label == "all")
-    x, y = chromium.middle("canvas.gantt")
-    top = chromium.run("document.querySelector('canvas.gantt').getBoundingClientRect().top")
-    for count in (1, 2):
-        for kind in ("mousePressed", "mouseReleased"):
-            chromium.mouse(kind, x, top + 27, button="left", clickCount=count)
-    entered = shown(chromium)
-    assert entered[1] - entered[0] < 0.9 * (whole[1] - whole[0])
-
-
-def test_pointing_at_a_bar_tells_what_it_is(chromium: Browser, made: Path) -> None:
-    """The first compute task of rank 0, with its time; beside the chart the tip goes away."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["run"])
-    x, _ = chromium.middle("canvas.gantt")
-    top, left = chromium.run("""(() => {
-        const box = document.querySelector("canvas.gantt").getBoundingClientRect();
-        return [box.top, box.left];
-    })()""")
-    chromium.mouse("mouseMoved", x, top + 27)
-    told = chromium.run("document.getElementById('tip').innerText")
-    assert re.search(r"rank 0, compute", told)
-    assert re.search(r"µs, from .* to ", told)
-    chromium.mouse("mouseMoved", left + 20, top + 5)
-    assert chromium.run("document.getElementById('tip').hidden")
-
-
-def test_a_plain_wheel_scrolls_the_page(chromium: Browser, made: Path) -> None:
-    """Nobody who reads on gets stuck in a chart."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["run"])
-    before = shown(chromium)
-    x, y = chromium.middle("canvas.gantt")
-    chromium.mouse("mouseWheel", x, y, deltaX=0, deltaY=-50)
-    assert shown(chromium) == before
-
-
-def test_headings_sort_the_table(chromium: Browser, made: Path) -> None:
-    """By number, up and then down."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["sweep"])
-    column = (
-        "[...document.querySelectorAll('.sortable tbody tr')].map((r) => r.cells[4].dataset.by)"
-    )
-    times = [float(value) for value in chromium.run(column)]
-    assert times != sorted(times)
-    for wanted in (sorted(times), sorted(times, reverse=True)):
-        chromium.click(*chromium.middle(".sortable th button", 4))
-        assert [float(value) for value in chromium.run(column)] == wanted
-
-
-def test_the_line_chart_follows_its_choice(chromium: Browser, made: Path) -> None:
-    """Another value of the other axis gives other points."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["sweep"])
-    heights = "[...document.querySelectorAll('#lines circle')].map((c) => c.getAttribute('cy'))"
-    before = chromium.run(heights)
-    chromium.run("""(() => {
-        const select = document.querySelector("#lines select");
-        select.selectedIndex = 1 - select.selectedIndex;
-        select.dispatchEvent(new Event("change"));
-    })()""")
-    chromium.settle()
-    assert chromium.run(heights) != before
-
-
-def test_a_page_prints(chromium: Browser, made: Path, tmp_path: Path) -> None:
-    """As a PDF of a few pages, with the charts, without what only a screen can do."""
-    chromium.size(1280, 900)
-    chromium.open(reports(made)["comparison"])
-    chromium.pdf(tmp_path / "page.pdf")
-    printed = (tmp_path / "page.pdf").read_bytes()
-    assert printed.startswith(b"%PDF")
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 8
-    chromium.call("Emulation.setEmulatedMedia", media="print")
-    hidden = "getComputedStyle(document.querySelector('.tools')).display"
-    assert chromium.run(hidden) == "none"
-    stretch = """(() => {
-        const canvas = document.querySelector("canvas.gantt"), box = canvas.getBoundingClientRect();
-        return box.width / box.height / (canvas.width / canvas.height);
-    })()"""
-    assert chromium.run(stretch) == pytest.approx(1, abs=0.01)
-    chromium.call("Emulation.setEmulatedMedia", media="")

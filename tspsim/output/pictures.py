@@ -23,6 +23,9 @@ SUFFIXES: dict[str, dict[str, Any]] = {
     ".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".html": {"Date": None},
 }  # fmt: skip
 
+#: Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
+_SVG: dict[Any, Any] = {"svg.hashsalt": "tspsim", "svg.fonttype": "none"}
+
 #: A page of its own, with nothing to fetch: the drawing in lines, so that a browser zooms into it.
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -110,13 +113,12 @@ def save(figure: Figure, path: Path, title: str) -> None:
 def _save(figure: Figure, path: Path, title: str) -> None:
     import matplotlib as mpl
 
-    # Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     metadata = SUFFIXES[path.suffix.lower()]
     try:
-        with mpl.rc_context({"svg.hashsalt": "tspsim", "svg.fonttype": "none"}):
+        with mpl.rc_context(_SVG):
             if path.suffix.lower() == ".html":
-                partial.write_text(_page(figure, metadata, title), encoding="utf-8")
+                partial.write_text(_page(figure, title), encoding="utf-8")
             else:
                 figure.savefig(partial, dpi=150, metadata=metadata, bbox_inches="tight")
         partial.replace(path)
@@ -124,9 +126,17 @@ def _save(figure: Figure, path: Path, title: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _page(figure: Figure, metadata: dict[str, Any], title: str) -> str:
+def _page(figure: Figure, title: str) -> str:
     """Return a page that holds the figure as svg."""
+    return _PAGE.format(title=html.escape(title), drawing=svg(figure))
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an svg element, the same text for the same figure."""
+    import matplotlib as mpl
+
     text = io.StringIO()
-    figure.savefig(text, format="svg", dpi=150, metadata=metadata, bbox_inches="tight")
+    with mpl.rc_context(_SVG):
+        figure.savefig(text, format="svg", dpi=150, metadata=SUFFIXES[".svg"], bbox_inches="tight")
     drawing = text.getvalue()
-    return _PAGE.format(title=html.escape(title), drawing=drawing[drawing.index("<svg") :])
+    return drawing[drawing.index("<svg") :]

@@ -96,12 +96,21 @@ def _range(axis: AxisInfo) -> str:
 def _answer_of_sweep(swept: Swept) -> str:
     able = [setting for setting in swept.settings if setting.ranked]
     if not able:
-        return f"Nothing fits: none of {len(swept.rows)} points."
+        return _nothing(swept)
     if not swept.contested:
         return _best_points(swept, able)
     if len(swept.settings) == 1:
         return _one(swept, able[0])
     return " ".join(filter(None, (_wins(swept, able), _widest(swept, able), _none(swept))))
+
+
+def _nothing(swept: Swept) -> str:
+    """Return what comes nearest to fitting."""
+    ran = [row for row in swept.rows if row.figures]
+    if not ran:
+        return f"Nothing can run: none of {len(swept.rows)} points."
+    near = min(ran, key=lambda row: row.figures["memory.peak"] - row.figures["memory.capacity"])
+    return f"Nothing fits: {swept.names.full(near)} comes nearest and {near.reason}."
 
 
 def _one(swept: Swept, setting: Setting) -> str:

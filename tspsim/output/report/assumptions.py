@@ -7,6 +7,7 @@ from typing import Any
 from tspsim.output.report.sources import Subject
 from tspsim.result import Result
 from tspsim.scenario.types import Scenario
+from tspsim.sweeps.store import Store
 
 #: What a reader should know before trusting a step time; docs/accuracy.md has it in full.
 NOT_MODELLED = (
@@ -21,14 +22,14 @@ NOT_MODELLED = (
 
 def assumptions(subject: Subject) -> list[str]:
     """Return what the numbers rest on, one sentence each."""
-    results = [drawn.result for drawn in subject.drawn]
+    return list(dict.fromkeys(text for _, result in _runs(subject) for text in _of_run(result)))
+
+
+def _runs(subject: Subject) -> list[tuple[str, Result]]:
+    """Return all runs that a report is about, with their names; of a sweep those drawn."""
     if subject.compared:
-        results = [each.done for each in subject.compared if each.result is not None]
-    found: dict[str, None] = {}
-    for result in results:
-        for text in _of_run(result):
-            found[text] = None
-    return list(found)
+        return [(each.name, each.done) for each in subject.compared]
+    return [(drawn.name, drawn.result) for drawn in subject.drawn]
 
 
 def _of_run(result: Result) -> list[str]:
@@ -70,15 +71,24 @@ def _more(result: Result) -> list[str]:
 
 
 def provenance(subject: Subject) -> list[dict[str, Any]]:
-    """Return for every drawn run: versions, the hash of its scenario, and how to run it again."""
+    """Return for every run: versions, the hash of its scenario, and how to run it again."""
     return [
         {
-            "name": drawn.name,
-            "tspsim": drawn.result.provenance.tspsim,
-            "python": drawn.result.provenance.python,
-            "packages": ", ".join(f"{n} {v}" for n, v in drawn.result.provenance.packages),
-            "hash": drawn.result.provenance.document,
-            "document": drawn.result.scenario.document,
+            "name": name,
+            "tspsim": result.provenance.tspsim,
+            "python": result.provenance.python,
+            "packages": ", ".join(f"{package} {v}" for package, v in result.provenance.packages),
+            "hash": result.provenance.document,
+            "document": result.scenario.document,
         }
-        for drawn in subject.drawn
+        for name, result in _runs(subject)
     ]
+
+
+def study(store: Store) -> dict[str, Any]:
+    """Return a sweep's study as a study file has it: ``tspsim sweep`` takes it."""
+    told = store.about()["study"]
+    kept = {key: value for key, value in told.items() if value}
+    if sample := told["samples"]:
+        kept["samples"] = dict(zip(("method", "count", "seed"), sample, strict=True))
+    return kept

@@ -63,7 +63,7 @@ class Lines {
 
   line(drawn, points, colour, x, y) {
     points.sort((a, b) => a.x - b.x);
-    points.slice(1).forEach((point, i) => {
+    if (!this.told.cloud) points.slice(1).forEach((point, i) => {
       const before = points[i], dashed = point.fits && before.fits ? {} : { "stroke-dasharray": "4 4" };
       drawn.append(element("line", { x1: x(before.x), y1: y(before.y), x2: x(point.x), y2: y(point.y), stroke: colour, "stroke-width": 2, ...dashed }));
     });

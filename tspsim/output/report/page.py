@@ -16,7 +16,7 @@ from tspsim.errors import OutputError, UserError
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.output import explanation
 from tspsim.output.comparison import row_of
-from tspsim.output.report import answers, assumptions, charts, sweep_tables
+from tspsim.output.report import answers, assumptions, charts, maps, sweep_tables
 from tspsim.output.report.sources import Drawn, Subject
 from tspsim.output.units import share, size, time
 from tspsim.result import Result
@@ -112,7 +112,8 @@ def _parts(subject: Subject) -> dict[str, Any]:
         "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
         "compared": _compared(subject),
         "sweep": sweep_tables.tables(swept) if swept else None,
-        "study": json.dumps(swept.store.about()["study"], indent=1) if swept else "",
+        "winner_map": maps.winner_map(swept) if swept else "",
+        "study": json.dumps(assumptions.study(swept.store), indent=1) if swept else "",
         "runs": [_run(drawn) for drawn in subject.drawn],
         "assumptions": assumptions.assumptions(subject),
         "not_modelled": assumptions.NOT_MODELLED,

@@ -83,8 +83,9 @@ class Names:
 
     def name(self, row: Row) -> str:
         """Return what a row's candidate is called."""
-        shown = row.figures.get("mesh", "") if self.by_mesh else ""
-        return ", ".join(part for part in (shown or _kind(row), _options(row)) if part)
+        mesh = row.figures.get("mesh", "") if self.by_mesh else ""
+        options = _options(row)
+        return (mesh or _kind(row)) + (f" ({options})" if options else "")
 
     def full(self, row: Row) -> str:
         """Return a row's candidate, and at which setting."""

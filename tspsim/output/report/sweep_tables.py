@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
-from tspsim.output.report.settings import Setting, rate, short, shown
+from tspsim.output.report.settings import Setting, number, rate, short, shown
 from tspsim.output.report.sources import Swept
 from tspsim.output.units import size, time
 from tspsim.sweeps import values
@@ -16,6 +17,8 @@ from tspsim.sweeps.store import AxisInfo, Row
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, DARK, YELLOW)
 #: Rows of the full table, and of the table of winners, at most.
 MOST_ROWS, MOST_WINNERS = 1000, 200
+#: Points of the line chart at most.
+MOST_POINTS = 4000
 #: A map has at most this many rows and columns.
 MOST_CELLS = 24
 
@@ -69,6 +72,8 @@ def _map(swept: Swept, axes: Sequence[AxisInfo], colours: dict[str, str]) -> dic
         return None
     across, down = sorted(axes, key=lambda axis: len(axis.values), reverse=True)
     x, y = _sorted(across), _sorted(down)
+    if down.numeric:  # the largest on top, as in a plot
+        y.reverse()
     cells = {
         (values.label(s.axes[across.key]), values.label(s.axes[down.key])): s
         for s in swept.settings
@@ -90,9 +95,7 @@ def _map(swept: Swept, axes: Sequence[AxisInfo], colours: dict[str, str]) -> dic
 def _sorted(axis: AxisInfo) -> list[Any]:
     if not axis.numeric:
         return list(axis.values)
-    return sorted(
-        axis.values, key=lambda value: Row(0, {axis.key: value}, "").number(axis.key) or 0
-    )
+    return sorted(axis.values, key=lambda value: number(axis.key, value))
 
 
 def _cell(swept: Swept, setting: Setting | None, colours: dict[str, str]) -> dict[str, str]:
@@ -119,14 +122,15 @@ def _rows(swept: Swept) -> dict[str, Any]:
         "heads": heads,
         "rows": [_texts(row, keys) for row in rows],
         "all_rows": len(swept.rows),
+        "most_points": MOST_POINTS,
     }
 
 
 def _texts(row: Row, keys: Sequence[str]) -> list[tuple[str, float | str]]:
     cells: list[tuple[str, float | str]] = []
     for key in keys:
-        number = row.number(key)
-        cells.append((shown(row.axes[key]), shown(row.axes[key]) if number is None else number))
+        place = row.number(key)
+        cells.append((shown(row.axes[key]), shown(row.axes[key]) if place is None else place))
     found = row.figures
     verdict = "fits" if row.status == "ok" else row.reason or row.status
     if not found:
@@ -155,26 +159,17 @@ def lines(swept: Swept) -> dict[str, Any] | None:
         return None
     across = max(numeric, key=lambda axis: len(axis.values))
     others = [key for key in swept.settings[0].axes if key != across.key]
-    points: list[dict[str, Any]] = [
-        {
-            "x": row.number(across.key),
-            "xt": shown(row.axes[across.key]),
-            "y": row.figures["tokens_per_second_per_device"],
-            "name": swept.names.name(row),
-            "at": [shown(row.axes[key]) for key in others],
-            "fits": row.status == "ok",
-            "told": f"{time(row.figures['step_time'])}, peak {size(row.figures['memory.peak'])}"
-            + (f", {row.reason}" if row.reason else ""),
-        }
-        for row in swept.rows
-        if row.figures and row.number(across.key) is not None
-    ]
+    # Drawn samples hardly ever share the values of their other axes: all of them are one cloud.
+    places = {tuple(shown(each.axes[key]) for key in others) for each in swept.settings}
+    cloud = 2 * len(places) > len(swept.settings)
+    others = [] if cloud else others
+    points = _few([_point(swept, row, across.key, others) for row in swept.rows if row.figures])
     if not points:
         return None
     best = max(points, key=lambda point: (point["fits"], point["y"]))
     return {
         "axis": short(across.key),
-        "unit": across.unit,
+        "cloud": cloud,
         "others": [
             {
                 "name": short(key),
@@ -186,3 +181,31 @@ def lines(swept: Swept) -> dict[str, Any] | None:
         "colours": _colours(swept),
         "points": points,
     }
+
+
+def _point(swept: Swept, row: Row, across: str, others: Sequence[str]) -> dict[str, Any]:
+    told = [time(row.figures["step_time"]), f"peak {size(row.figures['memory.peak'])}"]
+    return {
+        "x": number(across, row.axes[across]),
+        "xt": shown(row.axes[across]),
+        "y": row.figures["tokens_per_second_per_device"],
+        "name": swept.names.name(row),
+        "at": [shown(row.axes[key]) for key in others],
+        "fits": row.status == "ok",
+        "told": ", ".join(filter(None, (*told, row.reason))),
+    }
+
+
+def _few(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the points of as many choices of the other axes as a page holds, the best's first."""
+    if len(points) <= MOST_POINTS:
+        return points
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for point in sorted(points, key=lambda point: (not point["fits"], -point["y"])):
+        groups[tuple(point["at"])].append(point)
+    kept: list[dict[str, Any]] = []
+    for group in groups.values():
+        if kept and len(kept) + len(group) > MOST_POINTS:
+            break
+        kept += group[:MOST_POINTS]
+    return kept
