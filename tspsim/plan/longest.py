@@ -84,10 +84,8 @@ def longest(question: Question, family: str) -> Longest:
         if over is None:
             break
         # What is prefetched comes on top of the bound: by how much, the runs so far tell.
-        length = (
-            search.longest(question.free + over.spare) if best is None else _between(best, over)
-        )
-        length = min(int(length // step) * step, over.sequence - step)
+        more = search.longest(question.free + over.spare) if best is None else _between(best, over)
+        length = min(int(more // step) * step, over.sequence - step)
     if best is None:
         return Longest(family, 0, at_most)
     return Longest(family, best.sequence, at_most, best.candidate, best.peak)
@@ -95,7 +93,7 @@ def longest(question: Question, family: str) -> Longest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """A sequence length that was simulated, and the bytes that it left; negative: that it lacked."""
+    """A sequence length that was simulated, and the bytes that it left (negative: lacked)."""
 
     sequence: int
     candidate: Candidate
