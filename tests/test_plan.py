@@ -491,6 +491,25 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
             "disturbances.jitter: a plan compares steps without chance; leave it out",
         ),
         (("SMALL", "-o", "x.png"), "x.png: must end in .yaml (the best as a scenario) or .json"),
+        (
+            ("SMALL", "strategy.zer=1", "strategy.kind=sp"),
+            "strategy.zer: an option of none of sp (did you mean 'zero'?); known: bucket, degree, "
+            "dp, keep_gathered_kv, kind, kv, placement, zero",
+        ),
+        (
+            ("SMALL", "strategy=tp", "strategy.degree=3"),
+            "no mesh of 4 devices divides 1 sequence of 64 tokens\n  tp: no degrees make 4 ranks",
+        ),
+        (
+            ("SMALL", "strategy=3"),
+            "override 'strategy=3': must name strategies, or be options: {kind: tsp}",
+        ),
+        (
+            ("SMALL", "workload.sequnce=3"),
+            "override 'workload.sequnce=3': workload.sequnce: unknown key (did you mean "
+            "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, recompute, "
+            "causal, logits_chunks",
+        ),
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (
             ("SMALL", "strategy.kind=tsp,tpp"),

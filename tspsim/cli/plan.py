@@ -13,9 +13,12 @@ import typer
 from tspsim.cli.guard import DOES_NOT_FIT, guarded, say, show, show_json
 
 if TYPE_CHECKING:
+    from tspsim.errors import ScenarioError
     from tspsim.plan.longest import Longest
     from tspsim.plan.question import Question
     from tspsim.plan.search import Answer
+    from tspsim.scenario.loader import Opened
+    from tspsim.scenario.overrides import Override
 
 #: Keys of the workload that a plan varies: a stated one is not varied.
 _OPEN = ("batch", "micro_batches", "recompute")
@@ -102,6 +105,7 @@ def plan(
 
 def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
     """Return what the command line asks."""
+    from tspsim.errors import ScenarioError
     from tspsim.plan.question import ask
     from tspsim.scenario.overrides import parse_overrides
 
@@ -113,13 +117,41 @@ def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -
     for override in parse_overrides(changes):
         section, key = override.path[0], override.path[-1]
         if section == "strategy":
-            fixed |= override.value if len(override.path) == 1 else {str(key): override.value}
+            fixed |= _stated(override)
         elif section == "workload" and key in _OPEN:
             _refuse(str(key), override.text)
             recompute = override.value
     rest = [text for text in overrides if text.partition("=")[0].split(".")[0] != "strategy"]
     data = opened.data(rest)
-    return ask(data, fixed, batch, recompute)
+    try:
+        return ask(data, fixed, batch, recompute)
+    except ScenarioError as error:
+        raise _placed(opened, rest, error) from None
+
+
+def _stated(override: Override) -> dict[str, Any]:
+    """Return what an override says of the strategy: of its kind, of one option, or of several."""
+    from tspsim.errors import UserError
+
+    if len(override.path) == 2:
+        return {str(override.path[1]): override.value}
+    if isinstance(override.value, str):
+        return {"kind": override.value}
+    if not isinstance(override.value, dict):
+        raise UserError(f"{override.place}: must name strategies, or be options: {{kind: tsp}}")
+    return override.value
+
+
+def _placed(opened: Opened, overrides: Sequence[str], error: ScenarioError) -> ScenarioError:
+    """Return an error with the places that files have, which the keys alone do not know."""
+    from tspsim.errors import ScenarioError
+
+    try:
+        opened.scenario([*overrides, "strategy={kind: tp, degree: 1}"])
+    except ScenarioError as found:
+        lines = [line for line in found.lines if "strategy" not in line]
+        return ScenarioError(lines) if lines else error
+    return error
 
 
 def _refuse(key: str, text: str) -> None:
@@ -132,7 +164,7 @@ def _refuse(key: str, text: str) -> None:
         )
 
 
-def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Any:
+def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Opened:
     """Return the scenario that is named, or one that the options make."""
     from tspsim.errors import UserError
     from tspsim.scenario.loader import Opened

@@ -16,7 +16,7 @@ from tspsim.plan.question import Candidate, Question
 from tspsim.plan.search import Answer, Miss, Ranked
 
 #: Options that a candidate's mesh shows already, or that say nothing where they are so.
-_SHOWN = frozenset({"kind", "dp", "placement", "bucket"})
+_SHOWN = frozenset({"kind", "dp", "placement", "bucket", "replicate_kv_heads"})
 
 
 def mesh_name(candidate: Candidate) -> str:
@@ -47,7 +47,7 @@ def render(answer: Answer, lengths: Sequence[Longest] = ()) -> RenderableType:
         parts.append(Text("Nothing fits.", "bold red"))
     parts += [Text(), Text(_counts(answer))]
     if answer.misses:
-        parts += [Text(), _misses(answer.misses, bool(answer.best))]
+        parts += [Text(), _misses(answer)]
     if lengths:
         parts += [Text(), _lengths(lengths)]
     return Group(*parts)
@@ -103,21 +103,25 @@ def _counts(answer: Answer) -> str:
     )
 
 
-def _misses(misses: Sequence[Miss], anything: bool) -> Table:
-    table = _table("not among them" if anything else "nearest misses", "", "")
-    for miss in misses:
+def _misses(answer: Answer) -> Table:
+    table = _table("not among them" if answer.best else "nearest misses", "", "")
+    for miss in answer.misses:
         candidate = miss.candidate
         told = f"{mesh_name(candidate)}: {how(candidate)}".rstrip(": ") if candidate else ""
-        table.add_row(f"  {miss.family}", _verdict(miss), told)
+        table.add_row(f"  {miss.family}", _verdict(miss, answer.objective), told)
     return table
 
 
-def _verdict(miss: Miss) -> str:
+def _verdict(miss: Miss, objective: str) -> str:
+    """Return why a strategy is not among the best."""
     if miss.candidate is None:
         return miss.reason
     if miss.over > 0:
         return f"needs {'at least ' if miss.proven else ''}{size(miss.over)} more"
-    return f"takes {'' if miss.simulated else 'at least '}{time(miss.seconds)}"
+    least = "" if miss.simulated else "at least "
+    if objective == "memory":
+        return f"has a peak of {least}{size(miss.peak)}"
+    return f"takes {least}{time(miss.seconds)}"
 
 
 def _lengths(lengths: Sequence[Longest]) -> Table:
@@ -181,6 +185,7 @@ def _miss(miss: Miss) -> dict[str, Any]:
             "nearest": _candidate(miss.candidate),
             "needs_more_memory": None if fits else miss.over,
             "step_time": miss.seconds if fits else None,
+            "peak": miss.peak if fits else None,
             "is_bound": not miss.simulated if fits else miss.proven,
         }
     return found

@@ -17,7 +17,7 @@ STEP = 1024
 #: The longest sequence that is looked at.
 MOST = 2**27
 #: Runs per strategy at most: the first one tells what timing adds to the bound.
-_RUNS = 4
+_RUNS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,23 +72,49 @@ def longest(question: Question, family: str) -> Longest:
     family : str
     """
     search = _Search(question, [c for c in _ways(question) if c.family == family])
-    at_most = sequence = search.longest(question.free)
-    room = question.free
+    step, at_most = step_of(question), search.longest(question.free)
+    best: _Run | None = None
+    over: _Run | None = None
+    length = at_most
     for _ in range(_RUNS):
-        if not sequence:
+        if length <= (best.sequence if best else 0):
             break
-        candidate, least = search.nearest(sequence)
-        figures = simulated(question.at(sequence), candidate).figures
-        if figures is None:
+        run = _run(question, search, length)
+        best, over = (run, over) if run.spare >= 0 else (best, run)
+        if over is None:
             break
-        memory = figures["memory"]
-        if memory["fits"]:
-            return Longest(family, sequence, at_most, candidate, memory["peak"])
-        # What is prefetched comes on top of the bound; it hardly changes with the sequence.
-        room -= max(memory["peak"] - memory["capacity"], 1.0)
-        sequence = min(search.longest(room), sequence - step_of(question))
-        assert least <= memory["peak"]
-    return Longest(family, 0, at_most)
+        # What is prefetched comes on top of the bound: by how much, the runs so far tell.
+        more = search.longest(question.free + over.spare) if best is None else _between(best, over)
+        length = min(int(more // step) * step, over.sequence - step)
+    if best is None:
+        return Longest(family, 0, at_most)
+    return Longest(family, best.sequence, at_most, best.candidate, best.peak)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A sequence length that was simulated, and the bytes that it left (negative: lacked)."""
+
+    sequence: int
+    candidate: Candidate
+    peak: float
+    spare: float
+
+
+def _run(question: Question, search: _Search, sequence: int) -> _Run:
+    candidate = search.nearest(sequence)
+    outcome = simulated(question.at(sequence), candidate)
+    if outcome.figures is None:
+        return _Run(sequence, candidate, math.inf, -math.inf)
+    memory = outcome.figures["memory"]
+    spare = memory["capacity"] - memory["peak"]
+    return _Run(sequence, candidate, memory["peak"], spare if memory["fits"] else min(spare, -1.0))
+
+
+def _between(best: _Run, over: _Run) -> float:
+    """Return the length that would just fit if memory grew evenly between two runs."""
+    share = best.spare / (best.spare - over.spare)
+    return best.sequence + share * (over.sequence - best.sequence)
 
 
 def _ways(question: Question) -> list[Candidate]:
@@ -137,11 +163,11 @@ class _Search:
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low * self._step
 
-    def nearest(self, sequence: int) -> tuple[Candidate, float]:
-        """Return the candidate with the smallest bound at a sequence length, and the bound."""
+    def nearest(self, sequence: int) -> Candidate:
+        """Return the candidate with the smallest bound at a sequence length."""
         asked = self._question.at(sequence)
         found = [smallest(asked, candidate) for candidate in self._candidates]
-        return self._candidates[found.index(min(found))], min(found)
+        return self._candidates[found.index(min(found))]
 
     def _fits(self, sequence: int, room: float) -> bool:
         asked = self._question.at(sequence)

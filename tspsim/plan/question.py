@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tspsim.errors import TopologyError, UserError
+from tspsim.errors import TopologyError, UserError, did_you_mean
 from tspsim.model import Recompute, Workload
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document
@@ -166,10 +166,22 @@ def ask(
         kinds = ("none",)  # nothing is kept, so nothing is recomputed
     elif recompute != "any":
         kinds = (recompute,)
-    for kind in asked_kinds(fixed):
-        if kind != REPLICAS:
-            STRATEGIES.get(kind)  # an unknown name is told before anything runs
+    _check_fixed(fixed)
     return Question(base, batch, options, fixed, kinds, accumulate)
+
+
+def _check_fixed(fixed: Mapping[str, Any]) -> None:
+    """Refuse strategies that do not exist, and options that none of those asked for has."""
+    kinds = [WHOLE if kind == REPLICAS else kind for kind in asked_kinds(fixed)]
+    forms = [STRATEGIES.get(kind) for kind in kinds or STRATEGIES.names()]
+    known = {name for form in forms for name in form.model_fields}
+    for option in fixed:
+        if option not in known:
+            near = did_you_mean(option, known)
+            raise UserError(
+                f"strategy.{option}: an option of none of {', '.join(kinds or STRATEGIES.names())}"
+                f"{near}; known: {', '.join(sorted(known))}"
+            )
 
 
 def _loaded(document: dict[str, Any]) -> Scenario:

@@ -55,10 +55,11 @@ class Miss:
         Bytes that it needs more than a device has; 0: it fits.
     proven : bool
         `over` is a lower bound, not the peak of a run.
-    seconds : float
-        Where it fits: the step time of `candidate`, or below what no candidate of it comes.
+    seconds, peak : float
+        Where it fits: step time and peak of `candidate`.
     simulated : bool
-        `seconds` is the step time of a run.
+        They are those of a run; otherwise no candidate of the strategy comes below what the
+        objective asks of them.
     reason : str
         Why none of its meshes divides.
     """
@@ -68,6 +69,7 @@ class Miss:
     over: float = 0.0
     proven: bool = True
     seconds: float = 0.0
+    peak: float = 0.0
     simulated: bool = False
     reason: str = ""
 
@@ -247,36 +249,46 @@ def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> A
     unfit = sum(bound.memory > question.free for bound in found.bounds)
     count, ran = len(found.bounds), len(found.outcomes)
     counts = Counts(count, unfit, count - unfit - ran, ran)
-    return Answer(question, wanted.name, tuple(best), _misses(question, found, best), counts)
+    misses = _misses(question, found, wanted, best)
+    return Answer(question, wanted.name, tuple(best), misses, counts)
 
 
-def _misses(question: Question, found: _Found, best: Sequence[Ranked]) -> tuple[Miss, ...]:
+def _misses(
+    question: Question, found: _Found, wanted: Objective, best: Sequence[Ranked]
+) -> tuple[Miss, ...]:
     there = {ranked.candidate.family for ranked in best}
     by_family: dict[str, list[int]] = {}
     for number, candidate in enumerate(found.space.candidates):
         by_family.setdefault(candidate.family, []).append(number)
-    misses = [_miss(question, found, name, numbers)
+    misses = [_miss(question, found, wanted, numbers)
               for name, numbers in by_family.items() if name not in there]  # fmt: skip
     refused = [Miss(name, reason=reason) for name, reason in found.space.refused.items()]
     return (*misses, *refused)
 
 
-def _miss(question: Question, found: _Found, family: str, numbers: Sequence[int]) -> Miss:
+def _miss(question: Question, found: _Found, wanted: Objective, numbers: Sequence[int]) -> Miss:
     """Return how near a strategy comes to the best, or to fitting at all."""
-    ran = {n: found.outcomes[n].figures for n in numbers if n in found.outcomes}
-    fitting = [(f["step_time"], n) for n, f in ran.items() if f and f["memory"]["fits"]]
-    candidates = found.space.candidates
+    candidates, bounds = found.space.candidates, found.bounds
+    family = candidates[numbers[0]].family
+    ran = {n: found.outcomes[n] for n in numbers if n in found.outcomes}
+    keys = ((_key(outcome, wanted), n) for n, outcome in ran.items())
+    fitting = [(key, n) for key, n in keys if key is not None]
     if fitting:
-        seconds, number = min(fitting)
-        return Miss(family, candidates[number], seconds=seconds, simulated=True)
-    beaten = [n for n in numbers if n not in ran and found.bounds[n].memory <= question.free]
+        number = min(fitting)[1]
+        figures = ran[number].figures or {}
+        step, peak = figures["step_time"], figures["memory"]["peak"]
+        return Miss(family, candidates[number], seconds=step, peak=peak, simulated=True)
+    beaten = [n for n in numbers if n not in ran and bounds[n].memory <= question.free]
     if beaten:
-        number = min(beaten, key=lambda n: (found.bounds[n].seconds, n))
-        return Miss(family, candidates[number], seconds=found.bounds[number].seconds)
-    over = {n: found.bounds[n].memory - question.free for n in numbers}
-    over |= {
-        n: f["memory"]["peak"] - f["memory"]["capacity"] for n, f in ran.items() if f is not None
-    }
+        number = min(beaten, key=lambda n: (wanted.key(bounds[n].seconds, bounds[n].memory), n))
+        reserved = min(device.reserved for device in question.base.topology.devices)
+        bound, peak = bounds[number], bounds[number].memory + reserved
+        return Miss(family, candidates[number], seconds=bound.seconds, peak=peak)
+    over = {n: bounds[n].memory - question.free for n in numbers}
+    for n, outcome in ran.items():
+        if outcome.figures is not None:
+            memory = outcome.figures["memory"]
+            over[n] = memory["peak"] - memory["capacity"]
     number = min(over, key=lambda n: (over[n], n))
     return Miss(family, candidates[number], over=over[number], proven=number not in ran)
 

@@ -86,11 +86,12 @@ def _strategies(
     for name in asked_kinds(question.fixed) or [REPLICAS, *STRATEGIES.names()]:
         kind = WHOLE if name == REPLICAS else name
         form: type[StrategyOptions] = STRATEGIES.get(kind)
+        weak[name] = f"no degrees make {question.devices} ranks"
         for degrees in _meshes(question, form, whole=name == REPLICAS):
             if question.batch % degrees["dp"]:
                 plural = "s" if question.batch > 1 else ""
                 told = f"replicas do not divide {question.batch} sequence{plural} a step"
-                weak.setdefault(name, f"{degrees['dp']} {told}")
+                weak[name] = f"{degrees['dp']} {told}"
                 continue
             for options in _options(question, form, degrees):
                 yield from _valid(kind, name, {**options, **degrees}, reasons)

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -15,9 +14,10 @@ from tspsim.errors import TspsimError, UserError
 from tspsim.plan.least_memory import least_memory
 from tspsim.plan.least_time import least_time
 from tspsim.plan.question import Candidate, Question
-from tspsim.plan.sketch import sketch
+from tspsim.plan.sketch import Sketch, sketch
 from tspsim.runner import simulate_scenario
 from tspsim.sweeps.crew import begin_worker
+from tspsim.topology.graph import Topology
 
 #: Of the garbage collector: a run makes a million values and hardly a cycle among them.
 _THRESHOLDS = (50_000, 20, 100)
@@ -80,10 +80,10 @@ def smallest(question: Question, candidate: Candidate) -> float:
     return least_memory(_sketched(candidate.unplaced, question))
 
 
-_sketches: list[tuple[Candidate, Question, Any]] = []
+_sketches: list[tuple[Candidate, Question, Sketch]] = []
 
 
-def _sketched(candidate: Candidate, question: Question) -> Any:
+def _sketched(candidate: Candidate, question: Question) -> Sketch:
     """Return a candidate's sketch; the last one is kept, for its other placements."""
     for known, asked, made in _sketches:
         if known == candidate and asked is question:
@@ -94,17 +94,17 @@ def _sketched(candidate: Candidate, question: Question) -> Any:
     return made
 
 
-@lru_cache(maxsize=2)
-def _planned(place: int, algorithm: str) -> list[Planner]:  # noqa: ARG001
-    return []
+_planners: list[tuple[Topology, str, Planner]] = []
 
 
-def _planner(topology: Any, algorithm: str) -> Planner:
-    """Return the planner of a topology, which remembers every plan."""
-    kept = _planned(id(topology), algorithm)
-    if not kept:
-        kept.append(Planner(topology, algorithm))
-    return kept[0]
+def _planner(topology: Topology, algorithm: str) -> Planner:
+    """Return the planner of a topology, which remembers every plan; the last one is kept."""
+    for known, name, planner in _planners:
+        if known is topology and name == algorithm:
+            return planner
+    made = Planner(topology, algorithm)
+    _planners[:] = [(topology, algorithm, made)]
+    return made
 
 
 @dataclass(frozen=True, slots=True)
