@@ -186,6 +186,10 @@ def export(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where to [default: stdout]."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="C,C...", help="Which columns behind the axes [default: all]."),
+    ] = None,
 ) -> None:
     """Write the table of a sweep: a row per point, figures in SI units."""
     from tspsim.errors import UserError
@@ -193,10 +197,11 @@ def export(
     from tspsim.sweeps.store import Store
 
     store = Store.open(directory)
+    wanted = [name.strip() for name in columns.split(",")] if columns else []
     if output is not None:
-        forms.write(store, form, output)
+        forms.write(store, form, output, wanted)
         say(f"wrote {output}")
     elif form == "parquet":
         raise UserError("Parquet is no text: say where it goes, -o FILE")
     else:
-        write(forms.text(store, form))
+        write(forms.text(store, form, wanted))

@@ -19,7 +19,7 @@ from tspsim.sweeps.store import Store
 Cells = Sequence[Sequence[Any]]
 
 
-def text(store: Store, form: str) -> str:
+def text(store: Store, form: str, wanted: Sequence[str] = ()) -> str:
     """Return a store's table as text.
 
     Parameters
@@ -27,20 +27,28 @@ def text(store: Store, form: str) -> str:
     store : Store
     form : str
         ``csv``, ``json``, ``md`` or ``latex``: figures in SI units, with all their digits.
+    wanted : sequence of str
+        Columns behind the axes; all of them when not given.
 
     Raises
     ------
     UnknownNameError
-        When there is no such form.
+        When there is no such form or column.
     """
     if form not in WRITERS:
         raise UnknownNameError("format", form, [*WRITERS, "parquet"])
     columns = store.columns()
+    for column in wanted:
+        if column not in columns:
+            raise UnknownNameError("column", column, columns)
+    if wanted:
+        axes = [info.key for info in store.axes]
+        columns = [*axes, *(column for column in wanted if column not in axes)]
     rows = [[row.cell(column) for column in columns] for row in store.rows()]
     return WRITERS[form](columns, rows)
 
 
-def write(store: Store, form: str, path: Path) -> None:
+def write(store: Store, form: str, path: Path, wanted: Sequence[str] = ()) -> None:
     """Write a store's table into a file.
 
     Raises
@@ -52,10 +60,12 @@ def write(store: Store, form: str, path: Path) -> None:
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        if form == "parquet" and wanted:
+            raise UserError("Parquet takes all columns: leave --columns out")
         if form == "parquet":
             _parquet(store, partial)
         else:
-            partial.write_text(text(store, form), encoding="utf-8")
+            partial.write_text(text(store, form, wanted), encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -141,8 +141,9 @@ def choose(store: Store, asked: Asked, places: int, *, grouped: bool = True) -> 
     keys = [info.key for info in store.axes]
     fixed = [axis(store, key) if key else None for key in (asked.x, asked.y)][:places]
     by = _by(store, asked.by) if asked.by else default_by(every, keys)
-    on_page = _on_page(rows, [key for key in keys if key not in at], [*fixed, None, None][:places],
-                       by if grouped else ())  # fmt: skip
+    free = [key for key in keys if key not in at]
+    taken = _covered(store, by if grouped else ())
+    on_page = _on_page(rows, free, [*fixed, None, None][:places], taken)
     if not by and grouped:  # no strategies compete: the next axis is what lines differ in
         by = tuple(key for key in varying(every, keys) if key not in (*on_page, *at))[:1]
     left = _left(store, rows, (*on_page, *(by if grouped else ())), () if grouped else by)
@@ -181,10 +182,10 @@ def _same(value: Any, wanted: Any) -> bool:
 
 
 def _on_page(
-    rows: Sequence[Row], keys: Sequence[str], fixed: Sequence[str | None], by: Sequence[str]
+    rows: Sequence[Row], keys: Sequence[str], fixed: Sequence[str | None], taken: set[str]
 ) -> list[str]:
     """Return the axes of the page: those that are fixed, then the sequence, then the others."""
-    taken = {*by, *(STRATEGY if "mesh" in by else ()), *(key for key in fixed if key)}
+    taken = taken | {key for key in fixed if key}
     free = [key for key in varying(rows, keys) if key not in taken]
     numeric = {key for key in free if scale(rows, key).numeric}
     free.sort(key=lambda key: (key != SEQUENCE, key not in numeric))
@@ -199,15 +200,23 @@ def _on_page(
     return found
 
 
+def _covered(store: Store, columns: Iterable[str]) -> set[str]:
+    """Return the axes that some columns show: a mesh its strategy, an axis those linked to it."""
+    found = set(columns)
+    if found & {"mesh", *STRATEGY}:
+        found |= set(STRATEGY)
+    for together in store.about()["study"]["link"]:
+        found |= set(together) if found & set(together) else set()
+    return found
+
+
 def _left(
     store: Store, rows: Sequence[Row], shown: Sequence[str], apart: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the axes that vary and have no place; `apart`: columns that want maps of their own."""
-    keys = [info.key for info in store.axes]
-    covered = {*shown, *(STRATEGY if {"mesh", *STRATEGY} & {*shown} or "mesh" in apart else ())}
-    # Of axes that move together, one shows where the others are.
-    for together in store.about()["study"]["link"]:
-        covered |= set(together) if covered & set(together) else set()
-    left = [key for key in varying(rows, keys) if key not in covered]
     meshes = "mesh" in apart and len(values_of(rows, "mesh")) > 1
+    covered = _covered(store, (*shown, *(("mesh",) if "mesh" in apart else ())))
+    if {"mesh", *STRATEGY} & {*shown}:  # what competes is the best of each strategy
+        covered |= {info.key for info in store.axes if info.key.startswith("strategy.")}
+    left = [k for k in varying(rows, (info.key for info in store.axes)) if k not in covered]
     return (*(("mesh",) if meshes else ()), *left)

@@ -68,7 +68,7 @@ def write(
     # The line of a crossover or of the rule may run through the middle of a cell.
     halo = [withStroke(linewidth=2.2, foreground=ground)]
     colour = "white" if _luminance(ground) < DARK_GROUND else "black"
-    x, y = scales[0].places[place[0]], scales[1].places[place[1]]
+    x, y = (scale.middle(index) for scale, index in zip(scales, place, strict=True))
     ax.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, zorder=5,
             path_effects=halo)  # fmt: skip
 

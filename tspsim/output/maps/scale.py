@@ -73,6 +73,11 @@ class Scale:
         first, last = 1.5 * even[0] - 0.5 * even[1], 1.5 * even[-1] - 0.5 * even[-2]
         return self.back(np.array([first, *middle, last]))
 
+    def middle(self, index: int) -> float:
+        """Return where the middle of a cell lies."""
+        low, high = self.edges()[index : index + 2]
+        return float((low * high) ** 0.5 if self.log else (low + high) / 2)
+
     def dress(self, ax: Axes, which: Literal["x", "y"]) -> None:
         """Set up an axis of the page: scale, ticks at the values, title."""
         if self.log:

@@ -24,6 +24,8 @@ from tspsim.sweeps.store import Row, Store
 EQUAL = 0.0005
 #: How much lead gives a cell its full colour, and the colour of one without any lead.
 FULL, PALE = 0.25, 0.45
+#: Of more groups than this, the pale colour of one may be taken for the full one of another.
+TINTED = 4
 RULE = (0, (4, 2))
 
 
@@ -97,7 +99,7 @@ def _cells(ax: Axes, found: Chosen) -> list[Artist]:
             states.add(grid.hatch(ax, found.scales, place, rows))
             continue
         group, lead = _winner(found, best)
-        colour = _tinted(found.looks[group].colour, lead)
+        colour = _colour(found, group, lead)
         grid.fill(ax, found.scales, place, colour)
         grid.write(ax, found.scales, place, _told(lead), colour)
     ran = {found.group(row) for row in found.rows if row.figures}
@@ -125,10 +127,11 @@ def _told(lead: float | None) -> str:
     return f"+{100 * lead:.{0 if lead >= 0.1 else 1}f} %"
 
 
-def _tinted(colour: str, lead: float | None) -> grid.Colour:
-    """Return a colour that is the paler the smaller the lead is."""
-    strength = PALE + (1 - PALE) * min((FULL if lead is None else lead) / FULL, 1)
-    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
+def _colour(found: Chosen, group: str, lead: float | None) -> grid.Colour:
+    """Return the colour of a cell, which is the paler the smaller the lead is."""
+    tinted = lead is not None and len(found.looks) <= TINTED
+    strength = PALE + (1 - PALE) * min((lead or 0.0) / FULL, 1) if tinted else 1.0
+    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(found.looks[group].colour))
     return red, green, blue
 
 
@@ -168,6 +171,9 @@ def _rule(ax: Axes, found: Chosen) -> list[Artist]:
         return []
     else:
         places = np.full(2, law.tokens / sequences), other.edges()[[0, -1]]
+    first, last = found.scales[along].edges()[[0, -1]]
+    if not np.any((places[0] >= first) & (places[0] <= last)):
+        return []
     ax.plot(*(places if along == 0 else places[::-1]), color=DARK, ls=RULE, lw=1.8)
     at = "" if sequences is None else f" (S > {tokens(round(law.tokens / sequences))})"
     label = f"the paper's rule {law.text}{at}:\nTSP moves fewer bytes than TP"
