@@ -225,7 +225,6 @@ def test_winners_are_the_fastest_of_their_setting(made: Path) -> None:
 
 def test_a_grid_over_two_numeric_axes_has_a_map_to_scale(made: Path) -> None:
     """Drawn as ``tspsim plot --kind winner`` draws it; other sweeps have none."""
-    pytest.importorskip("tspsim.output.maps.drawing", reason="needs the maps of sweeps")
     found = sources.read([made / "sweep"]).swept
     assert found is not None
     assert maps.winner_map(found).startswith("<svg")

@@ -133,11 +133,10 @@ class Gantt {
       const x = Math.max(frame.x(row.start[i]), frame.left - 2), end = Math.min(frame.x(row.end[i]), frame.right + 2);
       // Below a third of a pixel beside what is painted already, nothing would be seen.
       if (end - painted < 0.33) continue;
-      const [style, text] = labels[row.labels[i]], line = styles[style].look === "line";
+      const [style, text] = labels[row.labels[i]];
       const width = Math.max(end - x, 0.5), gap = width > 3 ? 0.5 : 0;
       pen.fillStyle = this.fills[style];
-      if (line) pen.fillRect(x, row.y + row.height / 2 - 1.5, width, 3);
-      else pen.fillRect(x, row.y + 0.5, width - gap, row.height - 1);
+      pen.fillRect(x, row.y + 0.5, width - gap, row.height - 1);
       painted = Math.max(painted, end);
       if (text && this.text[style] && width > 6 * text.length + 4) {
         pen.fillStyle = this.text[style];
@@ -207,7 +206,7 @@ function legend(place, styles) {
     const pen = swatch.getContext("2d");
     pen.scale(2, 2);
     pen.fillStyle = fillOf(pen, style);
-    pen.fillRect(0, style.look === "line" ? 4 : 0, 18, style.look === "line" ? 3 : 11);
+    pen.fillRect(0, 0, 18, 11);
     item.append(swatch, style.name);
     place.append(item);
   });
