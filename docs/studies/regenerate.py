@@ -27,7 +27,10 @@ from tspsim.sweeps.values import number
 PAGES = Path(__file__).parent
 RESULTS = PAGES.parent.parent / "scenarios" / "studies"
 #: What is kept of a study's figures.
-COLUMNS = ("mesh", "step_time", "tokens_per_second_per_device", "memory.peak", "status")
+COLUMNS = (
+    "mesh", "step_time", "tokens_per_second_per_device", "time.compute",
+    "time.exposed_communication", "memory.peak", "status",
+)  # fmt: skip
 #: Pictures by name: their study, kind and options.
 PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tsp-crossover": ("tsp-crossover", "winner", {}),

@@ -1,0 +1,192 @@
+"""The studies: their results are what a run gives, and their pages say what the results say.
+
+``python docs/studies/regenerate.py`` renews results, pictures and tables.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import tspsim
+from tspsim.sweeps import study as studies
+from tspsim.sweeps.points import points
+from tspsim.sweeps.values import label
+
+PAGES = Path(__file__).parent.parent / "docs" / "studies"
+NAMES = ["tsp-crossover", "two-nodes", "memory-for-context"]
+#: A part of every study that takes a second or two.
+PARTS = {
+    "tsp-crossover": (
+        "topology.file=h100-node.yaml", "link.bandwidth=x0.25,x1", "workload.sequence=16384,131072",
+    ),
+    "two-nodes": (
+        "topology.file=mi300x-128-nodes-rails.yaml", "nic.bandwidth=50 GB/s",
+        "workload.sequence=32768,131072",
+    ),
+    "memory-for-context": (
+        "device.memory=128 GiB", "workload.sequence=131072,1572864",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made() -> ModuleType:
+    """Return docs/studies/regenerate.py."""
+    spec = importlib.util.spec_from_file_location("regenerate", PAGES / "regenerate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _page(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_the_study_gives_its_committed_results(made: ModuleType, name: str) -> None:
+    """Every figure to nine digits; nothing of the part is missing."""
+    stored = made.results(name)
+    keys = [key for key in stored[0] if key not in made.COLUMNS]
+    by_point = {tuple(row[key] for key in (*keys, "mesh")): row for row in stored}
+    found = tspsim.sweep(made.RESULTS / f"{name}.yaml", *PARTS[name]).rows
+    assert found
+    for row in found:
+        axes = tuple("" if row.axes[key] is None else label(row.axes[key]) for key in keys)
+        told = by_point[(*axes, row.figures["mesh"])]
+        assert told["status"] == row.status
+        for column in set(made.COLUMNS) - {"mesh", "status"}:
+            assert float(told[column]) == pytest.approx(row.figures[column], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_results_are_those_of_all_points(made: ModuleType, name: str) -> None:
+    """A row for every point of the study file, in its order; all of them ran."""
+    stored = made.results(name)
+    every = points(studies.load(made.RESULTS / f"{name}.yaml"))
+    told = [tuple("" if v is None else label(v) for _, v in point.axes) for point in every]
+    keys = [key for key in stored[0] if key not in made.COLUMNS]
+    assert [tuple(row[key] for key in keys) for row in stored] == told
+    assert {row["status"] for row in stored} <= {"ok", "unfit"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_has_the_table_of_the_results(made: ModuleType, name: str) -> None:
+    """``python docs/studies/regenerate.py`` would change nothing."""
+    text = _page(name)
+    assert made.renewed(text) == text
+    assert f"{len(made.results(name))} points" in text
+
+
+def _cells(made: ModuleType, name: str) -> dict[str, list[str]]:
+    """Return the rows of a page's table by what they are of: the cells that hold no number."""
+    rows = [line.strip("| ").split(" | ") for line in made.TABLES[name](made.results(name))][2:]
+    width = {"tsp-crossover": 2, "two-nodes": 2, "memory-for-context": 1}[name]
+    return {" ".join(row[:width]): row[width:] for row in rows}
+
+
+def _answer(name: str) -> str:
+    found = re.search(r"\*\*Answer\.\*\* (.*?)\n\n", _page(name), re.DOTALL)
+    assert found is not None
+    return " ".join(found[1].split())
+
+
+def test_the_answer_on_crossings_is_that_of_the_table(made: ModuleType) -> None:
+    """Where TSP is the fastest, with the links that there are and with others."""
+    cells = {key: row[2].removeprefix("from ") for key, row in
+             _cells(made, "tsp-crossover").items()}  # fmt: skip
+    machines = ("MI300X", "H100", "GB200 NVL72")
+    once, quarter, four = ([cells[f"{m} × {x}"] for m in machines] for x in ("1", "0.25", "4"))
+    assert four[1:] == ["below 8K", "below 8K"]
+    assert _answer("tsp-crossover") == (
+        "Training the paper's 7B model on eight devices, TSP is the fastest of the three from "
+        f"about {once[0]} tokens on MI300X, {once[1]} on H100 and {once[2]} on GB200 (eight of an "
+        "NVL72); "
+        f"with a quarter of the link bandwidth from {quarter[0]}, {quarter[1]} and {quarter[2]}, "
+        f"with four times of it from {four[0]}, and below 8K on the two others."
+    )
+
+
+def test_what_is_said_about_exposed_communication_is_in_the_results(made: ModuleType) -> None:
+    """Seconds of a step at the links that there are."""
+    page = " ".join(_page("tsp-crossover").split())
+
+    def exposed(machine: str, sequence: int, *meshes: str) -> list[str]:
+        found = {
+            row["mesh"]: float(row["time.exposed_communication"])
+            for row in made.results("tsp-crossover")
+            if row["topology.file"] == f"{machine}-node.yaml" and row["link.bandwidth"] == "x1"
+            if row["workload.sequence"] == str(sequence)
+        }
+        return [f"{found[mesh]:.2f} s" for mesh in meshes]
+
+    tsp, tp = exposed("mi300x", 32768, "tsp 8", "tp 8")
+    assert f"TSP exposes {tsp} of communication in a step, TP {tp}, at the same" in page
+    tsp, tp, both = exposed("h100", 16384, "tsp 8", "tp 8", "sp 2 x tp 4")
+    assert f"it exposes {tsp}, TP {tp}, TP 4 x SP 2 {both}" in page
+
+
+def test_the_answer_on_two_nodes_is_that_of_the_table(made: ModuleType) -> None:
+    """Which NIC, and how much remains where none is enough."""
+    cells = _cells(made, "two-nodes")
+    short = [cells[f"MI300X {length}"][3] for length in ("8K", "16K", "32K")]
+    none = [key for key, row in cells.items() if row[3] == "at none"]
+    assert none == [f"MI300X {n}" for n in ("64K", "128K", "256K", "512K")] + [
+        f"H100 {n}" for n in ("8K", "16K", "32K", "64K", "128K", "256K", "512K")
+    ]
+    reached = sorted(int(row[2].split()[0]) for key, row in cells.items() if "H100" in key)
+    assert _answer("two-nodes") == (
+        f"Per device, on MI300X {short[0]} per NIC at 8K tokens, {short[1]} at 16K and {short[2]} "
+        "at 32K (50 GB/s NICs are what the paper's machine has); from 64K tokens on no NIC up to "
+        "400 GB/s does. On H100 none does at any length from 8K to 512K: at 400 GB/s per NIC TP+SP "
+        f"over two nodes reaches {reached[0]} to {reached[-1]} % of what TSP reaches in one."
+    )
+
+
+def test_the_answer_on_memory_is_that_of_the_table(made: ModuleType) -> None:
+    """What 128K tokens cost, and what fits."""
+    cells = _cells(made, "memory-for-context")
+    cost = [cell.split()[0] for cell in cells["per further 128K"]]
+    large, small = cells["192 GiB"], cells["80 GiB"]
+    assert large[1] == large[2]
+    assert _answer("memory-for-context") == (
+        f"Training the paper's 7B model on eight devices, a further 128K tokens cost {cost[0]} GiB "
+        f"of every device under TSP, {cost[1]} GiB under TP and {cost[3]} to {cost[2]} GiB under "
+        f"TP+SP; 192 GiB hold {large[0]} tokens under TSP and {large[1]} under TP or TP 4 x SP 2, "
+        f"80 GiB hold {small[0]}, {small[1]} and {small[2]}."
+    )
+
+
+def test_pages_show_every_picture_and_lead_somewhere(made: ModuleType) -> None:
+    """The folder holds what the script draws and nothing else."""
+    shown: list[str] = []
+    for name in NAMES:
+        targets = re.findall(r"\]\(([^)#\s]+)", _page(name))
+        assert all((PAGES / target).exists() for target in targets)
+        shown += [Path(target).stem for target in targets if target.endswith(".png")]
+    assert set(shown) == set(made.PICTURES) == {path.stem for path in PAGES.glob("*.png")}
+    assert {path.stem for path in PAGES.glob("*.md")} == set(NAMES) == set(made.TABLES)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "where"),
+    [
+        ({1: 1.0, 2: 2.0, 4: 4.0}, {1: 2.0, 2: 2.0, 4: 2.0}, 2.0),
+        ({1: 1.0, 4: 4.0}, {1: 2.0, 4: 2.0}, 2.0),
+        ({1: 3.0, 4: 4.0}, {1: 2.0, 4: 2.0}, 0.0),
+        ({1: 3.0, 4: 1.0}, {1: 2.0, 4: 2.0}, None),
+        ({1: 9.0, 2: 1.0, 8: 4.0}, {1: 2.0, 2: 2.0, 8: 2.0}, 4.0),
+    ],
+)
+def test_crossings_are_interpolated_in_logarithms(
+    made: ModuleType, one: Any, other: Any, where: float | None
+) -> None:
+    """The last one counts: from there on the first series is the larger one."""
+    assert made.crossing(one, other) == (where if where is None else pytest.approx(where))
