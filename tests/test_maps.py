@@ -356,6 +356,13 @@ def test_a_heatmap_shows_the_figure_and_leaves_blank_what_has_not_run() -> None:
     assert len(told) == sum(r.status == "ok" for r in kept)
 
 
+def test_a_heatmap_of_strategies_is_one_map() -> None:
+    """A strategy on an axis of the page wants no map of its own mesh."""
+    made = figure("heatmap", swept(), y="kind", at={"topology.link.bandwidth": "128 GB/s"})
+    assert [t.get_text() for t in made.axes[0].get_yticklabels()] == ["tsp", "tp"]
+    assert len(made.axes) == 2  # the second one is the bar that explains the colours
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

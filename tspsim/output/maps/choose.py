@@ -214,6 +214,7 @@ def _left(
     store: Store, rows: Sequence[Row], shown: Sequence[str], apart: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the axes that vary and have no place; `apart`: columns that want maps of their own."""
+    apart = () if {*shown} & {*STRATEGY} else apart
     meshes = "mesh" in apart and len(values_of(rows, "mesh")) > 1
     covered = _covered(store, (*shown, *(("mesh",) if "mesh" in apart else ())))
     if {"mesh", *STRATEGY} & {*shown}:  # what competes is the best of each strategy
