@@ -76,6 +76,26 @@ def test_the_readme_quotes_the_benchmark() -> None:
     assert "| `tspsim --help` |" in text
 
 
+def test_the_commands_that_the_readme_only_names_run(tmp_path: Path) -> None:
+    """Each, with fewer layers where it simulates; the cluster has a test of its own."""
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    (block,) = (
+        block
+        for block in refresh.blocks(text)
+        if block.language == "text" and "tspsim compare" in block.lines[0]
+    )
+    commands = re.sub(r"\s*\\\n\s*", " ", "\n".join(block.lines)).splitlines()
+    assert {line.split()[1] for line in commands} == {
+        "compare", "explain", "plan", "sweep", "plot", "export", "report",
+    }  # fmt: skip
+    sandbox = refresh.Sandbox(tmp_path)
+    for command in (line.partition("#")[0].strip() for line in commands):
+        simulates = command.split()[1] in ("compare", "explain", "plan", "sweep")
+        short = f"{command} model.layers=2" if simulates else command
+        ((_, printed),) = sandbox.console(refresh.Block("console", (f"$ {short}",), 0))
+        assert printed
+
+
 def test_the_pictures_of_the_documents_are_drawn_by_a_command(tmp_path: Path) -> None:
     """docs/images holds what docs/refresh.py and a benchmark draw, and all of it is shown."""
     refresh.draw(tmp_path)
