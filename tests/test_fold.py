@@ -116,6 +116,25 @@ def test_folded_and_unfolded_runs_are_the_same(
     same(folded, whole)
 
 
+@pytest.mark.parametrize("algorithm", ["double_binary_tree", "binomial_tree", "halving_doubling"])
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("fabric", ["fat_tree", "rails"])
+def test_trees_that_share_uplinks_with_their_images_are_not_folded_over(
+    algorithm: str, count: int, fabric: str
+) -> None:
+    """A tree loads links unevenly; where trees of other positions cross the same ones, that counts.
+
+    On rails every position has links of its own, and the fold stays.
+    """
+    tree = {"fabric": "fat_tree", "oversubscription": 2.0} if fabric == "fat_tree" else {}
+    strategy = {"kind": "tp", "degree": 2, "dp": count, "bucket": "64 KiB"}
+    scenario = document(nodes(count, 2, **tree), strategy) | {"network": {"algorithm": algorithm}}
+    folded, whole = both(scenario)
+    same(folded, whole)
+    if fabric == "rails":
+        assert folded.summary.engine.folded == {"tp": 1, "dp": count - 1}
+
+
 @pytest.mark.parametrize(
     ("topology", "strategy", "axes"),
     [

@@ -35,13 +35,14 @@ class Symmetry:
     def footprint(self, ranks: tuple[int, ...], message: Message, plan: Plan) -> Footprint:
         """Return what a planned message and its images put on the links.
 
-        A message whose members are the same from everywhere is the only one of its kind, so its
-        own links may be loaded unevenly: where nobody shares one with it, that changes nothing.
+        A message whose members are the same from all coordinates of an axis may load its own links
+        unevenly along it: where nobody shares one with it, that changes nothing.
 
         Raises
         ------
         Asymmetric
-            When the images of its members would send the message another way.
+            When the images of its members would send the message another way, or share links with
+            it that are loaded unevenly.
         """
         hop = message.collective == "shift"
         moving, uneven = [], set()
@@ -52,7 +53,15 @@ class Symmetry:
                 uneven.add(turn.axis)
         if moving and not self._images_agree(ranks, message, plan, moving):
             raise Asymmetric(frozenset(turn.axis for turn in moving))
+        if uneven and not self._apart(ranks, plan):
+            raise Asymmetric(frozenset(uneven))
         return Footprint(self._fold.shared(ranks, plan.loads, hop=hop), frozenset(uneven))
+
+    def _apart(self, ranks: tuple[int, ...], plan: Plan) -> bool:
+        """Whether the images of a collective load links of their own."""
+        images = self._fold.everywhere(ranks, plan.loads, hop=False)
+        links = [link for _, loads in images for link, _ in loads]
+        return len(links) == len(set(links))
 
     def _images_agree(
         self, ranks: tuple[int, ...], message: Message, plan: Plan, moving: Sequence[Turn]
