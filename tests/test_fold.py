@@ -16,9 +16,10 @@ from tests import toy
 from tests.toy import Toy, full, shared
 from tspsim.engine.fold import Fold, fold
 from tspsim.engine.timeline import Timeline
-from tspsim.errors import ScenarioError
+from tspsim.errors import UserError
 from tspsim.mesh import Mesh
 from tspsim.output.plots.links import uses
+from tspsim.registry import COLLECTIVES
 from tspsim.result import Result
 from tspsim.topology.symmetry import image_of_links, orbits
 
@@ -51,6 +52,7 @@ FABRICS = [
     flat("full", ranks=8), flat("switch", ranks=8), flat("ring", ranks=8), flat("line", ranks=8),
     flat("torus", shape=[2, 4]), flat("mesh", shape=[2, 4]), nodes(4, 2), nodes(2, 4),
     nodes(4, 2, fabric="fat_tree", oversubscription=2.0), nodes(8, 1),
+    nodes(4, 2, fabric="rail_optimised"), nodes(4, 2, fabric="dragonfly", groups=2),
 ]  # fmt: skip
 STRATEGIES = [
     {"kind": "tsp", "degree": 8}, {"kind": "tp", "degree": 4, "dp": 2},
@@ -96,22 +98,32 @@ def carried(timeline: Timeline) -> list[tuple[Any, ...]]:
     return sorted((t.ranks, t.op, t.bytes, t.algorithm, t.loads) for t in timeline.transfers)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.sampled_from(FABRICS),
     st.sampled_from(STRATEGIES),
     st.sampled_from(["zigzag", "contiguous", "off"]),
     st.sampled_from(["none", "full"]),
+    st.sampled_from(["auto", *COLLECTIVES.names()]),
+    st.sampled_from([None, 0, 5]),
 )
 def test_folded_and_unfolded_runs_are_the_same(
-    topology: dict[str, Any], strategy: dict[str, Any], causal: str, recompute: str
+    topology: dict[str, Any],
+    strategy: dict[str, Any],
+    causal: str,
+    recompute: str,
+    algorithm: str,
+    slow: int | None,
 ) -> None:
     """Every start and end to 1e-9, every peak to the byte, every transfer with its links."""
     scenario = document(topology, strategy, causal=causal, recompute=recompute)
+    scenario |= {"network": {"algorithm": algorithm}}
+    if slow is not None:
+        scenario |= {"disturbances": {"slow_devices": [{"device": slow, "speed": 0.7}]}}
     try:
         folded, whole = both(scenario)
-    except ScenarioError:
-        return  # what does not divide
+    except UserError:
+        return  # what does not divide, or no algorithm that can do it
     assert whole.summary.engine.folded == {}
     same(folded, whole)
 
