@@ -418,19 +418,6 @@ def test_a_resolved_scenario_keeps_its_disturbances() -> None:
     assert tspsim.run(again).summary.step_time == tspsim.run(loaded).summary.step_time
 
 
-def test_a_scenario_says_whether_its_ranks_are_alike() -> None:
-    """Folding may ask; failures of a job do not change a step."""
-    assert scenario().disturbances.symmetric
-    assert from_document(SMALL).disturbances.symmetric
-    job = {"mtbf": "100 h", "horizon": "1 d", "restart": "1 min", "checkpoint": {"time": "1 s"}}
-    assert scenario(reliability=job).disturbances.symmetric
-    assert not scenario(jitter=JITTER).disturbances.symmetric
-    assert not scenario(links=[{"link": [0, 1], "speed": 0.5}]).disturbances.symmetric
-    slow = scenario(slow_devices=[{"device": 1, "speed": 0.5}])
-    assert not slow.disturbances.symmetric
-    assert len(set(slow.topology.devices)) == 2
-
-
 def test_reserved_memory_leaves_a_slow_device_slow() -> None:
     """Both change the device, whichever comes first."""
     slow = scenario("memory.reserved=2 GiB", slow_devices=[{"device": 1, "speed": 0.5}])

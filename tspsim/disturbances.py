@@ -220,15 +220,6 @@ class Disturbances:
     reliability: Reliability | None = None
     seed: int = 0
 
-    @property
-    def symmetric(self) -> bool:
-        """Whether a step treats all ranks alike.
-
-        Slow devices and changed links stand in the topology too, where those that compare devices
-        and links see them; jitter makes every rank differ from every other.
-        """
-        return not (self.slow_devices or self.links or self.jitter)
-
     def text(self) -> str:
         """Return what disturbs a step, in one line; empty where nothing does."""
         parts = [device.text() for device in self.slow_devices]
