@@ -46,7 +46,7 @@ def bare_loop() -> float:
 def player(detail: str, ranks: int) -> Callable[[], float]:
     """Return what plays the all-reduce on its ring and gives the simulated seconds."""
     from tspsim.engine.alone import play_alone
-    from tspsim.engine.network_model import NetworkModel
+    from tspsim.engine.network.model import NetworkModel
     from tspsim.program.types import Message
     from tspsim.registry import COLLECTIVES
     from tspsim.topology.load import load

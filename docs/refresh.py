@@ -239,10 +239,10 @@ def draw(folder: Path) -> None:
 
 def draw_goodput(path: Path) -> None:
     """Draw the goodput of the job that docs/disturbances.md describes."""
-    from tspsim.goodput import goodput
+    from tspsim.files.source import parse
     from tspsim.output.goodput_plot import draw as draw_found
+    from tspsim.runs.goodput import goodput
     from tspsim.scenario import from_document
-    from tspsim.source import parse
 
     text = (TOP / "docs" / "disturbances.md").read_text(encoding="utf-8")
     (job,) = (block for block in blocks(text) if block.file == "job.yaml")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tspsim.shipped import names, shipped
+from tspsim.files.shipped import names, shipped
 from tspsim.topology.fabric import Fabric, parse
 from tspsim.topology.files import read
 from tspsim.topology.forms import DeviceForm

@@ -5,10 +5,10 @@ from __future__ import annotations
 import simpy
 
 from tests.test_collectives import make
-from tspsim.collectives.choose import Planner
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.meetings import Communicator, Meeting
-from tspsim.engine.network_model import NetworkModel
-from tspsim.engine.players import Carried
+from tspsim.engine.network.model import NetworkModel
+from tspsim.engine.network.players import Carried
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load
@@ -61,7 +61,7 @@ def carried(
 ) -> list[Carried]:
     """Return every send of one call, played alone."""
     environment, ended = simpy.Environment(), []
-    player = STEPS.player(environment, topology, Planner(topology, algorithm), ended.extend)
+    player = STEPS.player(environment, topology, Chooser(topology, algorithm), ended.extend)
     whole = (*ranks, -1) if sent.collective == "shift" else ranks
     player.begin(Meeting(Communicator("test", whole), ranks, sent, []))
     environment.run()

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tspsim.disturbances import Disturbances
 from tspsim.engine.timeline import Timeline, Transfer
-from tspsim.hardware import Device, Profile
 from tspsim.memory import MemoryTrace, RankMemory
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -28,7 +26,9 @@ from tspsim.program.types import (
 )
 from tspsim.result import Result
 from tspsim.runner import run
+from tspsim.topology.disturbances import Disturbances
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Device, Profile
 
 MS = 1e-3
 #: Flop/s that the made-up compute ops reach.

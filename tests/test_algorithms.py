@@ -11,15 +11,15 @@ import pytest
 
 from tests.replay import does_its_job, without_one_send
 from tspsim.collectives import in_switch, levels, rings
-from tspsim.collectives.algorithm import Anywhere, Sending, place_of
-from tspsim.collectives.choose import Planner, choose, considered
+from tspsim.collectives.algorithm import Anywhere, Sending, reach_of
+from tspsim.collectives.choose import Chooser, choose, considered
 from tspsim.collectives.in_switch import Reductions, Sum
 from tspsim.collectives.schedule import Schedule, planned
-from tspsim.errors import TopologyError
-from tspsim.hardware import Device, Profile
+from tspsim.files.errors import TopologyError
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.load import parse
 
 ALPHA, BANDWIDTH = 1e-6, 50e9
@@ -417,19 +417,19 @@ def test_switches_of_a_network_add_up_too() -> None:
 def test_places_are_told_apart() -> None:
     """All joined by a link or a switch; some devices apart; in several nodes."""
     eight = tuple(range(8))
-    assert place_of(eight, make("full", 8)) == "flat"
-    assert place_of(eight, make("switch", 8)) == "flat"
-    assert place_of(eight, make("ring", 8)) == "fabric"
-    assert place_of(eight, cluster(2, 4)) == "nodes"
-    assert place_of((4, 5, 6, 7), cluster(2, 4)) == "flat"
-    assert place_of((0, 4), cluster(2, 4)) == "nodes"
+    assert reach_of(eight, make("full", 8)) == "flat"
+    assert reach_of(eight, make("switch", 8)) == "flat"
+    assert reach_of(eight, make("ring", 8)) == "fabric"
+    assert reach_of(eight, cluster(2, 4)) == "nodes"
+    assert reach_of((4, 5, 6, 7), cluster(2, 4)) == "flat"
+    assert reach_of((0, 4), cluster(2, 4)) == "nodes"
 
 
 def test_inside_a_flat_node_auto_takes_what_its_library_has() -> None:
     """Ring or direct, or the switch where it adds up; never trees or doubling."""
     eight = tuple(range(8))
     for on, more in (("full", set()), ("switch", set()), ("in_switch", {"in_switch"})):
-        planner = Planner(make(on, 8))
+        planner = Chooser(make(on, 8))
         chosen = {
             planner.choose(kind, size, eight, 1).algorithm for kind in KINDS for size in SIZES
         }
@@ -439,7 +439,7 @@ def test_inside_a_flat_node_auto_takes_what_its_library_has() -> None:
 
 def test_across_nodes_the_size_decides() -> None:
     """A short message is doubled between nodes, a long one goes over all NICs in few bytes."""
-    planner = Planner(cluster(16, 8))
+    planner = Chooser(cluster(16, 8))
     everybody, one_each = tuple(range(128)), tuple(range(0, 128, 8))
     sizes = [1e3, 1e6, 1e9]
     assert [planner.choose("all_reduce", s, everybody, None).algorithm for s in sizes] == [
@@ -455,7 +455,7 @@ def test_across_nodes_the_size_decides() -> None:
 def test_on_a_torus_auto_uses_all_links() -> None:
     """Six rings at once for a large gather on a torus of three dims."""
     topology = torus(3, 3, 3)
-    planner, everybody = Planner(topology), tuple(range(27))
+    planner, everybody = Chooser(topology), tuple(range(27))
     assert planner.choose("all_reduce", 1e10, everybody, None).algorithm == "multi_ring"
 
 
@@ -463,12 +463,12 @@ def test_auto_takes_the_fastest_of_what_it_considers() -> None:
     """No algorithm that it considers beats the one that it takes."""
     for topology in (make("ring", 8), torus(4, 4), cluster(4, 4), make("in_switch", 8)):
         ranks = tuple(range(len(topology.devices)))
-        place = place_of(ranks, topology)
+        place = reach_of(ranks, topology)
         names = [
             name for name in COLLECTIVES.names()
             if considered(COLLECTIVES.get(name), "all_reduce", place, len(ranks))
         ]  # fmt: skip
-        planner = Planner(topology)
+        planner = Chooser(topology)
         for size in SIZES:
             times = {}
             for name in names:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import toy
 from tests.toy import Toy, full, shared
-from tspsim.analysis import Summary, TimeFigures, summarize, time_of
+from tspsim.analysis.summary import Summary, TimeFigures, summarize, time_of
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import trace
 from tspsim.model import ModelShape, Optimizer, Workload

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tspsim.cli.app import app
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
 from tspsim.scenario import load
 
 BAD = Path(__file__).parent / "data" / "bad"

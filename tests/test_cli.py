@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.program.types import Programs
 from tspsim.registry import PLOTS, STRATEGIES
 from tspsim.scenario import from_document

@@ -17,10 +17,10 @@ from tspsim.cli.app import app
 from tspsim.cli.collective import parse_sizes
 from tspsim.collectives.choose import choose
 from tspsim.collectives.curve import busbw_factor, curve, doubled
-from tspsim.errors import UserError
-from tspsim.hardware import Device, Profile
+from tspsim.files.errors import UserError
 from tspsim.program.types import COLLECTIVE_KINDS
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.load import load_file, parse, parse_profile
 
 TOP = Path(__file__).parent.parent

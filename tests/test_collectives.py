@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from tests.replay import does_its_job, without_one_send
 from tspsim.collectives import direct, ring
-from tspsim.collectives.choose import Planner, choose
+from tspsim.collectives.choose import Chooser, choose
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule
-from tspsim.errors import TopologyError, UnknownNameError
-from tspsim.hardware import Device, Profile
+from tspsim.files.errors import TopologyError, UnknownNameError
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.fabric import Fabric
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.load import parse
 
 ALPHA, BANDWIDTH = 1e-6, 50e9
@@ -232,16 +232,16 @@ def test_auto_is_the_fastest(kind: CollectiveKind, on: str, n: int, size: float)
 def test_auto_depends_on_the_size() -> None:
     """On a ring, two long steps suit a small broadcast, and two chains a large one."""
     topology, ranks = TOPOLOGIES["switch", 9], tuple(range(9))
-    planner = Planner(topology)
+    planner = Chooser(topology)
     assert planner.choose("all_gather", 1e3, ranks, None).algorithm == "direct"
-    ringed = Planner(TOPOLOGIES["ring", 9])
+    ringed = Chooser(TOPOLOGIES["ring", 9])
     chosen = {ringed.choose("broadcast", size, ranks, 0).algorithm for size in (1.0, 1e9)}
     assert chosen == {"direct", "bidirectional_ring"}
 
 
 def test_planner_remembers() -> None:
     """The same call gets the same plan object, so the engine may key on it."""
-    planner = Planner(TOPOLOGIES["full", 4])
+    planner = Chooser(TOPOLOGIES["full", 4])
     first = planner.choose("broadcast", 1e6, (0, 1, 2, 3), 2)
     assert planner.choose("broadcast", 1e6, (0, 1, 2, 3), 2) is first
     assert planner.choose("broadcast", 1e6, (0, 1, 2, 3), 1) is not first
@@ -250,7 +250,7 @@ def test_planner_remembers() -> None:
 def test_unknown_algorithm_is_told_the_known_ones() -> None:
     """The name comes from a scenario, so the message helps."""
     with pytest.raises(UnknownNameError, match=r"'rnig' \(did you mean 'ring'\?\)"):
-        Planner(TOPOLOGIES["full", 4], "rnig")
+        Chooser(TOPOLOGIES["full", 4], "rnig")
 
 
 def test_unable_algorithm_names_those_that_can(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tspsim
 from tests.schedules import options, record
 from tests.test_mutations import Skipped
-from tspsim.errors import ProgramError
+from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload, model_flops
 from tspsim.program.rank import Rank

@@ -18,16 +18,16 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tests import toy
+from tspsim.analysis.spread import spread, student
 from tspsim.cli.app import app
-from tspsim.disturbances import ChangedLink, Exponential, Jitter, Lognormal, Uniform
 from tspsim.engine.jitter import factors
-from tspsim.errors import TopologyError, UserError
-from tspsim.hardware import Device, Pace, Profile, Roofline
+from tspsim.files.errors import TopologyError, UserError
 from tspsim.program.types import Work
-from tspsim.runs import repeat
+from tspsim.runs.seeds import repeat
 from tspsim.scenario import Scenario, from_document
-from tspsim.spread import spread, student
+from tspsim.topology.disturbances import ChangedLink, Exponential, Jitter, Lognormal, Uniform
 from tspsim.topology.disturbed import pieces, ranges, relinked, slowed
+from tspsim.topology.hardware import Device, Pace, Profile, Roofline
 
 SMALL: dict[str, Any] = {
     "name": "small",

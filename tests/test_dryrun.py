@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.toy import Toy, roles, shared
-from tspsim.engine.dryrun import check
-from tspsim.errors import ScheduleError
+from tspsim.engine.checks.dryrun import check
+from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
 
 MIB = 2**20

@@ -9,7 +9,7 @@ from tests import toy
 from tests.toy import Toy, full, roles, shared
 from tspsim.engine.simulate import play, simulate
 from tspsim.engine.timeline import Timeline
-from tspsim.errors import ScheduleError
+from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 import tspsim
 from tests import small_result, toy
 from tests.toy import Toy, ToyPlanner, fabric, full, roles, shared, switched
-from tspsim.analysis import time_of
+from tspsim.analysis.summary import time_of
 from tspsim.cli.app import app
 from tspsim.engine.simulate import play
 from tspsim.engine.timeline import Timeline

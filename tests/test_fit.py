@@ -24,10 +24,10 @@ from tspsim.calibrate.measure import grid
 from tspsim.calibrate.rows import CalibrationError, Machine, Row, Rows
 from tspsim.cli.app import app
 from tspsim.collectives import gloo
-from tspsim.collectives.choose import Planner, choose
+from tspsim.collectives.choose import Chooser, choose
 from tspsim.collectives.schedule import Schedule
-from tspsim.hardware import Profile
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind
+from tspsim.topology.hardware import Profile
 from tspsim.topology.load import load_file
 
 MACHINE = Machine("a processor", 2, 2**34, "Linux", {"torch": "2"}, "gloo", "namespaces", 1e9)
@@ -101,7 +101,7 @@ def test_auto_takes_what_the_profile_names_and_never_gloo_by_itself() -> None:
             if kind != "broadcast":
                 assert choose(kind, size, everybody, seen, 0) == before
     assert choose("broadcast", 1e6, everybody, seen, 0).algorithm == "gloo"
-    assert Planner(seen, "ring").choose("broadcast", 1e6, everybody, 0).algorithm == "ring"
+    assert Chooser(seen, "ring").choose("broadcast", 1e6, everybody, 0).algorithm == "ring"
 
 
 # ---- rows from known constants -------------------------------------------------------------------

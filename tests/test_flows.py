@@ -15,15 +15,15 @@ from tests import toy
 from tests.test_collectives import make
 from tests.test_network import Arrival, arrivals, bandwidths, brute_force
 from tests.toy import Toy, shared
-from tspsim.engine import flows as flows_module
-from tspsim.engine import network as network_module
 from tspsim.engine.alone import play_alone
-from tspsim.engine.fifo import FifoNetwork
-from tspsim.engine.filling import Crossings, fair
-from tspsim.engine.flows import Flows
-from tspsim.engine.network import Flow, Loads, Network
-from tspsim.engine.network_model import NetworkModel
-from tspsim.engine.rates import max_min
+from tspsim.engine.network import coflow as network_module
+from tspsim.engine.network.coflow import Flow, Loads, Network
+from tspsim.engine.network import flows as flows_module
+from tspsim.engine.network.fifo import FifoNetwork
+from tspsim.engine.network.filling import Crossings, fair
+from tspsim.engine.network.flows import Flows
+from tspsim.engine.network.model import NetworkModel
+from tspsim.engine.network.rates import max_min
 from tspsim.engine.simulate import simulate
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import tspsim
 from tests import toy
 from tests.toy import Toy, full, shared
-from tspsim.engine.fold import Fold, fold
+from tspsim.engine.folding.fold import Fold, fold
 from tspsim.engine.timeline import Timeline
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.mesh import Mesh
 from tspsim.output.plots.links import uses
 from tspsim.registry import COLLECTIVES

@@ -18,11 +18,11 @@ from typer.testing import CliRunner, Result
 
 from tests.test_disturbances import JITTER, SMALL
 from tspsim.cli.app import app
-from tspsim.engine.checkpointing import daly, efficiency, first_order, young
-from tspsim.engine.goodput import Job, Spent, failure_times, play_job
-from tspsim.errors import UserError
-from tspsim.goodput import STEPS, Goodput, goodput
-from tspsim.runs import repeat
+from tspsim.engine.jobs.checkpointing import daly, efficiency, first_order, young
+from tspsim.engine.jobs.goodput import Job, Spent, failure_times, play_job
+from tspsim.files.errors import UserError
+from tspsim.runs.goodput import STEPS, Goodput, goodput
+from tspsim.runs.seeds import repeat
 from tspsim.scenario import from_document
 
 DAY, HOUR = 86400.0, 3600.0

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from tspsim.errors import TopologyError
-from tspsim.hardware import Curve, Device, Profile, Roofline
+from tspsim.files.errors import TopologyError
 from tspsim.program.types import NO_WORK, Work
+from tspsim.topology.hardware import Curve, Device, Profile, Roofline
 
 DEVICE = Device("x", (("bf16", 100e12),), memory_bandwidth=1e12, memory=80e9)
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 from tspsim.cli.app import app
 from tspsim.cli.closed_forms import forward_volume
-from tspsim.errors import OutputError, UserError
+from tspsim.files.errors import OutputError, UserError
 from tspsim.model import ModelShape
 from tspsim.output.maps import heatmap, lines, pareto, winner
 from tspsim.output.maps.choose import Asked

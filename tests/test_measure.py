@@ -15,7 +15,7 @@ from tspsim.calibrate.measure.grid import Point
 from tspsim.calibrate.measure.run import Setup, measure
 from tspsim.calibrate.rows import CalibrationError, Machine, Row
 from tspsim.cli.app import app
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 MACHINE = Machine("a processor", 2, 2**34, "Linux 6", {"torch": "2.13.0"}, "gloo", "loopback", None)
 ROW = Row("op", {"op": "add", "ranks": 2}, "fit", (0.25, 0.125), load=0.5, clock=None, at=1.0)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
+from tspsim.files.shipped import shipped
+from tspsim.files.source import parse, read
 from tspsim.model import ModelShape, Workload, forward_flops, model_flops, twice_attention_pairs
 from tspsim.scenario.models import read_config
 from tspsim.scenario.schema import ModelKeys
-from tspsim.shipped import shipped
-from tspsim.source import parse, read
 
 
 def shape_of(config: dict[str, Any]) -> ModelShape:

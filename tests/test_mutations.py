@@ -98,7 +98,7 @@ def test_the_unmutated_schedules_pass() -> None:
 
 def test_a_collective_that_one_rank_leaves_out_stops_the_play() -> None:
     """Ranks that wait for a peer that never comes are told apart from a wrong value."""
-    from tspsim.errors import ScheduleError
+    from tspsim.files.errors import ScheduleError
 
     programs, mesh = record(("tp", {"degree": 4}), MODEL, WORKLOAD)
     (program,) = programs.roles

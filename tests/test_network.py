@@ -10,8 +10,8 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tspsim.engine.network import Flow, Loads, Network
-from tspsim.engine.rates import max_min
+from tspsim.engine.network.coflow import Flow, Loads, Network
+from tspsim.engine.network.rates import max_min
 
 Arrival = tuple[float, Loads, float]
 """When a flow starts, its loads in bytes per byte of message, and its message in bytes."""

@@ -17,7 +17,7 @@ from tspsim.calibrate.oracle.plot import draw
 from tspsim.calibrate.oracle.simulated import simulate
 from tspsim.calibrate.oracle.suite import DTENSOR, PICTURES, REFERENCE, small
 from tspsim.calibrate.oracle.table import table
-from tspsim.errors import ScenarioError, UserError
+from tspsim.files.errors import ScenarioError, UserError
 
 pytest.importorskip("torch", reason="the oracles run torch: pip install 'tspsim[calibrate]'")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import small_result
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 from tspsim.output import folder, trace
 
 

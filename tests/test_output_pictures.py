@@ -18,7 +18,7 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 from tests import small_result
-from tspsim.errors import OutputError, UnknownNameError, UserError
+from tspsim.files.errors import OutputError, UnknownNameError, UserError
 from tspsim.output.pictures import draw
 from tspsim.output.plots import links, memory, roofline, window
 from tspsim.registry import PLOTS

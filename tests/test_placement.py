@@ -12,7 +12,7 @@ import tspsim
 from tests.schedules import options, record
 from tspsim.cli import placement
 from tspsim.cli.app import app
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Workload
 from tspsim.scenario import load

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.errors import UnknownNameError, UserError
+from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.plan.longest import families, longest, step_of
 from tspsim.plan.objectives import objective
 from tspsim.plan.placements import Placements
@@ -27,7 +27,7 @@ from tspsim.plan.sketch import sketch
 from tspsim.plan.space import enumerate_space
 from tspsim.plan.work import bounds, simulated
 from tspsim.program.types import Op, Programs
-from tspsim.runner import record
+from tspsim.runner import checked_programs
 from tspsim.scenario.loader import Opened
 from tspsim.strategies.parts.placement import arrange
 
@@ -158,7 +158,7 @@ def test_a_sketch_holds_exactly_what_the_whole_program_holds(kind: str, micro_ba
     for candidate in _first_of_each_option(asked, micro_batches):
         base, workload = asked.base, candidate.workload(asked)
         made = sketch(candidate.strategy, base.model, workload, base.optimizer)
-        whole = record(candidate.strategy, base.model, workload, base.optimizer)
+        whole = checked_programs(candidate.strategy, base.model, workload, base.optimizer)
         assert made.end is not None
         found: Counter[Any] = Counter()
         for op in made.programs.of(0).ops:

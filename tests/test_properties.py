@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests import toy
 from tests.toy import Toy, full, shared, switched
-from tspsim.engine.bounds import Bounds, bounds_with
-from tspsim.engine.dryrun import check
+from tspsim.engine.checks.bounds import Bounds, bounds_with
+from tspsim.engine.checks.dryrun import check
 from tspsim.engine.tasks import predecessors
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import trace

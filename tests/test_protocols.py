@@ -8,7 +8,7 @@ import pytest
 
 import tspsim
 from tspsim.collectives.choose import choose
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load, parse_profile
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tspsim.errors import ProgramError
+from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.kinds.pointwise import Add

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.reference_ranks import Cases, cases, main
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
 

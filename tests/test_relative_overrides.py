@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tspsim
-from tspsim.errors import ScenarioError, TopologyError, UserError
+from tspsim.files.errors import ScenarioError, TopologyError, UserError
+from tspsim.files.units import quantity, to_text
 from tspsim.scenario import from_document, load
 from tspsim.scenario.relative import scaled
 from tspsim.scenario.types import Scenario
 from tspsim.topology.load import load_file
-from tspsim.units import quantity, to_text
 
 
 def _links(*overrides: str, name: str = "tsp-layer") -> set[float]:

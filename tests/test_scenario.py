@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
+from tspsim.files.shipped import shipped
+from tspsim.files.source import in_order, parse
 from tspsim.registry import STRATEGIES
 from tspsim.scenario import from_document, load
 from tspsim.scenario.files import find
 from tspsim.scenario.json_schema import scenario_schema
-from tspsim.shipped import shipped
-from tspsim.source import in_order, parse
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS = sorted(path.stem for path in shipped("scenarios").glob("*.yaml"))

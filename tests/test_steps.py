@@ -20,16 +20,16 @@ from tspsim.collectives import direct, gloo, ring
 from tspsim.collectives.schedule import Schedule, Send
 from tspsim.collectives.waves import Wave, unrolled, waves_of
 from tspsim.engine.alone import play_alone
-from tspsim.engine.network_model import COFLOWS, NetworkModel
+from tspsim.engine.network.model import COFLOWS, NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
-from tspsim.hardware import Profile
 from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
 from tspsim.output.plots.links import uses
 from tspsim.program.types import CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Profile
 from tspsim.topology.load import load
 
 ROOT = Path(__file__).resolve().parent.parent

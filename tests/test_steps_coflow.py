@@ -13,16 +13,16 @@ import pytest
 
 from tests import toy
 from tests.sends import STEPS, TOPOLOGIES, carried, members, message
-from tspsim.collectives.choose import Planner
+from tspsim.collectives.choose import Chooser
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.waves import Wave, Waves, unrolled
 from tspsim.engine.alone import play_alone
-from tspsim.engine.layout import MOST_PARTS, best_parts
-from tspsim.engine.network_model import COFLOWS
-from tspsim.hardware import Protocol
+from tspsim.engine.network.model import COFLOWS
+from tspsim.engine.network.sends import MOST_PARTS, best_parts
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Protocol
 
 
 def in_step(played: Sequence[Wave], ranks: tuple[int, ...], topology: Topology) -> list[float]:
@@ -133,7 +133,7 @@ def test_sends_last_as_long_as_the_coflow_where_nothing_contends(algorithm: str)
 def test_chain_in_parts_takes_the_best_whole_number_of_them(on: str, parts: float) -> None:
     """(k + stages) steps of a part each; the coflow may take a fraction of a part and is faster."""
     topology, ranks = TOPOLOGIES[on], tuple(range(5))
-    plan = Planner(topology, "ring").choose("broadcast", 1, ranks, 0)
+    plan = Chooser(topology, "ring").choose("broadcast", 1, ranks, 0)
     latency, stages = plan.step_latency, plan.stages
     size = round(parts**2 * latency / stages / plan.slowest(topology))
     transfer = size * plan.slowest(topology)
@@ -148,7 +148,7 @@ def test_chain_in_parts_takes_the_best_whole_number_of_them(on: str, parts: floa
 def test_without_latency_a_message_goes_in_many_parts() -> None:
     """The coflow takes endlessly many, which no simulator can play."""
     topology = toy.full(4)
-    plan = Planner(topology, "ring").choose("broadcast", 1, (0, 1, 2, 3), 0)
+    plan = Chooser(topology, "ring").choose("broadcast", 1, (0, 1, 2, 3), 0)
     assert best_parts(plan, 1e6, topology) == MOST_PARTS
     many = play_alone(message("broadcast", 10**6), range(4), topology, "ring", STEPS)
     assert many == pytest.approx(1e6 * (1 + 2 / MOST_PARTS))

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.scenario.loader import Opened
 from tspsim.sweeps import points as pointed
 from tspsim.sweeps import study as studies

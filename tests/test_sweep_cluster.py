@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.sweeps import crew, run
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.points import points

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 from tspsim.sweeps import crew, run, work
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.points import points

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from tspsim.errors import TopologyError, UnknownNameError, UserError
+from tspsim.files.errors import TopologyError, UnknownNameError, UserError
+from tspsim.files.shipped import locate, names, shipped
 from tspsim.registry import TOPOLOGIES
-from tspsim.shipped import locate, names, shipped
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import build, document, load, load_file, parse, parse_profile
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tspsim.shipped import names
+from tspsim.files.shipped import names
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests import small_result
 from tests.test_topology import FULL4, LINK, SWITCH4, hops, make, nodes
 from tspsim.engine.timeline import Transfer
-from tspsim.output.fabric_layout import lay_out
+from tspsim.files.shipped import names
+from tspsim.output.fabric_layout import drawing_of
 from tspsim.output.plots import topology as plots_topology
 from tspsim.output.plots.links import uses
-from tspsim.shipped import names
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load, load_file
 
@@ -274,7 +274,7 @@ def test_plot_of_many_nodes_shows_which_is_busy() -> None:
 def test_every_shipped_topology_is_laid_out(name: str) -> None:
     """Every device of what is drawn has its own place, and every link shown has two ends."""
     topology = load_file(name)
-    layout = lay_out(topology)
+    layout = drawing_of(topology)
     assert len(set(layout.places.values())) == len(layout.places)
     shown = list(layout.shown(topology.links))
     assert shown

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tspsim import units
+from tspsim.files import units
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_field_refuses_what_cannot_be() -> None:
 
 def test_importing_units_does_not_import_pint() -> None:
     """Pint costs a quarter of a second, so it waits for the first quantity."""
-    code = "import sys, tspsim.units; sys.exit('pint' in sys.modules)"
+    code = "import sys, tspsim.files.units; sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,8 +21,8 @@ from tspsim.calibrate.validate.report import state_error, to_dict
 from tspsim.calibrate.validate.report import write as write_report
 from tspsim.calibrate.validate.scenario import scenario, title
 from tspsim.cli.app import app
-from tspsim.errors import UserError
-from tspsim.source import read
+from tspsim.files.errors import UserError
+from tspsim.files.source import read
 
 RECORD = Path(__file__).parents[1] / "calibration"
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from tspsim.collectives.plan import Plan
 from tspsim.engine.simulate import play
 from tspsim.engine.timeline import Timeline
-from tspsim.hardware import Device, Profile
 from tspsim.mesh import Mesh
 from tspsim.program.types import (
     Buffer,
@@ -29,6 +28,7 @@ from tspsim.program.types import (
     Work,
 )
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Device, Profile
 
 DEVICE = Device("toy", (("bf16", 1.0),), memory_bandwidth=1.0, memory=1000.0)
 

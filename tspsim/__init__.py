@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tspsim.errors import TspsimError
+    from tspsim.files.errors import TspsimError
     from tspsim.result import Result
     from tspsim.runner import run
     from tspsim.scenario import Scenario, load
@@ -33,7 +33,7 @@ _HOME = {
     "Scenario": "tspsim.scenario",
     "Store": "tspsim.sweeps",
     "Sweep": "tspsim.sweeps",
-    "TspsimError": "tspsim.errors",
+    "TspsimError": "tspsim.files.errors",
     "load": "tspsim.scenario",
     "run": "tspsim.runner",
     "sweep": "tspsim.sweeps",

@@ -11,7 +11,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from tspsim.errors import UnknownNameError
+from tspsim.files.errors import UnknownNameError
 
 
 class Registry:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim import __version__
-from tspsim.analysis import Summary
+from tspsim.analysis.summary import Summary
 from tspsim.engine.timeline import Span, Timeline
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.memory import MemoryTrace
 from tspsim.registry import PLOTS
 from tspsim.scenario.types import Scenario

@@ -7,9 +7,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tspsim import analysis, memory
-from tspsim.engine import dryrun
-from tspsim.engine.network_model import NetworkModel
+from tspsim import memory
+from tspsim.analysis.summary import summarize
+from tspsim.engine.checks import dryrun
+from tspsim.engine.network.model import NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -62,7 +63,7 @@ def play(scenario: Scenario, programs: Programs, progress: Progress | None = Non
     )
 
 
-def record(
+def checked_programs(
     strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
 ) -> Programs:
     """Record the programs of a step, and see that their collectives meet.
@@ -90,7 +91,7 @@ def simulate_scenario(
     progress : callable, optional
         Called now and then with the fraction of the tasks that have ended.
     programs : Programs, optional
-        What `record` returned for it, where that is known already.
+        What `checked_programs` returned for it, where that is known already.
 
     Raises
     ------
@@ -99,13 +100,15 @@ def simulate_scenario(
     """
     begin = perf_counter()
     strategy = scenario.strategy
-    programs = programs or record(strategy, scenario.model, scenario.workload, scenario.optimizer)
+    programs = programs or checked_programs(
+        strategy, scenario.model, scenario.workload, scenario.optimizer
+    )
     recorded = perf_counter()
     timeline = play(scenario, programs, progress)
     simulated = perf_counter()
     trace = memory.trace(timeline)
     traced = perf_counter()
-    summary = analysis.summarize(scenario, timeline, trace, simulated - recorded)
+    summary = summarize(scenario, timeline, trace, simulated - recorded)
     walls = {"record": recorded - begin, "simulate": simulated - recorded}
     walls["memory"] = traced - simulated
     return Result(scenario, timeline, trace, summary, provenance(scenario, walls))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tspsim.errors import TspsimError, UserError
+from tspsim.files.errors import TspsimError, UserError
 
 #: Version of the form of rows; a reader refuses any other.
 VERSION = 1

@@ -76,7 +76,7 @@ def run(
     from tspsim.output import folder, table
     from tspsim.output.progress import progress
     from tspsim.runner import simulate_scenario
-    from tspsim.runs import repeat
+    from tspsim.runs.seeds import repeat
     from tspsim.scenario import load
 
     loaded = load(scenario, overrides or ())
@@ -115,9 +115,9 @@ def goodput(
     json: Json = False,
 ) -> None:
     """Play a job of many steps with failures: useful time, and how often to checkpoint."""
-    from tspsim.goodput import goodput as answer
     from tspsim.output import goodput_plot, goodput_table
     from tspsim.output.progress import progress
+    from tspsim.runs.goodput import goodput as answer
     from tspsim.scenario import load
 
     loaded = load(scenario, overrides or ())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 if TYPE_CHECKING:
     from tspsim.calibrate.measure.run import Progress
@@ -81,7 +81,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _quantity(option: str, text: str, unit: str) -> float:
-    from tspsim.units import quantity
+    from tspsim.files.units import quantity
 
     try:
         return quantity(text, unit)

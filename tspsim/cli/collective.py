@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json, write
-from tspsim.errors import UnknownNameError, UserError
+from tspsim.files.errors import UnknownNameError, UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -125,7 +125,7 @@ def parse_sizes(text: str) -> tuple[float, ...]:
 
 
 def _size(end: str, text: str) -> float:
-    from tspsim.units import quantity
+    from tspsim.files.units import quantity
 
     end = end.strip()
     try:

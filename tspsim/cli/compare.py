@@ -34,7 +34,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
 ) -> None:
     """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.output import comparison, pictures, stacked
     from tspsim.output.progress import progress
     from tspsim.sweeps import study as studies

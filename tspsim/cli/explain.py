@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 
 if TYPE_CHECKING:
     from tspsim.explain.explanation import WhatIf

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from tspsim.errors import TspsimError
+from tspsim.files.errors import TspsimError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 P = ParamSpec("P")
 
-#: Exit codes beside those of `tspsim.errors`.
+#: Exit codes beside those of `tspsim.files.errors`.
 FAILED, DOES_NOT_FIT, INTERRUPTED = 1, 3, 130
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.table import Table
 
-from tspsim.errors import UnknownNameError
+from tspsim.files.errors import UnknownNameError
+from tspsim.files.shipped import Kind, shipped
 from tspsim.registry import COLLECTIVES, MAPS, PLOTS, STRATEGIES, TOPOLOGIES, Registry
-from tspsim.shipped import Kind, shipped
 
 Entry = dict[str, str]
 
@@ -80,9 +80,9 @@ def _comment(path: Path) -> str:
 
 
 def _models() -> list[Entry]:
+    from tspsim.files.source import read
     from tspsim.scenario.models import read_config
     from tspsim.scenario.schema import ModelKeys
-    from tspsim.source import read
 
     found = []
     for path in sorted(shipped("models").glob("*/config.json")):

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from tspsim.cli import placement
 from tspsim.cli.closed_forms import forward_volume
+from tspsim.files.units import format_bytes
 from tspsim.mesh import Mesh
 from tspsim.model import forward_flops, model_flops
 from tspsim.program.types import Lane, Op, Program
 from tspsim.scenario.types import Scenario
-from tspsim.units import format_bytes
 
 
 def overview(scenario: Scenario) -> dict[str, Any]:

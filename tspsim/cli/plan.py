@@ -13,7 +13,7 @@ import typer
 from tspsim.cli.guard import DOES_NOT_FIT, guarded, say, show, show_json
 
 if TYPE_CHECKING:
-    from tspsim.errors import ScenarioError
+    from tspsim.files.errors import ScenarioError
     from tspsim.plan.longest import Longest
     from tspsim.plan.question import Question
     from tspsim.plan.search import Answer
@@ -105,7 +105,7 @@ def plan(
 
 def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
     """Return what the command line asks."""
-    from tspsim.errors import ScenarioError
+    from tspsim.files.errors import ScenarioError
     from tspsim.plan.question import ask
     from tspsim.scenario.overrides import parse_overrides
 
@@ -131,7 +131,7 @@ def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -
 
 def _stated(override: Override) -> dict[str, Any]:
     """Return what an override says of the strategy: of its kind, of one option, or of several."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
 
     if len(override.path) == 2:
         return {str(override.path[1]): override.value}
@@ -144,7 +144,7 @@ def _stated(override: Override) -> dict[str, Any]:
 
 def _placed(opened: Opened, overrides: Sequence[str], error: ScenarioError) -> ScenarioError:
     """Return an error with the places that files have, which the keys alone do not know."""
-    from tspsim.errors import ScenarioError
+    from tspsim.files.errors import ScenarioError
 
     try:
         opened.scenario([*overrides, "strategy={kind: tp, degree: 1}"])
@@ -155,7 +155,7 @@ def _placed(opened: Opened, overrides: Sequence[str], error: ScenarioError) -> S
 
 
 def _refuse(key: str, text: str) -> None:
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
 
     if key != "recompute":
         raise UserError(
@@ -166,7 +166,7 @@ def _refuse(key: str, text: str) -> None:
 
 def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Opened:
     """Return the scenario that is named, or one that the options make."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.scenario.loader import Opened
 
     if len(sources) > 1:
@@ -185,7 +185,7 @@ def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Opened:
 
 def _overrides(stated: dict[str, Any]) -> list[str]:
     """Return what the options state as overrides; files that they name are looked up first."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.scenario import files
 
     found = []
@@ -225,7 +225,7 @@ def _cores() -> int:
 
 
 def _check_suffix(output: Path | None) -> None:
-    from tspsim.errors import OutputError
+    from tspsim.files.errors import OutputError
 
     if output is not None and output.suffix not in (".yaml", ".yml", ".json"):
         raise OutputError(f"{output}: must end in .yaml (the best as a scenario) or .json")
@@ -234,7 +234,7 @@ def _check_suffix(output: Path | None) -> None:
 def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     """Write the whole answer, or the best of it as a scenario."""
     from tspsim.cli.overview import resolved
-    from tspsim.errors import OutputError
+    from tspsim.files.errors import OutputError
     from tspsim.output import plan_table
 
     if output.suffix == ".json":

@@ -75,7 +75,7 @@ def plot(
 
 def _is_sweep(directory: Path, kind: str) -> bool:
     """Say whether a folder holds a sweep; refuse a kind that is none of what it holds."""
-    from tspsim.errors import UnknownNameError, UserError
+    from tspsim.files.errors import UnknownNameError, UserError
     from tspsim.registry import MAPS, PLOTS
     from tspsim.sweeps.store import FILE
 
@@ -117,7 +117,7 @@ def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> Non
 
 def _value(text: str) -> tuple[str, Any]:
     """Return the key and the value of ``KEY=VALUE``."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.sweeps.study import parse_axis
 
     axis = parse_axis(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 
 def plot_options(given: Mapping[str, str | None]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def plot_options(given: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def _window(text: str) -> tuple[float, float]:
-    from tspsim.units import quantity
+    from tspsim.files.units import quantity
 
     start, colon, end = text.partition(":")
     if not colon:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.engine import dryrun
+from tspsim.engine.checks import dryrun
 from tspsim.scenario.types import Scenario
 from tspsim.values import Proof, check
 from tspsim.values.check import TOLERANCE

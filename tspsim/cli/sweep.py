@@ -68,7 +68,7 @@ def sweep(
     ] = False,
 ) -> None:
     """Run a scenario at every point of a grid; goes on where it stopped."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.sweeps import crew, samples
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.points import points
@@ -192,7 +192,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the table of a sweep: a row per point, figures in SI units."""
-    from tspsim.errors import UserError
+    from tspsim.files.errors import UserError
     from tspsim.sweeps import export as forms
     from tspsim.sweeps.store import Store
 

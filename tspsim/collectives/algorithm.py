@@ -14,9 +14,9 @@ from tspsim.topology.graph import Topology
 #: Where the members of a communicator are. ``flat``: in one node, every two joined by one link or
 #: by one switch; ``fabric``: in one node, but some are several devices apart (a torus); ``nodes``:
 #: in several nodes.
-Place = Literal["flat", "fabric", "nodes"]
+Reach = Literal["flat", "fabric", "nodes"]
 
-EVERYWHERE: tuple[Place, ...] = ("flat", "fabric", "nodes")
+EVERYWHERE: tuple[Reach, ...] = ("flat", "fabric", "nodes")
 
 
 class Sending(ABC):
@@ -26,12 +26,12 @@ class Sending(ABC):
     ----------
     name : str
         That of its file.
-    automatic : tuple of Place
+    automatic : tuple of Reach
         Where ``auto`` considers it. Elsewhere it has to be asked for: libraries do not use it.
     """
 
     name: ClassVar[str]
-    automatic: ClassVar[tuple[Place, ...]] = EVERYWHERE
+    automatic: ClassVar[tuple[Reach, ...]] = EVERYWHERE
 
     def __call__(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
@@ -80,7 +80,7 @@ class Sending(ABC):
         schedule = self.on(kind, ranks, topology, root)
         return None if schedule is None else schedule.traffic()
 
-    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:  # noqa: ARG002
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
         """Return whether ``auto`` considers it for n members in one of those places.
 
         A hop is the same for all algorithms; `direct` answers for it.
@@ -130,7 +130,7 @@ class Anywhere(Sending):
         return counted(self.sends, kind, len(ranks), root)
 
 
-def place_of(ranks: tuple[int, ...], topology: Topology) -> Place:
+def reach_of(ranks: tuple[int, ...], topology: Topology) -> Reach:
     """Return where the members of a communicator are.
 
     Only the first member's way to the others is looked at: a node is regular.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tspsim.collectives.algorithm import EVERYWHERE, Place, place_of
+from tspsim.collectives.algorithm import EVERYWHERE, Reach, reach_of
 from tspsim.collectives.plan import Algorithm, Plan
-from tspsim.errors import TopologyError
+from tspsim.files.errors import TopologyError
 from tspsim.program.types import CollectiveKind
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
@@ -22,7 +22,7 @@ class _Call(NamedTuple):
     root: int | None
 
 
-class Planner:
+class Chooser:
     """Plans collective calls on one topology and remembers every plan.
 
     Parameters
@@ -49,7 +49,7 @@ class Planner:
         self._topology = topology
         self._plans: dict[_Call, tuple[Plan, ...]] = {}
         self._chosen: dict[tuple[_Call, float], Plan] = {}
-        self._places: dict[tuple[int, ...], Place] = {}
+        self._reaches: dict[tuple[int, ...], Reach] = {}
 
     def choose(
         self, kind: CollectiveKind, size: float, ranks: tuple[int, ...], root: int | None
@@ -102,13 +102,13 @@ class Planner:
 
     def _considered(self, kind: CollectiveKind, ranks: tuple[int, ...]) -> dict[str, Algorithm]:
         """Return what ``auto`` takes the fastest of: what libraries use for members like these."""
-        place = self._places.get(ranks)
-        if place is None:
-            place = self._places[ranks] = place_of(ranks, self._topology)
+        reach = self._reaches.get(ranks)
+        if reach is None:
+            reach = self._reaches[ranks] = reach_of(ranks, self._topology)
         return {
             name: make
             for name, make in self._algorithms.items()
-            if considered(make, kind, place, len(ranks))
+            if considered(make, kind, reach, len(ranks))
         }
 
     def _refusal(self, call: _Call, makers: Mapping[str, Algorithm]) -> str:
@@ -133,15 +133,15 @@ def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:
     return tuple(plan for plan in fitting if plan.first) or fitting
 
 
-def considered(make: Algorithm, kind: CollectiveKind, place: Place, n: int) -> bool:
+def considered(make: Algorithm, kind: CollectiveKind, reach: Reach, n: int) -> bool:
     """Return whether ``auto`` considers an algorithm for n members that are somewhere.
 
     One that says nothing about it is considered everywhere.
     """
-    if place not in getattr(make, "automatic", EVERYWHERE):
+    if reach not in getattr(make, "automatic", EVERYWHERE):
         return False
     accepts = getattr(make, "accepts", None)
-    return accepts is None or bool(accepts(kind, place, n))
+    return accepts is None or bool(accepts(kind, reach, n))
 
 
 def choose(
@@ -152,7 +152,7 @@ def choose(
     root: int | None = None,
     algorithm: str = AUTO,
 ) -> Plan:
-    """Return how one message travels: `Planner.choose` for a single call.
+    """Return how one message travels: `Chooser.choose` for a single call.
 
     Raises
     ------
@@ -161,4 +161,4 @@ def choose(
     TopologyError
         When the algorithm cannot do this kind of collective.
     """
-    return Planner(topology, algorithm).choose(kind, size, ranks, root)
+    return Chooser(topology, algorithm).choose(kind, size, ranks, root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tspsim.collectives.choose import AUTO, Planner, usable
+from tspsim.collectives.choose import AUTO, Chooser, usable
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Hops, Traffic, planned
 from tspsim.program.types import CollectiveKind
@@ -85,7 +85,7 @@ def curve(
     TopologyError
         When the algorithm cannot do it.
     """
-    planner = Planner(topology, algorithm)
+    planner = Chooser(topology, algorithm)
     factor = busbw_factor(kind, len(ranks))
     points = []
     for size in sizes:

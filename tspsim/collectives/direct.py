@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from tspsim.collectives.algorithm import Anywhere, Place
+from tspsim.collectives.algorithm import Anywhere, Reach
 from tspsim.collectives.schedule import HOP, NOTHING, Schedule, Send, Step
 from tspsim.program.types import CollectiveKind
 
@@ -21,13 +21,13 @@ class Direct(Anywhere):
 
     name = "direct"
 
-    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:
         """Return whether ``auto`` considers it.
 
         Libraries send to everybody at once between nodes only where everybody must get something
         else; and nobody starts thousands of messages to gather something.
         """
-        return kind in ("all_to_all", "shift") or (place != "nodes" and n <= MOST)
+        return kind in ("all_to_all", "shift") or (reach != "nodes" and n <= MOST)
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:

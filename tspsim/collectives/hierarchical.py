@@ -10,7 +10,7 @@ of the message crosses, the next is reduced inside.
 from __future__ import annotations
 
 from tspsim.collectives import binomial_tree, ring
-from tspsim.collectives.algorithm import Anywhere, Place, Sending
+from tspsim.collectives.algorithm import Anywhere, Reach, Sending
 from tspsim.collectives.levels import Chunks, Levels, of
 from tspsim.collectives.schedule import Schedule, Step, Traffic
 from tspsim.program.types import CollectiveKind
@@ -26,7 +26,7 @@ class Hierarchical(Sending):
     name = "hierarchical"
     automatic = ("nodes",)
 
-    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:  # noqa: ARG002
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
         """Return whether ``auto`` considers it.
 
         Not for an all-gather or reduce-scatter: there NCCL and RCCL have rings alone, and 16 B200

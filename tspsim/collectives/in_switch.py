@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tspsim.collectives.algorithm import Place
+from tspsim.collectives.algorithm import Reach
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import planned, trivial
 from tspsim.program.types import CollectiveKind
@@ -46,7 +46,7 @@ class InSwitch:
     """The algorithm; `automatic` says where ``auto`` considers it."""
 
     name = "in_switch"
-    automatic: tuple[Place, ...] = ("flat", "nodes")
+    automatic: tuple[Reach, ...] = ("flat", "nodes")
 
     def __call__(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
@@ -61,7 +61,7 @@ class InSwitch:
         made = sums(kind, len(ranks), root or 0, network)
         return None if made is None else _summed(made, up, down, topology)
 
-    def accepts(self, kind: CollectiveKind, place: Place, n: int) -> bool:  # noqa: ARG002
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
         """Return whether ``auto`` considers it; a hop is no matter of the switch."""
         return kind != "shift"
 

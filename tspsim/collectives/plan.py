@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tspsim.hardware import Profile
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Profile
 
 
 @dataclass(frozen=True, slots=True)

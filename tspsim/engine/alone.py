@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import simpy
 
-from tspsim.collectives.choose import AUTO
-from tspsim.collectives.choose import Planner as AlgorithmPlanner
+from tspsim.collectives.choose import AUTO, Chooser
 from tspsim.engine.meetings import Communicator, Meeting
-from tspsim.engine.network_model import COFLOWS, NetworkModel
+from tspsim.engine.network.model import COFLOWS, NetworkModel
 from tspsim.program.types import Message
 from tspsim.topology.graph import Topology
 
@@ -36,7 +35,7 @@ def play_alone(
         ``NetworkModel("steps")`` plays every single send.
     """
     environment, members = simpy.Environment(), tuple(ranks)
-    planner, ends = AlgorithmPlanner(topology, algorithm), list[float]()
+    planner, ends = Chooser(topology, algorithm), list[float]()
     player = network.player(environment, topology, planner, lambda _: ends.append(environment.now))
     # A hop inside a larger communicator: two members would also send the other way.
     whole = (*members, -1) if message.collective == "shift" else members

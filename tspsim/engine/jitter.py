@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tspsim.disturbances import Jitter
 from tspsim.program.types import Programs
+from tspsim.topology.disturbances import Jitter
 
 #: Separate streams of random numbers, so that drawing one thing more moves nothing else.
 COMPUTE, LINKS, FAILURES = range(3)

@@ -13,19 +13,19 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from tspsim.collectives.choose import Planner as AlgorithmPlanner
-from tspsim.disturbances import Jitter
-from tspsim.engine.calls import Exchange, Planner
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.compute import InterferedCompute, SteadyCompute
-from tspsim.engine.fold import Asymmetric, Fold, fold
+from tspsim.engine.folding.fold import Asymmetric, Fold, fold
 from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
-from tspsim.engine.network_model import COFLOWS, NetworkModel
+from tspsim.engine.network.calls import ActiveCall, Planner
+from tspsim.engine.network.model import COFLOWS, NetworkModel
 from tspsim.engine.tasks import Durations, lay_out, split
 from tspsim.engine.timeline import Timeline, Transfer
-from tspsim.errors import ScheduleError
+from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.types import Programs
+from tspsim.topology.disturbances import Jitter
 from tspsim.topology.graph import Topology
 
 Progress = Callable[[float], None]
@@ -54,7 +54,7 @@ def simulate(
     Parameters
     ----------
     programs : Programs
-        Checked with `tspsim.engine.dryrun.check`: what does not meet stands still here.
+        Checked with `tspsim.engine.checks.dryrun.check`: what does not meet stands still here.
     mesh : Mesh
         Rank i runs on ``topology.devices[i]``.
     topology : Topology
@@ -76,7 +76,7 @@ def simulate(
     ScheduleError
         When tasks wait for each other and nothing can go on.
     """
-    planner = AlgorithmPlanner(topology, algorithm)
+    planner = Chooser(topology, algorithm)
     return play(programs, mesh, topology, dtype, planner, progress, network, jitter, folds=folds)
 
 
@@ -196,7 +196,7 @@ class _Engine:
             factor = self._factor[meeting.tasks[0]] if self._factor is not None else 1.0
             self._player.begin(meeting, factor)
 
-    def _through(self, exchanges: list[Exchange]) -> None:
+    def _through(self, exchanges: list[ActiveCall]) -> None:
         """End the tasks of exchanges whose last byte has arrived."""
         ended: list[int] = []
         for exchange in exchanges:
@@ -215,7 +215,7 @@ class _Engine:
         self._hops_left[task] = 1
         return False
 
-    def _record(self, exchange: Exchange) -> None:
+    def _record(self, exchange: ActiveCall) -> None:
         kind, size, _, _ = exchange.call.message
         algorithm = exchange.call.plan.algorithm
         for member, ranks, loads, start, end, send in self._player.carried(exchange):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from tspsim.hardware import Device, Roofline
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message, Op, PerCoordinate, Program, Programs, Work
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Device, Roofline
 
 #: Programs whose dependencies are remembered.
 FEW = 4

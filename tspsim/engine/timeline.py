@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.engine.fold import Fold
+from tspsim.engine.folding.fold import Fold
 from tspsim.mesh import Mesh
 from tspsim.program.types import Op, Programs
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from tspsim.engine.timeline import Timeline
 from tspsim.explain.links import LinkClass, Property, used_classes
-from tspsim.hardware import Device, Profile
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Device, Profile
 
 #: Classes of links whose constants are changed; every one takes three simulations.
 MOST_CLASSES = 4

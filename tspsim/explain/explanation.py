@@ -14,7 +14,7 @@ from tspsim.explain.links import LinkClass, class_of, used_classes
 from tspsim.explain.path import critical_path
 from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
 from tspsim.explain.remedies import Remedy, possible, remedies
-from tspsim.explain.replay import Outcome, Replay
+from tspsim.explain.replay import Replay, Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity, sensitivities
 from tspsim.topology.graph import Topology
 
@@ -53,7 +53,7 @@ class WhatIf:
 
     Parameters
     ----------
-    base : Outcome
+    base : Replayed
         As it is.
     sensitivities : tuple of Sensitivity
         The largest effect first.
@@ -65,7 +65,7 @@ class WhatIf:
         The lowest peak first.
     """
 
-    base: Outcome
+    base: Replayed
     sensitivities: tuple[Sensitivity, ...]
     left_out: int
     knee: Knee | None

@@ -47,7 +47,7 @@ _Span = tuple[float, float, Op]
 def causes(timeline: Timeline, rank: int) -> list[Cause]:
     """Return what a rank's exposed communication consists of, largest first.
 
-    The seconds add up to `tspsim.analysis.TimeFigures.exposed_communication`.
+    The seconds add up to `tspsim.analysis.summary.TimeFigures.exposed_communication`.
     """
     lanes = timeline.programs.of(rank).lanes
     groups: dict[tuple[str, str, str, str], list[Interval]] = defaultdict(list)

@@ -12,16 +12,16 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tspsim.collectives.choose import Planner as AlgorithmPlanner
-from tspsim.engine.calls import Planner
+from tspsim.collectives.choose import Chooser
+from tspsim.engine.network.calls import Planner
 from tspsim.engine.tasks import Durations, predecessors, work_of
 from tspsim.engine.timeline import Timeline
-from tspsim.explain.exchanges import Exchange, Exchanges, Task
+from tspsim.explain.calls import PlayedCall, PlayedCalls, Task
 from tspsim.explain.pieces import CriticalPath, Edge, Limit, Piece
-from tspsim.hardware import Roofline
 from tspsim.program.types import Op, Program
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Roofline
 
 #: Differences below this share of the moment at which they occur are float rounding.
 _DUST = 1e-12
@@ -36,7 +36,7 @@ def critical_path(timeline: Timeline, scenario: Scenario) -> CriticalPath:
     scenario : Scenario
         The one that was run.
     """
-    planner = AlgorithmPlanner(scenario.topology, scenario.algorithm)
+    planner = Chooser(scenario.topology, scenario.algorithm)
     return walk(timeline, scenario.topology, scenario.workload.dtype, planner)
 
 
@@ -55,7 +55,7 @@ class _Walker:
         self, timeline: Timeline, topology: Topology, dtype: str, planner: Planner
     ) -> None:
         self._timeline, self._topology, self._dtype = timeline, topology, dtype
-        self._exchanges = Exchanges(timeline, topology, planner)
+        self._exchanges = PlayedCalls(timeline, topology, planner)
         self._durations = Durations(timeline.programs, timeline.mesh, topology, dtype)
         self._before = [predecessors(program) for program in timeline.programs.roles]
         self._end: dict[int, list[float]] = {}
@@ -147,7 +147,7 @@ class _Walker:
         return self._rooflines[rank]
 
 
-def _exchanged(exchange: Exchange, met: float, end: float) -> list[tuple[Limit, float]]:
+def _exchanged(exchange: PlayedCall, met: float, end: float) -> list[tuple[Limit, float]]:
     """Return the moments at which the limits of an exchange change, the meeting first."""
     latency = min(end, met + exchange.latency)
     begin = min(end, latency + exchange.fill)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tspsim.errors import UserError
-from tspsim.explain.replay import Outcome
+from tspsim.explain.replay import Replayed
+from tspsim.files.errors import UserError
 from tspsim.runner import simulate_scenario
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
@@ -23,11 +23,11 @@ class Remedy(NamedTuple):
     ----------
     overrides : tuple of str
         As written on the command line.
-    outcome : Outcome
+    outcome : Replayed
     """
 
     overrides: tuple[str, ...]
-    outcome: Outcome
+    outcome: Replayed
 
 
 def remedies(scenario: Scenario, progress: Callable[[], None] = lambda: None) -> list[Remedy]:
@@ -43,7 +43,7 @@ def remedies(scenario: Scenario, progress: Callable[[], None] = lambda: None) ->
     for overrides, changed in possible(scenario):
         summary = simulate_scenario(changed).summary
         memory = summary.memory
-        outcome = Outcome(summary.step_time, memory.peak, memory.capacity - memory.peak)
+        outcome = Replayed(summary.step_time, memory.peak, memory.capacity - memory.peak)
         found.append(Remedy(overrides, outcome))
         progress()
     return sorted(found, key=lambda r: (r.outcome.peak, r.outcome.step_time))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from tspsim.analysis import fill
+from tspsim.analysis.summary import fill
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.result import Result
@@ -14,7 +14,7 @@ from tspsim.runner import simulate_scenario
 from tspsim.topology.graph import Topology
 
 
-class Outcome(NamedTuple):
+class Replayed(NamedTuple):
     """What a step takes.
 
     Attributes
@@ -67,15 +67,15 @@ class Replay:
         """Return the seconds of the step on a topology."""
         return self._play(topology)[0].step_time
 
-    def outcome(self, topology: Topology) -> Outcome:
+    def outcome(self, topology: Topology) -> Replayed:
         """Return step time and peak memory on a topology."""
         return _outcome(*self._play(topology), topology)
 
-    def as_played(self, topology: Topology) -> Outcome:
+    def as_played(self, topology: Topology) -> Replayed:
         """Return step time and peak memory on a topology with equal times: not played again."""
         return _outcome(self._timeline, self._trace, topology)
 
 
-def _outcome(timeline: Timeline, trace: MemoryTrace, topology: Topology) -> Outcome:
+def _outcome(timeline: Timeline, trace: MemoryTrace, topology: Topology) -> Replayed:
     found = fill(trace, topology)
-    return Outcome(timeline.step_time, found.peak, found.capacity - found.peak)
+    return Replayed(timeline.step_time, found.peak, found.capacity - found.peak)

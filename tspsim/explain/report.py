@@ -9,7 +9,7 @@ from tspsim.explain.explanation import Explanation, WhatIf
 from tspsim.explain.fill import layer_name
 from tspsim.explain.pieces import Piece
 from tspsim.explain.remedies import Remedy
-from tspsim.explain.replay import Outcome
+from tspsim.explain.replay import Replayed
 from tspsim.explain.whatif import Sensitivity
 
 
@@ -97,5 +97,5 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
     return {"overrides": list(remedy.overrides), **_outcome(remedy.outcome)}
 
 
-def _outcome(outcome: Outcome) -> dict[str, float]:
+def _outcome(outcome: Replayed) -> dict[str, float]:
     return outcome._asdict()

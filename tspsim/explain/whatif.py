@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tspsim.explain.constants import Constant
-from tspsim.explain.replay import Outcome, Replay
+from tspsim.explain.replay import Replay, Replayed
 from tspsim.topology.graph import Topology
 
 #: A constant becomes so many times what it is.
@@ -26,7 +26,7 @@ class Sensitivity(NamedTuple):
     Attributes
     ----------
     constant : Constant
-    outcomes : tuple of (float, Outcome)
+    outcomes : tuple of (float, Replayed)
         By factor, in the order of `FACTORS`.
     elasticity : float
         Relative change of the step time per relative change of the constant, between the first
@@ -34,14 +34,14 @@ class Sensitivity(NamedTuple):
     """
 
     constant: Constant
-    outcomes: tuple[tuple[float, Outcome], ...]
+    outcomes: tuple[tuple[float, Replayed], ...]
     elasticity: float
 
-    def at(self, factor: float) -> Outcome:
+    def at(self, factor: float) -> Replayed:
         """Return the outcome at a factor."""
         return dict(self.outcomes)[factor]
 
-    def swing(self, base: Outcome) -> float:
+    def swing(self, base: Replayed) -> float:
         """Return the largest relative change of the step time that any factor makes."""
         return max(abs(found.step_time / base.step_time - 1) for _, found in self.outcomes)
 
@@ -76,7 +76,7 @@ def sensitivities(
     return sorted(made, key=lambda found: -found.swing(base) if base.step_time else 0.0)
 
 
-def _changed(replay: Replay, topology: Topology, constant: Constant, factor: float) -> Outcome:
+def _changed(replay: Replay, topology: Topology, constant: Constant, factor: float) -> Replayed:
     changed = constant.scaled(topology, factor)
     if constant.key == "memory":  # the engine does not know it: all times stay as they are
         return replay.as_played(changed)

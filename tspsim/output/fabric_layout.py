@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 
 @dataclass
-class Layout:
+class Drawing:
     """Places by vertex, the boxes round nodes, and how devices are named.
 
     Parameters
@@ -49,7 +49,7 @@ class Layout:
                 yield link
 
 
-def lay_out(topology: Topology) -> Layout:
+def drawing_of(topology: Topology) -> Drawing:
     """Return the drawing of a topology."""
     if any(topology.node_of):
         return _cluster(topology)
@@ -65,14 +65,14 @@ def _circle(names: list[str], centre: Point, radius: float) -> dict[str, Point]:
     return dict(zip(names, places, strict=True))
 
 
-def _round(topology: Topology) -> Layout:
+def _round(topology: Topology) -> Drawing:
     """Devices on a circle, switches inside it."""
     devices = [f"d{i}" for i in range(len(topology.devices))]
     others = _others(topology)
     places = _circle(devices, (0, 0), 1.0)
     places |= {others[0]: (0.0, 0.0)} if len(others) == 1 else _circle(others, (0, 0), 0.4)
     size = 7.0 if len(devices) <= 16 else 9.0
-    return Layout(places, size=(size + 1, size))
+    return Drawing(places, size=(size + 1, size))
 
 
 def _others(topology: Topology) -> list[str]:
@@ -81,7 +81,7 @@ def _others(topology: Topology) -> list[str]:
     return [name for name in dict.fromkeys(ends) if not re.fullmatch(r"d\d+", name)]
 
 
-def _grid(topology: Topology) -> Layout:
+def _grid(topology: Topology) -> Drawing:
     """Rows and columns; a third dim goes back into the page."""
     shape = (1,) * (3 - len(topology.grid)) + topology.grid
     flat = shape[0] == 1 or math.prod(shape) > CUBE
@@ -94,16 +94,16 @@ def _grid(topology: Topology) -> Layout:
         # planes are drawn one behind the other: up and to the right by less than half a step
         places[f"d{i}"] = (column * 1.6 + plane * 0.37, -row * 1.6 + plane * 0.37)
     edge = 2.0 + 0.55 * max(shape[1:]) * (1.0 if flat else 2.6)
-    return Layout(places, note=note, size=(min(edge + 1.5, 14.0), min(edge, 13.0)))
+    return Drawing(places, note=note, size=(min(edge + 1.5, 14.0), min(edge, 13.0)))
 
 
-def _cluster(topology: Topology) -> Layout:
+def _cluster(topology: Topology) -> Drawing:
     """Nodes side by side, each a bowl of devices over its NICs; the network below."""
     members = defaultdict(list)
     for device, node in enumerate(topology.node_of):
         members[node].append(f"d{device}")
     shown = len(members) if len(members) <= NODES and len(topology.devices) <= 72 else 1
-    layout = Layout(size=(max(3.1 * shown + 1.6, 7.0), 6.0))
+    layout = Drawing(size=(max(3.1 * shown + 1.6, 7.0), 6.0))
     if shown < len(members):
         layout.note = f"node 0 of {len(members)} in full, the others as boxes"
         layout.size = (13.0, 6.0)
@@ -126,7 +126,7 @@ def _nics(topology: Topology) -> dict[str, str]:
 
 
 def _node(
-    layout: Layout, topology: Topology, node: int, members: list[str], nics: dict[str, str]
+    layout: Drawing, topology: Topology, node: int, members: list[str], nics: dict[str, str]
 ) -> None:
     middle = node * PITCH
     for place, device in enumerate(members):
@@ -143,7 +143,7 @@ def _node(
     layout.boxes.append((middle - 1.4, -1.45, 2.8, 2.75, f"node {node}"))
 
 
-def _network(layout: Layout, topology: Topology, shown: int) -> None:
+def _network(layout: Drawing, topology: Topology, shown: int) -> None:
     """Rails as lines from side to side; leaves and routers under their nodes; the spine below."""
     right = (shown - 1) * PITCH + 1.4
     switches = [
@@ -164,7 +164,7 @@ def _network(layout: Layout, topology: Topology, shown: int) -> None:
         layout.places["spine"] = (right + 0.7 if rails else (right - 1.4) / 2, below)
 
 
-def _boxes(layout: Layout, nodes: int) -> None:
+def _boxes(layout: Drawing, nodes: int) -> None:
     """Put the other nodes as boxes, row by row, to the right."""
     columns = max(math.ceil(math.sqrt(1.6 * nodes)), 1)
     rows = math.ceil(nodes / columns)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 
 if TYPE_CHECKING:
     from tspsim.result import Result

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.pictures import check_suffix, save
 from tspsim.output.units import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tspsim.goodput import Best, Goodput
+    from tspsim.runs.goodput import Best, Goodput
     from tspsim.scenario import Scenario
 
 #: Points of the closed form's curve.
@@ -65,7 +65,7 @@ def draw(found: Goodput, path: Path) -> None:
 def _curve(ax: Axes, found: Goodput, best: Best) -> None:
     import numpy as np
 
-    from tspsim.engine.checkpointing import efficiency
+    from tspsim.engine.jobs.checkpointing import efficiency
     from tspsim.output.plots.style import BLUE
 
     ends = best.tried[0].interval, best.tried[-1].interval

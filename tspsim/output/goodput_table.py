@@ -12,7 +12,7 @@ from rich.text import Text
 from tspsim.output.units import duration, share, size, time
 
 if TYPE_CHECKING:
-    from tspsim.goodput import Best, Goodput
+    from tspsim.runs.goodput import Best, Goodput
 
 #: Width of the bars.
 BAR = 24

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tspsim.errors import OutputError, UserError, did_you_mean
+from tspsim.files.errors import OutputError, UserError, did_you_mean
 from tspsim.registry import PLOTS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from tspsim.explain.constants import Constant
 from tspsim.explain.explanation import WhatIf
 from tspsim.explain.knee import NOTHING, Knee
 from tspsim.explain.remedies import Remedy
-from tspsim.explain.replay import Outcome
+from tspsim.explain.replay import Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity
 from tspsim.output.rows import Row, table
 from tspsim.output.units import share, size, time
@@ -39,7 +39,7 @@ def gains(found: WhatIf) -> list[str]:
     return list(texts.values())[:3]
 
 
-def _speedup(found: Sensitivity, base: Outcome) -> str:
+def _speedup(found: Sensitivity, base: Replayed) -> str:
     after = found.at(2.0).step_time
     return f"{base.step_time / after:.2f}x" if after else "all"
 
@@ -148,7 +148,7 @@ def remedies(found: WhatIf) -> Iterable[RenderableType]:
     yield table(rows)
 
 
-def _fitting(remedy: Remedy, base: Outcome) -> str:
+def _fitting(remedy: Remedy, base: Replayed) -> str:
     """Return whether a change makes a step fit that does not fit as it is."""
     if base.headroom >= 0:
         return ""

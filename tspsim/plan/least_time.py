@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tspsim.collectives.choose import Planner
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
 from tspsim.mesh import DP, Mesh
 from tspsim.plan.sketch import Sketch
@@ -32,7 +32,7 @@ class _Segment:
     times: int
 
 
-def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
+def least_time(made: Sketch, scenario: Scenario, planner: Chooser) -> float:
     """Return seconds that a step of a scenario takes at least.
 
     Parameters
@@ -40,7 +40,7 @@ def least_time(made: Sketch, scenario: Scenario, planner: Planner) -> float:
     made : Sketch
         Of the scenario's programs; its placement does not matter.
     scenario : Scenario
-    planner : Planner
+    planner : Chooser
         Of the scenario's topology and collective algorithm.
     """
     mesh = scenario.strategy.mesh()
@@ -78,7 +78,7 @@ class _Clock:
     Where collectives are not played as coflows with fair shares, nothing is said about theirs.
     """
 
-    def __init__(self, scenario: Scenario, mesh: Mesh, planner: Planner, rank: int) -> None:
+    def __init__(self, scenario: Scenario, mesh: Mesh, planner: Chooser, rank: int) -> None:
         self._scenario, self._mesh, self._planner, self._rank = scenario, mesh, planner, rank
         self._silent = (scenario.detail, scenario.sharing) != ("coflow", "fair")
         self._links = scenario.topology.links

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tspsim.errors import UnknownNameError, UserError
+from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.plan.question import Question
 
 #: Of candidates alike, the one that was enumerated first.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tspsim.errors import TopologyError, UserError, did_you_mean
+from tspsim.files.errors import TopologyError, UserError, did_you_mean
 from tspsim.model import Recompute, Workload
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document

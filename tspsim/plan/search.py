@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.plan import objectives
 from tspsim.plan.objectives import Key, Objective
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import Space, enumerate_space
-from tspsim.plan.work import Bound, Outcome, Workers, bounds, simulated
+from tspsim.plan.work import Bound, Trial, Workers, bounds, simulated
 
 #: Candidates simulated before the best ones are looked at again: whatever the number of processes,
 #: so that the same candidates are simulated everywhere.
@@ -129,7 +129,7 @@ class _Found:
 
     space: Space
     bounds: list[Bound]
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[int, Trial] = field(default_factory=dict)
 
 
 def plan(
@@ -225,7 +225,7 @@ def _simulate(
         progress(_BOUNDS + (1 - _BOUNDS) * done / (done + left))
 
 
-def _key(outcome: Outcome, wanted: Objective) -> Key | None:
+def _key(outcome: Trial, wanted: Objective) -> Key | None:
     """Return the key of a run; None where it does not fit or did not come to an end."""
     figures = outcome.figures
     if figures is None or not figures["memory"]["fits"]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from tspsim.collectives.choose import Planner
-from tspsim.errors import TspsimError, UserError
+from tspsim.collectives.choose import Chooser
+from tspsim.files.errors import TspsimError, UserError
 from tspsim.plan.least_memory import least_memory
 from tspsim.plan.least_time import least_time
 from tspsim.plan.question import Candidate, Question
@@ -94,34 +94,34 @@ def _sketched(candidate: Candidate, question: Question) -> Sketch:
     return made
 
 
-_planners: list[tuple[Topology, str, Planner]] = []
+_planners: list[tuple[Topology, str, Chooser]] = []
 
 
-def _planner(topology: Topology, algorithm: str) -> Planner:
+def _planner(topology: Topology, algorithm: str) -> Chooser:
     """Return the planner of a topology, which remembers every plan; the last one is kept."""
     for known, name, planner in _planners:
         if known is topology and name == algorithm:
             return planner
-    made = Planner(topology, algorithm)
+    made = Chooser(topology, algorithm)
     _planners[:] = [(topology, algorithm, made)]
     return made
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Trial:
     """What came of simulating a candidate: its figures as in ``--json``, or why there are none."""
 
     figures: dict[str, Any] | None
     reason: str = ""
 
 
-def simulated(question: Question, candidate: Candidate) -> Outcome:
+def simulated(question: Question, candidate: Candidate) -> Trial:
     """Simulate one candidate, all layers and micro-batches of it."""
     try:
         result = simulate_scenario(candidate.scenario(question))
     except TspsimError as error:
-        return Outcome(None, str(error))
-    return Outcome(result.summary.to_dict())
+        return Trial(None, str(error))
+    return Trial(result.summary.to_dict())
 
 
 #: ``task(question, item)``: what a worker does, a function of a module.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tspsim.errors import ProgramError
+from tspsim.files.errors import ProgramError
 from tspsim.program.kinds.communication import (
     AllGather,
     AllReduce,

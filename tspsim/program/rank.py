@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tspsim.errors import ProgramError
+from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tspsim.errors import ProgramError
+from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.types import (
     Binding,

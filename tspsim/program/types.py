@@ -254,8 +254,8 @@ class Binding(NamedTuple):
     operand : Operand
     tensor : str
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
-    place : Shard or Place
-        Which part of it: a `Shard` of a weight, or the `Place` of an activation.
+    place : Shard or ActivationShard
+        Which part of it: a `Shard` of a weight, or the `ActivationShard` of an activation.
     role : {"value", "gradient", "moved"}
         Filled in before the first op; or compared with the dense gradient after the last: by
         itself, or by how far it has moved down from where it was (a weight).

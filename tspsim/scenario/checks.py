@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tspsim.errors import Problem, did_you_mean
+from tspsim.files.errors import Problem, did_you_mean
+from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
 from tspsim.scenario.schema import MemoryKeys, ModelKeys
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
-from tspsim.units import format_bytes
 
 
 def model_problems(keys: ModelKeys) -> Iterator[Problem]:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tspsim.disturbances import (
+from tspsim.files.units import Bytes, BytesPerSecond, Physical, Seconds
+from tspsim.scenario.section import Section
+from tspsim.topology.disturbances import (
     ChangedLink,
     Distribution,
     Disturbances,
@@ -18,8 +20,6 @@ from tspsim.disturbances import (
     SlowDevice,
     Uniform,
 )  # fmt: skip
-from tspsim.scenario.section import Section
-from tspsim.units import Bytes, BytesPerSecond, Physical, Seconds
 
 Index = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]

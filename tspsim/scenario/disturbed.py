@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tspsim.disturbances import Disturbances
-from tspsim.errors import Problem
-from tspsim.hardware import Pace
+from tspsim.files.errors import Problem
+from tspsim.files.source import KeyPath
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.topologies import Hardware
-from tspsim.source import KeyPath
+from tspsim.topology.disturbances import Disturbances
 from tspsim.topology.disturbed import directions, missing, pieces, ranges, relinked, slowed
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Pace
 
 #: More failures than this in one job are a slip of the finger, and would take long to play.
 MOST_FAILURES = 10_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tspsim.errors import did_you_mean
-from tspsim.shipped import Kind, shipped
+from tspsim.files.errors import did_you_mean
+from tspsim.files.shipped import Kind, shipped
 
 
 def names(folder: Kind) -> list[str]:

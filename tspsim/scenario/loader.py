@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import Problem, ScenarioError
-from tspsim.faults import found
+from tspsim.files.errors import Problem, ScenarioError
+from tspsim.files.faults import found
+from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
 from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
@@ -16,7 +17,6 @@ from tspsim.scenario.overrides import Override, apply, parse_overrides
 from tspsim.scenario.parts import read_parts
 from tspsim.scenario.strategies import with_kind_hint
 from tspsim.scenario.types import Scenario
-from tspsim.source import Source, in_order, read
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:

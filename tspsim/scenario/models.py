@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tspsim.errors import Problem, ScenarioError
-from tspsim.faults import found
-from tspsim.source import KeyPath, Source
+from tspsim.files.errors import Problem, ScenarioError
+from tspsim.files.faults import found
+from tspsim.files.source import KeyPath, Source
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
 _LLAMA = {

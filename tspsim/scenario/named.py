@@ -8,13 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import Problem, ScenarioError
-from tspsim.faults import found
+from tspsim.files.errors import Problem, ScenarioError
+from tspsim.files.faults import found
+from tspsim.files.shipped import Kind
+from tspsim.files.source import KeyPath, Source, read
 from tspsim.scenario import files
 from tspsim.scenario.models import read_config
 from tspsim.scenario.origins import Mount
-from tspsim.shipped import Kind
-from tspsim.source import KeyPath, Source, read
 from tspsim.topology.factors import NAMING, WrongFactorError, merged, without_sources
 
 #: The files that led to a value: one that names another, which names a third...

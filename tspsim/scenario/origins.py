@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
+from tspsim.files.source import AtKey, KeyPath, Source, dotted
 from tspsim.scenario.overrides import Override
-from tspsim.source import AtKey, KeyPath, Source, dotted
 
 
 @dataclass(frozen=True, slots=True)

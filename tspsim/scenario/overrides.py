@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tspsim.errors import ScenarioError
-from tspsim.source import KeyPath, parse
+from tspsim.files.errors import ScenarioError
+from tspsim.files.source import KeyPath, parse
 
 #: Keys whose text is the name of a file with keys of its own.
 NAMED = frozenset({"device", "profile"})

@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tspsim import faults
-from tspsim.disturbances import Disturbances
-from tspsim.errors import Problem
+from tspsim.files import faults
+from tspsim.files.errors import Problem
 from tspsim.scenario import checks
 from tspsim.scenario.disturbed import disturbed
 from tspsim.scenario.schema import ScenarioKeys
@@ -19,6 +18,7 @@ from tspsim.scenario.strategies import read_strategy
 from tspsim.scenario.topologies import Hardware, read_hardware
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
+from tspsim.topology.disturbances import Disturbances
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from tspsim.errors import did_you_mean
+from tspsim.files.errors import did_you_mean
+from tspsim.files.source import KeyPath
 from tspsim.scenario.overrides import Override, apply
-from tspsim.source import KeyPath
 from tspsim.topology.factors import factor, scaled
 
 __all__ = ["SHORT", "apply_late", "factor", "paths", "present", "scaled", "split"]

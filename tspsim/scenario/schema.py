@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tspsim.files.units import Bytes
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.section import Count, Section
-from tspsim.units import Bytes
 
 PerParameter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

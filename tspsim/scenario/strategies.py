@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tspsim import faults
-from tspsim.errors import Problem, did_you_mean
-from tspsim.faults import found
+from tspsim.files import faults
+from tspsim.files.errors import Problem, did_you_mean
+from tspsim.files.faults import found
+from tspsim.files.source import AtKey
 from tspsim.registry import STRATEGIES
-from tspsim.source import AtKey
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.placement import placement_problems
 

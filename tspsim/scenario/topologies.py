@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tspsim import faults
-from tspsim.errors import Problem, TopologyError, UnknownNameError
+from tspsim.files import faults
+from tspsim.files.errors import Problem, TopologyError, UnknownNameError
+from tspsim.files.source import KeyPath
 from tspsim.registry import TOPOLOGIES
-from tspsim.source import KeyPath
 from tspsim.topology.fabric import Fabric
 from tspsim.topology.forms import ProfileForm
 from tspsim.topology.graph import Topology

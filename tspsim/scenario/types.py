@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tspsim.disturbances import Disturbances
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
+from tspsim.topology.disturbances import Disturbances
 from tspsim.topology.graph import Topology
 
 
@@ -36,7 +36,7 @@ class Scenario:
     fold : bool
         Whether ranks that provably behave alike are simulated once.
     detail, sharing : str
-        How collectives are played on the links; see `tspsim.engine.network_model.NetworkModel`.
+        How collectives are played on the links; see `tspsim.engine.network.model.NetworkModel`.
     disturbances : Disturbances
         What does not go to plan; slow devices and changed links are in the topology already.
     """

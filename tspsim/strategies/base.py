@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
+from tspsim.files.units import Bytes
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.rank import Rank
@@ -16,7 +17,6 @@ from tspsim.program.recorder import Recorder
 from tspsim.program.replicas import Replication
 from tspsim.program.types import Programs
 from tspsim.strategies.parts.placement import Axes, arrange
-from tspsim.units import Bytes
 
 
 class StrategyOptions(BaseModel):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions

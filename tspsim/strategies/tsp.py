@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
+from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
-from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
@@ -25,8 +25,8 @@ from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.pipeline import Prefetch, staggered
 from tspsim.strategies.parts.placement import Axes
+from tspsim.strategies.parts.prefetch import Prefetch, staggered
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -137,7 +137,7 @@ class TspDecoder(Decoder):
         self.attention_slots["backward"] = rank.slots(slots + 2 * ahead)
         self.ring_slots = rank.slots(slots)
         self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
-        super().__init__(rank, cut, Place(tokens), "tsp")
+        super().__init__(rank, cut, ActivationShard(tokens), "tsp")
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
 

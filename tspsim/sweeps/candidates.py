@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import ScenarioError, ScheduleError, UserError
+from tspsim.files.errors import ScenarioError, ScheduleError, UserError
 from tspsim.result import Result
-from tspsim.runner import record, simulate_scenario
+from tspsim.runner import checked_programs, simulate_scenario
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
 from tspsim.sweeps import values
@@ -171,7 +171,7 @@ def _recorded(scenario: Scenario) -> Any:
     return _record_once(scenario.strategy, scenario.model, scenario.workload, scenario.optimizer)
 
 
-_record_once = lru_cache(maxsize=2)(record)
+_record_once = lru_cache(maxsize=2)(checked_programs)
 
 
 def winner(found: Sequence[Candidate]) -> Candidate | None:

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
 
 from tspsim import __version__
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.sweeps.work import Report, play
 
 Batch = Sequence[tuple[int, Mapping[str, Any]]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import OutputError, UnknownNameError, UserError
+from tspsim.files.errors import OutputError, UnknownNameError, UserError
 from tspsim.sweeps import values
 from tspsim.sweeps.run import frame
 from tspsim.sweeps.store import Store

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.sweeps.values import number
 
 #: What a key is at one point; raises `KeyError` for a key that is not known.

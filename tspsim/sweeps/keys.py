@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tspsim.errors import UserError, did_you_mean
+from tspsim.files.errors import UserError, did_you_mean
 from tspsim.registry import STRATEGIES, TOPOLOGIES
 from tspsim.scenario.schema import ScenarioKeys
 from tspsim.topology.forms import DeviceForm, LinkForm, ProfileForm

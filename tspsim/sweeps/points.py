@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from tspsim.errors import ScenarioError, UserError
+from tspsim.files.errors import ScenarioError, UserError
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.relative import SHORT, factor, paths, present

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tspsim.errors import ScenarioError, TspsimError, UserError
+from tspsim.files.errors import ScenarioError, TspsimError, UserError
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies

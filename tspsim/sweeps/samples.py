@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.errors import UserError, did_you_mean
+from tspsim.files.errors import UserError, did_you_mean
 
 Method = Literal["latin_hypercube", "sobol"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tspsim import __version__
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 from tspsim.sweeps import values
 from tspsim.sweeps.columns import order
 

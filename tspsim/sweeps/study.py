@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tspsim import faults
-from tspsim.errors import ScenarioError, UserError, did_you_mean
+from tspsim.files import faults
+from tspsim.files.errors import ScenarioError, UserError, did_you_mean
+from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.section import Count, Section
-from tspsim.source import Source, in_order, read
 from tspsim.sweeps import keys, values
 from tspsim.sweeps.filters import Filter
 from tspsim.sweeps.samples import Method, Sample

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from tspsim.errors import ScenarioError, UserError
-from tspsim.source import parse
-from tspsim.units import quantity, to_text
+from tspsim.files.errors import ScenarioError, UserError
+from tspsim.files.source import parse
+from tspsim.files.units import quantity, to_text
 
-#: Units that a quantity may have, as `tspsim.units.quantity` names them.
+#: Units that a quantity may have, as `tspsim.files.units.quantity` names them.
 UNITS = ("B", "B/s", "s", "FLOP/s", "FLOP", "W", "$/hour")
 #: The unit of a relative value, ``"x0.5"``.
 TIMES = "x"

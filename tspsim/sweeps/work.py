@@ -16,15 +16,15 @@ from time import perf_counter
 from typing import Any, Literal
 
 from tspsim import __version__
-from tspsim.errors import ScenarioError, TspsimError, UserError
+from tspsim.files.errors import ScenarioError, TspsimError, UserError
+from tspsim.files.units import format_bytes
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import Programs
-from tspsim.runner import record, simulate_scenario
+from tspsim.runner import checked_programs, simulate_scenario
 from tspsim.scenario import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
 from tspsim.sweeps.columns import figures
-from tspsim.units import format_bytes
 
 #: Of the garbage collector while points run.
 _THRESHOLDS = (50_000, 20, 100)
@@ -157,4 +157,4 @@ def _recorded(
     strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
 ) -> Programs:
     """Record programs once for points that differ in their hardware alone."""
-    return record(strategy, model, workload, optimizer)
+    return checked_programs(strategy, model, workload, optimizer)

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import networkx as nx
 
-from tspsim.disturbances import ChangedLink
-from tspsim.errors import did_you_mean
-from tspsim.hardware import Pace
+from tspsim.files.errors import did_you_mean
+from tspsim.topology.disturbances import ChangedLink
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Pace
 
 #: How many neighbours of a vertex a message lists.
 _LISTED = 8

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tspsim.errors import TopologyError
-from tspsim.shipped import Kind, locate
+from tspsim.files.errors import TopologyError
+from tspsim.files.shipped import Kind, locate
 from tspsim.topology.factors import WrongFactorError, merged, without_sources
 from tspsim.topology.files import read
 

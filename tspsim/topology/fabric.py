@@ -10,14 +10,14 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tspsim.errors import UnknownNameError, UserError
-from tspsim.hardware import Device, Profile
+from tspsim.files.errors import UnknownNameError, UserError
+from tspsim.files.shipped import locate
 from tspsim.registry import TOPOLOGIES
-from tspsim.shipped import locate
 from tspsim.topology.extends import read_whole
 from tspsim.topology.factors import NAMING, WrongFactorError, merged
 from tspsim.topology.forms import DeviceField, DeviceForm, Form, LinkForm
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.routes import Router, Search
 
 #: How many devices a generator makes at most: a guard against a slip of the finger.

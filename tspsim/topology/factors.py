@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tspsim.errors import did_you_mean
-from tspsim.source import KeyPath
+from tspsim.files.errors import did_you_mean
+from tspsim.files.source import KeyPath
 
 _FACTOR = re.compile(r"x((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _AMOUNT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d.+-].*?)\s*")

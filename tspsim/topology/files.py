@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tspsim import source
-from tspsim.errors import ScenarioError, TopologyError
+from tspsim.files import source
+from tspsim.files.errors import ScenarioError, TopologyError
 
 
 def read(path: Path) -> dict[str, Any]:

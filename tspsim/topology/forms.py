@@ -19,13 +19,13 @@ from pydantic import (
 )  # fmt: skip
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tspsim.errors import UserError, did_you_mean
-from tspsim.hardware import Curve, Device, Profile, Protocol
+from tspsim.files.errors import UserError, did_you_mean
+from tspsim.files.shipped import Kind, locate
+from tspsim.files.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
 from tspsim.registry import COLLECTIVES
-from tspsim.shipped import Kind, locate
 from tspsim.topology.extends import read_whole, resolved
-from tspsim.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
+from tspsim.topology.hardware import Curve, Device, Profile, Protocol
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
 

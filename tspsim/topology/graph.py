@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import networkx as nx
 
-from tspsim.errors import TopologyError
-from tspsim.hardware import Device, Profile
+from tspsim.files.errors import TopologyError
+from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.routes import Router, Search
 
 

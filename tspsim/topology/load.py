@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails
 
-from tspsim.errors import TopologyError
-from tspsim.hardware import Profile
-from tspsim.shipped import locate
+from tspsim.files.errors import TopologyError
+from tspsim.files.shipped import locate
 from tspsim.topology.extends import read_whole
 from tspsim.topology.fabric import Fabric, parse
 from tspsim.topology.forms import ProfileField, ProfileForm, explain
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Profile
 
 __all__ = ["build", "document", "load", "load_file", "parse", "parse_profile"]
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from tspsim.topology.graph import Link, Topology
 
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 #: A link as one of its ends sees it: whether it leaves, who is there, and the link's figures.
 _End = tuple[bool, str, float, float, bool]
 
 
-def image_of_links(topology: Topology, devices: Sequence[int]) -> Places | None:
+def image_of_links(topology: Topology, devices: Sequence[int]) -> Indices | None:
     """Return where every link goes when device i goes to ``devices[i]``; None: it is no symmetry.
 
     Parameters
@@ -95,7 +95,7 @@ def _matched(
     return matched
 
 
-def _links(topology: Topology, vertices: dict[str, str]) -> Places | None:
+def _links(topology: Topology, vertices: dict[str, str]) -> Indices | None:
     between: dict[tuple[str, str], Link] = {(k.source, k.target): k for k in topology.links}
     images = np.empty(len(topology.links), dtype=np.intp)
     for link in topology.links:
@@ -110,13 +110,13 @@ def _figures(link: Link) -> tuple[float, float, bool]:
     return link.bandwidth, link.latency, link.network
 
 
-def orbits(count: int, permutations: Sequence[tuple[Places, int]]) -> Places:
+def orbits(count: int, permutations: Sequence[tuple[Indices, int]]) -> Indices:
     """Return, by place, the lowest place that commuting permutations bring it to.
 
     Parameters
     ----------
     count : int
-        Places.
+        Indices.
     permutations : sequence of (ndarray of int, int)
         Each with its order: how often it has to be applied to change nothing.
     """
@@ -129,7 +129,7 @@ def orbits(count: int, permutations: Sequence[tuple[Places, int]]) -> Places:
     return lowest
 
 
-def powers(permutation: Places, order: int) -> Iterator[Places]:
+def powers(permutation: Indices, order: int) -> Iterator[Indices]:
     """Yield a permutation applied once, twice, ..., up to `order` - 1 times."""
     image = permutation
     for _ in range(order - 1):

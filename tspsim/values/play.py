@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tspsim.errors import ScheduleError
+from tspsim.files.errors import ScheduleError
 from tspsim.mesh import DP, Mesh
+from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.base import Array, Where
-from tspsim.program.place import Place
 from tspsim.program.types import Binding, Lane, Op, Operand, Probe, Programs, Shard
 from tspsim.values.dense import Tensors
 
@@ -26,14 +26,14 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
     ----------
     tensor : ndarray
         A weight, or an activation [batch, tokens, ...] of all replicas.
-    place : Shard or Place
-        A `Shard` of a weight, or the `Place` of an activation.
+    place : Shard or ActivationShard
+        A `Shard` of a weight, or the `ActivationShard` of an activation.
     where : Where
     """
     if isinstance(place, Shard):
         block = place.block(where.coordinate(place.axis))
         return np.split(tensor, place.blocks, axis=place.dim)[block]
-    assert isinstance(place, Place)
+    assert isinstance(place, ActivationShard)
     mine = np.split(tensor, where.mesh.replicas)[where.coordinate(DP)]
     return np.asarray(mine[:, place.positions(where)])
 

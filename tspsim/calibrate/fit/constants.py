@@ -12,8 +12,8 @@ from tspsim.calibrate.fit import network as net
 from tspsim.calibrate.fit.curves import Compute, curve_of, fit_compute, rounded
 from tspsim.calibrate.fit.network import Network, fit_network
 from tspsim.calibrate.rows import CalibrationError, Machine, Row, Rows
-from tspsim.hardware import Curve, Device, Profile, Roofline
 from tspsim.program.types import Work
+from tspsim.topology.hardware import Curve, Device, Profile, Roofline
 
 #: Bootstrap samples, and the seed that makes them the same in every run.
 SAMPLES, SEED = 100, 20260

@@ -19,9 +19,9 @@ from scipy.optimize import least_squares
 from tspsim.calibrate.fit.curves import rounded
 from tspsim.calibrate.rows import Row
 from tspsim.collectives.plan import Plan
-from tspsim.hardware import Device, Profile
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Link, Topology
+from tspsim.topology.hardware import Device, Profile
 
 #: Rounds of choosing algorithms and fitting constants; few are enough, or something is unstable.
 ROUNDS = 6
@@ -77,7 +77,7 @@ def planned(
     """Return an algorithm's plan of one call over all ranks of a star."""
     topology = star(ranks, bandwidth, latency, Profile(""))
     members = (0, 1) if kind == "shift" else tuple(range(ranks))
-    # Of two ranks, the other hop of a shift goes the opposite way; see Planner.choose.
+    # Of two ranks, the other hop of a shift goes the opposite way; see Chooser.choose.
     where = (0 if ranks == 2 else None) if kind == "shift" else root
     make: Any = COLLECTIVES.get(algorithm)
     plan: Plan | None = make(kind, members, topology, where)

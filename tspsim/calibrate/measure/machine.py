@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tspsim.calibrate.rows import CalibrationError, Machine
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 #: Share of all cores that others may use while something is measured.
 QUIET = 0.15

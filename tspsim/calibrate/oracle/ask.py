@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Numbers
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 #: Seconds after which torch is stopped; a job takes one or two.
 TIMEOUT = 300

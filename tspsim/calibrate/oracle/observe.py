@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from tspsim.calibrate.oracle.numbers import Call, Moment, Numbers
-from tspsim.errors import TspsimError
+from tspsim.files.errors import TspsimError
 
 aten = torch.ops.aten
 

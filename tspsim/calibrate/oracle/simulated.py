@@ -7,10 +7,10 @@ import numpy as np
 from tspsim import memory
 from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Call, Numbers, moments
-from tspsim.engine import dryrun
+from tspsim.engine.checks import dryrun
 from tspsim.engine.simulate import simulate as play
 from tspsim.engine.timeline import Timeline
-from tspsim.errors import ScenarioError
+from tspsim.files.errors import ScenarioError
 from tspsim.mesh import Mesh
 from tspsim.model import ITEMSIZE, ModelShape, Optimizer, Workload
 from tspsim.program.types import Op, PerCoordinate, Programs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tspsim.calibrate.published import measured
 from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 _TOP = Path(__file__).resolve().parents[3]
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from tspsim.calibrate.published.rows import Point
-from tspsim.hardware import Curve
+from tspsim.topology.hardware import Curve
 
 #: With fewer points than this nothing is held out.
 FEWEST = 6

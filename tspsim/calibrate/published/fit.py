@@ -11,10 +11,10 @@ from tspsim.calibrate.published import curves, protocols
 from tspsim.calibrate.published.recipes import CallRecipe, CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Call, Point, Rows
 from tspsim.collectives.choose import AUTO
-from tspsim.errors import UserError
-from tspsim.hardware import Curve, Profile, Protocol
-from tspsim.shipped import shipped
+from tspsim.files.errors import UserError
+from tspsim.files.shipped import shipped
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Curve, Profile, Protocol
 from tspsim.topology.load import load_file, parse_profile
 from tspsim.topology.reducing import adding_up
 

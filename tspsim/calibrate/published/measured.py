@@ -9,8 +9,8 @@ from statistics import mean
 
 from tspsim.calibrate.published.rows import Call, calls
 from tspsim.collectives.curve import Point, curve
+from tspsim.files.shipped import shipped
 from tspsim.program.types import CollectiveKind
-from tspsim.shipped import shipped
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load_file, parse_profile
 from tspsim.topology.reducing import adding_up

@@ -13,9 +13,9 @@ from scipy.optimize import lsq_linear
 
 from tspsim.calibrate.published.curves import FEWEST, FOLDS
 from tspsim.calibrate.published.rows import Call
-from tspsim.collectives.choose import AUTO, Planner
-from tspsim.hardware import Protocol
+from tspsim.collectives.choose import AUTO, Chooser
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Protocol
 
 #: One protocol per this many rows, and no more than NCCL and RCCL have.
 _ROWS_EACH, _MOST = 5, 3
@@ -43,14 +43,14 @@ class Observation(NamedTuple):
 def observe(call: Call, stated: Topology, algorithm: str = AUTO) -> Observation:
     """Return a call beside what it would take on a topology whose profile has no protocols."""
     whole = predict(call, stated, algorithm)
-    plan = Planner(stated, algorithm).choose(call.kind, call.bytes, tuple(range(call.ranks)), None)
+    plan = Chooser(stated, algorithm).choose(call.kind, call.bytes, tuple(range(call.ranks)), None)
     transfer = call.bytes * plan.slowest(stated)
     return Observation(whole - transfer, transfer, call.seconds)
 
 
 def predict(call: Call, topology: Topology, algorithm: str = AUTO) -> float:
     """Return the seconds of a call where nothing else uses the links."""
-    plan = Planner(topology, algorithm).choose(
+    plan = Chooser(topology, algorithm).choose(
         call.kind, call.bytes, tuple(range(call.ranks)), None
     )
     return plan.time(call.bytes, topology)

@@ -10,12 +10,12 @@ from typing import get_args
 
 from pydantic import TypeAdapter
 
-from tspsim.errors import UserError
-from tspsim.hardware import Device
+from tspsim.files.errors import UserError
+from tspsim.files.shipped import names
 from tspsim.program.types import CollectiveKind
-from tspsim.shipped import names
 from tspsim.topology.files import read
 from tspsim.topology.forms import DeviceField, DeviceForm
+from tspsim.topology.hardware import Device
 
 Row = dict[str, str]
 

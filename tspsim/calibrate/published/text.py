@@ -7,8 +7,8 @@ import textwrap
 from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.steps import StepError
-from tspsim.hardware import Protocol
-from tspsim.units import to_text
+from tspsim.files.units import to_text
+from tspsim.topology.hardware import Protocol
 
 _WIDTH = 100
 

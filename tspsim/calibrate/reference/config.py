@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 Strategy = Literal["dense", "tsp", "tp", "sp", "tp_sp"]
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tspsim.calibrate.reference.config import Job
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 
 #: Every lane is a communicator (on CUDA a stream) of its own, or a prefetched broadcast would
 #: hold up the gather of K and V that is needed before it.

@@ -11,10 +11,10 @@ from typing import Any
 
 from tspsim.calibrate.rows import CalibrationError, Row, Rows
 from tspsim.calibrate.validate.scenario import scenario, scheme, title
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
+from tspsim.files.source import read as read_yaml
 from tspsim.result import Result
 from tspsim.runner import run
-from tspsim.source import read as read_yaml
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.maps.figure import Figure, figure
 from tspsim.output.maps.groups import STRATEGY, Look, axis, default_by, looks, name, varying
 from tspsim.output.maps.scale import Scale, scale, written

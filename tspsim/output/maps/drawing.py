@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.maps.choose import Asked, values_of
 from tspsim.output.pictures import check_suffix, save
 from tspsim.registry import MAPS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tspsim.errors import UserError, did_you_mean
+from tspsim.files.errors import UserError, did_you_mean
 from tspsim.output.units import time_unit
 from tspsim.sweeps.store import Row, Store
 

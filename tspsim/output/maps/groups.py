@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tspsim.errors import UserError, did_you_mean
+from tspsim.files.errors import UserError, did_you_mean
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from tspsim.sweeps.store import Row, Store
 from tspsim.sweeps.values import label, number

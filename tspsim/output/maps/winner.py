@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.maps import grid
 from tspsim.output.maps.choose import SEQUENCE, Asked, Chosen, choose
 from tspsim.output.maps.rule import batch, rule

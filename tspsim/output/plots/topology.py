@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
-from tspsim.output.fabric_layout import Layout, lay_out
+from tspsim.output.fabric_layout import Drawing, drawing_of
 from tspsim.output.plots.links import Use, uses
 from tspsim.output.plots.style import DARK, GREY, axes
 from tspsim.topology.graph import Topology
@@ -38,7 +38,7 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     Every direction is a line of its own, on the right-hand side of who travels along it.
     """
     topology = result.scenario.topology
-    layout = lay_out(topology)
+    layout = drawing_of(topology)
     found = uses(result.timeline, topology.links)
     ax = axes(ax, *layout.size)
     most = max((use.used for use in found), default=0.0)
@@ -57,7 +57,7 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _title(result: Result, layout: Layout) -> str:
+def _title(result: Result, layout: Drawing) -> str:
     """Return what is drawn, and what stands in a disc."""
     topology = result.scenario.topology
     first = f"{result.scenario.name} on {topology.name}: load of every link"
@@ -106,7 +106,9 @@ def _busiest_trunk(found: list[Use]) -> str:
     return f"\nthe busiest link between switches: {most.link.name}, {100 * most.used:.0f} %"
 
 
-def _boxes(ax: Axes, layout: Layout, found: list[Use], topology: Topology, norm: Normalize) -> None:
+def _boxes(
+    ax: Axes, layout: Drawing, found: list[Use], topology: Topology, norm: Normalize
+) -> None:
     """Draw a frame round a node in full; any other node as a box of its two loads."""
     loads = _by_node(topology, found)
     for x, y, width, height, text in layout.boxes:
@@ -141,7 +143,9 @@ def _halves(
         ax.add_patch(Rectangle(corner, width, part * height, fc=face, ec=GREY, lw=0.5))
 
 
-def _links(ax: Axes, topology: Topology, layout: Layout, found: list[Use], norm: Normalize) -> None:
+def _links(
+    ax: Axes, topology: Topology, layout: Drawing, found: list[Use], norm: Normalize
+) -> None:
     """Draw every direction as a line: grey where nothing goes, thicker where much does."""
     lines, faces, widths, colours = [], [], [], _colours()
     thin = 1.0 if len(layout.places) <= 2 * NAMED else 0.5
@@ -163,7 +167,7 @@ def _links(ax: Axes, topology: Topology, layout: Layout, found: list[Use], norm:
         ax.text(left - 0.06, y, name, ha="right", va="center", fontsize=7, color=DARK)
 
 
-def _line(layout: Layout, source: str, target: str, grid: bool) -> list[list[tuple[float, float]]]:
+def _line(layout: Drawing, source: str, target: str, grid: bool) -> list[list[tuple[float, float]]]:
     """Return the line of one direction; a link round the edge of a torus as a stub."""
     (x0, y0), (x1, y1) = _ends(layout, source, target)
     dx, dy = x1 - x0, y1 - y0
@@ -179,7 +183,7 @@ def _line(layout: Layout, source: str, target: str, grid: bool) -> list[list[tup
     return [[(x0 + right[0], y0 + right[1]), (x1 + right[0], y1 + right[1])]]
 
 
-def _ends(layout: Layout, source: str, target: str) -> tuple[tuple[float, float], ...]:
+def _ends(layout: Drawing, source: str, target: str) -> tuple[tuple[float, float], ...]:
     """Return where a link begins and ends; at a rail, straight above or below the other end."""
     places, bars = layout.places, layout.bars
     if source in bars and target in bars:
@@ -192,7 +196,7 @@ def _ends(layout: Layout, source: str, target: str) -> tuple[tuple[float, float]
     return places[source], places[target]
 
 
-def _vertices(ax: Axes, result: Result, layout: Layout) -> None:
+def _vertices(ax: Axes, result: Result, layout: Drawing) -> None:
     """Draw devices as discs with their rank's coordinates, switches and NICs as boxes."""
     devices = [name for name in layout.places if re.fullmatch(r"d\d+", name)]
     named = len(devices) <= NAMED

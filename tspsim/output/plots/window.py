@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tspsim.engine.timeline import Timeline
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.units import time
 
 if TYPE_CHECKING:

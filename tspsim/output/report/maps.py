@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tspsim.errors import UserError
+from tspsim.files.errors import UserError
 from tspsim.output.maps import drawing
 from tspsim.output.pictures import svg
 from tspsim.output.report.sources import Swept

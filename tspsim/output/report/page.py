@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tspsim import __version__
-from tspsim.analysis import MemoryFigures
-from tspsim.errors import OutputError, UserError
+from tspsim.analysis.summary import MemoryFigures
 from tspsim.explain.explanation import Explanation, explain
+from tspsim.files.errors import OutputError, UserError
 from tspsim.output import explanation
 from tspsim.output.comparison import row_of
 from tspsim.output.report import answers, assumptions, charts, maps, sweep_tables

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tspsim.errors import OutputError
+from tspsim.files.errors import OutputError
 from tspsim.output import folder
 from tspsim.output.report.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tspsim.mesh import DP
+from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
-from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
@@ -68,7 +68,7 @@ class Decoder(ABC):
     rank : Rank
     cut : Cut
         How weights are cut.
-    place : Place
+    place : ActivationShard
         Which tokens the rank holds between blocks.
     gather_axis : str or None
         The axis of `cut` over which tokens are cut too: the ends of the model gather over it.
@@ -78,7 +78,9 @@ class Decoder(ABC):
     #: `middle`; otherwise the whole forward of the layer runs again from `x`.
     recomputes_inside = False
 
-    def __init__(self, rank: Rank, cut: Cut, place: Place, gather_axis: str | None) -> None:
+    def __init__(
+        self, rank: Rank, cut: Cut, place: ActivationShard, gather_axis: str | None
+    ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
         self.layers = [self._declare(i) for i in range(rank.model.layers)]

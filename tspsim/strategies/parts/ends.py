@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.vocabulary import (
     Embed,
     EmbedGradient,
@@ -17,7 +18,6 @@ from tspsim.program.kinds.vocabulary import (
     LossGradient,
 )
 from tspsim.program.packed import Weights
-from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
@@ -34,11 +34,13 @@ class Ends:
     ----------
     rank : Rank
     cut : Cut
-    place : Place
+    place : ActivationShard
     gather_axis : str or None
     """
 
-    def __init__(self, rank: Rank, cut: Cut, place: Place, gather_axis: str | None) -> None:
+    def __init__(
+        self, rank: Rank, cut: Cut, place: ActivationShard, gather_axis: str | None
+    ) -> None:
         self.rank, self.place = rank, place
         self.axis = rank.axis(cut.axis) if cut.axis else None
         self.gathers = gather_axis is not None

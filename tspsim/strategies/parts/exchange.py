@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange

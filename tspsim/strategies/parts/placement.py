@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tspsim.errors import Problem, did_you_mean
+from tspsim.files.errors import Problem, did_you_mean
 from tspsim.mesh import DP, Mesh
 
 #: Names and degrees of axes, outermost first, as a `Mesh` has them.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Weights
-from tspsim.program.place import Place
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
@@ -51,7 +51,11 @@ class ShardedDecoder(Decoder):
         self.scatters = sequence_parallel and self.tp.degree > 1
         self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
-        place = Place(tokens, "tp", self.tp.degree) if self.scatters else Place(tokens)
+        place = (
+            ActivationShard(tokens, "tp", self.tp.degree)
+            if self.scatters
+            else ActivationShard(tokens)
+        )
         super().__init__(rank, cut, place, "tp" if self.scatters else None)
 
     # ---- into and out of a block -------------------------------------------------------------

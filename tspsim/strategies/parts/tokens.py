@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.tokens import Tokens
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tspsim.errors import Problem
+from tspsim.files.errors import Problem
 from tspsim.model import ModelShape
 from tspsim.program.packed import Part
 from tspsim.program.types import Shard

@@ -15,11 +15,11 @@ from pydantic import (
     field_validator,
 )  # fmt: skip
 
+from tspsim.files.units import Seconds
 from tspsim.topology.fabric import MOST_DEVICES, Fabric, Wire, both_ways, parse
 from tspsim.topology.forms import DeviceForm, LinkForm, problem
 from tspsim.topology.networks import NETWORKS, Network
 from tspsim.topology.routes import Path, Router
-from tspsim.units import Seconds
 
 
 def _node(value: Any, info: ValidationInfo) -> Fabric:

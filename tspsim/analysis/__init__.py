@@ -1,0 +1,1 @@
+"""Figures of a timeline, and how figures spread over runs."""

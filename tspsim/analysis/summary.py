@@ -1,0 +1,280 @@
+"""What a run says in numbers: the figures of the table and of ``--json``, all in SI units."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tspsim.analysis.spread import Spread
+from tspsim.engine.tasks import axes_of, work_of
+from tspsim.engine.timeline import Timeline
+from tspsim.memory import MemoryTrace
+from tspsim.model import model_flops
+from tspsim.program.types import Op
+from tspsim.scenario.types import Scenario
+from tspsim.topology.graph import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyFigures:
+    """The strategy and the degrees of its axes."""
+
+    kind: str
+    axes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFigures:
+    """Where the step time of a rank goes, in seconds; the three add up to the step time.
+
+    Parameters
+    ----------
+    compute : float
+        The compute stream is busy.
+    exposed_communication : float
+        It is not, but some communicator is.
+    idle : float
+        Neither: the rank waits for others.
+    """
+
+    compute: float
+    exposed_communication: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommunicationFigures:
+    """Bytes that the slowest rank receives in one step, by collective, as `Message.received`.
+
+    Parameters
+    ----------
+    received_bytes_per_rank : float
+    by_op : Mapping of str to float
+    algorithms : Mapping of str to list of str
+        By collective, the algorithms that carried it, in the order of their first call.
+    """
+
+    received_bytes_per_rank: float
+    by_op: Mapping[str, float]
+    algorithms: Mapping[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """Memory of the rank that comes closest to filling its device; bytes and seconds.
+
+    Parameters
+    ----------
+    capacity : float
+        Memory of the device.
+    peak : float
+        Most that is ever taken, with what the runtime reserves.
+    peak_rank : int
+    peak_time : float
+    at_peak : Mapping
+        What the peak consists of, by buffer kind, and ``reserved``; the values add up to `peak`.
+    fits : bool
+        No rank needs more than its device has.
+    """
+
+    capacity: float
+    peak: float
+    peak_rank: int
+    peak_time: float
+    at_peak: Mapping[str, float]
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """How the run was played: tasks, wall time, and which ranks stood for others."""
+
+    tasks: int
+    wall_seconds: float
+    folded: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFigures:
+    """The profile that the times rest on, and its error where that is known."""
+
+    name: str
+    error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one run; the names are those of ``--json`` and stay.
+
+    Parameters
+    ----------
+    scenario : str
+    strategy : StrategyFigures
+    ranks : int
+    step_time : float
+        Seconds.
+    tokens_per_second, tokens_per_second_per_device : float
+        Tokens of all replicas.
+    mfu : float or None
+        Model flops over what all devices could do in the step time; None where no time passes.
+    hfu : float or None
+        The same with the flops that are executed, recomputation included.
+    time : TimeFigures
+        Of the slowest rank.
+    communication : CommunicationFigures
+    memory : MemoryFigures
+    flops_per_rank : int
+        Executed by the slowest rank.
+    engine : EngineFigures
+    profile : ProfileFigures
+    step_times : Spread or None
+        Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
+    """
+
+    scenario: str
+    strategy: StrategyFigures
+    ranks: int
+    step_time: float
+    tokens_per_second: float
+    tokens_per_second_per_device: float
+    mfu: float | None
+    hfu: float | None
+    time: TimeFigures
+    communication: CommunicationFigures
+    memory: MemoryFigures
+    flops_per_rank: int
+    engine: EngineFigures
+    profile: ProfileFigures
+    step_times: Spread | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        figures = asdict(self)
+        del figures["step_times"]
+        if self.step_times is not None:
+            times = self.step_times
+            figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
+        return figures
+
+
+def summarize(
+    scenario: Scenario, timeline: Timeline, memory: MemoryTrace, wall_seconds: float = 0.0
+) -> Summary:
+    """Return the figures of a run.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    timeline : Timeline
+    memory : MemoryTrace
+    wall_seconds : float
+        How long the engine took, which it does not know itself.
+    """
+    ranks, step = timeline.mesh.ranks, timeline.step_time
+    topology, workload = scenario.topology, scenario.workload
+    slowest = timeline.slowest_rank
+    executed = _flops_by_rank(timeline)
+    available = step * sum(device.peak(workload.dtype) for device in topology.devices[:ranks])
+    replicas = timeline.mesh.replicas
+    tokens = replicas * workload.tokens / step if step else 0.0
+    model = replicas * model_flops(scenario.model, workload)
+    return Summary(
+        scenario=scenario.name,
+        strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
+        ranks=ranks,
+        step_time=step,
+        tokens_per_second=tokens,
+        tokens_per_second_per_device=tokens / ranks,
+        mfu=model / available if available else None,
+        hfu=sum(executed) / available if available else None,
+        time=time_of(timeline, slowest),
+        communication=received_by(timeline, slowest),
+        memory=fill(memory, topology),
+        flops_per_rank=executed[slowest],
+        engine=EngineFigures(
+            timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
+        ),
+        profile=ProfileFigures(topology.profile.name, topology.profile.error),
+    )
+
+
+#: A share of the step below which a difference of sums is float rounding.
+_DUST = 1e-12
+
+
+def time_of(timeline: Timeline, rank: int) -> TimeFigures:
+    """Return where the step time of a rank goes."""
+    lanes = np.array([op.lane for op in timeline.programs.of(rank).ops], dtype=np.intp)
+    start, end = timeline.start[rank], timeline.end[rank]
+    step = timeline.step_time
+    busy = min(step, _covered(start[lanes == 0], end[lanes == 0]))
+    either = min(step, max(busy, _covered(start, end)))
+    if step - either < _DUST * step:  # sums of many durations: what is left is rounding
+        either = step
+    return TimeFigures(busy, either - busy, step - either)
+
+
+def _covered(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+    """Return the seconds that at least one of some intervals covers."""
+    order = np.argsort(start, kind="stable")
+    start, latest = start[order], np.maximum.accumulate(end[order])
+    if not start.size:
+        return 0.0
+    # An interval adds what lies behind the latest end of all that started before it.
+    from_ = np.maximum(start[1:], latest[:-1])
+    return float(latest[0] - start[0] + np.maximum(latest[1:] - from_, 0.0).sum())
+
+
+def received_by(timeline: Timeline, rank: int) -> CommunicationFigures:
+    """Return the bytes that a rank receives over the step, by collective."""
+    program, mesh = timeline.programs.of(rank), timeline.mesh
+    degrees = [
+        1 if lane.axis is None else len(mesh.group(rank, lane.axis, lane.size))
+        for lane in program.lanes
+    ]
+    by_op: dict[str, float] = defaultdict(float)
+    for op in program.ops:
+        if op.message is not None:
+            by_op[op.message.collective] += op.message.received(degrees[op.lane])
+    carried: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
+    for transfer in timeline.recorded:
+        if transfer.algorithm not in carried[transfer.collective]:
+            carried[transfer.collective].append(transfer.algorithm)
+    return CommunicationFigures(sum(by_op.values()), dict(sorted(by_op.items())), carried)
+
+
+def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:
+    """Return the memory of the rank that comes closest to filling its device."""
+    devices = topology.devices[: len(memory.ranks)]
+    pairs = list(zip(devices, memory.ranks, strict=True))
+    left = [device.memory - device.reserved - rank.peak for device, rank in pairs]
+    fullest = left.index(min(left))
+    device, rank = pairs[fullest]
+    at_peak: dict[str, float] = {"reserved": device.reserved}
+    at_peak.update(rank.at_peak.items())
+    peak = rank.peak + device.reserved
+    return MemoryFigures(device.memory, peak, fullest, rank.peak_time, at_peak, min(left) >= 0)
+
+
+def _flops_by_rank(timeline: Timeline) -> list[int]:
+    axes = [axes_of(program) for program in timeline.programs.roles]
+    known: dict[tuple[int, tuple[int, ...]], int] = {}
+    flops = []
+    for rank, role in enumerate(timeline.programs.role_of_rank):
+        place = tuple(timeline.mesh.coordinate(rank, axis) for axis in axes[role])
+        key = (role, place)
+        if key not in known:
+            ops = timeline.programs.roles[role].ops
+            known[key] = sum(_flops(op, timeline, rank) for op in ops)
+        flops.append(known[key])
+    return flops
+
+
+def _flops(op: Op, timeline: Timeline, rank: int) -> int:
+    work = work_of(op, timeline.mesh, rank)
+    return 0 if work is None else work.flops

@@ -1,0 +1,1 @@
+"""What can be said of programs without playing them in time."""

@@ -1,0 +1,163 @@
+"""The static dry run: finds collectives that do not meet, before anything is simulated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tspsim.engine.checks import deadlock, grid
+from tspsim.files.errors import ScheduleError
+from tspsim.mesh import Mesh
+from tspsim.program.types import Message, Op, Programs
+
+
+class Member(NamedTuple):
+    """What one rank issues on a communicator, in order."""
+
+    rank: int
+    ops: tuple[Op, ...]
+    calls: tuple[Message, ...]
+
+    def call(self, step: int) -> Message | None:
+        """Return the call at a step; None when there are no more."""
+        return self.calls[step] if step < len(self.calls) else None
+
+
+class Membership(NamedTuple):
+    """A lane that some ranks share, with what each of them issues on it."""
+
+    name: str
+    members: tuple[Member, ...]
+
+    def draw(self, step: int) -> str:
+        """Return the step x rank grid around a step that does not meet."""
+        return grid.draw([m.rank for m in self.members], [m.calls for m in self.members], step)
+
+
+def check(programs: Programs, mesh: Mesh) -> None:
+    """Check that all collectives meet, and that no ranks wait for each other for ever.
+
+    The k-th call of every member of a communicator must have the same collective, root, size and
+    offset, and no member may run out early. Where all ranks share one program this holds by
+    construction: op i meets op i, so one rank stands for all and only its own waits are followed.
+
+    Parameters
+    ----------
+    programs : Programs
+    mesh : Mesh
+
+    Raises
+    ------
+    ScheduleError
+        Says what does not meet, and draws the steps on that communicator by rank.
+    """
+    if len(programs.role_of_rank) != mesh.ranks:
+        count = len(programs.role_of_rank)
+        raise ScheduleError(f"programs for {count} ranks on a mesh of {mesh.ranks}")
+    _check_blocks(programs, mesh)
+    alike = len(set(programs.role_of_rank)) == 1
+    for communicator in _communicators(programs, mesh, ranks=1 if alike else mesh.ranks):
+        _check_calls(communicator)
+        _check_roots(communicator)
+    if alike and deadlock.can_end(programs.of(0)):
+        return
+    stuck = deadlock.find(programs, mesh)
+    if stuck is not None:
+        raise ScheduleError(_stuck(programs, mesh, stuck))
+
+
+def _check_blocks(programs: Programs, mesh: Mesh) -> None:
+    for program in programs.roles:
+        for lane in program.lanes:
+            degree = 1 if lane.axis is None else mesh.degree(lane.axis)
+            if lane.size is not None and degree % lane.size:
+                raise ScheduleError(
+                    f"{lane.name}: blocks of {lane.size} do not divide the axis '{lane.axis}' "
+                    f"of degree {degree}"
+                )
+
+
+def _communicators(programs: Programs, mesh: Mesh, ranks: int) -> Iterator[Membership]:
+    """Yield the communicators of the first `ranks` ranks, each once."""
+    issued = [_issued_by_lane(programs, role) for role in range(len(programs.roles))]
+    seen = set()
+    for rank in range(ranks):
+        for lane in programs.of(rank).lanes:
+            group = (rank,) if lane.axis is None else mesh.group(rank, lane.axis, lane.size)
+            if lane.axis is None or (lane.name, group) in seen:
+                continue
+            seen.add((lane.name, group))
+            of = (issued[programs.role_of_rank[member]] for member in group)
+            pairs = (lanes.get(lane.name, ((), ())) for lanes in of)
+            members = (Member(r, *pair) for r, pair in zip(group, pairs, strict=True))
+            yield Membership(lane.name, tuple(members))
+
+
+def _issued_by_lane(
+    programs: Programs, role: int
+) -> dict[str, tuple[tuple[Op, ...], tuple[Message, ...]]]:
+    program = programs.roles[role]
+    ops: dict[str, list[Op]] = {}
+    for op in program.ops:
+        if op.message is not None:
+            ops.setdefault(program.lanes[op.lane].name, []).append(op)
+    return {
+        name: (tuple(issued), tuple(op.message for op in issued if op.message is not None))
+        for name, issued in ops.items()
+    }
+
+
+def _check_calls(communicator: Membership) -> None:
+    first, *others = communicator.members
+    if all(member.calls == first.calls for member in others):
+        return
+    for step in range(max(len(member.calls) for member in communicator.members)):
+        calls = [member.call(step) for member in communicator.members]
+        if any(call != calls[0] for call in calls):
+            sentence = _difference(communicator, calls, step)
+            raise ScheduleError(f"{sentence}\n{communicator.draw(step)}")
+
+
+def _difference(communicator: Membership, calls: list[Message | None], step: int) -> str:
+    """Return one sentence: which two ranks do not meet at a step, and in what they differ."""
+    common = Counter(calls).most_common(1)[0][0]
+    odd = next(place for place, call in enumerate(calls) if call != common)
+    this, that = communicator.members[odd], communicator.members[calls.index(common)]
+    where = f"{communicator.name}: step {step + 1} does not meet"
+    a, b = this.call(step), that.call(step)
+    if a is None or b is None:
+        short, long = (this, that) if a is None else (that, this)
+        return (
+            f"{where}: rank {short.rank} stops after {len(short.calls)} calls, rank {long.rank} "
+            f"goes on with '{long.ops[step].name}'"
+        )
+    fields = zip(a._fields, a, b, strict=True)
+    differing = ", ".join(f"{field} ({x} and {y})" for field, x, y in fields if x != y)
+    return (
+        f"{where}: '{this.ops[step].name}' of rank {this.rank} and '{that.ops[step].name}' of "
+        f"rank {that.rank} differ in {differing}"
+    )
+
+
+def _check_roots(communicator: Membership) -> None:
+    degree = len(communicator.members)
+    for step, call in enumerate(communicator.members[0].calls):
+        if call.root is not None and not 0 <= call.root < degree:
+            name = communicator.members[0].ops[step].name
+            raise ScheduleError(
+                f"{communicator.name}: step {step + 1}, '{name}', has root {call.root}; the "
+                f"communicator has members 0 to {degree - 1}\n{communicator.draw(step)}"
+            )
+
+
+def _stuck(programs: Programs, mesh: Mesh, stuck: deadlock.Circle) -> str:
+    """Return the circle in words, and the grid of the first communicator in it."""
+    links = zip(stuck.names, (*stuck.names[1:], stuck.names[0]), strict=True)
+    lines = [f"  {waiting}\n    waits for {awaited}" for waiting, awaited in links]
+    text = "\n".join([f"deadlock: {len(lines)} ops wait for each other in a circle", *lines])
+    for communicator in _communicators(programs, mesh, mesh.ranks):
+        ranks = tuple(member.rank for member in communicator.members)
+        if (communicator.name, ranks) == (stuck.lane, stuck.ranks):
+            return f"{text}\n{communicator.name}:\n{communicator.draw(stuck.step)}"
+    return text

@@ -1,0 +1,1 @@
+"""Ranks that provably behave alike are played once."""

@@ -1,0 +1,1 @@
+"""How collectives are played on the links: as coflows or as single sends."""

@@ -1,0 +1,66 @@
+"""Finds the YAML files that ship with tspsim, in a source tree and after a wheel install."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tspsim.files.errors import UnknownNameError, UserError
+
+Kind = Literal[
+    "topologies", "topologies/devices", "topologies/profiles", "scenarios", "models", "published"
+]  # fmt: skip
+
+
+def shipped(kind: Kind) -> Path:
+    """Return the folder of shipped files of a kind.
+
+    A wheel holds them inside the package; a source tree and an editable install keep them at the
+    top level, where people look for them.
+    """
+    package = Path(__file__).parent.parent
+    installed = package / "data" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the shipped YAML files of a kind, without suffix, sorted."""
+    return tuple(sorted(path.stem for path in shipped(kind).glob("*.yaml")))
+
+
+def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
+    """Return the file that a name or path stands for.
+
+    Looked for, in order: beside the file that mentions it (`near`), from the working directory,
+    among the shipped files. A shipped file may be named without its suffix.
+
+    Parameters
+    ----------
+    what : str
+        What it is called in messages, for example ``"topology"``.
+    name : str
+        As the user wrote it.
+    kind : Kind
+        Which shipped folder to look into.
+    near : Path, optional
+        Folder of the file that mentions it.
+
+    Raises
+    ------
+    UnknownNameError
+        When nothing is found; it lists what ships.
+    UserError
+        When it is a folder.
+    """
+    folder = shipped(kind)
+    places = [near / name] if near else []
+    if name.endswith((".yaml", ".yml")):
+        places += [Path(name), folder / name]
+    else:
+        places = [folder / f"{name}.yaml", *places, Path(name)]
+    # the name of a file, not of a folder, is meant where both exist
+    if found := next((place for place in places if place.is_file()), None):
+        return found
+    if name and any(place.is_dir() for place in places):
+        raise UserError(f"{what} '{name}' is a folder; a YAML file is needed")
+    raise UnknownNameError(what, name, names(kind))

@@ -1,0 +1,223 @@
+"""Devices and profiles: what hardware can do, as frozen values in SI units."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass, field
+
+from tspsim.files.errors import TopologyError
+from tspsim.program.types import CollectiveKind, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Efficiency (achieved / peak) as a monotone function of the size of the work.
+
+    Parameters
+    ----------
+    points : tuple of (float, float)
+        ``(size, efficiency)`` with sizes increasing; size is flops for matmul and attention,
+        bytes for element-wise work. Between points it is linear in log(size); outside, constant.
+    """
+
+    points: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+
+    def at(self, size: float) -> float:
+        """Return the efficiency at a size."""
+        place = bisect.bisect_right(self.points, (size, math.inf))
+        if place == 0 or place == len(self.points):
+            return self.points[min(place, len(self.points) - 1)][1]
+        (x0, y0), (x1, y1) = self.points[place - 1], self.points[place]
+        return y0 + (y1 - y0) * (math.log(size / x0) / math.log(x1 / x0))
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way in which a communication library moves bytes, inside a node or between nodes.
+
+    Libraries have several, cheap to start or fast once started (NCCL and RCCL: LL, LL128 and
+    Simple), and use the one that is fastest for the size.
+
+    Parameters
+    ----------
+    latency : float
+        Seconds of a call, on top of the latency of the links.
+    efficiency : float
+        Achieved / stated bandwidth of a link.
+    collective : CollectiveKind or None
+        The kind that it is for; None: every kind that no other protocol names.
+    algorithm : str or None
+        The algorithm that it is for; None: every one that no other protocol names.
+    network : bool
+        It is for what leaves a node, otherwise for what stays inside.
+    first : float
+        The smallest message in bytes that it is used for. Where one with an algorithm and a first
+        message can be used, the library takes it, however fast the others are.
+    """
+
+    latency: float = 0.0
+    efficiency: float = 1.0
+    collective: CollectiveKind | None = None
+    algorithm: str | None = None
+    network: bool = False
+    first: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Constants that turn work into time, with their error and where they come from.
+
+    Parameters
+    ----------
+    name : str
+    curves : tuple of (str, Curve)
+        Efficiency by `Work.curve`; a missing curve is 1.
+    launch : float or None
+        Seconds added to every compute op; None: the device's own figure holds.
+    interference : float
+        Fraction of its speed that compute keeps while a collective is active on its device.
+    error : float or None
+        Mean absolute relative error on runs that the profile was not fitted to; None: unknown.
+    source : str
+    protocols : tuple of Protocol
+        How collectives and hops inside a node travel; the fastest for the size holds. None at
+        all: as the links state. What goes over the network between nodes is as its links state.
+    collectives : tuple of (str, str)
+        Algorithm by kind of collective, where the library was seen to use it; others are chosen.
+    """
+
+    name: str
+    curves: tuple[tuple[str, Curve], ...] = ()
+    launch: float | None = None
+    interference: float = 1.0
+    error: float | None = None
+    source: str = ""
+    protocols: tuple[Protocol, ...] = ()
+    collectives: tuple[tuple[str, str], ...] = ()
+
+    def protocols_of(
+        self, collective: CollectiveKind, algorithm: str = "", network: bool = False
+    ) -> tuple[Protocol, ...]:
+        """Return the protocols of a call: those that name its kind and algorithm before all others.
+
+        Parameters
+        ----------
+        collective : CollectiveKind
+        algorithm : str
+        network : bool
+            It leaves the node.
+        """
+        here = [way for way in self.protocols if way.network == network]
+        for kind in (collective, None):
+            for name in (algorithm, None):
+                if found := tuple(w for w in here if (w.collective, w.algorithm) == (kind, name)):
+                    return found
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Fractions of what a device states that it reaches: below 1 where it is slow.
+
+    Parameters
+    ----------
+    compute, memory, launch : float
+        Of its compute rates, of its memory bandwidth, of the speed at which it launches ops.
+    """
+
+    compute: float = 1.0
+    memory: float = 1.0
+    launch: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The hardware that one rank runs on.
+
+    Parameters
+    ----------
+    name : str
+    flop_rate : tuple of (str, float)
+        Peak dense flop/s by dtype.
+    memory_bandwidth : float
+        Bytes/s of device memory.
+    memory : float
+        Capacity in bytes.
+    reserved : float
+        Bytes that the runtime and its libraries keep for themselves.
+    price : float or None
+        Dollars per device hour.
+    launch : float
+        Seconds added to every compute op, where the profile states none.
+    pace : Pace
+        How much of all this it reaches. Its peak stays what it states: what a slow device falls
+        short of it shows in MFU.
+    """
+
+    name: str
+    flop_rate: tuple[tuple[str, float], ...]
+    memory_bandwidth: float
+    memory: float
+    reserved: float = 0.0
+    price: float | None = None
+    launch: float = 0.0
+    pace: Pace = Pace()
+
+    def peak(self, dtype: str) -> float:
+        """Return the peak flop/s for a dtype.
+
+        Raises
+        ------
+        TopologyError
+            When the device states no rate for it.
+        """
+        rates = dict(self.flop_rate)
+        if dtype not in rates:
+            raise TopologyError(
+                f"device '{self.name}' states no peak rate for {dtype}; it has {', '.join(rates)}"
+            )
+        return rates[dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Turns a `Work` into seconds on one device with one profile.
+
+    ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launch``:
+    the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785).
+    """
+
+    device: Device
+    profile: Profile
+    dtype: str
+    _curves: dict[str, Curve] = field(init=False, compare=False, repr=False)
+    _launch: float = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        launch = self.device.launch if self.profile.launch is None else self.profile.launch
+        launch /= self.device.pace.launch
+        object.__setattr__(self, "_curves", dict(self.profile.curves))
+        object.__setattr__(self, "_launch", launch)
+
+    @property
+    def launch(self) -> float:
+        """Seconds that every op takes beside its work."""
+        return self._launch
+
+    def _efficiency(self, curve: str, size: float) -> float:
+        found = self._curves.get(curve)
+        return found.at(size) if found else 1.0
+
+    def seconds(self, work: Work) -> float:
+        """Return the time of a piece of work; no work at all takes no time."""
+        if not work.flops and not work.bytes:
+            return 0.0
+        flops, bytes_, pace = 0.0, 0.0, self.device.pace
+        if work.flops:
+            rate = self.device.peak(self.dtype) * self._efficiency(work.curve, work.flops)
+            flops = work.flops / (rate * pace.compute)
+        if work.bytes:
+            rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
+            bytes_ = work.bytes / (rate * pace.memory)
+        return max(flops, bytes_) + self._launch
