@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
+from tspsim.program.by_rank import axes_of
 from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
+from tspsim.program.varying import Varying, of_rank
 
 Times = NDArray[np.float64]
 
@@ -130,16 +132,16 @@ class _Accesses(NamedTuple):
 
 def trace(timeline: Timeline) -> MemoryTrace:
     """Return what is alive on every rank over time."""
-    accesses = [_accesses(program) for program in timeline.programs.roles]
-    known: dict[tuple[int, bytes, bytes], RankMemory] = {}
+    known: dict[tuple[object, bytes, bytes], RankMemory] = {}
     played: dict[int, RankMemory] = {}
     for rank in timeline.played:
-        role = timeline.programs.role_of_rank[rank]
+        program, mesh = timeline.programs.of(rank), timeline.mesh
+        place = tuple(mesh.coordinate(rank, axis) for axis in axes_of(program))
         # Symmetric ranks have the same times to the last bit, so they share one answer.
-        key = (role, timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
+        key = ((id(program), place), timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
         if key not in known:
-            lives = _lifetimes(timeline, rank, accesses[role])
-            known[key] = _steps(lives, accesses[role])
+            accesses = _accesses_of(timeline, rank)
+            known[key] = _steps(_lifetimes(timeline, rank, accesses), accesses)
         played[rank] = known[key]
     by_rank = timeline.fold.stand_ins if timeline.fold else None
     return MemoryTrace(tuple(played[rank] for rank in by_rank or timeline.played))
@@ -147,7 +149,7 @@ def trace(timeline: Timeline) -> MemoryTrace:
 
 def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:
     """Return when every buffer of a rank is alive."""
-    return _lifetimes(timeline, rank, _accesses(timeline.programs.of(rank)))
+    return _lifetimes(timeline, rank, _accesses_of(timeline, rank))
 
 
 def alive(timeline: Timeline, rank: int, moment: float) -> tuple[Buffer, ...]:
@@ -162,8 +164,18 @@ def alive(timeline: Timeline, rank: int, moment: float) -> tuple[Buffer, ...]:
     """
     lives = lifetimes(timeline, rank)
     there = np.flatnonzero((lives.birth <= moment) & (moment < lives.death)).tolist()
-    buffers = timeline.programs.of(rank).buffers
-    return tuple(sorted((buffers[i] for i in there), key=lambda b: (-b.bytes, b.index)))
+    buffers, sizes = timeline.programs.of(rank).buffers, _accesses_of(timeline, rank).sizes
+    return tuple(buffers[i] for i in sorted(there, key=lambda i: (-sizes[i], i)))
+
+
+def _accesses_of(timeline: Timeline, rank: int) -> _Accesses:
+    """Return the accesses of a rank's program, with the sizes that its buffers have there."""
+    program = timeline.programs.of(rank)
+    shared = _accesses(program)
+    if not any(isinstance(size, Varying) for buffer in program.buffers for size in buffer.shape):
+        return shared
+    sizes = [of_rank(buffer.bytes, timeline.mesh, rank) for buffer in program.buffers]
+    return shared._replace(sizes=np.array(sizes, dtype=np.int64))
 
 
 @lru_cache(maxsize=4)  # one program is often played under many conditions

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 #: The axis along which replicas of the model lie; every other axis belongs to a strategy.
 DP = "dp"
+
+#: One axis, or several that are seen as one: the last of them varies fastest.
+Axes: TypeAlias = str | tuple[str, ...]
+
+
+def names_of(axes: Axes | None) -> tuple[str, ...]:
+    """Return the names of one axis, of several, or of none."""
+    if axes is None:
+        return ()
+    return (axes,) if isinstance(axes, str) else axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +42,44 @@ class Mesh:
         """Number of replicas of the model."""
         return self.degree(DP)
 
-    def degree(self, axis: str) -> int:
-        """Return the size of an axis; an axis that is not there has size 1."""
-        return dict(self.axes).get(axis, 1)
+    def degree(self, axes: Axes) -> int:
+        """Return the size of an axis, or of several as one; an axis that is not there has 1."""
+        known = dict(self.axes)
+        return math.prod(known.get(axis, 1) for axis in names_of(axes))
 
     def stride(self, axis: str) -> int:
         """Return the distance in ranks of neighbours on an axis of the mesh."""
         names = [name for name, _ in self.axes]
         return math.prod(degree for _, degree in self.axes[names.index(axis) + 1 :])
 
-    def coordinate(self, rank: int, axis: str) -> int:
-        """Return a rank's position along an axis (0 for an axis that is not there)."""
-        if axis not in dict(self.axes):
-            return 0
-        return rank // self.stride(axis) % self.degree(axis)
+    def coordinate(self, rank: int, axes: Axes) -> int:
+        """Return a rank's position along an axis, or several as one (0 where none is there)."""
+        known, place = dict(self.axes), 0
+        for axis in names_of(axes):
+            if axis in known:
+                place = place * known[axis] + rank // self.stride(axis) % known[axis]
+        return place
 
-    def group(self, rank: int, axis: str, size: int | None = None) -> tuple[int, ...]:
-        """Return the ranks that share a communicator with `rank` along an axis, in order.
+    def group(self, rank: int, axes: Axes, size: int | None = None) -> tuple[int, ...]:
+        """Return the ranks that share a communicator with `rank` along some axes, in order.
 
         Parameters
         ----------
         rank : int
             Any member.
-        axis : str
-            The axis along which members differ.
+        axes : str or tuple of str
+            The axes along which members differ; the last one varies fastest.
         size : int, optional
             Cut the axis into blocks of this many neighbours; the whole axis when not given.
         """
-        if axis not in dict(self.axes):
-            return (rank,)
-        stride, coordinate = self.stride(axis), self.coordinate(rank, axis)
-        size = size or self.degree(axis)
-        first = rank - (coordinate % size) * stride
-        return tuple(first + i * stride for i in range(size))
+        known = dict(self.axes)
+        members = [rank]
+        for axis in names_of(axes):
+            if axis in known:
+                stride, degree = self.stride(axis), known[axis]
+                first = -(rank // stride % degree) * stride
+                members = [m + first + i * stride for m in members for i in range(degree)]
+        if size is None:
+            return tuple(members)
+        block = members.index(rank) // size * size
+        return tuple(members[block : block + size])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.analysis.spread import Spread
-from tspsim.engine.tasks import axes_of, work_of
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops
+from tspsim.program.by_rank import axes_of, received, work_of
 from tspsim.program.types import Op
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology
@@ -233,18 +233,17 @@ def _covered(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
 def received_by(timeline: Timeline, rank: int) -> CommunicationFigures:
     """Return the bytes that a rank receives over the step, by collective."""
     program, mesh = timeline.programs.of(rank), timeline.mesh
-    degrees = [
-        1 if lane.axis is None else len(mesh.group(rank, lane.axis, lane.size))
-        for lane in program.lanes
-    ]
+    # Layers repeat each other: of thousands of messages a few are different.
+    said = Counter((op.message, op.lane) for op in program.ops if op.message is not None)
     by_op: dict[str, float] = defaultdict(float)
-    for op in program.ops:
-        if op.message is not None:
-            by_op[op.message.collective] += op.message.received(degrees[op.lane])
+    for (message, lane), times in said.items():
+        each = received(message, program.lanes[lane], mesh, rank)
+        by_op[message.collective] += times * each
     carried: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
     for transfer in timeline.recorded:
-        if transfer.algorithm not in carried[transfer.collective]:
-            carried[transfer.collective].append(transfer.algorithm)
+        algorithms = carried.setdefault(transfer.collective, [])
+        if transfer.algorithm not in algorithms:
+            algorithms.append(transfer.algorithm)
     return CommunicationFigures(sum(by_op.values()), dict(sorted(by_op.items())), carried)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,18 +16,21 @@ from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.units import format_bytes
 from tspsim.mesh import Mesh
 from tspsim.model import forward_flops, model_flops
-from tspsim.program.types import Lane, Op, Program
+from tspsim.program.by_rank import received
+from tspsim.program.types import Program, Programs
+from tspsim.program.varying import of_rank
 from tspsim.scenario.types import Scenario
 
 
 def overview(scenario: Scenario) -> dict[str, Any]:
     """Return what is known of a scenario before it is simulated, as a JSON-able mapping.
 
-    Counts and bytes are those of rank 0, over one step.
+    Counts and bytes are those of one rank, over one step: of rank 0, and of the first rank of every
+    role under ``roles`` where ranks play several.
     """
     mesh = scenario.strategy.mesh()
     programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
-    program = programs.of(0)
+    held = [_held(programs, mesh, rank) for rank in programs.first_ranks]
     return {
         "scenario": scenario.name,
         "document": dict(scenario.document),
@@ -40,49 +43,59 @@ def overview(scenario: Scenario) -> dict[str, Any]:
             "model": scenario.strategy.dp * model_flops(scenario.model, scenario.workload),
         },
         "placement": placement.placed(mesh, scenario.topology),
-        "resident_bytes_per_rank": _resident(program),
-        "ops_per_rank": len(program.ops),
-        "ops_by_kind": dict(sorted(Counter(op.kind.name for op in program.ops).items())),
-        "communication": _communication(program, mesh),
+        **held[0],
+        **({"roles": held} if len(held) > 1 else {}),
         "layer_forward_bytes": {
             "closed_form": forward_volume(scenario),
-            "recorded": _layer_forward(program, mesh),
+            "recorded": _layer_forward(programs, mesh),
         },
     }
 
 
-def _resident(program: Program) -> dict[str, int]:
+def _held(programs: Programs, mesh: Mesh, rank: int) -> dict[str, Any]:
+    """Return what the program of a rank holds; with several roles, also who plays it."""
+    program, role = programs.of(rank), programs.role_of_rank[rank]
+    players = {"rank": rank, "ranks_alike": programs.role_of_rank.count(role)}
+    return {
+        **(players if len(programs.roles) > 1 else {}),
+        "resident_bytes_per_rank": _resident(program, mesh, rank),
+        "ops_per_rank": len(program.ops),
+        "ops_by_kind": dict(sorted(Counter(op.kind.name for op in program.ops).items())),
+        "communication": _communication(program, mesh, rank),
+    }
+
+
+def _resident(program: Program, mesh: Mesh, rank: int) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for buffer in program.buffers:
         if buffer.resident:
-            sizes[buffer.kind] += buffer.bytes
+            sizes[buffer.kind] += of_rank(buffer.bytes, mesh, rank)
     return dict(sizes)
 
 
-def _communication(program: Program, mesh: Mesh) -> dict[str, dict[str, float]]:
+def _communication(program: Program, mesh: Mesh, rank: int) -> dict[str, dict[str, float]]:
     """Return calls and received bytes by collective."""
     found: dict[str, dict[str, float]] = {}
     for op in program.ops:
         if op.message is not None:
             entry = found.setdefault(op.message.collective, {"calls": 0, "received_bytes": 0.0})
             entry["calls"] += 1
-            entry["received_bytes"] += _received(op, program, mesh)
+            entry["received_bytes"] += received(op.message, program.lanes[op.lane], mesh, rank)
     return dict(sorted(found.items()))
 
 
-def _layer_forward(program: Program, mesh: Mesh) -> float:
-    """Return the bytes received in the forward pass of layer 0 of the first micro-batch."""
-    ops = (op for op in program.ops if op.message is not None)
-    first = (op for op in ops if (op.phase, op.layer, op.micro_batch) == ("forward", 0, 0))
-    return sum(_received(op, program, mesh) for op in first)
+def _layer_forward(programs: Programs, mesh: Mesh) -> float:
+    """Return the bytes received in the forward pass of layer 0 of the first micro-batch.
 
-
-def _received(op: Op, program: Program, mesh: Mesh) -> float:
-    return op.message.received(_degree(program.lanes[op.lane], mesh)) if op.message else 0.0
-
-
-def _degree(lane: Lane, mesh: Mesh) -> int:
-    return 1 if lane.axis is None else len(mesh.group(0, lane.axis, lane.size))
+    On the first rank that has this layer.
+    """
+    for rank in programs.first_ranks:
+        program = programs.of(rank)
+        first = [o for o in program.ops if (o.phase, o.layer, o.micro_batch) == ("forward", 0, 0)]
+        if first:
+            said = ((o.message, program.lanes[o.lane]) for o in first if o.message is not None)
+            return sum(received(message, lane, mesh, rank) for message, lane in said)
+    return 0.0
 
 
 def render(found: Mapping[str, Any]) -> RenderableType:
@@ -97,18 +110,25 @@ def render(found: Mapping[str, Any]) -> RenderableType:
     ]
     if found["disturbances"]:
         sizes.append(("disturbed", found["disturbances"]))
-    resident = found["resident_bytes_per_rank"].items()
-    calls = found["communication"].items()
+    roles = found.get("roles", [found])
     return Group(
         _table("sizes", sizes),
         _table("placement, innermost first", placement.rows(found["placement"])),
-        _table("resident on rank 0", [(kind, format_bytes(b)) for kind, b in resident]),
-        _table(f"{found['ops_per_rank']:,} ops on rank 0", _counts(found["ops_by_kind"])),
-        _table(
-            "received by rank 0 in a step",
-            [(n, f"{format_bytes(c['received_bytes'])} in {c['calls']:,} calls") for n, c in calls],
-        ),
+        *(table for role in roles for table in _of_role(role)),
         _table("received in one layer's forward", _volumes(found["layer_forward_bytes"])),
+    )
+
+
+def _of_role(held: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the tables of one role's program."""
+    rank, alike = held.get("rank", 0), held.get("ranks_alike", 1)
+    who = f"rank {rank}" + (f" and {alike - 1} like it" if alike > 1 else "")
+    resident, calls = held["resident_bytes_per_rank"].items(), held["communication"].items()
+    yield _table(f"resident on {who}", [(kind, format_bytes(b)) for kind, b in resident])
+    yield _table(f"{held['ops_per_rank']:,} ops on {who}", _counts(held["ops_by_kind"]))
+    yield _table(
+        f"received by {who} in a step",
+        [(n, f"{format_bytes(c['received_bytes'])} in {c['calls']:,} calls") for n, c in calls],
     )
 
 

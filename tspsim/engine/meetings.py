@@ -1,7 +1,8 @@
 """Who meets whom: the k-th op of a rank on a communicator meets the k-th of the other members.
 
 A collective begins when its last member has arrived. A shift is pairwise: every hop begins when its
-own sender and receiver have arrived, so a late rank holds up its neighbours only.
+own sender and receiver have arrived, so a late rank holds up its neighbours only. A send meets its
+receive in the same way: the k-th from a rank to another on a channel, the k-th there from that one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,35 @@ class Communicator:
         self.waiting: list[int] = []  # tasks that have arrived at the collective being gathered
         self.shifts: dict[int, dict[int, int]] = {}  # ordinal -> rank -> task that has arrived
 
+    def partner(self, rank: int, offset: int) -> int:
+        """Return the member `offset` places further round than a member."""
+        return self.ranks[(self.ranks.index(rank) + offset) % len(self.ranks)]
+
+    def played(self, rank: int) -> int:
+        """Return the rank that is played in a member's place."""
+        return self.stand_ins[self.ranks.index(rank)]
+
+
+class Half(NamedTuple):
+    """What a send and its receive have in common.
+
+    Attributes
+    ----------
+    channel : str
+    sender, receiver : int
+        The ranks that are played in their places.
+    offset : int
+        From the sender to the receiver, round the axis.
+    ordinal : int
+        Position on the lane.
+    """
+
+    channel: str
+    sender: int
+    receiver: int
+    offset: int
+    ordinal: int
+
 
 class Meeting(NamedTuple):
     """Tasks that have met: all members of a collective, or the two ends of a hop.
@@ -46,6 +76,7 @@ class Meeting(NamedTuple):
     ranks : tuple of int
         The members; ``(sender, receiver)`` of a hop.
     message : Message
+        Of a hop, its sender's.
     tasks : list of int
         Of the members that are played, in the order of `ranks`; of both ends of a hop, which are
         the same where one stands for the other.
@@ -64,7 +95,7 @@ def communicators(
     known: dict[tuple[str, tuple[int, ...]], Communicator] = {}
 
     def find(rank: int, lane: Lane) -> Communicator:
-        members = (rank,) if lane.axis is None else mesh.group(rank, lane.axis, lane.size)
+        members = lane.members(mesh, rank)
         key = lane.name, members
         if key not in known:
             played = tuple(stand_ins[member] for member in members) if stand_ins else None
@@ -93,8 +124,12 @@ class Rendezvous:
         tasks: Tasks,
         stand_ins: Sequence[int] | None = None,
     ) -> None:
-        self._tasks = tasks
+        self._tasks, self._mesh = tasks, mesh
         self._communicators = communicators(programs, mesh, tasks.ranks, stand_ins)
+        self._channels = [
+            [lane.channel for lane in programs.of(rank).lanes] for rank in tasks.ranks
+        ]
+        self._halves: dict[Half, int] = {}  # sends and receives whose other half is awaited
 
     def communicator(self, task: int) -> Communicator:
         """Return the communicator that a task runs on."""
@@ -109,6 +144,8 @@ class Rendezvous:
             if message.offset % degree == 0:
                 return None
             return self._shift(communicator, message, task, self._tasks.ranks[place])
+        if message.hop:
+            return self._half_hop(communicator, message, task)
         if degree == 1:
             return None
         waiting = communicator.waiting
@@ -135,7 +172,32 @@ class Rendezvous:
             if sender in here and played[target] in here:
                 pair = (sender, ranks[target])
                 ends = [here[sender], here[played[target]]]
-                met.append(Meeting(communicator, pair, message, ends))
+                sent = message.of_rank(self._mesh, sender)
+                met.append(Meeting(communicator, pair, sent, ends))
         if len(here) == len(communicator.players):
             del communicator.shifts[ordinal]  # all its hops have begun
         return met
+
+    def half(self, task: int, message: Message) -> Half:
+        """Return what a send and its receive have in common."""
+        place, communicator = self._tasks.place[task], self.communicator(task)
+        rank = self._tasks.ranks[place]
+        other = communicator.partner(rank, message.offset)
+        sends = message.collective == "send"
+        ends = (rank, communicator.played(other)) if sends else (communicator.played(other), rank)
+        offset = (message.offset if sends else -message.offset) % len(communicator.ranks)
+        channel = self._channels[place][self._tasks.lane[task]]
+        return Half(channel, *ends, offset, self._tasks.ordinal[task])
+
+    def _half_hop(self, communicator: Communicator, message: Message, task: int) -> list[Meeting]:
+        """Begin a hop when the second of its two halves arrives."""
+        half = self.half(task, message)
+        first = self._halves.pop(half, None)
+        if first is None:
+            self._halves[half] = task
+            return []
+        send, receive = (task, first) if message.collective == "send" else (first, task)
+        sender, sent = self._tasks.ranks[self._tasks.place[send]], self._tasks.message[send]
+        assert sent is not None
+        pair = (sender, self.communicator(send).partner(sender, sent.offset))
+        return [Meeting(communicator, pair, sent.of_rank(self._mesh, sender), [send, receive])]

@@ -13,7 +13,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from tspsim.mesh import Mesh
-from tspsim.program.types import Message, Op, PerCoordinate, Program, Programs, Work
+from tspsim.program.by_rank import axes_of, work_of
+from tspsim.program.types import Message, Program, Programs, Work
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Roofline
 
@@ -67,13 +68,6 @@ def shape_of(program: Program) -> Shape:
     return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
 
 
-def work_of(op: Op, mesh: Mesh, rank: int) -> Work | None:
-    """Return what a compute op asks of a rank's device; None for communication."""
-    if isinstance(op.work, PerCoordinate):
-        return op.work.works[mesh.coordinate(rank, op.work.axis)]
-    return op.work
-
-
 class Durations:
     """Seconds of every compute op, shared by ranks with the same program, device and coordinates.
 
@@ -114,12 +108,6 @@ class Durations:
         if key not in self._seconds:
             self._seconds[key] = roofline.seconds(work)
         return self._seconds[key]
-
-
-def axes_of(program: Program) -> tuple[str, ...]:
-    """Return the axes on which the work of some op depends."""
-    axes = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
-    return tuple(sorted(axes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,8 +36,9 @@ class Transfer(NamedTuple):
     op : int
         Index of the op in the program of the first member.
     ranks : tuple of int
-        The members of the collective; ``(sender, receiver)`` of a shift, or of a single send.
+        The members of the collective; ``(sender, receiver)`` of a hop, or of a single send.
     collective : str
+        ``"send"`` of a send and its receive.
     bytes : int
         The message, as in `Message.bytes`.
     algorithm : str
@@ -59,6 +60,11 @@ class Transfer(NamedTuple):
     start: float
     end: float
     send: bool = False
+
+    @property
+    def hop(self) -> bool:
+        """Whether it goes from one member to one other: of a shift, or from a send to a receive."""
+        return self.collective in ("shift", "send")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +111,7 @@ class Timeline:
             transfer._replace(ranks=ranks, loads=loads)
             for transfer in self.recorded
             for ranks, loads in self.fold.everywhere(
-                transfer.ranks, transfer.loads, hop=transfer.collective == "shift"
+                transfer.ranks, transfer.loads, hop=transfer.hop
             )
         )
         return tuple(sorted(everywhere, key=lambda t: (t.start, t.ranks, t.op)))

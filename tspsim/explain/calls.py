@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tspsim.collectives.plan import Plan
 from tspsim.engine.network.calls import Planner
 from tspsim.engine.timeline import Timeline
-from tspsim.program.types import Message, Program
+from tspsim.program.partners import Partners
+from tspsim.program.types import Message
 from tspsim.topology.graph import Topology
 
 Task = tuple[int, int]
@@ -51,7 +52,7 @@ class PlayedCalls:
 
     def __init__(self, timeline: Timeline, topology: Topology, planner: Planner) -> None:
         self._timeline, self._topology, self._planner = timeline, topology, planner
-        self._partners: dict[tuple[int, int, str, int], int] = {}
+        self._partners = Partners()
 
     def of(self, rank: int, op: int) -> PlayedCall | None:
         """Return what a communication task waits for to end; None where it needs nobody else.
@@ -61,17 +62,19 @@ class PlayedCalls:
         program = self._timeline.programs.of(rank)
         message, lane = program.ops[op].message, program.lanes[program.ops[op].lane]
         assert message is not None
-        group = self._timeline.mesh.group(rank, lane.axis or "", lane.size)
-        if message.collective != "shift":
-            return self._exchange(rank, op, group, message) if len(group) > 1 else None
+        group = lane.members(self._timeline.mesh, rank)
+        if not message.hop:
+            return self._call(rank, op, group, message) if len(group) > 1 else None
         place, degree = group.index(rank), len(group)
         if message.offset % degree == 0:
             return None
-        sent = (rank, group[(place + message.offset) % degree])
-        received = (group[(place - message.offset) % degree], rank)
+        other, before = (group[(place + way) % degree] for way in (message.offset, -message.offset))
+        if message.collective != "shift":
+            hop = (rank, other) if message.collective == "send" else (other, rank)
+            return self._call(rank, op, hop, message)
         end = self._timeline.end[rank][op]
-        last = sent if self._hop_end(rank, op, sent) == end else received
-        return self._exchange(rank, op, last, message, pair=degree == 2)
+        last = (rank, other) if self._hop_end(rank, op, (rank, other)) == end else (before, rank)
+        return self._call(rank, op, last, message, pair=degree == 2)
 
     def _hop_end(self, rank: int, op: int, hop: tuple[int, int]) -> float | None:
         return self._hops.get((self._partner(rank, op, hop[0]), hop))
@@ -81,12 +84,14 @@ class PlayedCalls:
         """When every hop ended, by the sender's op and (sender, receiver)."""
         return {(t.op, t.ranks): t.end for t in self._timeline.transfers if t.collective == "shift"}
 
-    def _exchange(
+    def _call(
         self, rank: int, op: int, ranks: tuple[int, ...], message: Message, pair: bool = False
     ) -> PlayedCall:
         members = tuple((member, self._partner(rank, op, member)) for member in ranks)
         root = 0 if pair else message.root
-        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
+        if message.hop:
+            message = message.of_rank(self._timeline.mesh, ranks[0])
+        plan = self._planner.choose(message.carried_as, message.bytes, ranks, root)
         size, topology = message.bytes, self._topology
         fill = plan.overhead(size, topology) - plan.latency
         alone = size * plan.slowest(topology)
@@ -94,21 +99,11 @@ class PlayedCalls:
         return PlayedCall(members, plan.latency, max(0.0, fill), alone, link)
 
     def _partner(self, rank: int, op: int, member: int) -> int:
-        """Return the op of a member that meets an op of a rank: the k-th of the same name."""
-        roles = self._timeline.programs.role_of_rank
-        if roles[rank] == roles[member]:
+        """Return the op of a member that meets an op of a rank: see `tspsim.program.partners`."""
+        if rank == member:
             return op
-        program = self._timeline.programs.of(rank)
-        name = program.lanes[program.ops[op].lane].name
-        key = (roles[rank], roles[member], name, op)
-        if key not in self._partners:
-            ordinal = _on_lane(program, name).index(op)
-            self._partners[key] = _on_lane(self._timeline.programs.of(member), name)[ordinal]
-        return self._partners[key]
-
-
-def _on_lane(program: Program, name: str) -> list[int]:
-    return [op.index for op in program.ops if program.lanes[op.lane].name == name]
+        mine, theirs = (self._timeline.programs.of(r) for r in (rank, member))
+        return self._partners.find(mine, op, theirs)
 
 
 def _fullest(plan: Plan, topology: Topology) -> int:

@@ -14,10 +14,11 @@ from itertools import pairwise
 
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.network.calls import Planner
-from tspsim.engine.tasks import Durations, predecessors, work_of
+from tspsim.engine.tasks import Durations, predecessors
 from tspsim.engine.timeline import Timeline
 from tspsim.explain.calls import PlayedCall, PlayedCalls, Task
 from tspsim.explain.pieces import CriticalPath, Edge, Limit, Piece
+from tspsim.program.by_rank import work_of
 from tspsim.program.types import Op, Program
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tspsim.mesh import Mesh
+from tspsim.program.by_rank import received, work_of
 from tspsim.program.types import Lane, Op, PerCoordinate
+from tspsim.program.varying import Varying
 
 
 class Figures(NamedTuple):
@@ -32,14 +34,14 @@ class Figures(NamedTuple):
 def figures(op: Op, lane: Lane, mesh: Mesh, rank: int) -> Figures:
     """Return the sizes of an op as a rank plays it."""
     if op.message is not None:
-        degree = lane.size or mesh.degree(lane.axis or "")
-        return Figures(0, 0, op.message.bytes, op.message.received(degree))
-    work = op.work
-    if isinstance(work, PerCoordinate):
-        work = work.works[mesh.coordinate(rank, work.axis)]
+        size = op.message.of_rank(mesh, rank).bytes
+        return Figures(0, 0, size, received(op.message, lane, mesh, rank))
+    work = work_of(op, mesh, rank)
     return Figures(work.flops, work.bytes, 0, 0.0) if work else Figures(0, 0, 0, 0.0)
 
 
 def varies(op: Op) -> bool:
     """Tell whether an op's sizes differ from rank to rank."""
+    if op.message is not None:
+        return isinstance(op.message.bytes, Varying)
     return isinstance(op.work, PerCoordinate)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.output.trace_times import Times
 from tspsim.output.trace_tracks import tid
-from tspsim.program.types import Program
+from tspsim.program.partners import Partners
 
 
 def arrows(timeline: Timeline, times: Mapping[int, Times]) -> list[str]:
@@ -22,7 +22,7 @@ def arrows(timeline: Timeline, times: Mapping[int, Times]) -> list[str]:
     times : Mapping of int to Times
         The slices by rank, as they stand in the trace; others get no arrows.
     """
-    partners = _Partners()
+    partners = Partners()
     lines: list[str] = []
     for transfer in _once(timeline.transfers):
         for sender, receiver in _pairs(timeline, transfer):
@@ -59,7 +59,7 @@ def _once(transfers: Iterable[Transfer]) -> Iterator[Transfer]:
 def _pairs(timeline: Timeline, transfer: Transfer) -> Iterator[tuple[int, int]]:
     """Yield sender and receiver of every arrow of a transfer."""
     ranks = transfer.ranks
-    if transfer.collective == "shift" or (transfer.send and transfer.collective == "broadcast"):
+    if transfer.hop or (transfer.send and transfer.collective == "broadcast"):
         if ranks[0] != ranks[1]:
             yield ranks[0], ranks[1]
     elif transfer.collective == "broadcast":
@@ -78,31 +78,3 @@ def _inside(here: Times, sent: int, there: Times, received: int) -> tuple[float,
     if end - start < 4e-3:
         return None
     return start + 0.25 * (end - start), start + 0.75 * (end - start)
-
-
-class _Partners:
-    """Finds the op of another program that meets a given op: the same place on the same lane."""
-
-    def __init__(self) -> None:
-        self._lanes: dict[int, dict[str, list[int]]] = {}
-        self._places: dict[int, list[int]] = {}
-
-    def find(self, program: Program, op: int, other: Program) -> int:
-        """Return the index, in `other`, of the op that meets op `op` of `program`."""
-        if program is other:
-            return op
-        self._learn(program)
-        name = program.lanes[program.ops[op].lane].name
-        self._learn(other)
-        return self._lanes[id(other)][name][self._places[id(program)][op]]
-
-    def _learn(self, program: Program) -> None:
-        if id(program) in self._lanes:
-            return
-        lanes: dict[str, list[int]] = {lane.name: [] for lane in program.lanes}
-        places = []
-        for op in program.ops:
-            mates = lanes[program.lanes[op.lane].name]
-            places.append(len(mates))
-            mates.append(op.index)
-        self._lanes[id(program)], self._places[id(program)] = lanes, places

@@ -25,20 +25,24 @@ class _Lives:
 
 
 def least_memory(made: Sketch) -> float:
-    """Return bytes that the whole program has alive at some moment, at least."""
-    program = made.programs.of(0)
+    """Return bytes that some rank of the whole step has alive at some moment, at least."""
+    return max(_of_role(made, program) for program in made.programs.roles)
+
+
+def _of_role(made: Sketch, program: Program) -> float:
     size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
     resident = np.array([buffer.resident for buffer in program.buffers], dtype=np.bool_)
     layer = np.array([-1 if b.layer is None else b.layer for b in program.buffers])
     inner = np.flatnonzero(~resident)
     lives = _lives(program)
     alive = _alive(program, lives, inner, size)
-    if made.layers > 1:
+    if made.layers > 1 and not made.whole:
         # What the layer before the last one keeps while the last one is being worked on.
         kept = ~resident & (layer == made.layers - 2) & _kept(made, program, lives)
         repeated = _alive(program, lives, np.flatnonzero(kept), size)
         alive += made.more_layers * np.where(_in_last_layer(made, program), repeated, 0.0)
-    times = np.array([made.layer_times(None if n < 0 else n) for n in layer.tolist()])
+    layers = [None if n < 0 else n for n in layer.tolist()]
+    times = np.array([1 if made.whole else made.layer_times(n) for n in layers])
     always = float((size * times)[resident].sum())
     return always + float(alive[_takes_time(program)].max(initial=0.0))
 

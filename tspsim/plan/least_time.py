@@ -45,13 +45,32 @@ def least_time(made: Sketch, scenario: Scenario, planner: Chooser) -> float:
     """
     mesh = scenario.strategy.mesh()
     durations = Durations(made.programs, mesh, scenario.topology, scenario.workload.dtype)
+    if made.whole:
+        return max(
+            _of_role(made, rank, durations, _Clock(scenario, mesh, planner, rank))
+            for rank in made.programs.first_ranks
+        )
     rank = _slowest(durations, mesh)
-    clock = _Clock(scenario, mesh, planner, rank)
+    return _of_rank(made, rank, durations, _Clock(scenario, mesh, planner, rank))
+
+
+def _of_role(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> float:
+    """Return the longest path through the program of one of several roles, alone."""
+    program = made.programs.of(rank)
+    seconds = clock.seconds(program, durations.of(rank))
+    apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
+    alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
+    path = _longest(predecessors(program), alone, 0, len(alone))
+    return max(path, *_by_lane(made, program, seconds), clock.busiest_link(made))
+
+
+def _of_rank(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> float:
+    """Return what the sketch says of a rank of the one role."""
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
     busiest = max(*_by_lane(made, program, seconds), clock.busiest_link(made), 0.0)
     segments = _segments(made, program)
-    apart = {i for i, lane in enumerate(program.lanes) if lane.axis == DP}
+    apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
     alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
     before = predecessors(program)
     lengths = [s.times * _longest(before, alone, s.first, s.last) for s in segments]
@@ -104,7 +123,7 @@ class _Clock:
         total: dict[int, float] = defaultdict(float)
         for key, times in self._said(made).items():
             for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
-                plan = self._planner.choose(key[1].collective, key[1].bytes, ranks, root)
+                plan = self._planner.choose(key[1].carried_as, key[1].bytes, ranks, root)
                 held = key[1].bytes * times * plan.held / plan.efficiency
                 for link, load in plan.loads:
                     total[link] += held * load / self._links[link].bandwidth
@@ -115,7 +134,7 @@ class _Clock:
         said: dict[tuple[Lane, Message], int] = defaultdict(int)
         program = made.programs.of(self._rank)
         for op in program.ops:
-            if op.message is not None and program.lanes[op.lane].axis != DP:
+            if op.message is not None and (made.whole or DP not in program.lanes[op.lane].axes):
                 said[program.lanes[op.lane], op.message] += made.times(op)
         end = made.end.of(self._rank) if made.end is not None else None
         for op in end.ops if end is not None else ():
@@ -128,7 +147,7 @@ class _Clock:
         key = program.lanes[op.lane], message
         if key not in self._known:
             ways = [] if self._silent else self._exchanges(*key, everyone=False)
-            plans = (self._planner.choose(message.collective, message.bytes, *way) for way in ways)
+            plans = (self._planner.choose(message.carried_as, message.bytes, *way) for way in ways)
             times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
             self._known[key] = max(times, default=0.0)
         return self._known[key]
@@ -140,15 +159,17 @@ class _Clock:
 
         Of the hops the rank's own one, or those of everyone.
         """
-        assert lane.axis is not None
-        ranks = self._mesh.group(self._rank, lane.axis, lane.size)
-        degree = len(ranks)
-        if degree == 1 or (message.collective == "shift" and message.offset % degree == 0):
+        ranks = lane.members(self._mesh, self._rank)
+        degree, place = len(ranks), ranks.index(self._rank)
+        if degree == 1 or (message.hop and message.offset % degree == 0):
             return []
-        if message.collective != "shift":
+        if not message.hop:
             return [(ranks, message.root)]
+        if message.collective != "shift":
+            hop = (self._rank, ranks[(place + message.offset) % degree])
+            return [(hop if message.collective == "send" else hop[::-1], None)]
         root = 0 if degree == 2 else message.root
-        senders = range(degree) if everyone else [ranks.index(self._rank)]
+        senders = range(degree) if everyone else [place]
         return [((ranks[at], ranks[(at + message.offset) % degree]), root) for at in senders]
 
 
@@ -156,7 +177,7 @@ def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[f
     """Return all that is said on each communicator, the one between replicas left out."""
     total: dict[int, float] = defaultdict(float)
     for op in program.ops:
-        if op.message is not None and program.lanes[op.lane].axis != DP:
+        if op.message is not None and DP not in program.lanes[op.lane].axes:
             total[op.lane] += made.times(op) * seconds[op.index]
     return [0.0, *total.values()]
 

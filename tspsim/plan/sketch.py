@@ -4,6 +4,9 @@ A decoder's layers are recorded one after another by the same function, and so a
 program of L layers and m micro-batches is one of two layers and at most two micro-batches with the
 second layer and the first micro-batch repeated. What is added up over such a sketch, with each
 piece counted as often as it is repeated, is exactly what the whole program holds.
+
+Where ranks play several roles, layers and micro-batches are dealt out among them in an order of the
+schedule's own: then nothing is left out, and the sketch is the whole step.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from typing import NamedTuple, TypeVar
 
 from tspsim.mesh import DP
 from tspsim.model import ModelShape, Optimizer, Workload
-from tspsim.program.replicas import update
 from tspsim.program.types import Buffer, Op, Program, Programs
-from tspsim.strategies.base import StrategyOptions, one_role
+from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.parts.replicas import update
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class Sketch:
     programs : Programs
     end : Programs or None
         What replicas say to each other once per step, and the optimizer step: of the whole model.
-        None in the forward phase.
+        None in the forward phase, and of a whole step.
     layers, micro_batches : int
         Of the sketch.
     more_layers, more_micro_batches : int
@@ -66,10 +69,16 @@ class Sketch:
     more_micro_batches: int
 
     @property
+    def whole(self) -> bool:
+        """Whether nothing of the step is left out."""
+        return len(self.programs.roles) > 1
+
+    @property
     def anchors(self) -> list[Anchor]:
-        """Return where the layers begin, in the order of the program."""
+        """Return where the layers begin, in the order of the one program that all ranks play."""
         seen: dict[tuple[int, int, bool], int] = {}
-        for op in self.programs.of(0).ops:
+        (program,) = self.programs.roles
+        for op in program.ops:
             if not op.lane and op.layer is not None and op.phase != "optimizer":
                 seen.setdefault((op.layer, op.micro_batch, op.phase == "forward"), op.index)
         found = [Anchor(index, *key) for key, index in seen.items()]
@@ -93,6 +102,10 @@ def sketch(
     strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
 ) -> Sketch:
     """Record the sketch of a step."""
+    mesh = strategy.mesh()
+    if any(strategy.role(mesh, rank) for rank in range(mesh.ranks)):
+        every = strategy.record(model, workload, optimizer)
+        return Sketch(every, None, model.layers, workload.micro_batches, 0, 0)
     layers, batches = min(model.layers, FEW), min(workload.micro_batches, FEW)
     few = dataclasses.replace(model, layers=layers)
     short = dataclasses.replace(workload, micro_batches=batches)
@@ -107,12 +120,13 @@ def sketch(
         with rank.at(layer=buffer.layer):
             rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
     update(rank)
-    return dataclasses.replace(made, end=one_role(rank))
+    end = Programs((rank.program(),), (0,) * mesh.ranks)
+    return dataclasses.replace(made, end=end)
 
 
 def _residents(made: Sketch) -> Iterator[Buffer]:
     """Yield the resident buffers of the whole model, gradients in the order of their last write."""
-    program = made.programs.of(0)
+    (program,) = made.programs.roles
     by_kind = {
         kind: [b for b in program.buffers if b.resident and b.kind == kind]
         for kind in ("gradient", "weight", "optimizer")
@@ -125,7 +139,7 @@ def _residents(made: Sketch) -> Iterator[Buffer]:
 
 def last_writes(program: Program) -> dict[int, int]:
     """Return, by buffer, the op that writes it last, not counting what replicas say at the end."""
-    replicas = {number for number, lane in enumerate(program.lanes) if lane.axis == DP}
+    replicas = {number for number, lane in enumerate(program.lanes) if DP in lane.axes}
     return {
         operand.buffer.index: op.index
         for op in program.ops

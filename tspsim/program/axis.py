@@ -8,42 +8,47 @@ as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tspsim.files.errors import ProgramError
+from tspsim.mesh import Axes, names_of
 from tspsim.program.kinds.communication import (
     AllGather,
     AllReduce,
     AllToAll,
     Broadcast,
+    Receive,
     Reduce,
     ReduceScatter,
+    Send,
     Shift,
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
 from tspsim.program.recorder import Recorder, Slots
-from tspsim.program.types import BufferKind, Lane, Message, Operand
+from tspsim.program.types import BufferKind, CollectiveCall, Lane, Message, Operand
+from tspsim.program.varying import Varying, combined, total
 
 
 class Axis:
-    """The communicators of one axis, or of its blocks of neighbours.
+    """The communicators of one axis, of several as one, or of blocks of neighbours.
 
     Parameters
     ----------
     rank : Recorder
-    name : str
+    axes : str or tuple of str
+        Of several the last one varies fastest.
     degree : int
         Members of a communicator.
     size : int or None
         Block of neighbours, see `Lane.size`.
     """
 
-    def __init__(self, rank: Recorder, name: str, degree: int, size: int | None = None) -> None:
-        self._rank, self.name, self.degree, self._size = rank, name, degree, size
+    def __init__(self, rank: Recorder, axes: Axes, degree: int, size: int | None = None) -> None:
+        self._rank, self._axes, self.degree, self._size = rank, axes, degree, size
+        self.name = "+".join(names_of(axes))
 
     def _call(
         self,
-        kind: Any,
+        kind: CollectiveCall,
         lane: str,
         inputs: Sequence[Operand],
         outputs: Sequence[Operand],
@@ -55,7 +60,7 @@ class Axis:
     ) -> tuple[Operand, ...]:
         self._rank.communicate(
             kind,
-            Lane(f"{self.name}/{lane}", self.name, self._size),
+            Lane(f"{self.name}/{lane}", self._axes, self._size),
             Message(kind.name, size, root, offset),
             inputs,
             outputs,
@@ -73,7 +78,8 @@ class Axis:
         return self._rank.buffer(x.buffer.name, shape, x.buffer.itemsize, kind, into)
 
     def _scaled(self, x: Operand, dim: int, times: int, over: int) -> tuple[int, ...]:
-        return (*x.shape[:dim], x.shape[dim] * times // over, *x.shape[dim + 1 :])
+        scaled = combined(lambda size: size * times // over, x.shape[dim])
+        return (*x.shape[:dim], scaled, *x.shape[dim + 1 :])
 
     def all_gather(
         self,
@@ -82,12 +88,22 @@ class Axis:
         lane: str,
         label: str,
         kind: BufferKind | None = "workspace",
+        into: Slots | None = None,
     ) -> tuple[Operand, ...]:
-        """Return every operand gathered along `dim`, in one message."""
+        """Return every operand gathered along `dim`, in one message, each in the next slot if any.
+
+        What varies along the axis itself is gathered to the sum of its sizes, the same everywhere.
+        """
         if self.degree == 1:
             return xs
-        outs = [self._like(x, self._scaled(x, dim, self.degree, 1), kind) for x in xs]
+        outs = [self._like(x, self._gathered(x, dim), kind, into) for x in xs]
         return self._call(AllGather(dim), lane, xs, outs, label, size=_bytes(outs))
+
+    def _gathered(self, x: Operand, dim: int) -> tuple[int, ...]:
+        size = x.shape[dim]
+        if isinstance(size, Varying) and names_of(size.axis) == names_of(self._axes):
+            return (*x.shape[:dim], sum(size.sizes), *x.shape[dim + 1 :])
+        return self._scaled(x, dim, self.degree, 1)
 
     def reduce_scatter(
         self,
@@ -166,6 +182,54 @@ class Axis:
         outs = [self._like(x, x.shape, "workspace", into) for x in xs]
         return self._call(Shift(offset), lane, xs, outs, label, size=_bytes(xs), offset=offset)
 
+    def send(self, *xs: Operand, lane: str, label: str, offset: int = 1) -> None:
+        """Send operands to the member `offset` places further, which has to receive them.
+
+        The k-th send of a member to another on a lane meets that one's k-th receive from it, and
+        the bytes travel when both have been issued. Every direction is a stream of its own: sends
+        to one offset follow each other, and nothing else.
+
+        Raises
+        ------
+        ProgramError
+            When that member is the rank itself.
+        """
+        self._half_hop(Send(offset), lane, "to", xs, (), label)
+
+    def receive(self, *into: Operand, lane: str, label: str, offset: int = -1) -> None:
+        """Receive operands from the member `offset` places further: see `send`.
+
+        Parameters
+        ----------
+        *into : Operand
+            What is written: as many bytes as are sent.
+        lane, label : str
+        offset : int
+
+        Raises
+        ------
+        ProgramError
+            When that member is the rank itself.
+        """
+        self._half_hop(Receive(offset), lane, "from", (), into, label)
+
+    def _half_hop(
+        self,
+        kind: Send | Receive,
+        lane: str,
+        way: str,
+        inputs: tuple[Operand, ...],
+        outputs: tuple[Operand, ...],
+        label: str,
+    ) -> None:
+        if kind.offset % self.degree == 0:
+            where = f"axis '{self.name}' of degree {self.degree}"
+            raise ProgramError(f"{kind.text()} on {where}: a rank cannot meet itself")
+        channel = f"{self.name}/{lane}"
+        stream = Lane(f"{channel} {way} {kind.offset:+d}", self._axes, self._size, channel)
+        message = Message(kind.name, _bytes(inputs or outputs), None, kind.offset)
+        self._rank.communicate(kind, stream, message, inputs, outputs, label)
+
 
 def _bytes(operands: Sequence[Operand]) -> int:
-    return sum(o.bytes for o in operands)
+    return total(o.bytes for o in operands)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand, Shard
+from tspsim.program.varying import product, total
 
 
 class Part(NamedTuple):
@@ -44,7 +44,7 @@ class Packed:
         for part in self.parts:
             if part.name == name:
                 return view(self.flat, offset, part.shape)
-            offset += math.prod(part.shape)
+            offset = total((offset, product(part.shape)))
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
@@ -61,7 +61,7 @@ class Packed:
 
 def elements(parts: Sequence[Part]) -> int:
     """Return the number of elements of a pack."""
-    return sum(math.prod(part.shape) for part in parts)
+    return total(product(part.shape) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tspsim.files.errors import ProgramError
-from tspsim.mesh import DP, Mesh
+from tspsim.mesh import DP, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
@@ -25,7 +25,7 @@ from tspsim.program.kinds.pointwise import (
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
-from tspsim.program.replicas import Replication, update
+from tspsim.program.replicas import Replication
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import BindingRole, BufferKind, Operand
 
@@ -44,6 +44,8 @@ class Rank(Recorder):
     optimizer : Optimizer
     replication : Replication, optional
         How replicas keep their weights equal; must be said where there are any.
+    role : int
+        Which of the strategy's programs is recorded: ``StrategyOptions.role``.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Rank(Recorder):
         workload: Workload,
         optimizer: Optimizer,
         replication: Replication | None = None,
+        role: int = 0,
     ) -> None:
         super().__init__(mesh)
+        self.role = role
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.trains = workload.phase == "train"
         self.replicas = mesh.replicas
@@ -69,8 +73,12 @@ class Rank(Recorder):
 
     # ---- buffers -----------------------------------------------------------------------------
 
-    def axis(self, name: str, size: int | None = None) -> Axis:
-        """Return an axis of the mesh, or its blocks of `size` neighbours, to communicate along."""
+    def axis(self, name: Axes, size: int | None = None) -> Axis:
+        """Return an axis of the mesh to communicate along, several as one, or blocks of one.
+
+        Of several, ``rank.axis(("dp", "tsp"))``, the last one varies fastest; blocks are of `size`
+        neighbours.
+        """
         return Axis(self, name, size or self.mesh.degree(name), size)
 
     def slots(self, count: int) -> Slots:
@@ -214,10 +222,6 @@ class Rank(Recorder):
     def objective(self, y: Operand, loss: Operand) -> None:
         """Turn the output into its own gradient, in place, and add to the loss."""
         self.compute(Objective(), (y, loss), (y, loss), "objective")
-
-    def optimizer_step(self) -> None:
-        """Sum the gradients over replicas; update all resident weights from them in one op."""
-        update(self)
 
     def residents(self, kind: BufferKind) -> list[Operand]:
         """Return the resident buffers of a kind, in the order in which they were declared."""

@@ -11,7 +11,6 @@ what hooks of backward issue waits for its data alone (see `Recorder.hooked`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,14 +22,19 @@ from tspsim.program.types import (
     BindingRole,
     Buffer,
     BufferKind,
+    ComputeKind,
+    Kind,
     Lane,
     Message,
     Op,
     Operand,
+    PerCoordinate,
     Phase,
     Probe,
     Program,
+    Work,
 )
+from tspsim.program.varying import Varying, at, combined, product, total
 
 COMPUTE = Lane("compute")
 
@@ -164,7 +168,7 @@ class Recorder:
 
     def compute(
         self,
-        kind: Any,
+        kind: ComputeKind,
         inputs: Sequence[Operand],
         outputs: Sequence[Operand],
         label: str | None = None,
@@ -173,17 +177,19 @@ class Recorder:
         ins, outs = tuple(inputs), tuple(outputs)
         self._record(kind, label or kind.name, 0, ins, outs, self._work(kind, ins, outs), None)
 
-    def _work(self, kind: Any, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Any:
+    def _work(
+        self, kind: ComputeKind, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
         """Return the work of an op; layers repeat each other, so it is worked out only once."""
         key = (kind, *[(o.shape, o.buffer.itemsize) for o in inputs], *[o.shape for o in outputs])
         found = self._works.get(key)
         if found is None:
-            found = self._works[key] = kind.work(inputs, outputs)
+            found = self._works[key] = work_by_coordinate(kind, inputs, outputs)
         return found
 
     def communicate(
         self,
-        kind: Any,
+        kind: Kind,
         lane: Lane,
         message: Message,
         inputs: Sequence[Operand],
@@ -196,12 +202,12 @@ class Recorder:
 
     def _record(
         self,
-        kind: Any,
+        kind: Kind,
         label: str,
         lane: int,
         inputs: tuple[Operand, ...],
         outputs: tuple[Operand, ...],
-        work: Any,
+        work: Work | PerCoordinate | None,
         message: Message | None,
     ) -> None:
         index = len(self._ops)
@@ -270,6 +276,39 @@ class Recorder:
 
 def view(operand: Operand, offset: int, shape: tuple[int, ...]) -> Operand:
     """Return a contiguous part of an operand, `offset` elements in, with a shape of its own."""
-    if offset + math.prod(shape) > operand.elements:
+    left = combined(lambda a, b, c: a - b - c, operand.elements, offset, product(shape))
+    if min(left.sizes if isinstance(left, Varying) else (left,)) < 0:
         raise ProgramError(f"view {shape} at {offset} exceeds '{operand.buffer.name}'")
-    return Operand(operand.buffer, operand.offset + offset, shape)
+    return Operand(operand.buffer, total((operand.offset, offset)), shape)
+
+
+def work_by_coordinate(
+    kind: ComputeKind, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+) -> Work | PerCoordinate:
+    """Return the work of an op, by coordinate where the sizes of its operands vary.
+
+    Raises
+    ------
+    ProgramError
+        When they vary along different axes, or along another one than the work itself.
+    """
+    sizes = [size for o in (*inputs, *outputs) for size in o.shape if isinstance(size, Varying)]
+    if not sizes:
+        return kind.work(inputs, outputs)
+    axis, degree = sizes[0].axis, len(sizes[0].sizes)
+    if any(size.axis != axis for size in sizes):
+        raise ProgramError(f"'{kind.name}' on sizes that vary along different axes")
+    works = []
+    for coordinate in range(degree):
+        ins, outs = ([_resolved(o, coordinate) for o in side] for side in (inputs, outputs))
+        work = kind.work(tuple(ins), tuple(outs))
+        if isinstance(work, PerCoordinate):
+            if work.axis != axis:
+                raise ProgramError(f"'{kind.name}' varies along '{work.axis}' and along '{axis}'")
+            work = work.works[coordinate]
+        works.append(work)
+    return PerCoordinate(axis, tuple(works))
+
+
+def _resolved(operand: Operand, coordinate: int) -> Operand:
+    return operand._replace(shape=tuple(at(size, coordinate) for size in operand.shape))

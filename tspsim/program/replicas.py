@@ -1,23 +1,10 @@
-"""Data parallelism: what replicas of the model say to each other once per step.
-
-Every replica sees other sequences, so the gradient of a weight is the sum over replicas. Gradients
-are summed in buckets, in the order in which backward completes them: a bucket waits for nothing but
-its own gradients and the bucket before it, so it overlaps with the rest of backward.
-"""
+"""How replicas of the model keep their weights equal: what of it a recorded rank has to know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tspsim.mesh import DP
-from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
-from tspsim.program.kinds.vocabulary import OptimizerStep
-from tspsim.program.types import Operand
-
-if TYPE_CHECKING:
-    from tspsim.program.rank import Rank
+from tspsim.program.kinds.in_place import part
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,46 +32,3 @@ class Replication:
     def states(self, elements: int, replicas: int) -> int:
         """Return the elements of an optimizer state that a replica holds of so many weights."""
         return part(elements, replicas) if self.zero == 1 else elements
-
-
-def update(rank: Rank) -> None:
-    """Record the end of a training step: gradients summed over replicas, weights updated.
-
-    The collectives are recorded here, but a hook issues each when its last gradient is written.
-    """
-    replicas, options = rank.axis(DP), rank.replication
-    sharded = options.shards(replicas.degree)
-    reduce = replicas.reduce_scatter_in_place if sharded else replicas.all_reduce
-    for bucket in _buckets(rank.gradients(), options.bucket):
-        with rank.hooked(), rank.at(phase="backward", layer=bucket[-1].buffer.layer):
-            reduce(*bucket, lane="gradients", label="gradients")
-    _step(rank, replicas.degree if sharded else 1)
-    if sharded:
-        for bucket in _buckets(rank.residents("weight"), options.bucket):
-            replicas.all_gather_in_place(*bucket, lane="weights", label="weights")
-
-
-def _step(rank: Rank, parts: int) -> None:
-    """Record the update of all weights, or of the rank's own of so many parts, in one op."""
-    gradients, weights = rank.residents("gradient"), rank.residents("weight")
-    states = rank.residents("optimizer")
-    kind = OptimizerStep(rank.optimizer.kind)
-    if parts > 1:
-        kind = ShardedOptimizerStep(rank.optimizer.kind, DP, parts, len(gradients))
-    outputs = [*weights, *states]
-    if rank.optimizer.temporary:
-        count = sum(part(w.elements, parts) for w in weights)
-        outputs.append(rank.buffer("temporary", (count,), rank.optimizer.temporary))
-    rank.compute(kind, (*gradients, *weights, *states), outputs, "step")
-
-
-def _buckets(operands: Iterable[Operand], size: float) -> Iterator[list[Operand]]:
-    """Yield operands in order, in lists that are closed when they hold `size` bytes."""
-    bucket: list[Operand] = []
-    for operand in operands:
-        bucket.append(operand)
-        if sum(o.bytes for o in bucket) >= size:
-            yield bucket
-            bucket = []
-    if bucket:
-        yield bucket

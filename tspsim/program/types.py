@@ -6,9 +6,15 @@ function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from tspsim.mesh import Axes, Mesh, names_of
+from tspsim.program.varying import Varying, combined, of_rank, product
+
+if TYPE_CHECKING:
+    from tspsim.program.kinds.base import Array
 
 BufferKind = Literal["weight", "gradient", "optimizer", "activation", "workspace", "kv_cache"]
 BUFFER_KINDS: tuple[BufferKind, ...] = (
@@ -21,6 +27,8 @@ CollectiveKind = Literal[
 COLLECTIVE_KINDS: tuple[CollectiveKind, ...] = (
     "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift",
 )  # fmt: skip
+#: A send and a receive are half a hop each: together they are one hop of a shift.
+MessageKind = CollectiveKind | Literal["send", "receive"]
 
 
 class Buffer(NamedTuple):
@@ -33,6 +41,7 @@ class Buffer(NamedTuple):
     name : str
         Short name, for example ``"gate"``.
     shape : tuple of int
+        A size may be `Varying`: another one on other coordinates.
     itemsize : float
         Bytes per element (a fraction is possible for optimizer states counted per parameter).
     kind : BufferKind
@@ -53,7 +62,7 @@ class Buffer(NamedTuple):
     @property
     def bytes(self) -> int:
         """Size in bytes."""
-        return round(math.prod(self.shape) * self.itemsize)
+        return _bytes(self.shape, self.itemsize)
 
 
 class Operand(NamedTuple):
@@ -66,12 +75,24 @@ class Operand(NamedTuple):
     @property
     def elements(self) -> int:
         """Number of elements."""
-        return math.prod(self.shape)
+        return product(self.shape)
 
     @property
     def bytes(self) -> int:
         """Size in bytes."""
-        return round(math.prod(self.shape) * self.buffer.itemsize)
+        return _bytes(self.shape, self.buffer.itemsize)
+
+    def of_rank(self, mesh: Mesh, rank: int) -> tuple[int, tuple[int, ...]]:
+        """Return offset and shape as a rank has them."""
+        shape = tuple(of_rank(size, mesh, rank) for size in self.shape)
+        return of_rank(self.offset, mesh, rank), shape
+
+
+def _bytes(shape: tuple[int, ...], itemsize: float) -> int:
+    elements = product(shape)
+    if isinstance(elements, Varying):
+        return combined(lambda number: round(number * itemsize), elements)
+    return round(elements * itemsize)
 
 
 class Work(NamedTuple):
@@ -103,7 +124,7 @@ NO_WORK = Work(0, 0, "elementwise")
 class PerCoordinate(NamedTuple):
     """Work that depends on the rank's coordinate on `axis`: ``works[coordinate]``."""
 
-    axis: str
+    axis: Axes
     works: tuple[Work, ...]
 
 
@@ -112,56 +133,86 @@ class Message(NamedTuple):
 
     Attributes
     ----------
-    collective : CollectiveKind
+    collective : MessageKind
     bytes : int
         The full message: the gathered size of an all_gather or reduce_scatter, the buffer of a
         broadcast, reduce or all_reduce, what one rank holds before an all_to_all, what one rank
-        sends in a shift.
+        sends in a shift or a send. Where it varies by coordinate, a hop has the bytes of its
+        sender; a collective of all members lasts as long as with the largest message.
     root : int or None
         Coordinate (inside the communicator) of a broadcast's or reduce's root.
     offset : int
-        Where a shift sends to: the member `offset` places further round the ring.
+        Where a shift or a send goes to: the member `offset` places further round the ring; where
+        a receive comes from, likewise.
     """
 
-    collective: CollectiveKind
+    collective: MessageKind
     bytes: int
     root: int | None = None
     offset: int = 0
+
+    @property
+    def hop(self) -> bool:
+        """Whether it goes from one member to one other, not among all."""
+        return self.collective in ("shift", "send", "receive")
+
+    @property
+    def carried_as(self) -> CollectiveKind:
+        """What the network carries: a send and its receive are a hop of a shift."""
+        if self.collective == "send" or self.collective == "receive":
+            return "shift"
+        return self.collective
+
+    def of_rank(self, mesh: Mesh, rank: int) -> Message:
+        """Return the message as a rank has it."""
+        return self._replace(bytes=of_rank(self.bytes, mesh, rank))
 
     def received(self, degree: int) -> float:
         """Return the bytes that a rank receives, on average over the communicator's members.
 
         The conventions of design.md section 3: ``(n-1)/n`` of the message, twice that for an
-        all_reduce, all of it for a shift.
+        all_reduce, all of it for a hop. Who sends receives nothing by that.
         """
-        if self.collective == "shift":
-            return float(self.bytes) if degree > 1 else 0.0
+        if self.hop:
+            return float(self.bytes) if degree > 1 and self.collective != "send" else 0.0
         share = (degree - 1) / degree * self.bytes
         return 2 * share if self.collective == "all_reduce" else share
 
 
 class Lane(NamedTuple):
-    """An in-order stream of a rank: its compute, or one communicator of an axis.
+    """An in-order stream of a rank: its compute, or one communicator of one axis or several.
 
     Attributes
     ----------
     name : str
-        ``"compute"``, or ``"axis/label"`` such as ``"tsp/weights"``.
-    axis : str or None
-        The mesh axis that the communicator runs along; None for compute.
+        ``"compute"``, or ``"axis/label"`` such as ``"tsp/weights"`` or ``"dp+tsp/experts"``.
+    axis : str, tuple of str or None
+        The mesh axes that the communicator runs along; None for compute.
     size : int or None
         The communicator spans blocks of this many neighbours of the axis; None: the whole axis.
+    channel : str
+        Of sends to, or receives from, one offset: what the lanes of both ends have in common.
     """
 
     name: str
-    axis: str | None = None
+    axis: Axes | None = None
     size: int | None = None
+    channel: str = ""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes; none of compute."""
+        return names_of(self.axis)
+
+    def members(self, mesh: Mesh, rank: int) -> tuple[int, ...]:
+        """Return the ranks that share the communicator with a rank, in order."""
+        return (rank,) if self.axis is None else mesh.group(rank, self.axis, self.size)
 
 
 class Kind(Protocol):
-    """What an op does: its three meanings (work, values, text) in one place.
+    """What an op does: its meanings in one place.
 
-    Compute kinds live in `tspsim.program.kinds`, one file each. Instances are frozen values.
+    Kinds live in `tspsim.program.kinds`, one file each. Instances are frozen values.
     """
 
     @property
@@ -170,6 +221,30 @@ class Kind(Protocol):
 
     def text(self) -> str:
         """Return the kind with its parameters, short and stable."""
+
+
+class ComputeKind(Kind, Protocol):
+    """What a rank does by itself: its work for time, its values for the proof."""
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return what it asks of the device."""
+
+    @property
+    def values(self) -> Callable[..., tuple[Array, ...]]:
+        """Return the values of the outputs from ``(where, *values of the inputs)``."""
+
+
+class CollectiveCall(Kind, Protocol):
+    """What the members of a communicator do together."""
+
+    @property
+    def name(self) -> CollectiveKind:
+        """Which collective it is."""
+
+    def exchange(self, members: Sequence[Sequence[Array]]) -> Sequence[tuple[Array, ...]]:
+        """Return every member's outputs from every member's inputs, in member order."""
 
 
 class Op(NamedTuple):
@@ -196,7 +271,7 @@ class Op(NamedTuple):
     """
 
     index: int  # type: ignore[assignment]  # nobody searches an op by tuple.index
-    kind: Any
+    kind: Kind
     label: str
     phase: Phase
     layer: int | None
@@ -228,12 +303,13 @@ class Shard(NamedTuple):
     """Which part of a dense tensor a rank holds.
 
     The tensor is cut into `blocks` equal blocks along `dim`; the rank at coordinate c of `axis`
-    holds block ``c // replicas * per_rank + first``. ``axis=None`` means c = 0.
+    (or of several axes as one) holds block ``c // replicas * per_rank + first``. ``axis=None``
+    means c = 0.
     """
 
     dim: int = 0
     blocks: int = 1
-    axis: str | None = None
+    axis: Axes | None = None
     per_rank: int = 1
     first: int = 0
     replicas: int = 1
@@ -243,7 +319,7 @@ class Shard(NamedTuple):
         return coordinate // self.replicas * self.per_rank + self.first
 
 
-BindingRole = Literal["value", "gradient", "moved"]
+BindingRole = Literal["value", "gradient", "moved", "loss"]
 
 
 class Binding(NamedTuple):
@@ -256,9 +332,10 @@ class Binding(NamedTuple):
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
     place : Shard or ActivationShard
         Which part of it: a `Shard` of a weight, or the `ActivationShard` of an activation.
-    role : {"value", "gradient", "moved"}
+    role : {"value", "gradient", "moved", "loss"}
         Filled in before the first op; or compared with the dense gradient after the last: by
-        itself, or by how far it has moved down from where it was (a weight).
+        itself, or by how far it has moved down from where it was (a weight); or compared with the
+        dense loss.
     """
 
     operand: Operand
@@ -320,3 +397,8 @@ class Programs:
     def of(self, rank: int) -> Program:
         """Return the program that a rank plays."""
         return self.roles[self.role_of_rank[rank]]
+
+    @property
+    def first_ranks(self) -> tuple[int, ...]:
+        """The lowest rank of every role, in the order of roles."""
+        return tuple(self.role_of_rank.index(role) for role in range(len(self.roles)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,6 @@ from tspsim.files.units import Bytes
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.rank import Rank
-from tspsim.program.recorder import Recorder
 from tspsim.program.replicas import Replication
 from tspsim.program.types import Programs
 from tspsim.strategies.parts.placement import Axes, arrange
@@ -68,18 +67,42 @@ class StrategyOptions(BaseModel):
         """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
         return arrange(self.axes(), self.dp, self.placement)
 
-    def rank(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Rank:
+    def role(self, mesh: Mesh, rank: int) -> int:  # noqa: ARG002  # one program for all, unless overridden
+        """Return which program a rank of the mesh plays: roles are numbered from 0, without gaps.
+
+        A strategy with stages returns the stage; ``rank.role`` says which one `step` records.
+        """
+        return 0
+
+    @property
+    def least(self) -> Least:
+        """The fewest layers and micro-batches in which everything that the schedule does happens.
+
+        So many are played with values to prove it.
+        """
+        return Least()
+
+    def rank(
+        self, model: ModelShape, workload: Workload, optimizer: Optimizer, role: int = 0
+    ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
         replication = Replication(self.zero, self.bucket)
-        return Rank(self.mesh(), model, workload, optimizer, replication)
+        return Rank(self.mesh(), model, workload, optimizer, replication, role)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
-        """Return the programs of one step: one that all ranks play, unless overridden."""
-        rank = self.rank(model, workload, optimizer)
-        self.step(rank)
-        return one_role(rank)
+        """Return the programs of one step, one per role."""
+        mesh = self.mesh()
+        roles = tuple(self.role(mesh, rank) for rank in range(mesh.ranks))
+        recorded = []
+        for role in range(max(roles) + 1):
+            rank = self.rank(model, workload, optimizer, role)
+            self.step(rank)
+            recorded.append(rank.program())
+        return Programs(tuple(recorded), roles)
 
 
-def one_role(rank: Recorder) -> Programs:
-    """Return the recorded program as the one that all ranks play."""
-    return Programs((rank.program(),), (0,) * rank.mesh.ranks)
+class Least(NamedTuple):
+    """Layers and micro-batches that a proof by values has at least, if the scenario has them."""
+
+    layers: int = 2
+    micro_batches: int = 2

@@ -29,8 +29,9 @@ def check(scenario: Scenario) -> Proof:
         dense model on one rank in float64.
     """
     replica = scenario.strategy.mesh().ranks // scenario.strategy.dp
-    model = small_model(scenario.model, replica)
-    workload = small_workload(scenario.workload, replica)
+    least = scenario.strategy.least
+    model = small_model(scenario.model, replica, least.layers)
+    workload = small_workload(scenario.workload, replica, least.micro_batches)
     strategy = small_strategy(scenario.strategy, scenario.model, model)
     programs = strategy.record(model, workload, scenario.optimizer)
     return compare(programs, strategy.mesh(), model, workload)

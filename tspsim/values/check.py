@@ -88,7 +88,9 @@ def compare(programs: Programs, mesh: Mesh, model: ModelShape, workload: Workloa
         for bound, value in player.gradients(rank):
             want = dense.gradients[bound.tensor]
             _note(errors, f"{bound.tensor} gradient", value, want, bound.place, where)
-        _note_loss(errors, player.loss(rank), dense.loss, model, workload)
+        if model.vocab or workload.phase == "train":
+            for loss in player.losses(rank):
+                errors.setdefault("loss", []).append(abs(loss - dense.loss) / abs(dense.loss))
     rows = (Comparison(name, max(found), len(found)) for name, found in errors.items())
     return Proof(model, workload, tuple(rows))
 
@@ -103,14 +105,3 @@ def _note(
 ) -> None:
     difference = np.abs(value - piece(dense, place, where)).max()
     errors.setdefault(name, []).append(float(difference / np.abs(dense).max()))
-
-
-def _note_loss(
-    errors: dict[str, list[float]],
-    value: float | None,
-    dense: float,
-    model: ModelShape,
-    workload: Workload,
-) -> None:
-    if value is not None and (model.vocab or workload.phase == "train"):
-        errors.setdefault("loss", []).append(abs(value - dense) / abs(dense))

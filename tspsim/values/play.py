@@ -7,7 +7,9 @@ and a collective happens when all its members are there.
 from __future__ import annotations
 
 import math
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -15,7 +17,20 @@ from tspsim.files.errors import ScheduleError
 from tspsim.mesh import DP, Mesh
 from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.base import Array, Where
-from tspsim.program.types import Binding, Lane, Op, Operand, Probe, Programs, Shard
+from tspsim.program.types import (
+    Binding,
+    Buffer,
+    CollectiveCall,
+    ComputeKind,
+    Lane,
+    Message,
+    Op,
+    Operand,
+    Probe,
+    Programs,
+    Shard,
+)
+from tspsim.program.varying import of_rank
 from tspsim.values.dense import Tensors
 
 
@@ -51,23 +66,27 @@ class State:
         """Return an operand as an array of its shape."""
         flat = self.buffers[operand.buffer.index]
         assert flat is not None
-        size = operand.elements
-        return flat[operand.offset : operand.offset + size].reshape(operand.shape)
+        offset, shape = operand.of_rank(self.where.mesh, self.where.rank)
+        return flat[offset : offset + math.prod(shape)].reshape(shape)
 
     def write(self, operand: Operand, value: Array) -> None:
         """Store an array into an operand."""
         index = operand.buffer.index
-        flat = self.buffers[index]
-        size = math.prod(operand.buffer.shape)
-        if value.shape != operand.shape:
-            raise ScheduleError(f"'{operand.buffer.name}' is {operand.shape}, got {value.shape}")
-        if operand.elements == size:
+        flat, size = self.buffers[index], self.size(operand.buffer)
+        offset, shape = operand.of_rank(self.where.mesh, self.where.rank)
+        if value.shape != shape:
+            raise ScheduleError(f"'{operand.buffer.name}' is {shape}, got {value.shape}")
+        if value.size == size:
             # A new array: an in-place op must not change what another rank was handed.
             self.buffers[index] = value.reshape(-1)
             return
         flat = np.zeros(size) if flat is None else flat.copy()
-        flat[operand.offset : operand.offset + operand.elements] = value.reshape(-1)
+        flat[offset : offset + value.size] = value.reshape(-1)
         self.buffers[index] = flat
+
+    def size(self, buffer: Buffer) -> int:
+        """Return the elements of a buffer on this rank."""
+        return math.prod(of_rank(size, self.where.mesh, self.where.rank) for size in buffer.shape)
 
 
 class Player:
@@ -83,14 +102,15 @@ class Player:
 
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
         self.programs, self.mesh, self.tensors = programs, mesh, tensors
+        self._sent: dict[tuple[str, int, int], deque[list[Array]]] = defaultdict(deque)
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 
     def _state(self, rank: int, tensors: Tensors) -> State:
         program = self.programs.of(rank)
-        empty: list[Array | None] = [
-            np.zeros(math.prod(b.shape)) if b.resident else None for b in program.buffers
+        state = State(Where(self.mesh, rank), [])
+        state.buffers[:] = [
+            np.zeros(state.size(b)) if b.resident else None for b in program.buffers
         ]
-        state = State(Where(self.mesh, rank), empty)
         for binding in program.bindings:
             if binding.role == "value":
                 value = piece(tensors[binding.tensor], binding.place, state.where)
@@ -119,22 +139,44 @@ class Player:
             op = program.ops[state.done]
             if op.message is None:
                 inputs = [state.read(o) for o in op.inputs]
-                self._finish(state, op, op.kind.values(state.where, *inputs))
-            elif not self._meet(state, op):
+                kind = cast("ComputeKind", op.kind)  # an op without a message is one
+                self._finish(state, op, kind.values(state.where, *inputs))
+            elif not self._communicate(state, op, op.message):
                 return
+
+    def _communicate(self, state: State, op: Op, message: Message) -> bool:
+        """Run an op of communication if it can be run now; say whether it was.
+
+        A send leaves its values and goes on: whether the two really meet is for the dry run.
+        """
+        if message.collective not in ("send", "receive"):
+            return self._meet(state, op)
+        rank, sends = state.where.rank, message.collective == "send"
+        lane = self.programs.of(rank).lanes[op.lane]
+        members = lane.members(self.mesh, rank)
+        other = members[(members.index(rank) + message.offset) % len(members)]
+        way = self._sent[lane.channel, *((rank, other) if sends else (other, rank))]
+        if sends:
+            way.append([state.read(x).copy() for x in op.inputs])
+            self._finish(state, op, ())
+        elif way:
+            arrived = zip(op.outputs, way.popleft(), strict=True)
+            values = (v.reshape(o.of_rank(self.mesh, rank)[1]) for o, v in arrived)
+            self._finish(state, op, tuple(values))
+        else:
+            return False
+        return True
 
     def _meet(self, state: State, op: Op) -> bool:
         """Run a collective if all its members stand at it; say whether they did."""
         lane = self.programs.of(state.where.rank).lanes[op.lane]
-        assert lane.axis is not None
-        group = self.mesh.group(state.where.rank, lane.axis, lane.size)
-        members = [self.states[rank] for rank in group]
+        members = [self.states[rank] for rank in lane.members(self.mesh, state.where.rank)]
         present = [o for m in members if (o := self._at(m, lane)) is not None]
         met = [o for o in present if (o.kind, o.message) == (op.kind, op.message)]
         if len(met) < len(members):
             return False
         inputs = [[m.read(x) for x in o.inputs] for m, o in zip(members, present, strict=True)]
-        results = op.kind.exchange(inputs)
+        results = cast("CollectiveCall", op.kind).exchange(inputs)
         for member, its, outputs in zip(members, present, results, strict=True):
             self._finish(member, its, outputs)
         return True
@@ -169,13 +211,12 @@ class Player:
             value = state.read(bound.operand)
             if bound.role == "moved":
                 value = piece(self.tensors[bound.tensor], bound.place, state.where) - value
-            if bound.role != "value":
+            if bound.role in ("gradient", "moved"):
                 found.append((bound, value))
         return found
 
-    def loss(self, rank: int) -> float | None:
-        """Return the loss as a rank knows it."""
-        program = self.programs.of(rank)
-        buffers = [b for b in program.buffers if b.name == "loss" and b.resident]
-        value = self.states[rank].buffers[buffers[0].index] if buffers else None
-        return None if value is None else float(value[0])
+    def losses(self, rank: int) -> list[float]:
+        """Return the loss as a rank knows it; nothing where its program binds none."""
+        state, program = self.states[rank], self.programs.of(rank)
+        bound = (binding.operand for binding in program.bindings if binding.role == "loss")
+        return [float(state.read(operand)[0]) for operand in bound]

@@ -9,8 +9,6 @@ from tspsim.strategies.base import StrategyOptions
 
 #: Even (rotary positions pair the elements of a head), and no more than a test needs.
 HEAD_DIM = 4
-LAYERS = 2
-MICRO_BATCHES = 2
 BATCH = 2
 REPLICAS = 2
 
@@ -24,19 +22,22 @@ def small_strategy(
     return strategy.model_copy(update=few)
 
 
-def small_model(model: ModelShape, ranks: int) -> ModelShape:
-    """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides."""
+def small_model(model: ModelShape, ranks: int, layers: int) -> ModelShape:
+    """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides.
+
+    Of the `layers` that a strategy wants to be proven with it has as many as the model has.
+    """
     return replace(
         model,
         hidden=model.heads * HEAD_DIM,
         head_dim=HEAD_DIM,
-        layers=min(model.layers, LAYERS),
+        layers=min(model.layers, layers),
         ffn=2 * ranks,
         vocab=4 * ranks if model.vocab else 0,
     )
 
 
-def small_workload(workload: Workload, ranks: int) -> Workload:
+def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Workload:
     """Return a training step with few tokens per rank and the same options.
 
     A training step whatever the phase: its forward is the one that a forward pass runs.
@@ -46,6 +47,6 @@ def small_workload(workload: Workload, ranks: int) -> Workload:
         phase="train",
         sequence=4 * ranks * workload.logits_chunks,
         batch=min(workload.batch, BATCH),
-        micro_batches=min(workload.micro_batches, MICRO_BATCHES),
+        micro_batches=min(workload.micro_batches, micro_batches),
         dtype="fp64",
     )

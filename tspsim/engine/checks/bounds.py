@@ -100,8 +100,8 @@ class _Count:
         message = together.message
         if message is None:
             return self._seconds[together.tasks[0]]
-        kind, size, root, _ = message
-        plan = self._planner.choose(kind, size, together.ranks, root)
+        size = message.bytes
+        plan = self._planner.choose(message.carried_as, size, together.ranks, message.root)
         for link, load in plan.loads:
             bandwidth = self._topology.links[link].bandwidth * plan.efficiency / plan.held
             self.links[link] += size * load / bandwidth

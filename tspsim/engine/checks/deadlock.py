@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tspsim.engine.checks.untimed import Untimed
@@ -44,7 +45,7 @@ def can_end(program: Program) -> bool:
     return len(ended) == len(pending)
 
 
-def find(programs: Programs, mesh: Mesh) -> Circle | None:
+def find(programs: Programs, mesh: Mesh, stand_ins: Sequence[int] | None = None) -> Circle | None:
     """Play programs without time; return a circle of ops when some can never end.
 
     Parameters
@@ -52,8 +53,10 @@ def find(programs: Programs, mesh: Mesh) -> Circle | None:
     programs : Programs
         The calls on every communicator must be the same for all its members.
     mesh : Mesh
+    stand_ins : sequence of int, optional
+        By rank, the one that is played in its place.
     """
-    play = Untimed(programs, mesh)
+    play = Untimed(programs, mesh, stand_ins)
     for _ in play.run():
         pass
     if all(play.ended):
@@ -84,34 +87,49 @@ class _Standstill:
 
     def _awaited(self, task: int) -> int:
         """Return a task that has not ended and that this one waits for."""
-        play, rank = self._play, self._play.tasks.place[task]
+        play, place = self._play, self._play.tasks.place[task]
         if not play.begun[task]:
-            first = play.tasks.first[rank]
-            earlier = predecessors(self._programs.of(rank))[task - first]
+            first = play.tasks.first[place]
+            earlier = predecessors(self._programs.of(play.tasks.ranks[place]))[task - first]
             return next(first + op for op in sorted(earlier) if not play.ended[first + op])
         partners = (self._counterpart(task, other) for other in self._partners(task))
         return next(partner for partner in partners if not play.begun[partner])
 
     def _partners(self, task: int) -> tuple[int, ...]:
         """Return the ranks that a communication task needs."""
+        tasks = self._play.tasks
         communicator = self._play.rendezvous.communicator(task)
-        message = self._play.tasks.message[task]
-        if message is None or message.collective != "shift":
+        message, rank = tasks.message[task], tasks.ranks[tasks.place[task]]
+        if message is None or not message.hop:
             return communicator.ranks
-        place = communicator.players[self._play.tasks.place[task]]
-        ends = (place + message.offset, place - message.offset)
-        return tuple(communicator.ranks[end % len(communicator.ranks)] for end in ends)
+        ways = (
+            (message.offset, -message.offset)
+            if message.collective == "shift"
+            else (message.offset,)
+        )
+        return tuple(communicator.partner(rank, way) for way in ways)
 
     def _counterpart(self, task: int, rank: int) -> int:
-        """Return the task of another rank that meets this one."""
-        tasks, name = self._play.tasks, self._play.rendezvous.communicator(task).name
-        lane = [lane.name for lane in self._programs.of(rank).lanes].index(name)
-        here = (lane, tasks.ordinal[task])
-        candidates = range(tasks.first[rank], tasks.first[rank + 1])
-        return next(t for t in candidates if (tasks.lane[t], tasks.ordinal[t]) == here)
+        """Return the task that meets this one, of another rank or of what stands in for it."""
+        tasks, communicator = self._play.tasks, self._play.rendezvous.communicator(task)
+        place = tasks.ranks.index(communicator.played(rank))
+        candidates = range(tasks.first[place], tasks.first[place + 1])
+        return next(t for t in candidates if self._meets(t, task))
+
+    def _meets(self, other: int, task: int) -> bool:
+        """Whether two tasks of different ranks are calls that meet."""
+        tasks, rendezvous = self._play.tasks, self._play.rendezvous
+        a, b = tasks.message[other], tasks.message[task]
+        if a is None or b is None or tasks.ordinal[other] != tasks.ordinal[task]:
+            return False
+        if b.collective in ("send", "receive"):
+            apart = a.collective != b.collective and a.collective in ("send", "receive")
+            return apart and rendezvous.half(other, a) == rendezvous.half(task, b)
+        return rendezvous.communicator(other).name == rendezvous.communicator(task).name
 
     def _name(self, task: int) -> str:
-        rank = self._play.tasks.place[task]
+        place = self._play.tasks.place[task]
+        rank = self._play.tasks.ranks[place]
         program = self._programs.of(rank)
-        op = program.ops[task - self._play.tasks.first[rank]]
+        op = program.ops[task - self._play.tasks.first[place]]
         return f"rank {rank}: '{op.name}' on {program.lanes[op.lane].name}"

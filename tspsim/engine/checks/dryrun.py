@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tspsim.engine.checks import deadlock, grid
+from tspsim.engine.checks.halves import check_halves
+from tspsim.engine.checks.member import Member
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
+from tspsim.program.by_rank import axes_of
 from tspsim.program.types import Message, Op, Programs
-
-
-class Member(NamedTuple):
-    """What one rank issues on a communicator, in order."""
-
-    rank: int
-    ops: tuple[Op, ...]
-    calls: tuple[Message, ...]
-
-    def call(self, step: int) -> Message | None:
-        """Return the call at a step; None when there are no more."""
-        return self.calls[step] if step < len(self.calls) else None
 
 
 class Membership(NamedTuple):
@@ -39,8 +30,10 @@ def check(programs: Programs, mesh: Mesh) -> None:
     """Check that all collectives meet, and that no ranks wait for each other for ever.
 
     The k-th call of every member of a communicator must have the same collective, root, size and
-    offset, and no member may run out early. Where all ranks share one program this holds by
-    construction: op i meets op i, so one rank stands for all and only its own waits are followed.
+    offset, and no member may run out early; the k-th send from one rank to another on a channel
+    must find the k-th receive. Ranks that differ only along axes that no program tells apart do the
+    same at every step, so one of them stands for all. Where all ranks share one program without
+    sends, op i meets op i by construction, and only its own waits are followed.
 
     Parameters
     ----------
@@ -56,15 +49,31 @@ def check(programs: Programs, mesh: Mesh) -> None:
         count = len(programs.role_of_rank)
         raise ScheduleError(f"programs for {count} ranks on a mesh of {mesh.ranks}")
     _check_blocks(programs, mesh)
-    alike = len(set(programs.role_of_rank)) == 1
-    for communicator in _communicators(programs, mesh, ranks=1 if alike else mesh.ranks):
+    stand_ins = _stand_ins(programs, mesh)
+    played = sorted(set(stand_ins))
+    for communicator in _communicators(programs, mesh, played):
         _check_calls(communicator)
         _check_roots(communicator)
-    if alike and deadlock.can_end(programs.of(0)):
+    check_halves(programs, mesh, played)
+    sends = any(lane.channel for program in programs.roles for lane in program.lanes)
+    if len(programs.roles) == 1 and not sends and deadlock.can_end(programs.roles[0]):
         return
-    stuck = deadlock.find(programs, mesh)
+    stuck = deadlock.find(programs, mesh, stand_ins)
     if stuck is not None:
         raise ScheduleError(_stuck(programs, mesh, stuck))
+
+
+def _stand_ins(programs: Programs, mesh: Mesh) -> tuple[int, ...]:
+    """Return, by rank, the one at the first coordinates of all axes that nothing tells apart."""
+    told_apart = {axis for program in programs.roles for axis in axes_of(program)}
+    ranks = list(range(mesh.ranks))
+    role = programs.role_of_rank
+    for axis, _ in mesh.axes:
+        stride = mesh.stride(axis)
+        first = [rank - mesh.coordinate(rank, axis) * stride for rank in range(mesh.ranks)]
+        if axis not in told_apart and all(role[r] == role[first[r]] for r in range(mesh.ranks)):
+            ranks = [first[rank] for rank in ranks]
+    return tuple(ranks)
 
 
 def _check_blocks(programs: Programs, mesh: Mesh) -> None:
@@ -78,14 +87,14 @@ def _check_blocks(programs: Programs, mesh: Mesh) -> None:
                 )
 
 
-def _communicators(programs: Programs, mesh: Mesh, ranks: int) -> Iterator[Membership]:
-    """Yield the communicators of the first `ranks` ranks, each once."""
+def _communicators(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> Iterator[Membership]:
+    """Yield the communicators of some ranks, each once; not those of sends and receives."""
     issued = [_issued_by_lane(programs, role) for role in range(len(programs.roles))]
     seen = set()
-    for rank in range(ranks):
+    for rank in ranks:
         for lane in programs.of(rank).lanes:
-            group = (rank,) if lane.axis is None else mesh.group(rank, lane.axis, lane.size)
-            if lane.axis is None or (lane.name, group) in seen:
+            group = lane.members(mesh, rank)
+            if lane.axis is None or lane.channel or (lane.name, group) in seen:
                 continue
             seen.add((lane.name, group))
             of = (issued[programs.role_of_rank[member]] for member in group)
@@ -109,6 +118,8 @@ def _issued_by_lane(
 
 
 def _check_calls(communicator: Membership) -> None:
+    if len({id(member.calls): member.calls for member in communicator.members}) == 1:
+        return  # all play one program
     first, *others = communicator.members
     if all(member.calls == first.calls for member in others):
         return
@@ -156,7 +167,7 @@ def _stuck(programs: Programs, mesh: Mesh, stuck: deadlock.Circle) -> str:
     links = zip(stuck.names, (*stuck.names[1:], stuck.names[0]), strict=True)
     lines = [f"  {waiting}\n    waits for {awaited}" for waiting, awaited in links]
     text = "\n".join([f"deadlock: {len(lines)} ops wait for each other in a circle", *lines])
-    for communicator in _communicators(programs, mesh, mesh.ranks):
+    for communicator in _communicators(programs, mesh, range(mesh.ranks)):
         ranks = tuple(member.rank for member in communicator.members)
         if (communicator.name, ranks) == (stuck.lane, stuck.ranks):
             return f"{text}\n{communicator.name}:\n{communicator.draw(stuck.step)}"

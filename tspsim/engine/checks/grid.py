@@ -19,7 +19,7 @@ def cell(message: Message | None) -> str:
     if message is None:
         return "—"
     argument = f"(root {message.root})" if message.root is not None else ""
-    if message.collective == "shift":
+    if message.hop:
         argument = f"({message.offset:+d})"
     return f"{message.collective}{argument} {format_bytes(message.bytes)}"
 

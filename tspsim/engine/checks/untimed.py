@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tspsim.engine.meetings import Rendezvous
@@ -36,6 +36,8 @@ class Untimed:
     ----------
     programs : Programs
     mesh : Mesh
+    stand_ins : sequence of int, optional
+        By rank, the one that is played in its place; every rank is played when not given.
 
     Attributes
     ----------
@@ -47,9 +49,11 @@ class Untimed:
         1 for tasks whose predecessors have ended, by task.
     """
 
-    def __init__(self, programs: Programs, mesh: Mesh) -> None:
-        self.tasks = lay_out(programs)
-        self.rendezvous = Rendezvous(programs, mesh, self.tasks)
+    def __init__(
+        self, programs: Programs, mesh: Mesh, stand_ins: Sequence[int] | None = None
+    ) -> None:
+        self.tasks = lay_out(programs, sorted(set(stand_ins)) if stand_ins else None)
+        self.rendezvous = Rendezvous(programs, mesh, self.tasks, stand_ins)
         self.ended = bytearray(len(self.tasks.place))
         self.begun = bytearray(len(self.tasks.place))
         self._hops = bytearray(len(self.tasks.place))

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tspsim.engine.tasks import axes_of
 from tspsim.mesh import Mesh
+from tspsim.program.by_rank import axes_of
 from tspsim.program.types import Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.symmetry import Indices, image_of_links, orbits
@@ -203,15 +203,25 @@ def fold(
 
 
 def _programs_allow(programs: Programs, axis: str) -> bool:
-    """Whether no op tells the coordinates of an axis apart: by its work, a root, or a block."""
+    """Whether no op tells the coordinates of an axis apart: by its work, a root, or a block.
+
+    Of several axes that a communicator sees as one, the next of the last coordinate is another
+    one on the axes before: a hop round them is not the same from all coordinates of one.
+    """
     for program in programs.roles:
         if axis in axes_of(program):
             return False
-        along = {i for i, lane in enumerate(program.lanes) if lane.axis == axis}
+        along = {i for i, lane in enumerate(program.lanes) if axis in lane.axes}
         if any(program.lanes[i].size is not None for i in along):
             return False
         messages = [op.message for op in program.ops if op.message and op.lane in along]
         if any(message.root is not None for message in messages):
+            return False
+        if any(
+            op.message.hop and len(program.lanes[op.lane].axes) > 1
+            for op in program.ops
+            if op.message and op.lane in along
+        ):
             return False
     return True
 
@@ -248,9 +258,7 @@ def _classes(
 
 def _shifts_along(programs: Programs, axis: str) -> bool:
     return any(
-        op.message is not None
-        and op.message.collective == "shift"
-        and program.lanes[op.lane].axis == axis
+        op.message is not None and op.message.hop and axis in program.lanes[op.lane].axes
         for program in programs.roles
         for op in program.ops
     )

@@ -44,7 +44,7 @@ class Symmetry:
             When the images of its members would send the message another way, or share links with
             it that are loaded unevenly.
         """
-        hop = message.collective == "shift"
+        hop = message.hop
         moving, uneven = [], set()
         for rotation in self._fold.rotations:
             if rotation.moves(ranks, hop=hop):
@@ -106,7 +106,7 @@ class Symmetry:
     ) -> bool:
         if not moving:
             members = tuple(ranks.tolist())
-            found = self._planner.choose(message.collective, message.bytes, members, message.root)
+            found = self._planner.choose(message.carried_as, message.bytes, members, message.root)
             return dict(found.loads) == dict(zip(links.tolist(), loads, strict=True))
         rotation, *others = moving
         for _ in range(rotation.order):

@@ -91,7 +91,7 @@ class Calls:
 
     def _plan(self, ranks: tuple[int, ...], message: Message, pair: bool) -> Call:
         root = 0 if pair and message.collective == "shift" else message.root
-        plan = self._planner.choose(message.collective, message.bytes, ranks, root)
+        plan = self._planner.choose(message.carried_as, message.bytes, ranks, root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
         pattern = self._pattern(ranks, message, plan) if alone > 0 else -1

@@ -113,7 +113,7 @@ def waves_of(call: Call, topology: Topology) -> Waves | None:
 
     An algorithm tells by a method ``waves``; see `tspsim.collectives.algorithm.Sending`.
     """
-    name, (kind, _, root, _) = call.plan.algorithm, call.message
+    name, kind, root = call.plan.algorithm, call.message.carried_as, call.message.root
     tell = getattr(COLLECTIVES.get(name), "waves", None) if name in COLLECTIVES.names() else None
     found: Waves | None = tell(kind, call.ranks, topology, root) if tell else None
     return found

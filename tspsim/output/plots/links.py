@@ -74,7 +74,7 @@ def uses(timeline: Timeline, links: tuple[Link, ...]) -> list[Use]:
     """Return the use of every link of a topology, in order."""
     flows: dict[_Way, list[Transfer]] = defaultdict(list)
     for transfer in timeline.recorded:
-        way = _Way(transfer.ranks, transfer.loads, transfer.collective == "shift")
+        way = _Way(transfer.ranks, transfer.loads, transfer.hop)
         flows[way].append(transfer)
     carried: dict[int, float] = defaultdict(float)
     crossing: dict[int, list[_Way]] = defaultdict(list)  # flows, or images of them, by link

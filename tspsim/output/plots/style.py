@@ -11,7 +11,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tspsim.program.types import BufferKind, CollectiveKind, Op
+from tspsim.program.types import BufferKind, MessageKind, Op
 
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, YELLOW = "#E69F00", "#D55E00", "#F0E442"
@@ -35,9 +35,12 @@ RECOMPUTED = {
     key: Style(f"{style.name}, recomputed", style.colour, "////") for key, style in COMPUTE.items()
 }
 _REDUCTION = Style("reduction", PURPLE)
-COMMUNICATION: dict[CollectiveKind, Style] = {
+_HALF_HOP = Style("send, receive", SKY)
+COMMUNICATION: dict[MessageKind, Style] = {
     "broadcast": Style("broadcast", GREEN),
     "shift": Style("shift", SKY),
+    "send": _HALF_HOP,
+    "receive": _HALF_HOP,
     "all_gather": Style("all_gather", YELLOW),
     "reduce": _REDUCTION,
     "reduce_scatter": _REDUCTION,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.mesh import Mesh
+from tspsim.mesh import Axes, Mesh
 from tspsim.program.types import Operand, Work
 
 Array: TypeAlias = NDArray[Any]
@@ -22,8 +22,8 @@ class Where:
     mesh: Mesh
     rank: int
 
-    def coordinate(self, axis: str | None) -> int:
-        """Return the rank's coordinate on an axis (0 on none)."""
+    def coordinate(self, axis: Axes | None) -> int:
+        """Return the rank's coordinate on an axis, or on several as one (0 on none)."""
         return 0 if axis is None else self.mesh.coordinate(self.rank, axis)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -144,6 +144,30 @@ class Shift:
     def text(self) -> str:
         """Return the name and the offset."""
         return f"shift({self.offset:+d})"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A member's operands leave for the member `offset` places further: half a hop."""
+
+    offset: int
+    name: Literal["send"] = "send"
+
+    def text(self) -> str:
+        """Return the name and the offset."""
+        return f"send({self.offset:+d})"
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """What the member `offset` places further has sent arrives: the other half."""
+
+    offset: int
+    name: Literal["receive"] = "receive"
+
+    def text(self) -> str:
+        """Return the name and the offset."""
+        return f"receive({self.offset:+d})"
 
 
 def summed(members: Members) -> tuple[Array, ...]:

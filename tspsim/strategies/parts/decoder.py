@@ -17,6 +17,7 @@ from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
+from tspsim.strategies.parts.replicas import update
 from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
@@ -86,6 +87,7 @@ class Decoder(ABC):
         self.layers = [self._declare(i) for i in range(rank.model.layers)]
         self.ends = Ends(rank, cut, place, gather_axis) if rank.model.vocab else None
         self.loss = rank.resident("loss", (1,), 4, "activation")
+        rank.bind(self.loss, "loss", None, "loss")
 
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
@@ -146,7 +148,7 @@ class Decoder(ABC):
             self.reduce_loss()
         if self.rank.trains:
             with self.rank.at(phase="optimizer"):
-                self.rank.optimizer_step()
+                update(self.rank)
         if self.ends or self.rank.trains:  # behind the gradients: nothing waits for it
             self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
 

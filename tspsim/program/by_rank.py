@@ -1,0 +1,40 @@
+"""What ranks that share a program do differently: work, messages and sizes by coordinate."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tspsim.mesh import Mesh, names_of
+from tspsim.program.types import Lane, Message, Op, PerCoordinate, Program, Work
+from tspsim.program.varying import axes_in
+
+
+@lru_cache(maxsize=16)  # one is often played under many conditions
+def axes_of(program: Program) -> tuple[str, ...]:
+    """Return the axes whose coordinates a program tells apart: by work, messages or sizes."""
+    works = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
+    axes = {name for axis in works for name in names_of(axis)}
+    axes.update(axes_in(op.message.bytes for op in program.ops if op.message is not None))
+    for buffer in program.buffers:
+        axes.update(axes_in(buffer.shape))
+    return tuple(sorted(axes))
+
+
+def work_of(op: Op, mesh: Mesh, rank: int) -> Work | None:
+    """Return what a compute op asks of a rank's device; None for communication."""
+    if isinstance(op.work, PerCoordinate):
+        return op.work.works[mesh.coordinate(rank, op.work.axis)]
+    return op.work
+
+
+def received(message: Message, lane: Lane, mesh: Mesh, rank: int) -> float:
+    """Return the bytes that a rank receives by a message: see `Message.received`.
+
+    By a hop it is what its sender has; by a collective, what the rank's own size says.
+    """
+    ranks = lane.members(mesh, rank)
+    sender = rank
+    if message.hop and message.collective != "send":
+        way = -message.offset if message.collective == "shift" else message.offset
+        sender = ranks[(ranks.index(rank) + way) % len(ranks)]
+    return message.of_rank(mesh, sender).received(len(ranks))
