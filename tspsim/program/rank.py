@@ -46,6 +46,8 @@ class Rank(Recorder):
         How replicas keep their weights equal; must be said where there are any.
     role : int
         Which of the strategy's programs is recorded: ``StrategyOptions.role``.
+    layers : range, optional
+        The layers that the role holds; all of the model's when not given.
     """
 
     def __init__(
@@ -56,15 +58,21 @@ class Rank(Recorder):
         optimizer: Optimizer,
         replication: Replication | None = None,
         role: int = 0,
+        layers: range | None = None,
     ) -> None:
         super().__init__(mesh)
-        self.role = role
+        self.role, self.layers = role, range(model.layers) if layers is None else layers
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.trains = workload.phase == "train"
         self.replicas = mesh.replicas
         if self.replicas > 1 and replication is None:
             raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
         self.replication = replication or Replication()
+
+    @property
+    def holds_last_layer(self) -> bool:
+        """Whether the last layer is among the role's: there the loss is."""
+        return self.model.layers - 1 in self.layers
 
     @property
     def tokens(self) -> int:

@@ -74,6 +74,10 @@ class StrategyOptions(BaseModel):
         """
         return 0
 
+    def layers(self, model: ModelShape, role: int) -> range:  # noqa: ARG002
+        """Return the layers that a role holds; all of them, unless overridden."""
+        return range(model.layers)
+
     @property
     def least(self) -> Least:
         """The fewest layers and micro-batches in which everything that the schedule does happens.
@@ -87,7 +91,8 @@ class StrategyOptions(BaseModel):
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
         replication = Replication(self.zero, self.bucket)
-        return Rank(self.mesh(), model, workload, optimizer, replication, role)
+        layers = self.layers(model, role)
+        return Rank(self.mesh(), model, workload, optimizer, replication, role, layers)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step, one per role."""

@@ -7,7 +7,7 @@ because backward reads it: nothing here frees or saves anything.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -84,10 +84,11 @@ class Decoder(ABC):
     ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
-        self.layers = [self._declare(i) for i in range(rank.model.layers)]
+        self.layers = {index: self._declare(index) for index in rank.layers}
         self.ends = Ends(rank, cut, place, gather_axis) if rank.model.vocab else None
         self.loss = rank.resident("loss", (1,), 4, "activation")
-        rank.bind(self.loss, "loss", None, "loss")
+        if rank.holds_last_layer:
+            rank.bind(self.loss, "loss", None, "loss")
 
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
@@ -139,38 +140,52 @@ class Decoder(ABC):
     # ---- a step ------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Record all micro-batches and the optimizer step."""
+        """Record all micro-batches, one after another through all layers, and the optimizer step.
+
+        A strategy with stages calls what this is made of in the order of its schedule.
+        """
         count = self.rank.workload.micro_batches
         for number in range(count):
             self.rank.micro_batch = number
-            self._micro_batch(last=number + 1 == count)
-        if self.ends or self.rank.trains:
+            y, tapes = self.forward(self.input())
+            dy = self.output_gradient(y)
+            if dy is not None:
+                dx = self.backward(dy, tapes, last=number + 1 == count)
+                self.input_gradient(dx, last=number + 1 == count)
+        self.finish()
+
+    def finish(self) -> None:
+        """Record what comes once per step: the loss, gradients over replicas, the optimizer."""
+        has_loss = self.rank.holds_last_layer and (self.ends is not None or self.rank.trains)
+        if has_loss:
             self.reduce_loss()
         if self.rank.trains:
             with self.rank.at(phase="optimizer"):
                 update(self.rank)
-        if self.ends or self.rank.trains:  # behind the gradients: nothing waits for it
+        if has_loss:  # behind the gradients: nothing waits for it
             self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
 
-    def _micro_batch(self, *, last: bool) -> None:
-        x, tapes = self._input(), []
-        for index, weights in enumerate(self.layers):
+    def forward(self, x: Operand) -> tuple[Operand, list[LayerTape]]:
+        """Return the output of this rank's layers, and what their backward reads."""
+        tapes = []
+        for index, weights in self.layers.items():
             with self.rank.at(layer=index):
                 x, tape = self._forward(x, weights)
                 tapes.append(tape)
-        self.rank.probe(x, f"output.{self.rank.micro_batch}", self.place)
-        dx = self._loss(x)
-        if dx is None:
-            return
-        with self.rank.at(phase="backward"):
-            for index in reversed(range(len(self.layers))):
-                with self.rank.at(layer=index):
-                    dx = self._backward(dx, self.layers[index], tapes.pop())
-                    if last:
-                        self.reduce_gradients(self.layers[index])
-            self._input_gradient(dx, last=last)
+        return x, tapes
 
-    def _input(self) -> Operand:
+    def backward(self, dy: Operand, tapes: Sequence[LayerTape], *, last: bool) -> Operand:
+        """Return the gradient of these layers' input; the `last` micro-batch sums over ranks."""
+        pairs = zip(reversed(self.layers.items()), reversed(tapes), strict=True)
+        for (index, weights), tape in pairs:
+            with self.rank.at(phase="backward", layer=index):
+                dy = self._backward(dy, weights, tape)
+                if last:
+                    self.reduce_gradients(weights)
+        return dy
+
+    def input(self) -> Operand:
+        """Return the first layer's input."""
         if self.ends:
             return self.ends.embed()
         shape = self.place.shape(self.rank.workload.batch, self.rank.model.hidden)
@@ -178,8 +193,9 @@ class Decoder(ABC):
         self.rank.bind(x, f"input.{self.rank.micro_batch}", self.place, "value")
         return x
 
-    def _loss(self, x: Operand) -> Operand | None:
+    def output_gradient(self, x: Operand) -> Operand | None:
         """Record the loss; return the gradient of the last layer's output when training."""
+        self.rank.probe(x, f"output.{self.rank.micro_batch}", self.place)
         if self.ends:
             return self.ends.head(x, self.loss)
         if not self.rank.trains:
@@ -187,12 +203,14 @@ class Decoder(ABC):
         self.rank.objective(x, self.loss)
         return x
 
-    def _input_gradient(self, dx: Operand, *, last: bool) -> None:
+    def input_gradient(self, dx: Operand, *, last: bool) -> None:
+        """Record what becomes of the gradient of the first layer's input."""
         self.rank.probe(dx, f"dinput.{self.rank.micro_batch}", self.place)
         if self.ends:
-            self.ends.embed_backward(dx)
-            if last:
-                self.reduce_gradients(None)
+            with self.rank.at(phase="backward"):
+                self.ends.embed_backward(dx)
+                if last:
+                    self.reduce_gradients(None)
 
     # ---- a layer -----------------------------------------------------------------------------
 
