@@ -54,8 +54,6 @@ class Half(NamedTuple):
     channel : str
     sender, receiver : int
         The ranks that are played in their places.
-    offset : int
-        From the sender to the receiver, round the axis.
     ordinal : int
         Position on the lane.
     """
@@ -63,7 +61,6 @@ class Half(NamedTuple):
     channel: str
     sender: int
     receiver: int
-    offset: int
     ordinal: int
 
 
@@ -185,9 +182,8 @@ class Rendezvous:
         other = communicator.partner(rank, message.offset)
         sends = message.collective == "send"
         ends = (rank, communicator.played(other)) if sends else (communicator.played(other), rank)
-        offset = (message.offset if sends else -message.offset) % len(communicator.ranks)
         channel = self._channels[place][self._tasks.lane[task]]
-        return Half(channel, *ends, offset, self._tasks.ordinal[task])
+        return Half(channel, *ends, self._tasks.ordinal[task])
 
     def _half_hop(self, communicator: Communicator, message: Message, task: int) -> list[Meeting]:
         """Begin a hop when the second of its two halves arrives."""

@@ -30,7 +30,7 @@ def how(candidate: Candidate) -> str:
     words = [] if candidate.recompute == "none" else [f"recompute {candidate.recompute}"]
     if candidate.micro_batches > 1:
         words.append(f"{candidate.micro_batches} micro-batches of {candidate.batch}")
-    degrees = {name for name, f in type(candidate.strategy).model_fields.items() if f.is_required()}
+    degrees = type(candidate.strategy).degrees()
     options = candidate.strategy.model_dump(exclude_defaults=True)
     for name, value in options.items():
         if name not in _SHOWN and name not in degrees:

@@ -1,4 +1,4 @@
-"""Flow arrows of a trace: from a shift's send to its receive, from a broadcast's root.
+"""Flow arrows of a trace: along every hop from sender to receiver, from a broadcast's root.
 
 Where single sends were played, a broadcast has an arrow for every pair that sent, instead.
 """
@@ -30,7 +30,8 @@ def arrows(timeline: Timeline, times: Mapping[int, Times]) -> list[str]:
                 continue
             here, there = timeline.programs.of(sender), timeline.programs.of(receiver)
             first = timeline.programs.of(transfer.ranks[0])
-            sent = partners.find(first, transfer.op, here)
+            own = sender == transfer.ranks[0]
+            sent = transfer.op if own else partners.find(first, transfer.op, here)
             received = partners.find(first, transfer.op, there)
             ends = _inside(times[sender], sent, times[receiver], received)
             if ends is None:

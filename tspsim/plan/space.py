@@ -6,16 +6,14 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from tspsim.model import ModelShape
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import REPLICAS, WHOLE, Candidate, Question, asked_kinds
 from tspsim.registry import STRATEGIES
 from tspsim.strategies.base import StrategyOptions
-from tspsim.strategies.parts.exchange import KvExchange
 from tspsim.strategies.parts.placement import placement_problems
 
 
@@ -118,15 +116,16 @@ def _meshes(
     question: Question, form: type[StrategyOptions], *, whole: bool
 ) -> Iterator[dict[str, int]]:
     """Yield degrees that multiply to the number of devices, replicas included."""
-    names = [n for n, f in form.model_fields.items() if f.is_required() and f.annotation is int]
+    names = form.degrees()
     devices, least = question.devices, 2
     wanted = {k: v for k, v in question.fixed.items() if k in (*names, "dp")}
     for degrees in itertools.product(_divisors(devices), repeat=len(names)):
-        product = math.prod(degrees)
-        if devices % product:
+        own = dict(zip(names, degrees, strict=True))
+        ranks = form.replica(own)
+        if devices % ranks:
             continue
-        apart = all(degree == 1 for degree in degrees) if whole else min(degrees) >= least
-        found = {**dict(zip(names, degrees, strict=True)), "dp": devices // product}
+        apart = ranks == 1 if whole else min(degrees) >= least or ranks > math.prod(degrees)
+        found = {**own, "dp": devices // ranks}
         if apart and all(found[key] == value for key, value in wanted.items()):
             yield found
 
@@ -136,34 +135,15 @@ def _options(
 ) -> Iterator[dict[str, Any]]:
     """Yield every combination of the options that are varied, with those that are kept."""
     fields = form.model_fields
-    cut = degrees.get("tp", degrees.get("degree", 1))
-    varied = {k: v for k, v in _varied(question.base.model, cut, degrees["dp"]).items()
-              if k in fields}  # fmt: skip
-    if math.prod(v for k, v in degrees.items() if k != "dp") == 1:
+    varied = form.choices(question.base.model, degrees)
+    if question.devices == degrees["dp"]:
         varied = {"zero": varied["zero"]}  # the whole model on every rank: nothing to exchange
     skipped = {"kind", "placement", *degrees, *varied}
     kept = {k: v for k, v in question.options.items() if k in fields and k not in skipped}
     kept |= {k: v for k, v in question.fixed.items() if k in fields and k != "kind"}
     open_ = {k: v for k, v in varied.items() if k not in question.fixed}
     for values in itertools.product(*open_.values()):
-        options = {**kept, **dict(zip(open_, values, strict=True))}
-        if "replicate_kv_heads" in fields and "replicate_kv_heads" not in question.fixed:
-            options["replicate_kv_heads"] = cut > question.base.model.kv_heads
-        yield options
-
-
-def _varied(model: ModelShape, cut: int, dp: int) -> dict[str, tuple[Any, ...]]:
-    """Return the options that are varied, with their values.
-
-    `cut` is the number of ranks that weights are cut over.
-    """
-    heads = max(model.kv_heads // cut, 1)
-    return {
-        "kv": get_args(KvExchange),
-        "head_buckets": tuple(_divisors(heads)),
-        "sequence_parallel": (False, True),
-        "zero": (0, 1) if dp > 1 else (0,),
-    }
+        yield {**kept, **dict(zip(open_, values, strict=True))}
 
 
 def _divisors(number: int) -> list[int]:

@@ -15,6 +15,7 @@ from tspsim.plan.least_memory import least_memory
 from tspsim.plan.least_time import least_time
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.sketch import Sketch, sketch
+from tspsim.registry import Modules, registered
 from tspsim.runner import simulate_scenario
 from tspsim.sweeps.crew import begin_worker
 from tspsim.topology.graph import Topology
@@ -129,8 +130,8 @@ Task = Callable[[Question, Any], Any]
 _asked: list[Question] = []
 
 
-def _begin(question: Question) -> None:
-    begin_worker()
+def _begin(question: Question, modules: Modules) -> None:
+    begin_worker(modules)
     gc.set_threshold(*_THRESHOLDS)
     _asked[:] = [question]
 
@@ -153,9 +154,7 @@ class Workers:
         self._question = question
         # Not forked: a fork would share locks and threads of whoever imports tspsim.
         self._pool = (
-            ProcessPoolExecutor(
-                jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(question,)
-            )
+            ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (question, registered()))
             if jobs is not None
             else None
         )

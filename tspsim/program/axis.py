@@ -225,8 +225,10 @@ class Axis:
         if kind.offset % self.degree == 0:
             where = f"axis '{self.name}' of degree {self.degree}"
             raise ProgramError(f"{kind.text()} on {where}: a rank cannot meet itself")
-        channel = f"{self.name}/{lane}"
-        stream = Lane(f"{channel} {way} {kind.offset:+d}", self._axes, self._size, channel)
+        name = f"{self.name}/{lane}"
+        onward = kind.offset if isinstance(kind, Send) else -kind.offset
+        channel = f"{name} {onward % self.degree:+d}"  # the same for both of its ends
+        stream = Lane(f"{name} {way} {kind.offset:+d}", self._axes, self._size, channel)
         message = Message(kind.name, _bytes(inputs or outputs), None, kind.offset)
         self._rank.communicate(kind, stream, message, inputs, outputs, label)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tspsim.program.types import Op, Program
 
-#: What the ops on a lane have in common with those of other programs that they meet.
-_Way = tuple[str, str, int]
+#: Whose ops on which lane: a half of a hop on a channel, or ``""`` and the name of a lane.
+_Way = tuple[Literal["", "send", "receive"], str]
+
+_OTHER: dict[str, Literal["", "send", "receive"]] = {"send": "receive", "receive": "send", "": ""}
 
 
 class Partners:
@@ -17,29 +21,16 @@ class Partners:
         self._programs: list[Program] = []  # they are known by identity, so they are kept
 
     def find(self, program: Program, op: int, other: Program) -> int:
-        """Return the index, in `other`, of the op that meets op `op` of `program`.
+        """Return the index, in another rank's program, of the op that meets op `op` of this one.
 
         Of a send it is the receive on the same channel, and the other way round.
         """
+        half, name = _way(program, program.ops[op])
+        if program is other and not half:
+            return op
         self._learn(program)
         self._learn(other)
-        collective, name, offset = _way(program, program.ops[op])
-        if collective in ("send", "receive"):
-            back = "receive" if collective == "send" else "send"
-            return self._other_half(other, back, name, -offset)[self._places[id(program)][op]]
-        if program is other:
-            return op
-        return self._ways[id(other)][collective, name, offset][self._places[id(program)][op]]
-
-    def _other_half(self, other: Program, collective: str, channel: str, offset: int) -> list[int]:
-        """Return the ops of the other halves; round a ring of n, -1 may be written n - 1."""
-        ways = self._ways[id(other)]
-        exact = ways.get((collective, channel, offset))
-        if exact is not None:
-            return exact
-        found = [ops for way, ops in ways.items() if way[:2] == (collective, channel)]
-        assert len(found) == 1  # more than one way round a channel names its offsets alike
-        return found[0]
+        return self._ways[id(other)][_OTHER[half], name][self._places[id(program)][op]]
 
     def _learn(self, program: Program) -> None:
         if id(program) in self._ways:
@@ -55,7 +46,7 @@ class Partners:
 
 
 def _way(program: Program, op: Op) -> _Way:
-    lane, message = program.lanes[op.lane], op.message
-    if message is not None and lane.channel:
-        return message.collective, lane.channel, message.offset
-    return "", lane.name, 0
+    lane = program.lanes[op.lane]
+    if op.message is not None and lane.channel:
+        return ("send" if op.message.collective == "send" else "receive"), lane.channel
+    return "", lane.name

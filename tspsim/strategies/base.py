@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,34 @@ class StrategyOptions(BaseModel):
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="all axes, innermost (neighbouring devices) first"
     )
+
+    @classmethod
+    def degrees(cls) -> tuple[str, ...]:
+        """Return the options that are degrees: the whole numbers that have to be stated."""
+        stated = {n: f for n, f in cls.model_fields.items() if n != "kind" and f.is_required()}
+        return tuple(name for name, field in stated.items() if field.annotation is int)
+
+    @classmethod
+    def replica(cls, degrees: Mapping[str, int]) -> int:
+        """Return how many ranks some degrees make of one replica, axes of its own included."""
+        stated: dict[str, Any] = dict(degrees)
+        return cls.model_construct(**stated).mesh().ranks
+
+    @classmethod
+    def choices(
+        cls,
+        model: ModelShape,  # noqa: ARG003
+        degrees: Mapping[str, int],
+    ) -> dict[str, tuple[Any, ...]]:
+        """Return the options that a search varies, each with the values that it tries.
+
+        Parameters
+        ----------
+        model : ModelShape
+        degrees : Mapping of str to int
+            Those of the strategy, and ``dp``.
+        """
+        return {"zero": (0, 1) if degrees["dp"] > 1 else (0,)}
 
     @abstractmethod
     def axes(self) -> Axes:

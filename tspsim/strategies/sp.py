@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -35,6 +35,11 @@ class SequenceParallel(StrategyOptions):
     degree: int = Field(ge=1)
     kv: KvExchange = "all_gather"
     keep_gathered_kv: bool = False
+
+    @classmethod
+    def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+        """Return what a search varies."""
+        return {"kv": get_args(KvExchange), **super().choices(model, degrees)}
 
     def axes(self) -> Axes:
         """Return one axis, ``sp``."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,15 @@ class TensorParallel(StrategyOptions):
     sequence_parallel: bool = False
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
+
+    @classmethod
+    def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+        """Return what a search varies."""
+        return {
+            "sequence_parallel": (False, True),
+            **super().choices(model, degrees),
+            "replicate_kv_heads": (degrees["degree"] > model.kv_heads,),
+        }
 
     def axes(self) -> Axes:
         """Return one axis, ``tp``."""

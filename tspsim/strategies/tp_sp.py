@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -38,6 +38,16 @@ class TensorAndSequenceParallel(StrategyOptions):
     kv: KvExchange = "all_gather"
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
+
+    @classmethod
+    def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+        """Return what a search varies."""
+        return {
+            "kv": get_args(KvExchange),
+            "sequence_parallel": (False, True),
+            **super().choices(model, degrees),
+            "replicate_kv_heads": (degrees["tp"] > model.kv_heads,),
+        }
 
     def axes(self) -> Axes:
         """Return the axes ``sp`` (outer) and ``tp`` (inner)."""

@@ -7,7 +7,7 @@ the one below is derived, and proven by its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -66,6 +66,16 @@ class TensorSequenceParallel(StrategyOptions):
     share_recompute: bool = True
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
+
+    @classmethod
+    def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+        """Return what a search varies."""
+        heads = max(model.kv_heads // degrees["degree"], 1)
+        return {
+            "head_buckets": tuple(n for n in range(1, heads + 1) if heads % n == 0),
+            **super().choices(model, degrees),
+            "replicate_kv_heads": (degrees["degree"] > model.kv_heads,),
+        }
 
     def axes(self) -> Axes:
         """Return one axis, ``tsp``."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tspsim import __version__
 from tspsim.files.errors import UserError
+from tspsim.registry import Modules, register_all, registered
 from tspsim.sweeps.work import Report, play
 
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
@@ -82,7 +83,8 @@ class Local:
     def _start(self) -> Executor:
         # Not forked: a fork would share locks and threads of whoever imports tspsim.
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._jobs, mp_context=spawn, initializer=begin_worker)
+        known = (registered(),)  # as in this process
+        return ProcessPoolExecutor(self._jobs, spawn, begin_worker, known)
 
     def submit(self, batch: Batch) -> Future[Report]:
         """Start a batch in one of the processes."""
@@ -103,8 +105,15 @@ class Local:
             process.join()
 
 
-def begin_worker() -> None:
-    """Make this process one that an interrupt leaves to its parent, and that ends with it."""
+def begin_worker(modules: Modules) -> None:
+    """Make this process one that an interrupt leaves to its parent, and that ends with it.
+
+    Parameters
+    ----------
+    modules : Modules
+        What the parent has registered by hand: see `tspsim.registry.registered`.
+    """
+    register_all(modules)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

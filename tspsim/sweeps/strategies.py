@@ -38,7 +38,7 @@ def alternatives(
         When there is no strategy of that kind.
     """
     form: type[StrategyOptions] = STRATEGIES.get(str(stated["kind"]))
-    degrees = [name for name, field in form.model_fields.items() if _is_degree(name, field)]
+    degrees = form.degrees()
     # Degrees are for this strategy to find, and a placement names the axes of its own strategy.
     left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
     options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
@@ -47,13 +47,10 @@ def alternatives(
     missing = [name for name in degrees if name not in options]
     outer = math.prod(_whole(options.get(axis, 1)) for axis in OUTER)
     known = math.prod(_whole(options[name]) for name in degrees if name in options)
-    rest = max(devices // (outer * known), 1)
+    axes = form.replica(dict.fromkeys(degrees, 1))  # those that have no degree
+    rest = max(devices // (outer * known * axes), 1)
     found = [options | degrees_of for degrees_of in _degrees(missing, rest)]
     return [{"kind": stated["kind"], **one} for one in found]
-
-
-def _is_degree(name: str, field: Any) -> bool:
-    return name != "kind" and field.is_required() and field.annotation is int
 
 
 def _whole(value: Any) -> int:

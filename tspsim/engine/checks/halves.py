@@ -8,7 +8,7 @@ from tspsim.engine.checks import grid
 from tspsim.engine.checks.member import Member
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
-from tspsim.program.types import Lane, Message, Program, Programs
+from tspsim.program.types import Message, Program, Programs
 
 _OTHER = {"send": "receive", "receive": "send"}
 
@@ -36,7 +36,7 @@ def _check_lane(programs: Programs, mesh: Mesh, rank: int, number: int) -> None:
     members = lane.members(mesh, rank)
     partner = members[(members.index(rank) + offset) % len(members)]
     other = programs.of(partner)
-    theirs = _side(other, mesh, partner, _lane_back(other, lane, kind, offset, len(members)))
+    theirs = _side(other, mesh, partner, _lane_back(other, lane.channel, kind))
     sides = (mine, theirs) if kind == "send" else (theirs, mine)
     _compare(lane.channel, *sides)
 
@@ -48,14 +48,12 @@ def _side(program: Program, mesh: Mesh, rank: int, number: int | None) -> Member
     return Member(rank, ops, tuple(calls))
 
 
-def _lane_back(program: Program, lane: Lane, kind: str, offset: int, degree: int) -> int | None:
-    """Return the lane of the other halves: on the channel, the other way, as far."""
+def _lane_back(program: Program, channel: str, kind: str) -> int | None:
+    """Return the lane of the other halves on a channel."""
     wanted = _OTHER[kind]
     for op in program.ops:
-        there, message = program.lanes[op.lane], op.message
-        if message is None or there.channel != lane.channel:
-            continue
-        if message.collective == wanted and (message.offset + offset) % degree == 0:
+        said = op.message.collective if op.message is not None else None
+        if said == wanted and program.lanes[op.lane].channel == channel:
             return op.lane
     return None
 
