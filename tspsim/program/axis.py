@@ -169,7 +169,8 @@ class Axis:
         outs = []
         for x in xs:
             shape = list(x.shape)
-            shape[split], shape[concat] = shape[split] // n, shape[concat] * n
+            shape[split] //= n
+            shape[concat] *= n  # along the same dim all stays as long as it was
             outs.append(self._like(x, tuple(shape)))
         return self._call(AllToAll(split, concat), lane, xs, outs, label, size=_bytes(xs))
 
