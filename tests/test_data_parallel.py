@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import tspsim
 from tests.schedules import options, record
-from tests.test_mutations import Skipped
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload, model_flops
 from tspsim.program.rank import Rank
 from tspsim.program.types import Buffer, Op, Operand, Program, Programs
 from tspsim.strategies.tp import TensorParallel
+from tspsim.testing import Skipped
 from tspsim.values import Proof, check, compare
 
 MODEL = ModelShape(hidden=32, layers=2, heads=8, kv_heads=4, ffn=24, vocab=24, head_dim=4)

@@ -91,6 +91,9 @@ def compare(programs: Programs, mesh: Mesh, model: ModelShape, workload: Workloa
         if model.vocab or workload.phase == "train":
             for loss in player.losses(rank):
                 errors.setdefault("loss", []).append(abs(loss - dense.loss) / abs(dense.loss))
+    for tensor in dense.gradients:  # what no rank holds is as wrong as can be
+        errors.setdefault(f"{tensor} gradient", [np.inf] if workload.phase == "train" else [])
+    errors = {name: found for name, found in errors.items() if found}
     rows = (Comparison(name, max(found), len(found)) for name, found in errors.items())
     return Proof(model, workload, tuple(rows))
 

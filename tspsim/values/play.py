@@ -17,6 +17,7 @@ from tspsim.files.errors import ScheduleError
 from tspsim.mesh import DP, Mesh
 from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.base import Array, Where
+from tspsim.program.kinds.communication import Send
 from tspsim.program.types import (
     Binding,
     Buffer,
@@ -102,7 +103,7 @@ class Player:
 
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
         self.programs, self.mesh, self.tensors = programs, mesh, tensors
-        self._sent: dict[tuple[str, int, int], deque[list[Array]]] = defaultdict(deque)
+        self._sent: dict[tuple[str, int, int], deque[tuple[Array, ...]]] = defaultdict(deque)
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 
     def _state(self, rank: int, tensors: Tensors) -> State:
@@ -157,7 +158,8 @@ class Player:
         other = members[(members.index(rank) + message.offset) % len(members)]
         way = self._sent[lane.channel, *((rank, other) if sends else (other, rank))]
         if sends:
-            way.append([state.read(x).copy() for x in op.inputs])
+            kind = cast("Send", op.kind)
+            way.append(kind.values(state.where, *(state.read(x) for x in op.inputs)))
             self._finish(state, op, ())
         elif way:
             arrived = zip(op.outputs, way.popleft(), strict=True)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tspsim.program.kinds.base import Array
+from tspsim.program.kinds.base import Array, Where
 from tspsim.program.types import CollectiveKind
 
 #: For every member of the communicator, in order, the arrays of its operands.
@@ -152,6 +152,10 @@ class Send:
 
     offset: int
     name: Literal["send"] = "send"
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return what leaves."""
+        return tuple(x.copy() for x in arrays)
 
     def text(self) -> str:
         """Return the name and the offset."""
