@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 from tspsim.program.recorder import view
@@ -38,17 +39,21 @@ class Packed:
 
     flat: Operand
     parts: tuple[Part, ...]
+    _offsets: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self._offsets:
+            ends = accumulate((product(part.shape) for part in self.parts), _plus)
+            starts = zip(self.parts, (0, *ends), strict=False)
+            object.__setattr__(self, "_offsets", {part.name: at for part, at in starts})
 
     def __getitem__(self, name: str) -> Operand:
-        offset = 0
-        for part in self.parts:
-            if part.name == name:
-                return view(self.flat, offset, part.shape)
-            offset = total((offset, product(part.shape)))
-        raise KeyError(name)
+        offset = self._offsets[name]
+        part = next(part for part in self.parts if part.name == name)
+        return view(self.flat, offset, part.shape)
 
     def __contains__(self, name: object) -> bool:
-        return any(part.name == name for part in self.parts)
+        return name in self._offsets
 
     def views(self) -> Iterator[tuple[Part, Operand]]:
         """Yield every part with its view."""
@@ -56,7 +61,11 @@ class Packed:
 
     def over(self, flat: Operand) -> Packed:
         """Return the same layout over another flat operand."""
-        return Packed(flat, self.parts)
+        return Packed(flat, self.parts, self._offsets)
+
+
+def _plus(a: int, b: int) -> int:
+    return total((a, b))
 
 
 def elements(parts: Sequence[Part]) -> int:

@@ -276,10 +276,16 @@ class Recorder:
 
 def view(operand: Operand, offset: int, shape: tuple[int, ...]) -> Operand:
     """Return a contiguous part of an operand, `offset` elements in, with a shape of its own."""
-    left = combined(lambda a, b, c: a - b - c, operand.elements, offset, product(shape))
-    if min(left.sizes if isinstance(left, Varying) else (left,)) < 0:
+    end = total((offset, product(shape)))
+    if end != operand.elements and not _inside(end, operand.elements):
         raise ProgramError(f"view {shape} at {offset} exceeds '{operand.buffer.name}'")
     return Operand(operand.buffer, total((operand.offset, offset)), shape)
+
+
+def _inside(end: int, elements: int) -> bool:
+    """Whether a part ends within its operand, at all coordinates."""
+    left = combined(lambda a, b: a - b, elements, end)
+    return min(left.sizes if isinstance(left, Varying) else (left,)) >= 0
 
 
 def work_by_coordinate(
