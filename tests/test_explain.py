@@ -35,8 +35,8 @@ from tspsim.explain.report import to_dict
 from tspsim.explain.whatif import FACTORS, sensitivities
 from tspsim.memory import MemoryTrace, trace
 from tspsim.mesh import Mesh
-from tspsim.output.explanation import sentence
-from tspsim.output.plots.tornado import tornado
+from tspsim.reports.explanation import sentence
+from tspsim.reports.tornado import tornado
 from tspsim.program.types import Programs
 from tspsim.topology.graph import Topology
 

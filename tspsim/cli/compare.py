@@ -36,7 +36,7 @@ def compare(
     """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
     from tspsim.files.errors import UserError
     from tspsim.output import comparison, pictures, stacked
-    from tspsim.output.progress import progress
+    from tspsim.cli.progress import progress
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.candidates import candidates, pair
     from tspsim.sweeps.difference import difference

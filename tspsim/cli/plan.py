@@ -80,7 +80,7 @@ def plan(
 ) -> None:
     """Find the best mesh, placement, recomputation and micro-batch for a model and a fabric."""
     from tspsim.output import plan_table
-    from tspsim.output.progress import progress
+    from tspsim.cli.progress import progress
     from tspsim.plan.objectives import objective as named
     from tspsim.plan.search import plan as planned
 

@@ -107,7 +107,7 @@ def _plot(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> No
 
 
 def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
-    from tspsim.output.maps.drawing import draw
+    from tspsim.reports.maps.drawing import draw
     from tspsim.sweeps.store import Store
 
     if "at" in given:

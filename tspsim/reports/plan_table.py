@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.output.comparison import MARK
+from tspsim.reports.comparison import MARK
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
 from tspsim.plan.question import Candidate, Question

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from tspsim.output.maps.choose import Asked, Chosen, choose
-from tspsim.output.maps.groups import Look
+from tspsim.reports.maps.choose import Asked, Chosen, choose
+from tspsim.reports.maps.groups import Look
 from tspsim.output.plots.style import DARK, axes
 from tspsim.sweeps.store import Row, Store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tspsim.files.errors import OutputError
 from tspsim.output import folder
-from tspsim.output.report.settings import Names, Setting, best_setting, settings
+from tspsim.reports.html.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result
 from tspsim.runner import simulate_scenario
 from tspsim.scenario.loader import Opened
