@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,17 +14,16 @@ from hypothesis import strategies as st
 
 from tests import toy
 from tests.test_collectives import make
-from tests.test_network import Arrival, arrivals, bandwidths, brute_force
+from tests.test_network import Arrival, arrivals, bandwidths, brute_force, exact_rates
 from tests.toy import Toy, shared
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network import coflow as network_module
 from tspsim.engine.network import flows as flows_module
 from tspsim.engine.network.coflow import Flow, Loads, Network
 from tspsim.engine.network.fifo import FifoNetwork
-from tspsim.engine.network.filling import Crossings, fair
+from tspsim.engine.network.filling import Crossings, crossings, fair
 from tspsim.engine.network.flows import Flows
 from tspsim.engine.network.model import NetworkModel
-from tspsim.engine.network.rates import max_min
 from tspsim.engine.simulate import simulate
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message
@@ -93,15 +93,14 @@ def test_no_flow_ends_twice_where_an_earlier_one_was_expected() -> None:
     ),
     st.lists(st.sampled_from([1.0, 2.0, 3.0, 7.5]), min_size=8, max_size=8),
 )
-def test_shares_of_many_flows_equal_those_of_the_matrix_form(
+def test_shares_of_many_flows_equal_water_filling_in_exact_arithmetic(
     routes: list[list[int]], bandwidth: list[float]
 ) -> None:
-    """Two progressive fillings, over arrays of crossings and over a matrix, agree."""
-    flow = np.repeat(np.arange(len(routes)), [len(route) for route in routes])
-    link = np.array([link for route in routes for link in route])
-    speeds = fair(Crossings(flow, link, np.ones(len(link))), len(routes), np.array(bandwidth))
-    matrix = max_min([[(k, 1.0) for k in r] for r in routes], [1] * len(routes), bandwidth)
-    assert speeds.tolist() == pytest.approx(matrix.tolist(), rel=1e-12)
+    """Progressive filling over arrays of crossings makes no error that adds up."""
+    loads = [tuple((link, 1.0) for link in route) for route in routes]
+    speeds = fair(crossings(loads, [1] * len(routes)), len(routes), np.array(bandwidth))
+    exact = exact_rates(loads, [Fraction(limit) for limit in bandwidth])
+    assert speeds.tolist() == pytest.approx([float(rate) for rate in exact], rel=1e-12)
 
 
 #: A and B share link 0, B and C link 1; D and E share link 3, on their own.
@@ -115,13 +114,11 @@ def test_coflow_re_rates_only_its_neighbourhood(monkeypatch: pytest.MonkeyPatch)
     """When C comes, A is rated again through B; D and E, which share nothing with C, are not."""
     rated: list[int] = []
 
-    def spy(
-        weights: Sequence[Loads], counts: Sequence[int], bandwidth: Sequence[float]
-    ) -> np.ndarray:
+    def spy(weights: Sequence[Loads], counts: Sequence[int]) -> Crossings:
         rated.append(sum(counts))
-        return max_min(weights, counts, bandwidth)
+        return crossings(weights, counts)
 
-    monkeypatch.setattr(network_module, "max_min", spy)
+    monkeypatch.setattr(network_module, "crossings", spy)
     environment = simpy.Environment()
     network: Network[Flow] = Network(environment, [1.0] * 4, lambda _: None)
     for name in "ABDE":

@@ -5,38 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tspsim.engine.network.coflow import Flow, Loads, Network
-from tspsim.engine.network.rates import max_min
+from tspsim.engine.network.filling import crossings, fair
 
 Arrival = tuple[float, Loads, float]
 """When a flow starts, its loads in bytes per byte of message, and its message in bytes."""
 
 
+def shares(
+    weights: Sequence[Sequence[tuple[int, float]]], counts: Sequence[int], bandwidth: list[float]
+) -> list[float]:
+    """Return the fair speed of one flow of every pattern."""
+    return fair(crossings(weights, counts), len(weights), np.array(bandwidth)).tolist()
+
+
 def test_two_flows_on_one_link_get_half_each() -> None:
     """The simplest fair share."""
-    assert max_min([[(0, 1.0)]], [2], [10.0]).tolist() == [5.0]
+    assert shares([[(0, 1.0)]], [2], [10.0]) == [5.0]
 
 
 def test_flow_held_up_elsewhere_leaves_its_share_to_others() -> None:
     """A: links 0 and 1, B: link 0, C: link 1 with bandwidths 10 and 4: A and C get 2, B gets 8."""
-    speeds = max_min([[(0, 1.0), (1, 1.0)], [(0, 1.0)], [(1, 1.0)]], [1, 1, 1], [10.0, 4.0])
-    assert speeds.tolist() == [2.0, 8.0, 2.0]
+    speeds = shares([[(0, 1.0), (1, 1.0)], [(0, 1.0)], [(1, 1.0)]], [1, 1, 1], [10.0, 4.0])
+    assert speeds == [2.0, 8.0, 2.0]
 
 
 def test_weighted_coflow_takes_more_of_a_link_at_the_same_speed() -> None:
     """A coflow that loads link 0 three times as much as its bottleneck takes three shares there."""
-    speeds = max_min([[(0, 3.0), (1, 1.0)], [(0, 1.0)]], [1, 1], [8.0, 100.0])
-    assert speeds.tolist() == [2.0, 2.0]
+    speeds = shares([[(0, 3.0), (1, 1.0)], [(0, 1.0)]], [1, 1], [8.0, 100.0])
+    assert speeds == [2.0, 2.0]
 
 
 def test_flows_on_other_links_are_not_slowed() -> None:
     """What shares nothing gets everything."""
-    assert max_min([[(0, 1.0)], [(1, 1.0)]], [1, 1], [3.0, 5.0]).tolist() == [3.0, 5.0]
+    assert shares([[(0, 1.0)], [(1, 1.0)]], [1, 1], [3.0, 5.0]) == [3.0, 5.0]
 
 
 def played(arrivals: Sequence[Arrival], bandwidth: Sequence[float]) -> list[tuple[float, float]]:
@@ -163,7 +171,7 @@ def test_no_link_is_overfull_and_every_flow_has_a_full_one(
     flows: list[Loads], bandwidth: list[float]
 ) -> None:
     """The two conditions that make an allocation max-min fair with equal weights."""
-    speeds = max_min(flows, [1] * len(flows), bandwidth)
+    speeds = shares(flows, [1] * len(flows), bandwidth)
     used = [
         sum(speed * dict(f).get(link, 0.0) for speed, f in zip(speeds, flows, strict=True))
         for link in range(LINKS)

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tspsim.files.errors import TspsimError
     from tspsim.result import Result
-    from tspsim.runner import run
+    from tspsim.runner import Run, run
     from tspsim.scenario import Scenario, load
     from tspsim.sweeps import Sample, Store, Sweep, sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Result", "Sample", "Scenario", "Store", "Sweep", "TspsimError", "__version__", "load", "run",
-    "sweep",
+    "Result", "Run", "Sample", "Scenario", "Store", "Sweep", "TspsimError", "__version__", "load",
+    "run", "sweep",
 ]  # fmt: skip
 
 _HOME = {
     "Result": "tspsim.result",
+    "Run": "tspsim.runner",
     "Sample": "tspsim.sweeps",
     "Scenario": "tspsim.scenario",
     "Store": "tspsim.sweeps",

@@ -128,7 +128,7 @@ STRATEGIES = Registry("strategy", "tspsim.strategies", "STRATEGY", "tspsim.strat
 COLLECTIVES = Registry("collective algorithm", "tspsim.collectives", "plan", "tspsim.collectives")
 TOPOLOGIES = Registry("topology kind", "tspsim.topology.generators", "Spec", "tspsim.topologies")
 PLOTS = Registry("plot", "tspsim.output.plots", "plot")
-MAPS = Registry("map", "tspsim.output.maps", "plot")
+MAPS = Registry("map", "tspsim.reports.maps", "plot")
 
 #: Modules by name, for each of the registries below.
 Modules: TypeAlias = tuple[dict[str, str], ...]

@@ -71,10 +71,8 @@ def check(directory: str | Path, name: str, force: bool = False) -> None:
         _refuse_others(directory, name, force)
 
 
-def load(directory: str | Path) -> Result:
-    """Return the result that a folder holds, by simulating its scenario again.
-
-    The same scenario gives the same result, so nothing but the scenario has to be stored.
+def document(directory: str | Path) -> dict[str, Any]:
+    """Return the scenario of the result that a folder holds, as it was resolved.
 
     Parameters
     ----------
@@ -86,11 +84,9 @@ def load(directory: str | Path) -> Result:
     OutputError
         When there is no readable result.
     """
-    from tspsim.runner import run
-
     path = Path(directory)
-    path = path / "result.json" if path.is_dir() else path
-    return run(_read(path)["document"])
+    found: dict[str, Any] = _read(path / "result.json" if path.is_dir() else path)["document"]
+    return found
 
 
 def to_dict(result: Result) -> dict[str, Any]:

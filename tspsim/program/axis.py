@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Axes, names_of
+from tspsim.program.kind import CollectiveCall
 from tspsim.program.kinds.communication import (
     AllGather,
     AllReduce,
@@ -24,7 +25,7 @@ from tspsim.program.kinds.communication import (
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
 from tspsim.program.recorder import Recorder, Slots
-from tspsim.program.types import BufferKind, CollectiveCall, Lane, Message, Operand
+from tspsim.program.types import BufferKind, Lane, Message, Operand
 from tspsim.program.varying import Varying, combined, total
 
 

@@ -17,13 +17,12 @@ from typing import Any
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
+from tspsim.program.kind import ComputeKind, Kind
 from tspsim.program.types import (
     Binding,
     BindingRole,
     Buffer,
     BufferKind,
-    ComputeKind,
-    Kind,
     Lane,
     Message,
     Op,

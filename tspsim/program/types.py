@@ -6,15 +6,14 @@ function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tspsim.mesh import Axes, Mesh, names_of
 from tspsim.program.varying import Varying, combined, of_rank, product
 
 if TYPE_CHECKING:
-    from tspsim.program.kinds.base import Array
+    from tspsim.program.kind import Kind
 
 BufferKind = Literal["weight", "gradient", "optimizer", "activation", "workspace", "kv_cache"]
 BUFFER_KINDS: tuple[BufferKind, ...] = (
@@ -207,44 +206,6 @@ class Lane(NamedTuple):
     def members(self, mesh: Mesh, rank: int) -> tuple[int, ...]:
         """Return the ranks that share the communicator with a rank, in order."""
         return (rank,) if self.axis is None else mesh.group(rank, self.axis, self.size)
-
-
-class Kind(Protocol):
-    """What an op does: its meanings in one place.
-
-    Kinds live in `tspsim.program.kinds`, one file each. Instances are frozen values.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the kind, for example ``"matmul"``."""
-
-    def text(self) -> str:
-        """Return the kind with its parameters, short and stable."""
-
-
-class ComputeKind(Kind, Protocol):
-    """What a rank does by itself: its work for time, its values for the proof."""
-
-    def work(
-        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
-    ) -> Work | PerCoordinate:
-        """Return what it asks of the device."""
-
-    @property
-    def values(self) -> Callable[..., tuple[Array, ...]]:
-        """Return the values of the outputs from ``(where, *values of the inputs)``."""
-
-
-class CollectiveCall(Kind, Protocol):
-    """What the members of a communicator do together."""
-
-    @property
-    def name(self) -> CollectiveKind:
-        """Which collective it is."""
-
-    def exchange(self, members: Sequence[Sequence[Array]]) -> Sequence[tuple[Array, ...]]:
-        """Return every member's outputs from every member's inputs, in member order."""
 
 
 class Op(NamedTuple):

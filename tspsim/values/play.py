@@ -16,21 +16,10 @@ import numpy as np
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import DP, Mesh
 from tspsim.program.activations import ActivationShard
+from tspsim.program.kind import CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Send
-from tspsim.program.types import (
-    Binding,
-    Buffer,
-    CollectiveCall,
-    ComputeKind,
-    Lane,
-    Message,
-    Op,
-    Operand,
-    Probe,
-    Programs,
-    Shard,
-)
+from tspsim.program.types import Binding, Buffer, Lane, Message, Op, Operand, Probe, Programs, Shard
 from tspsim.program.varying import of_rank
 from tspsim.values.dense import Tensors
 

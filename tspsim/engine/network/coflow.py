@@ -1,8 +1,8 @@
 """Fluid coflows on directed links: who shares links with whom, and when each one is through.
 
 A coflow is the traffic of one collective, or of one hop of a shift: it loads several links in fixed
-proportions, so it has one speed. Speeds are max-min fair (`tspsim.engine.network.rates`). A coflow
-that starts or ends re-rates only those it shares links with, directly or through others.
+proportions, so it has one speed. Speeds are max-min fair (`tspsim.engine.network.filling`). A
+coflow that starts or ends re-rates only those it shares links with, directly or through others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 import simpy
 
 from tspsim.engine.calendar import Afterwards, Calendar
 from tspsim.engine.folding.fold import Asymmetric, Footprint
-from tspsim.engine.network.rates import max_min
+from tspsim.engine.network.filling import crossings, fair
 
 Loads = tuple[tuple[int, float], ...]
 
@@ -88,6 +89,7 @@ class Network(Generic[AnyFlow]):
     ) -> None:
         self._environment = environment
         self._bandwidth = bandwidth
+        self._limits = np.array(bandwidth, dtype=np.float64)  # the same, as `fair` reads it
         self._through = through
         self._patterns: list[Pattern] = []
         self._known: dict[tuple[Loads, float, Footprint], int] = {}
@@ -212,7 +214,8 @@ class Network(Generic[AnyFlow]):
         key = (component, counts)
         if key not in self._rates:
             patterns = [self._patterns[number] for number in component]
-            speeds = max_min([p.weights for p in patterns], counts, self._bandwidth).tolist()
+            shared = crossings([p.weights for p in patterns], counts)
+            speeds = fair(shared, len(patterns), self._limits).tolist()
             pairs = zip(speeds, patterns, strict=True)
             self._rates[key] = [min(1.0, speed / p.bandwidth) for speed, p in pairs]
         return self._rates[key]

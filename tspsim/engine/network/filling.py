@@ -1,11 +1,13 @@
-"""Max-min fair sharing among thousands of flows: `tspsim.engine.network.rates` over flat arrays.
+"""Max-min fair sharing of links: progressive filling with weights, over flat arrays.
 
-The method is the same progressive filling (Bertsekas and Gallager, *Data Networks*, 2nd ed., 1992,
-section 6.5.2), but no matrix of flows and links is made: a thousand flows cross a few links each.
+Bertsekas and Gallager, *Data Networks* (2nd ed., 1992), section 6.5.2: raise all speeds together;
+whenever a link is full, freeze those that cross it; go on with the rest. Coflows and single sends
+share by it alike. No matrix of flows and links is made: a thousand flows cross a few links each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 
 from tspsim.engine.network.ragged import Integers
 
-#: Links that fill up at speeds closer than this fill up together, as in
-#: `tspsim.engine.network.rates`.
+#: Links that fill up at speeds closer than this (relative) fill up together: float rounding must
+#: not split flows that are alike.
 _TOGETHER = 1e-12
 
 
@@ -35,6 +37,26 @@ class Crossings(NamedTuple):
     weight: NDArray[np.float64]
 
 
+def crossings(weights: Sequence[Sequence[tuple[int, float]]], counts: Sequence[int]) -> Crossings:
+    """Return the crossings of patterns of flows, each of which stands for all that are alike.
+
+    Parameters
+    ----------
+    weights : sequence of sequences of (int, float)
+        By pattern: the links that it crosses, and the bytes on that link per byte of its speed.
+    counts : sequence of int
+        How many flows of each pattern are active; they all get the same speed.
+    """
+    flow = np.repeat(np.arange(len(weights)), [len(pattern) for pattern in weights])
+    link = np.array([link for pattern in weights for link, _ in pattern])
+    loads = (
+        weight * count
+        for pattern, count in zip(weights, counts, strict=True)
+        for _, weight in pattern
+    )
+    return Crossings(flow, link, np.fromiter(loads, np.float64, len(link)))
+
+
 def fair(crossings: Crossings, flows: int, bandwidth: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the max-min fair speed of every flow.
 
@@ -45,6 +67,11 @@ def fair(crossings: Crossings, flows: int, bandwidth: NDArray[np.float64]) -> ND
         How many there are.
     bandwidth : ndarray of float64
         Bytes/s by link.
+
+    Returns
+    -------
+    ndarray of float64, shape (flows,)
+        In bytes/s.
     """
     row, weight = crossings.flow, crossings.weight
     links, column = np.unique(crossings.link, return_inverse=True)

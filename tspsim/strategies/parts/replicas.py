@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tspsim.mesh import DP
+from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
 from tspsim.program.kinds.vocabulary import OptimizerStep
 from tspsim.program.rank import Rank
-from tspsim.program.types import ComputeKind, Operand
+from tspsim.program.types import Operand
 
 
 def update(rank: Rank) -> None:

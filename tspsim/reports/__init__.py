@@ -1,0 +1,1 @@
+"""Tables, pictures and pages of many results: comparisons, maps, plans, explanations, reports."""
