@@ -15,7 +15,7 @@ from tests.fuzzing.inputs import CLASSES, Outcome
 from tests.fuzzing.judge import Done
 
 #: Of the fuzz run proper, which docs/reliability.md tells of.
-SEED, INPUTS = 1, 120
+SEED, INPUTS = 1, 80
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,9 @@ def test_the_laws_find_what_breaks_them() -> None:
     half = dataclasses.replace(result.summary, step_time=result.summary.step_time / 2)
     assert list(laws.sums(dataclasses.replace(result, summary=half)))
     ranks = tuple(
-        dataclasses.replace(rank, by_kind=rank.by_kind + np.eye(5, 1, dtype=np.int64))
+        dataclasses.replace(
+            rank, by_kind=rank.by_kind + np.eye(len(rank.by_kind), 1, dtype=np.int64)
+        )
         for rank in result.memory.ranks
     )
     kept = dataclasses.replace(result, memory=dataclasses.replace(result.memory, ranks=ranks))
@@ -108,7 +110,7 @@ def test_the_laws_find_what_breaks_them() -> None:
 
 
 def test_tp_sp_with_one_axis_of_one_is_written_as_the_other() -> None:
-    """Options that the other strategy lacks are left out, and the axis is gone from the placement."""
+    """Options that the other strategy lacks are left out, and so is the axis of the placement."""
     assert laws.alone(RIGHT) is None
     options = {"kind": "tp_sp", "tp": 1, "sp": 2, "kv": "ring", "sequence_parallel": True,
                "placement": ["sp", "tp"]}  # fmt: skip
@@ -161,10 +163,10 @@ RIGHT = {
 
 
 def test_most_drawn_scenarios_are_right(tmp_path: Path) -> None:
-    """The laws are held against something: of thirty scenarios at least half run."""
+    """The laws are held against something: of twenty scenarios at least half run."""
     codes = []
-    for number in range(30):
+    for number in range(20):
         rng = Random(number)  # noqa: S311 - nothing is secret here
         scenarios.write(tmp_path / "s.yaml", scenarios.scenario(rng))
         codes.append(judge.play(("show", "s.yaml"), tmp_path).code)
-    assert codes.count(0) >= 15
+    assert codes.count(0) >= 10

@@ -54,7 +54,7 @@ class Worker:
         """Return the outcome of its input; None while that is under way."""
         try:
             told = self.connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return self.replaced("the process dies")
         if isinstance(told, Outcome):
             self.number = -1

@@ -13,7 +13,8 @@ from tests.fuzzing.scenarios import scenario, write
 
 _MORE = (
     "device.flop_rate", "link.bandwidth", "nic.latency", "device", "link", "timing.profile",
-    "timing.profile.launch", "engine.fold", "network.detail", "network.algorithm", "memory.reserved",
+    "timing.profile.launch", "engine.fold", "network.detail", "network.algorithm",
+    "memory.reserved",
     "optimizer.temporary", "optimizer.bytes_per_parameter.x", "workload.seqence", "strategy",
     "topology", "model.hf", "topology.file", "disturbances.seed", "disturbances.slow_devices",
     "disturbances.links.0.speed", "a.b.c", "0", "model.0", "a..b", ".", "", "=", "--json", "name",

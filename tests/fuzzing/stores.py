@@ -16,12 +16,13 @@ from tests.fuzzing.bases import RUNS, SWEEPS, resumed
 from tests.fuzzing.case import Case
 from tspsim.sweeps.store import FILE
 
-_CELLS = ("id", "axes", "status", "reason", "hash", "figures")
+_CELLS = ("axes", "status", "reason", "hash", "figures")
 _STATEMENTS = (
     "DROP TABLE about", "DROP TABLE points", "DELETE FROM about", "DELETE FROM points",
     "ALTER TABLE points DROP COLUMN figures", "ALTER TABLE points RENAME COLUMN axes TO b",
     "INSERT INTO points SELECT id + 100, axes, status, reason, hash, figures FROM points",
-    "UPDATE points SET id = -id", "UPDATE points SET status = 'ok'", "DELETE FROM points WHERE id = 0",
+    "UPDATE points SET id = -id", "UPDATE points SET status = 'ok'",
+    "DELETE FROM points WHERE id = 0",
     "UPDATE points SET figures = '{}'", "DELETE FROM about WHERE key = 'study'",
     "DELETE FROM about WHERE key = 'name'", "CREATE VIEW v AS SELECT 1", "PRAGMA user_version = 9",
     "ALTER TABLE points RENAME TO others", "UPDATE about SET value = value || 'x'",
@@ -83,9 +84,7 @@ def _about(rng: Random, connection: sqlite3.Connection) -> None:
 
 def _cell(rng: Random, connection: sqlite3.Connection) -> None:
     """Put any value into a cell of a row, or of all rows."""
-    _ignored(
-        connection, f"UPDATE points SET {rng.choice(_CELLS[1:])} = ?{_where(rng)}", _value(rng)
-    )
+    _put(rng, connection, rng.choice(_CELLS), _value(rng))
 
 
 def _inside_cell(rng: Random, connection: sqlite3.Connection) -> None:
@@ -93,16 +92,16 @@ def _inside_cell(rng: Random, connection: sqlite3.Connection) -> None:
     column = rng.choice(("axes", "figures"))
     rows = _ignored(connection, f"SELECT {column} FROM points ORDER BY id")  # noqa: S608
     if rows:
-        tree = values.mutated(rng, _tree(rows[0][0]))
-        _ignored(connection, f"UPDATE points SET {column} = ?{_where(rng)}", json.dumps(tree))
+        _put(rng, connection, column, json.dumps(values.mutated(rng, _tree(rows[0][0]))))
+
+
+def _put(rng: Random, connection: sqlite3.Connection, column: str, value: Any) -> None:
+    where = rng.choice(("", " WHERE id = (SELECT min(id) FROM points)"))
+    _ignored(connection, f"UPDATE points SET {column} = ?{where}", value)  # noqa: S608
 
 
 def _statement(rng: Random, connection: sqlite3.Connection) -> None:
     _ignored(connection, rng.choice(_STATEMENTS))
-
-
-def _where(rng: Random) -> str:
-    return rng.choice(("", " WHERE id = (SELECT min(id) FROM points)"))
 
 
 def _tree(text: Any) -> Any:

@@ -10,15 +10,17 @@ from tests.fuzzing.values import NUMBERS, TEXTS
 
 #: YAML that asks for more than it says, and other things to put between lines or values.
 SPIKES = (
-    "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b]\n"
-    "d: &d [*c, *c, *c, *c]\ne: [*d, *d, *d, *d, *d, *d]\n",
+    "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a]\n"
+    "c: &c [*b, *b, *b, *b]\nd: &d [*c, *c, *c, *c]\ne: [*d, *d, *d, *d, *d, *d]\n",
     "loop: &loop [*loop]\n", "loop: &l {a: *l}\n", "x: " + "[" * 2000 + "\n", "{" * 300,
-    "x: " + "{a: " * 60 + "1" + "}" * 60 + "\n", "<<: {a: 1}\n", "? [a, b]\n: 1\n", "---\n", "...\n",
+    "x: " + "{a: " * 60 + "1" + "}" * 60 + "\n", "<<: {a: 1}\n", "? [a, b]\n: 1\n", "---\n",
+    "...\n",
     "%YAML 1.1\n---\n", "%TAG ! tag:x,2000:\n---\n", "x: !!python/object:os.system {}\n",
     "x: !!binary aGk=\n", "x: !!set {a}\n", "x: !!timestamp 2001-01-01\n", "x: !!int abc\n",
     "x: !!float abc\n", "x: !!omap [a: 1]\n", "x: ! y\n", "\t\n", "  \tx: 1\n", "x: |\n  a\n b\n",
     "x: >+9\n", "x: *nowhere\n", "- a\n", "x: 0b12\n", "x: 0o9\n", "x: 1_000\n", "x: 1:30:00\n",
-    "x: .nan\n", "x: -.inf\n", "x: ~\n", "'", '"', "#", ": ", "&", "*", "!", "\\", "\x00", "\x1b[2J",
+    "x: .nan\n", "x: -.inf\n", "x: ~\n", "'", '"', "#", ": ", "&", "*", "!", "\\",
+    "\x00", "\x1b[2J",
     "\x07", "\x9b", "\ufeff", "\u2028", "\r", '"\\ud800"', '"\\x1b[31m"', '"\\u0000"', "\ud7ff",
 )  # fmt: skip
 _SCALAR = re.compile(r"(?<=[:,\[{] )[^\s,\[\]{}#][^,\[\]{}#\n]*")

@@ -114,7 +114,7 @@ def _nodes(rng: Random, devices: int) -> dict[str, Any]:
 
 
 def _custom(rng: Random, devices: int) -> dict[str, Any]:
-    """A line, a star or both, with some more links between."""
+    """Return a line, a star or both, with some more links between."""
     pairs = {(f"d{i}", f"d{i + 1}") for i in range(devices - 1)} if rng.random() < 0.6 else set()
     if not pairs or rng.random() < 0.3:
         pairs |= {(f"d{i}", "hub") for i in range(devices)}
