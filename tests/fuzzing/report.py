@@ -63,4 +63,10 @@ def _finding(fault: str, found: Sequence[Outcome]) -> str:
     numbers = " ".join(str(outcome.number) for outcome in found[:12])
     kinds = ", ".join(sorted({outcome.kind for outcome in found}))
     example = f"tspsim {' '.join(found[0].words)}"
-    return f"{len(found):>5} x {fault}\n        {kinds}; {numbers}\n        {example[:300]}\n"
+    lines = (f"{len(found):>5} x {_shown(fault)}", f"{kinds}; {numbers}", _shown(example))
+    return "\n        ".join(lines) + "\n"
+
+
+def _shown(text: str) -> str:
+    """Return a text that no terminal minds, whatever an input holds."""
+    return ascii(text)[1:-1][:300]
