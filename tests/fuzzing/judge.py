@@ -19,8 +19,8 @@ CODES = (0, 2, 3, 130)
 #: Seconds that a command may take.
 LIMIT = 10.0
 
-#: ``file:line:``, ``key.path:``, ``'key'`` or ``-o``.
-_PLACE = re.compile(r"\S:\d+(:\d+)?: |\b[\w-]+(\.[\w-]+)*: |'[\w.]+'| --?\w")
+#: ``override '...'``, ``file:line:``, ``key.path:``, ``'key'`` or ``-o``.
+_PLACE = re.compile(r"override '|\S:\d+(:\d+)?: |\b[\w-]+(\.[\w-]+)*: |'[\w.]+'| --?\w")
 #: Warnings that Python keeps to itself unless it is asked.
 _QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
