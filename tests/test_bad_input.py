@@ -107,6 +107,7 @@ def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
         ("model.ffn=x1e400", "model.ffn: makes tensors of more than 9e+15"),
         ("topology.link.bandwidth=1e-300 B/s", "topology.link.bandwidth: '1e-300 B/s' is not a"),
         ("topology.link.latency=1e300 s", "topology.link.latency: '1e300 s' is not a quantity"),
+        (f"topology.link.latency=1{'0' * 400}", "topology.link.latency: '1000"),
         ("optimizer.temporary=1e300", "optimizer.temporary: found 1e+300; must be a number of at"),
         (f"topology.file={'x' * 5000}", "topology.file: found no file 'xxx"),
         (f"topology.device={'x' * 5000}", "topology.device: found no file 'xxx"),

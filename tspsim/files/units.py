@@ -111,7 +111,7 @@ def quantity(text: object, unit: str) -> float:
     example = _EXAMPLES.get(unit, unit)
     if not isinstance(text, str):
         if isinstance(text, int | float) and not isinstance(text, bool):
-            text = f"{text:g}"
+            text = f"{text:g}" if isinstance(text, float) else str(text)
         else:
             raise _refused(repr(text), unit, f"write for example '1 {example}'")
     match = _QUANTITY.fullmatch(text)
