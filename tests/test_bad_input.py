@@ -101,6 +101,16 @@ def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
     [
         ("strategy.degre=4", "strategy.degre: unknown key (did you mean 'degree'?)"),
         ("strategy.degree=four", "strategy.degree: found 'four'; must be an integer"),
+        ("model.layers=1000000", "model.layers: found 1000000; at most 16384 are simulated"),
+        ("workload.micro_batches=100000", "workload.micro_batches: found 100000; at most"),
+        ("workload.sequence=x1e400", "workload.sequence: makes tensors of more than 9e+15"),
+        ("model.ffn=x1e400", "model.ffn: makes tensors of more than 9e+15"),
+        ("topology.link.bandwidth=1e-300 B/s", "topology.link.bandwidth: '1e-300 B/s' is not a"),
+        ("topology.link.latency=1e300 s", "topology.link.latency: '1e300 s' is not a quantity"),
+        (f"topology.link.latency=1{'0' * 400}", "topology.link.latency: '1000"),
+        ("optimizer.temporary=1e300", "optimizer.temporary: found 1e+300; must be a number of at"),
+        (f"topology.file={'x' * 5000}", "topology.file: found no file 'xxx"),
+        (f"topology.device={'x' * 5000}", "topology.device: found no file 'xxx"),
         ("strategi.degree=4", "strategi: unknown key (did you mean 'strategy'?)"),
         ("strategy.kind=tp", "strategy.slots: unknown key"),
         ("topology.link.bandwidth=50", "topology.link.bandwidth: '50' is not a quantity in B/s"),
@@ -161,3 +171,33 @@ def test_mistakes_of_file_and_overrides_are_told_together(tmp_path: Path) -> Non
     assert "override 'model.layers=0'" in text
     assert "override 'name.first=x'" in text
     assert "makes 3 ranks" in text
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "show", "plot --kind gantt", "report", "compare", "export"]
+)
+def test_a_name_too_long_for_any_file_is_refused(command: str) -> None:
+    """What the operating system refuses to look up is the user's mistake, and is named."""
+    name, (verb, *options) = "x" * 5000, command.split()
+    result = CliRunner().invoke(app, [verb, name, *options])
+    assert result.exit_code == 2
+    assert name in result.stderr
+
+
+def test_a_name_is_shown_as_it_is(tmp_path: Path) -> None:
+    """What a table could take for a colour or a picture is text."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    result = CliRunner().invoke(app, ["run", str(path), "name=':smile: [/bold] [red]x'"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert ":smile: [/bold] [red]x" in result.stdout
+
+
+def test_a_strategy_that_is_no_strategy_is_an_invalid_point_of_a_sweep(tmp_path: Path) -> None:
+    """Nothing, in place of a strategy's keys, is told as the point's mistake."""
+    study = tmp_path / "study.yaml"
+    (tmp_path / "good.yaml").write_text(GOOD)
+    study.write_text("scenario: good.yaml\naxes: {strategy: [null, 3], strategy.dp: [1]}\n")
+    result = CliRunner().invoke(app, ["sweep", str(study)])
+    assert result.exit_code == 2
+    assert "points; say where their results go" in result.stderr

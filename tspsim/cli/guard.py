@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from tspsim.files.errors import TspsimError
+from tspsim.files.errors import TspsimError, UserError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,6 +45,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             # when it ends, which must not complain either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            say(f"{error.filename}: {error.strerror}")
+            raise SystemExit(UserError.exit_code) from None
 
     return run
 
@@ -57,7 +63,8 @@ def show(renderable: RenderableType) -> None:
     """Write a table or text to stdout, in colour where that is a terminal."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    # A name may hold "[bold]" or ":smile:": it is shown as it is.
+    console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(renderable)
     text = capture.get()

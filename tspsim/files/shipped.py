@@ -23,6 +23,22 @@ def shipped(kind: Kind) -> Path:
     return installed if installed.is_dir() else package.parent / kind
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is a file of that name; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a folder of that name; a name that no folder can have is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """Return the names of the shipped YAML files of a kind, without suffix, sorted."""
     return tuple(sorted(path.stem for path in shipped(kind).glob("*.yaml")))
@@ -59,8 +75,8 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
     else:
         places = [folder / f"{name}.yaml", *places, Path(name)]
     # the name of a file, not of a folder, is meant where both exist
-    if found := next((place for place in places if place.is_file()), None):
+    if found := next((place for place in places if is_file(place)), None):
         return found
-    if name and any(place.is_dir() for place in places):
+    if name and any(is_folder(place) for place in places):
         raise UserError(f"{what} '{name}' is a folder; a YAML file is needed")
     raise UnknownNameError(what, name, names(kind))

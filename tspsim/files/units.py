@@ -54,6 +54,10 @@ _EXAMPLES = {
     "$/hour": "$/hour",
 }  # fmt: skip
 
+#: No quantity of the field is larger in its unit, nor smaller than one over it: what is would
+#: make infinite times, or none.
+LARGEST = Decimal("1e24")
+
 _MEANINGS = {
     "[information]": "a size",
     "[information] / [time]": "a data rate",
@@ -107,7 +111,7 @@ def quantity(text: object, unit: str) -> float:
     example = _EXAMPLES.get(unit, unit)
     if not isinstance(text, str):
         if isinstance(text, int | float) and not isinstance(text, bool):
-            text = f"{text:g}"
+            text = f"{text:g}" if isinstance(text, float) else str(text)
         else:
             raise _refused(repr(text), unit, f"write for example '1 {example}'")
     match = _QUANTITY.fullmatch(text)
@@ -127,15 +131,17 @@ def _convert(text: str, number: str, found: str, unit: str) -> float:
         raise _refused(text, unit, f"'{found}' is no unit; write for example {example}")
     try:
         value = registry.Quantity(Decimal(number), found.replace("$", "dollar"))
-        result = float(value.to(unit.replace("$", "dollar")).magnitude)
+        exact = value.to(unit.replace("$", "dollar")).magnitude
     except pint.UndefinedUnitError:
         raise _refused(text, unit, _hint(found, example)) from None
     except pint.DimensionalityError:
         meaning = _MEANINGS.get(str(value.dimensionality), "something else")
         raise _refused(text, unit, f"found {meaning}; write for example {example}") from None
-    if not math.isfinite(result):
+    if abs(exact) > LARGEST:
         raise _refused(text, unit, "it is too large")
-    return result
+    if 0 < abs(exact) < 1 / LARGEST:
+        raise _refused(text, unit, "it is too small")
+    return float(exact)
 
 
 def _refused(text: str, unit: str, why: str) -> ValueError:

@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
-from tspsim.scenario.schema import MemoryKeys, ModelKeys
+from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
+
+#: Layers or pieces of a step beyond which a number is no model's, and would take for ever.
+MOST_REPEATS = 16384
+#: Elements of a tensor whose bytes, in all buffers of a rank, can still be counted in 64 bits.
+MOST_ELEMENTS = 2**53
 
 
 def model_problems(keys: ModelKeys) -> Iterator[Problem]:
@@ -24,6 +29,29 @@ def model_problems(keys: ModelKeys) -> Iterator[Problem]:
     elif model.head_dim % 2:
         message = f"head_dim is {model.head_dim}; must be even: rotary positions turn pairs"
         yield Problem(("model", "head_dim" if keys.head_dim else "heads"), message)
+
+
+def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
+    model, work = keys.model, keys.workload
+    for section, key, times in (
+        ("model", "layers", model.layers),
+        ("workload", "micro_batches", work.micro_batches),
+        ("workload", "logits_chunks", work.logits_chunks),
+    ):
+        if times > MOST_REPEATS:
+            yield Problem((section, key), f"found {times}; at most {MOST_REPEATS} are simulated")
+    tokens = work.sequence * work.batch
+    shape = model.value()
+    widths = {"hidden": shape.hidden, "heads": shape.query_width, "ffn": shape.ffn}
+    widths["vocab"] = shape.vocab
+    widest = max(widths, key=lambda name: widths[name])
+    for path, size in (
+        (("model", widest), shape.parameters),
+        (("workload", "sequence"), tokens * widths[widest]),
+    ):
+        if size > MOST_ELEMENTS:
+            yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")
 
 
 def algorithm_problems(algorithm: str) -> Iterator[Problem]:

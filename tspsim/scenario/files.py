@@ -29,9 +29,16 @@ def find(name: str, folder: Kind, beside: Path | None = None) -> Path | None:
     beside : Path, optional
         Folder of the file that names it: looked at first.
     """
-    there = [path for path in _candidates(name, folder, beside) if path.exists()]
+    there = [path for path in _candidates(name, folder, beside) if _exists(path)]
     # Where a folder has the same name, the file is meant.
     return next((path for path in there if path.is_file()), next(iter(there), None))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name for any file
+        return False
 
 
 def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:

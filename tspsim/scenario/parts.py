@@ -118,6 +118,7 @@ def _together(
     problems: list[Problem] = []
     if keys:
         problems += checks.model_problems(keys.model)
+        problems += checks.size_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and strategy and not problems:
         problems += strategy.problems(keys.model.value(), keys.workload.value())

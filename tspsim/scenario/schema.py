@@ -15,7 +15,7 @@ from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Worklo
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.section import Count, Section
 
-PerParameter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PerParameter = Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)]
 
 
 class ModelKeys(Section):
@@ -64,8 +64,8 @@ class BytesPerParameter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, PerParameter] = Field(init=False)
 
-    weight: int = Field(2, ge=0)
-    gradient: int = Field(4, ge=0)
+    weight: int = Field(2, ge=0, le=1024)
+    gradient: int = Field(4, ge=0, le=1024)
     master: PerParameter = 4.0
     moments: PerParameter = 8.0
 

@@ -230,7 +230,7 @@ def _is_special(key: str, value: Any) -> bool:
 def _stated(axes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the kind of strategy that the axes ask for, with its stated options; None: none."""
     whole = axes.get("strategy", {})
-    stated = {"kind": whole} if isinstance(whole, str) else dict(whole)
+    stated = dict(whole) if isinstance(whole, Mapping) else {"kind": whole}
     if "strategy.kind" in axes:
         stated["kind"] = axes["strategy.kind"]
     return stated if isinstance(stated.get("kind"), str) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.errors import TopologyError
-from tspsim.files.shipped import Kind, locate
+from tspsim.files.shipped import Kind, is_file, locate
 from tspsim.topology.factors import WrongFactorError, merged, without_sources
 from tspsim.topology.files import read
 
@@ -82,7 +82,7 @@ def _anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for key, value in data.items():
         if isinstance(value, Mapping):
             found[key] = _anchored(value, folder)
-        elif key in _NAMES and isinstance(value, str) and (folder / value).is_file():
+        elif key in _NAMES and isinstance(value, str) and is_file(folder / value):
             found[key] = str(folder / value)
         else:
             found[key] = value
