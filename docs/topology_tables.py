@@ -1,10 +1,6 @@
-"""Writes the tables of docs/topologies.md from the shipped files, and draws its pictures.
+"""The tables of docs/topologies.md, from the shipped files, and its pictures.
 
-Run it from the project's folder, with tspsim installed::
-
-    python docs/topology_tables.py
-
-tests/test_topology_docs.py compares the tables with the files.
+``python docs/refresh.py topologies`` writes them.
 """
 
 from __future__ import annotations
@@ -140,8 +136,3 @@ def draw() -> None:
     for name, (topology, strategy) in DRAWN.items():
         scenario = {"name": name, "topology": topology, "strategy": strategy, **_SMALL}
         picture("topology", tspsim.run(scenario), PICTURES / f"{name}.png")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    draw()

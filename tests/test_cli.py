@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 import tspsim
+from tspsim.cli import version
 from tspsim.cli.app import app
 from tspsim.files.errors import UserError
+from tspsim.files.shipped import names, shipped
 from tspsim.program.types import Programs
 from tspsim.registry import PLOTS, STRATEGIES
 from tspsim.scenario import from_document
@@ -264,6 +268,56 @@ def test_version_is_that_of_the_package() -> None:
     """One number in two places."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert call("version").stdout == f"{project['version']}\n" == f"{tspsim.__version__}\n"
+    assert json.loads(call("version", "--json").stdout) == {"tspsim": tspsim.__version__}
+
+
+def test_version_all_tells_what_a_number_may_depend_on() -> None:
+    """Every dependency that counts, every extra, every shipped profile; in the table too."""
+    found = json.loads(call("version", "--all", "--json").stdout)
+    assert list(found) == ["tspsim", "python", "platform", "packages", "extras", "profiles"]
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["profiles"].keys() == set(names("topologies/profiles"))
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found["profiles"].values())
+    table = call("version", "--all").stdout
+    for name in ("tspsim", "python", "platform", *found["packages"], *found["profiles"]):
+        assert re.search(rf"\b{re.escape(name)} ", table)
+
+
+def test_version_knows_the_extras_of_the_project() -> None:
+    """Names and packages are those of pyproject.toml, but for the developers' own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {
+        name: tuple(sorted(re.split(r"[<>=]", each)[0] for each in held))
+        for name, held in project["optional-dependencies"].items()
+    }
+    assert {name: tuple(sorted(held)) for name, held in version.EXTRAS.items()} == {
+        name: held for name, held in extras.items() if name != "dev"
+    }
+
+
+def test_a_package_that_is_not_there_is_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is then not present; nothing fails."""
+    monkeypatch.setattr(version, "EXTRAS", {"some": ("numpy", "no-such-package")})
+    extra = json.loads(call("version", "--all", "--json").stdout)["extras"]["some"]
+    assert extra == {
+        "present": False,
+        "packages": {"numpy": np.__version__, "no-such-package": None},
+    }
+    assert "no-such-package missing" in call("version", "--all").stdout
+
+
+def test_a_changed_profile_has_another_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One figure is enough; how lines end is not."""
+    source = shipped("topologies/profiles") / "h100-published.yaml"
+    text = source.read_text(encoding="utf-8")
+    (tmp_path / "same.yaml").write_text(text, newline="\r\n")
+    (tmp_path / "other.yaml").write_text(text.replace("0", "1", 1))
+    before = version.everything()["profiles"]["h100-published"]
+    monkeypatch.setattr("tspsim.files.shipped.shipped", lambda _: tmp_path)
+    after = version.everything()["profiles"]
+    assert after["same"] == before != after["other"]
 
 
 def test_interrupt_exits_with_130(small: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+import benchmark_table
+import blocks as made
+import pictures
 
 TOP = Path(__file__).parent.parent
 
 
-def _refresh() -> ModuleType:
-    """Return docs/refresh.py, which knows how blocks are run and renewed."""
-    spec = importlib.util.spec_from_file_location("refresh", TOP / "docs" / "refresh.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-refresh = _refresh()
-DOCUMENTS = refresh.documents()
+DOCUMENTS = made.documents()
 
 
 def _name(path: Path) -> str:
@@ -47,15 +36,15 @@ def _anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_the_blocks_of_a_document_run_and_print_what_it_shows(path: Path, tmp_path: Path) -> None:
     """Commands and programs run in order; outputs are those of ``python docs/refresh.py``."""
-    sandbox = refresh.Sandbox(tmp_path)
-    for block in refresh.blocks(path.read_text(encoding="utf-8")):
+    sandbox = made.Sandbox(tmp_path)
+    for block in made.blocks(path.read_text(encoding="utf-8")):
         if block.language != "console":
             sandbox.run(block)
             continue
-        shown = refresh.expected(block)
+        shown = made.expected(block)
         for (command, found), text in zip(sandbox.console(block), shown, strict=True):
             place = f"{_name(path)}:{block.first}: $ {command}"
-            assert refresh.matches(text, found), f"{place}\nshows\n{text}\nbut prints\n{found}"
+            assert made.matches(text, found), f"{place}\nshows\n{text}\nbut prints\n{found}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
@@ -72,7 +61,7 @@ def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
 def test_the_readme_quotes_the_benchmark() -> None:
     """The README's figures are those of benchmarks/results.json."""
     text = (TOP / "README.md").read_text(encoding="utf-8")
-    assert refresh.with_figures(text) == text
+    assert benchmark_table.with_figures(text) == text
     assert "| `tspsim --help` |" in text
 
 
@@ -81,24 +70,24 @@ def test_the_commands_that_the_readme_only_names_run(tmp_path: Path) -> None:
     text = (TOP / "README.md").read_text(encoding="utf-8")
     (block,) = (
         block
-        for block in refresh.blocks(text)
+        for block in made.blocks(text)
         if block.language == "text" and "tspsim compare" in block.lines[0]
     )
     commands = re.sub(r"\s*\\\n\s*", " ", "\n".join(block.lines)).splitlines()
     assert {line.split()[1] for line in commands} == {
         "compare", "explain", "plan", "sweep", "plot", "export", "report",
     }  # fmt: skip
-    sandbox = refresh.Sandbox(tmp_path)
+    sandbox = made.Sandbox(tmp_path)
     for command in (line.partition("#")[0].strip() for line in commands):
         simulates = command.split()[1] in ("compare", "explain", "plan", "sweep")
         short = f"{command} model.layers=2" if simulates else command
-        ((_, printed),) = sandbox.console(refresh.Block("console", (f"$ {short}",), 0))
+        ((_, printed),) = sandbox.console(made.Block("console", (f"$ {short}",), 0))
         assert printed
 
 
 def test_the_pictures_of_the_documents_are_drawn_by_a_command(tmp_path: Path) -> None:
     """docs/images holds what docs/refresh.py draws, a benchmark, a browser; all of it is shown."""
-    refresh.draw(tmp_path)
+    pictures.draw(tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()} | {"scaling.png", "report.png"}
     assert drawn == {path.name for path in (TOP / "docs" / "images").iterdir()}
     shown = {Path(t).name for path in DOCUMENTS for t in _links(path.read_text(encoding="utf-8"))}
@@ -107,13 +96,13 @@ def test_the_pictures_of_the_documents_are_drawn_by_a_command(tmp_path: Path) ->
 
 def test_a_wrong_output_would_be_noticed(tmp_path: Path) -> None:
     """The comparison is strict, ``...`` stands for lines only, and a failing command is told."""
-    assert refresh.matches("a\n...\nd\n", "a\nb\nc\nd\n")
-    assert not refresh.matches("a\n...\nd\n", "a\nb\n")
-    assert not refresh.matches("a.c\n", "abc\n")
-    sandbox = refresh.Sandbox(tmp_path)
-    (block,) = refresh.blocks("```console\n$ echo a\nb\n```\n")
-    assert refresh.renewed(block, sandbox.console(block)) == ["$ echo a", "a"]
-    (block,) = refresh.blocks("```console\n$ tspsim run none\n$ echo b\n```\n")
+    assert made.matches("a\n...\nd\n", "a\nb\nc\nd\n")
+    assert not made.matches("a\n...\nd\n", "a\nb\n")
+    assert not made.matches("a.c\n", "abc\n")
+    sandbox = made.Sandbox(tmp_path)
+    (block,) = made.blocks("```console\n$ echo a\nb\n```\n")
+    assert made.renewed(block, sandbox.console(block)) == ["$ echo a", "a"]
+    (block,) = made.blocks("```console\n$ tspsim run none\n$ echo b\n```\n")
     with pytest.raises(RuntimeError, match="exit code 2: tspsim run none"):
         sandbox.console(block)
 
@@ -123,11 +112,11 @@ def test_the_example_strategy_without_its_reduction_is_found_out(tmp_path: Path)
     text = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
     broken, calls = re.subn(r"self\.axis\.reduce\((?:[^()]|\n)*\)", "pass", text)
     assert calls == 1
-    sandbox = refresh.Sandbox(tmp_path)
-    for block in refresh.blocks(broken):
+    sandbox = made.Sandbox(tmp_path)
+    for block in made.blocks(broken):
         if block.file:
             sandbox.run(block)
-    (block,) = (b for b in refresh.blocks(broken) if b.language == "console")
+    (block,) = (b for b in made.blocks(broken) if b.language == "console")
     ((_, output),) = sandbox.console(block)
     assert output.startswith("right values: False")
 
@@ -137,7 +126,7 @@ def test_the_commands_that_set_up_are_left_to_ci() -> None:
     text = (TOP / "README.md").read_text(encoding="utf-8")
     for name, end in (("main-job", "-o out"), ("tests", "pytest")):
         _, _, behind = text.partition(f"<!-- ci: {name} -->")
-        block = next(refresh.blocks(behind))
+        block = next(made.blocks(behind))
         assert block.language == "sh"
         assert len(block.lines) == 1
         assert block.lines[0].startswith("python3 -m venv .venv && ")

@@ -173,7 +173,7 @@ def test_table_and_picture_say_the_gap(reported: Reported, tmp_path: Path) -> No
     assert "**" not in table(reports)
     assert f"{reports[0].peak_error:+.2%}" in lines[2]
     assert table(reports) in (DOCS / "oracles.md").read_text(encoding="utf-8"), (
-        "docs/oracles.md is out of date: python -m tspsim.calibrate.oracle docs"
+        "docs/oracles.md is out of date: python docs/refresh.py oracles"
     )
     draw(reports[0], tmp_path / "memory.png")
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")

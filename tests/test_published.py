@@ -53,7 +53,7 @@ def test_the_shipped_profiles_are_what_the_rows_give() -> None:
     for name, text in made.items():
         path = TOP / "topologies/profiles" / name
         assert text == path.read_text(encoding="utf-8"), (
-            f"{name} differs: run python -m tspsim.calibrate.published and read the difference"
+            f"{name} differs: run python docs/refresh.py profiles and read the difference"
         )
 
 

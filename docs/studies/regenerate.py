@@ -1,8 +1,7 @@
 """Runs the studies again: their tables of results, their pictures, and the tables on their pages.
 
-Run it from the project's folder, with tspsim installed; each takes about a minute on two cores::
+``python docs/refresh.py studies`` runs all of them. One alone takes about a minute on two cores::
 
-    python docs/studies/regenerate.py
     python docs/studies/regenerate.py two-nodes
 
 tests/test_studies.py compares the pages with the results, and part of the results with new runs.

@@ -10,6 +10,7 @@ import typer
 from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
+from tspsim.cli.version import version
 
 app = typer.Typer(
     add_completion=False,
@@ -199,15 +200,7 @@ def schema() -> None:
     show_json(scenario_schema())
 
 
-@app.command()
-@guarded
-def version() -> None:
-    """Print the version."""
-    from tspsim import __version__
-
-    write(f"{__version__}\n")
-
-
+app.command()(version)
 app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
 app.command()(collective)

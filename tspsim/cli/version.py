@@ -1,0 +1,99 @@
+"""``tspsim version``: what is installed here, and which of it may change a simulated number."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tspsim import __version__
+from tspsim.cli.guard import guarded, show, show_json, write
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: The extras of a user, and the packages of each.
+EXTRAS = {
+    "calibrate": ("scipy", "torch"),
+    "cluster": ("dask", "distributed"),
+    "frames": ("pandas",),
+    "parquet": ("pandas", "pyarrow"),
+    "report": ("jinja2",),
+    "samples": ("scipy",),
+}
+
+
+@guarded
+def version(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also Python, platform, packages, extras and profiles.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the version; with --all everything that a simulated number may depend on."""
+    if json:
+        show_json(everything() if all_ else {"tspsim": __version__})
+    elif all_:
+        show(render(everything()))
+    else:
+        write(f"{__version__}\n")
+
+
+def everything() -> dict[str, Any]:
+    """Return versions of all that may change a number, and a digest of every shipped profile.
+
+    A package that is not installed has the version None; an extra is `present` when all of its
+    packages are.
+    """
+    from tspsim.result import PACKAGES
+
+    extras = {name: {each: _version(each) for each in held} for name, held in EXTRAS.items()}
+    return {
+        "tspsim": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "extras": {
+            name: {"present": None not in held.values(), "packages": held}
+            for name, held in extras.items()
+        },
+        "profiles": _digests(),
+    }
+
+
+def render(found: dict[str, Any]) -> Table:
+    """Return the same as a table: what it is, its name, its version."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key in ("tspsim", "python", "platform"):
+        table.add_row(key, "", found[key])
+    for name, number in found["packages"].items():
+        table.add_row("package", name, number or "missing")
+    for name, extra in found["extras"].items():
+        told = (f"{each} {number or 'missing'}" for each, number in extra["packages"].items())
+        table.add_row("extra", name, ", ".join(told))
+    for name, digest in found["profiles"].items():
+        table.add_row("profile", name, digest[:12])
+    return table
+
+
+def _version(package: str) -> str | None:
+    """Return the version of an installed package, without importing it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _digests() -> dict[str, str]:
+    """Return the SHA-256 of every shipped profile's text, however its lines end here."""
+    from tspsim.files.shipped import shipped
+
+    return {
+        path.stem: hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
+        for path in sorted(shipped("topologies/profiles").glob("*.yaml"))
+    }
