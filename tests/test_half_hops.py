@@ -305,7 +305,8 @@ def test_every_hop_of_uneven_messages_takes_its_senders_bytes(sizes: list[int]) 
         pp.receive(rank.buffer("y", (arriving,), 1), lane="a", label="from")
 
     timeline = played(*shared(ring, n))
-    assert len(timeline.played) == n  # ranks that differ are not folded
+    if len(set(sizes)) == n:
+        assert len(timeline.played) == n  # ranks that differ are not folded
     for rank in range(n):
         spans = {span.op.label: span.end - span.start for span in timeline.spans(rank)}
         assert spans == {"to": sizes[rank], "from": sizes[rank - 1]}

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of, work_of
-from tspsim.program.types import Message, Program, Programs, Work
+from tspsim.program.types import Message, Program, Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Roofline
 
@@ -82,7 +82,6 @@ class Durations:
     def __init__(self, programs: Programs, mesh: Mesh, topology: Topology, dtype: str) -> None:
         self._programs, self._mesh, self._topology, self._dtype = programs, mesh, topology, dtype
         self._axes = tuple(axes_of(program) for program in programs.roles)
-        self._seconds: dict[tuple[Device, Work], float] = {}
         self._known: dict[tuple[int, Device, tuple[int, ...]], list[float]] = {}
 
     def of(self, rank: int) -> list[float]:
@@ -97,17 +96,18 @@ class Durations:
 
     def _compute(self, rank: int, device: Device) -> list[float]:
         roofline = Roofline(device, self._topology.profile, self._dtype)
+        known: dict[int, float] = {}  # layers share their works: each is timed once
         seconds: list[float] = []
         for op in self._programs.of(rank).ops:
             work = work_of(op, self._mesh, rank)
-            seconds.append(0.0 if work is None else self._timed(roofline, work))
+            if work is None:
+                seconds.append(0.0)
+                continue
+            time = known.get(id(work))
+            if time is None:
+                time = known[id(work)] = roofline.seconds(work)
+            seconds.append(time)
         return seconds
-
-    def _timed(self, roofline: Roofline, work: Work) -> float:
-        key = (roofline.device, work)
-        if key not in self._seconds:
-            self._seconds[key] = roofline.seconds(work)
-        return self._seconds[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

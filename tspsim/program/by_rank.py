@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import chain
 
 from tspsim.mesh import Mesh, names_of
 from tspsim.program.types import Lane, Message, Op, PerCoordinate, Program, Work
-from tspsim.program.varying import axes_in
+from tspsim.program.varying import Varying, axes_in
 
 
 @lru_cache(maxsize=16)  # one is often played under many conditions
@@ -18,6 +19,26 @@ def axes_of(program: Program) -> tuple[str, ...]:
     for buffer in program.buffers:
         axes.update(axes_in(buffer.shape))
     return tuple(sorted(axes))
+
+
+@lru_cache(maxsize=64)
+def differing(program: Program, axis: str) -> frozenset[tuple[object, ...]] | None:
+    """Return what of a program differs along an axis: every such thing by coordinate.
+
+    None where something differs along this axis and others as one.
+    """
+    works = (op.work for op in program.ops if isinstance(op.work, PerCoordinate))
+    messages = (op.message.bytes for op in program.ops if op.message is not None)
+    shapes = (size for buffer in program.buffers for size in buffer.shape)
+    varying = (size for size in chain(messages, shapes) if isinstance(size, Varying))
+    found: set[tuple[object, ...]] = set()
+    by_coordinate = chain(((w.axis, w.works) for w in works), ((s.axis, s.sizes) for s in varying))
+    for axes, values in by_coordinate:
+        if axis in names_of(axes):
+            if len(names_of(axes)) > 1:
+                return None
+            found.add(values)
+    return frozenset(found)
 
 
 def work_of(op: Op, mesh: Mesh, rank: int) -> Work | None:
