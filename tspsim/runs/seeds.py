@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from tspsim.analysis.spread import spread
 from tspsim.files.errors import UserError
 from tspsim.result import Result
 from tspsim.runner import play, simulate_scenario
 from tspsim.scenario.types import Scenario
-from tspsim.analysis.spread import spread
 
 Progress = Callable[[float], None]
 
