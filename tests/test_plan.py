@@ -27,6 +27,7 @@ from tspsim.plan.sketch import sketch
 from tspsim.plan.space import enumerate_space
 from tspsim.plan.work import bounds, simulated
 from tspsim.program.types import Op, Programs
+from tspsim.registry import STRATEGIES
 from tspsim.runner import checked_programs
 from tspsim.scenario.loader import Opened
 from tspsim.strategies.parts.placement import arrange
@@ -283,7 +284,8 @@ def test_cost_follows_from_the_price_of_an_hour() -> None:
 
 def test_every_mesh_that_divides_is_there() -> None:
     """Four devices: every pair of replicas and strategy, and every option of each strategy."""
-    space = enumerate_space(question(data()))
+    asked = {"kind": "dp,sp,tp,tp_sp,tsp"}
+    space = enumerate_space(question(data(), fixed=asked))
     meshes = {(c.family, tuple(sorted(c.strategy.mesh().axes))) for c in space.candidates}
     pairs = {(n, tuple(sorted([("dp", 2), (n, 2)]))) for n in ("tsp", "tp", "sp")}
     whole = {(n, ((n, 4),)) for n in ("tsp", "tp", "sp")}
@@ -368,7 +370,7 @@ def test_the_longest_sequence_fits_and_a_longer_one_does_not() -> None:
     whole = data(model={"layers": 2}, workload={"recompute": "full"})
     whole["topology"] = _with_device(SWITCH, {"file": "h100-sxm", "memory": "12 MiB"})
     asked = question(whole, 1)
-    assert families(asked) == ["sp", "tp", "tp_sp", "tsp"]
+    assert families(asked) == list(STRATEGIES.names())
     for family in families(asked):
         found = longest(asked, family)
         assert 0 < found.sequence <= found.at_most
@@ -471,6 +473,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
                 "SMALL",
                 "workload.sequence=63",
                 "model={heads: 6, hidden: 60, layers: 1, ffn: 8, vocab: 0}",
+                "strategy.kind=dp,sp,tp,tp_sp,tsp",
             ),
             "no mesh of 4 devices divides 1 sequence of 63 tokens\n"
             "  dp: 4 replicas do not divide 1 sequence a step\n"
@@ -513,7 +516,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (
             ("SMALL", "strategy.kind=tsp,tpp"),
-            "unknown strategy 'tpp' (did you mean 'tp'?); known: sp, tp, tp_sp, tsp",
+            f"unknown strategy 'tpp' (did you mean 'tp'?); known: {', '.join(STRATEGIES.names())}",
         ),
     ],
 )
