@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.replay import does_its_job, without_one_send
 from tspsim.collectives import direct, ring
+from tspsim.collectives.algorithm import Algorithm
 from tspsim.collectives.choose import Chooser, choose
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule
@@ -256,12 +257,14 @@ def test_unknown_algorithm_is_told_the_known_ones() -> None:
 def test_unable_algorithm_names_those_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """An algorithm says None to a kind that it does not know; auto takes another one."""
 
-    def only_gathers(
-        kind: CollectiveKind, _ranks: tuple[int, ...], _topology: Topology, _root: int | None
-    ) -> Plan | None:
-        return Plan("gathers", (), 0.0) if kind == "all_gather" else None
+    class OnlyGathers(Algorithm):
+        """It has nothing else to say."""
 
-    entry = SimpleNamespace(plan=only_gathers)
+        def __call__(self, kind: str, *_: object) -> Plan | None:
+            """Return a plan of one kind alone."""
+            return Plan("gathers", (), 0.0) if kind == "all_gather" else None
+
+    entry = SimpleNamespace(plan=OnlyGathers())
     entries = {"gathers": entry, "ring": ring, "direct": direct}
     monkeypatch.setattr(COLLECTIVES, "_entries", entries)
     topology = TOPOLOGIES["full", 4]

@@ -13,6 +13,7 @@ import pytest
 
 from tests import toy
 from tests.sends import STEPS, TOPOLOGIES, carried, members, message
+from tspsim.collectives.algorithm import Algorithm
 from tspsim.collectives.choose import Chooser
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.waves import Wave, Waves, unrolled
@@ -110,10 +111,9 @@ def test_sends_last_as_long_as_the_coflow_where_nothing_contends(algorithm: str)
         if name != algorithm:
             continue
         plan = COLLECTIVES.get(name)(kind, ranks, topology, root)
-        tell = getattr(COLLECTIVES.get(name), "waves", None)
-        if plan is None or tell is None:
+        waves = COLLECTIVES.get(name).waves(kind, ranks, topology, root)
+        if plan is None or waves is None:
             continue
-        waves = tell(kind, ranks, topology, root)
         if not must_agree(waves, ranks, topology):
             continue
         for size in (suitable_size(plan, topology), 1):
@@ -175,12 +175,14 @@ def test_protocol_of_a_profile_slows_sends_as_it_slows_coflows(kind: CollectiveK
 def test_collective_without_sends_is_played_as_its_coflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a switch adds up does not go from member to member."""
 
-    def reduced(
-        _kind: CollectiveKind, ranks: tuple[int, ...], _topology: Topology, _root: int | None
-    ) -> Plan:
-        return Plan("inswitch", tuple((2 * rank, 1.0) for rank in ranks), 3e-6, efficiency=0.5)
+    class Reduced(Algorithm):
+        """A switch that adds up."""
 
-    monkeypatch.setattr(COLLECTIVES, "_entries", {"inswitch": SimpleNamespace(plan=reduced)})
+        def __call__(self, _kind: str, ranks: tuple[int, ...], *_: object) -> Plan:
+            """Return a load on every rank's way to the switch."""
+            return Plan("inswitch", tuple((2 * rank, 1.0) for rank in ranks), 3e-6, efficiency=0.5)
+
+    monkeypatch.setattr(COLLECTIVES, "_entries", {"inswitch": SimpleNamespace(plan=Reduced())})
     topology, sent = TOPOLOGIES["switch-4"], Message("all_reduce", 10**6)
     one, many = (play_alone(sent, range(4), topology, "inswitch", t) for t in (COFLOWS, STEPS))
     assert many == pytest.approx(one, rel=1e-12)

@@ -23,6 +23,7 @@ from tspsim.program.types import (
     Op,
     Operand,
     PerCoordinate,
+    PlanKind,
     Program,
     Programs,
     Work,
@@ -190,9 +191,7 @@ class ToyPlanner:
     def _plans(self) -> dict[tuple[str, tuple[int, ...], int | None], Plan]:
         return {}
 
-    def choose(
-        self, kind: CollectiveKind, size: int, ranks: tuple[int, ...], root: int | None
-    ) -> Plan:
+    def choose(self, kind: PlanKind, size: int, ranks: tuple[int, ...], root: int | None) -> Plan:
         """Return the plan of a call; the size does not matter."""
         del size
         key = (kind, ranks, root)
@@ -200,8 +199,8 @@ class ToyPlanner:
             self._plans[key] = self._plan(kind, ranks, root)
         return self._plans[key]
 
-    def _plan(self, kind: CollectiveKind, ranks: tuple[int, ...], root: int | None) -> Plan:
-        if kind == "shift":
+    def _plan(self, kind: PlanKind, ranks: tuple[int, ...], root: int | None) -> Plan:
+        if kind in ("shift", "swap"):
             pairs = [(ranks[0], ranks[1], 1.0)]
         elif kind == "broadcast":
             source = ranks[root or 0]

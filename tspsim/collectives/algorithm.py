@@ -1,14 +1,14 @@
-"""What algorithms that are described by their sends have in common; one subclass per file."""
+"""What is asked of a collective algorithm, and what those that are described by sends share."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from abc import abstractmethod
+from typing import ClassVar, Literal, Protocol
 
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule, Sends, Traffic, counted, planned, trivial
 from tspsim.collectives.waves import Waves, waves_of
-from tspsim.program.types import CollectiveKind
+from tspsim.program.types import CollectiveKind, PlanKind
 from tspsim.topology.graph import Topology
 
 #: Where the members of a communicator are. ``flat``: in one node, every two joined by one link or
@@ -19,25 +19,75 @@ Reach = Literal["flat", "fabric", "nodes"]
 EVERYWHERE: tuple[Reach, ...] = ("flat", "fabric", "nodes")
 
 
-class Sending(ABC):
-    """An algorithm whose sends say everything: the `Algorithm` of its plan, and how to replay it.
+class Algorithm(Protocol):
+    """A collective algorithm: a module of this folder, or of another package, has one as ``plan``.
+
+    Only the call has to be written; what is said here of the rest holds for most.
+
+    Attributes
+    ----------
+    automatic : tuple of Reach
+        Where ``auto`` considers it. Elsewhere it has to be asked for: libraries do not use it.
+    """
+
+    automatic: tuple[Reach, ...] = EVERYWHERE
+
+    @abstractmethod
+    def __call__(
+        self, kind: PlanKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+    ) -> Plan | None:
+        """Return link loads and latency; None where the algorithm cannot do it.
+
+        Parameters
+        ----------
+        kind : PlanKind
+        ranks : tuple of int
+            Members in communicator order; ``(sender, receiver)`` of a hop.
+        topology : Topology
+        root : int or None
+            Position in `ranks` of a broadcast's or reduce's root.
+        """
+
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
+        """Return whether ``auto`` considers it for n members in one of those places."""
+        return True
+
+    def refusal(
+        self,
+        kind: CollectiveKind,
+        ranks: tuple[int, ...],  # noqa: ARG002
+        topology: Topology,  # noqa: ARG002
+    ) -> str:
+        """Return why there is no plan, for the message of an error."""
+        return f"it has no {kind}"
+
+    def waves(
+        self,
+        kind: CollectiveKind,  # noqa: ARG002
+        ranks: tuple[int, ...],  # noqa: ARG002
+        topology: Topology,  # noqa: ARG002
+        root: int | None,  # noqa: ARG002
+    ) -> Waves | None:
+        """Return what the members send; None where they do not send to each other."""
+        return None
+
+
+class Sending(Algorithm):
+    """An algorithm whose sends say everything: its plan, and how to replay it.
 
     Attributes
     ----------
     name : str
         That of its file.
-    automatic : tuple of Reach
-        Where ``auto`` considers it. Elsewhere it has to be asked for: libraries do not use it.
     """
 
     name: ClassVar[str]
-    automatic: ClassVar[tuple[Reach, ...]] = EVERYWHERE
 
     def __call__(
-        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+        self, kind: PlanKind, ranks: tuple[int, ...], topology: Topology, root: int | None
     ) -> Plan | None:
-        """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
-        if kind == "shift" or len(ranks) == 1:
+        """Return link loads and latency: see `Algorithm`."""
+        if kind == "shift" or kind == "swap" or len(ranks) == 1:
             return planned(self.name, trivial(ranks), ranks, topology)
         traffic = self.traffic(kind, ranks, topology, root or 0)
         return None if traffic is None else planned(self.name, traffic, ranks, topology)
@@ -86,15 +136,6 @@ class Sending(ABC):
         A hop is the same for all algorithms; `direct` answers for it.
         """
         return kind != "shift"
-
-    def refusal(
-        self,
-        kind: CollectiveKind,
-        ranks: tuple[int, ...],  # noqa: ARG002
-        topology: Topology,  # noqa: ARG002
-    ) -> str:
-        """Return why there is no plan, for the message of an error."""
-        return f"it has no {kind}"
 
 
 class Anywhere(Sending):

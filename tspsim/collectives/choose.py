@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tspsim.collectives.algorithm import EVERYWHERE, Reach, reach_of
-from tspsim.collectives.plan import Algorithm, Plan
+from tspsim.collectives.algorithm import Algorithm, Reach, reach_of
+from tspsim.collectives.plan import Plan
 from tspsim.files.errors import TopologyError
-from tspsim.program.types import CollectiveKind
+from tspsim.program.types import CollectiveKind, PlanKind
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
 
@@ -17,9 +17,14 @@ AUTO = "auto"
 
 
 class _Call(NamedTuple):
-    kind: CollectiveKind
+    kind: PlanKind
     ranks: tuple[int, ...]
     root: int | None
+
+    @property
+    def collective(self) -> CollectiveKind:
+        """What profiles and algorithms know of it: a swap is two hops of a shift."""
+        return "shift" if self.kind == "swap" else self.kind
 
 
 class Chooser:
@@ -51,21 +56,18 @@ class Chooser:
         self._chosen: dict[tuple[_Call, float], Plan] = {}
         self._reaches: dict[tuple[int, ...], Reach] = {}
 
-    def choose(
-        self, kind: CollectiveKind, size: float, ranks: tuple[int, ...], root: int | None
-    ) -> Plan:
+    def choose(self, kind: PlanKind, size: float, ranks: tuple[int, ...], root: int | None) -> Plan:
         """Return how a message travels.
 
         Parameters
         ----------
-        kind : CollectiveKind
+        kind : PlanKind
         size : float
             Bytes, as `Message.bytes` counts them.
         ranks : tuple of int
             Members in communicator order; ``(sender, receiver)`` of a shift.
         root : int or None
-            Position in `ranks` of a broadcast's or reduce's root. For a shift, 0 says that the two
-            are the whole communicator: the other hop goes the opposite way between them.
+            Position in `ranks` of a broadcast's or reduce's root.
 
         Raises
         ------
@@ -82,14 +84,14 @@ class Chooser:
         return self._chosen[call, size]
 
     def _plan(self, call: _Call) -> tuple[Plan, ...]:
-        kind, ranks, root = call
+        kind, ranks = call.collective, call.ranks
         if kind in self._seen:
             makers = {dict(self._topology.profile.collectives)[kind]: self._seen[kind]}
         elif self._auto:
             makers = self._considered(kind, ranks)
         else:
             makers = self._algorithms
-        made = (make(kind, ranks, self._topology, root) for make in makers.values())
+        made = (make(call.kind, ranks, self._topology, call.root) for make in makers.values())
         plans = tuple(
             variant
             for plan in made
@@ -112,11 +114,10 @@ class Chooser:
         }
 
     def _refusal(self, call: _Call, makers: Mapping[str, Algorithm]) -> str:
-        kind, ranks, root = call
+        kind, ranks, root = call.collective, call.ranks, call.root
         everything = {name: COLLECTIVES.get(name) for name in COLLECTIVES.names()}
         able = [n for n, make in everything.items() if make(kind, ranks, self._topology, root)]
-        whys = (getattr(make, "refusal", None) for make in makers.values())
-        why = "; ".join(why(kind, ranks, self._topology) for why in whys if why)
+        why = "; ".join(make.refusal(kind, ranks, self._topology) for make in makers.values())
         return (
             f"network.algorithm: '{', '.join(makers)}' cannot do {kind} over {len(ranks)} ranks"
             f"{f' ({why})' if why else ''}; {', '.join(able) or 'none'} can"
@@ -134,14 +135,8 @@ def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:
 
 
 def considered(make: Algorithm, kind: CollectiveKind, reach: Reach, n: int) -> bool:
-    """Return whether ``auto`` considers an algorithm for n members that are somewhere.
-
-    One that says nothing about it is considered everywhere.
-    """
-    if reach not in getattr(make, "automatic", EVERYWHERE):
-        return False
-    accepts = getattr(make, "accepts", None)
-    return accepts is None or bool(accepts(kind, reach, n))
+    """Return whether ``auto`` considers an algorithm for n members that are somewhere."""
+    return reach in make.automatic and make.accepts(kind, reach, n)
 
 
 def choose(

@@ -14,7 +14,7 @@ from tspsim.collectives import ring
 from tspsim.collectives.algorithm import Anywhere
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import HOP, NOTHING, Schedule, Send, Step
-from tspsim.program.types import CollectiveKind
+from tspsim.program.types import CollectiveKind, PlanKind
 from tspsim.topology.graph import Topology
 
 
@@ -25,11 +25,11 @@ class Gloo(Anywhere):
     automatic = ()
 
     def __call__(
-        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+        self, kind: PlanKind, ranks: tuple[int, ...], topology: Topology, root: int | None
     ) -> Plan | None:
-        """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
+        """Return link loads and latency: see `Algorithm`."""
         made = super().__call__(kind, ranks, topology, root)
-        if made is not None and kind == "shift" and root is not None:
+        if made is not None and kind == "swap":
             return _one_way_at_a_time(made)
         return made
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tspsim.collectives.algorithm import Reach
+from tspsim.collectives.algorithm import Algorithm, Reach
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import planned, trivial
-from tspsim.program.types import CollectiveKind
+from tspsim.program.types import CollectiveKind, PlanKind
 from tspsim.topology.graph import Topology
 
 
@@ -42,17 +42,17 @@ class Reductions(NamedTuple):
     pieces: int
 
 
-class InSwitch:
+class InSwitch(Algorithm):
     """The algorithm; `automatic` says where ``auto`` considers it."""
 
     name = "in_switch"
     automatic: tuple[Reach, ...] = ("flat", "nodes")
 
     def __call__(
-        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
+        self, kind: PlanKind, ranks: tuple[int, ...], topology: Topology, root: int | None
     ) -> Plan | None:
-        """Return link loads and latency; see `tspsim.collectives.plan.Algorithm`."""
-        if kind == "shift" or len(ranks) == 1:
+        """Return link loads and latency: see `Algorithm`."""
+        if kind == "shift" or kind == "swap" or len(ranks) == 1:
             return planned(self.name, trivial(ranks), ranks, topology)
         tree = _tree(ranks, topology)
         if tree is None:
@@ -71,7 +71,7 @@ class InSwitch:
             return f"no switch of '{topology.name}' adds up"
         if _tree(ranks, topology) is None:
             return "no tree of switches that add up joins them"
-        return f"it has no {kind}"
+        return super().refusal(kind, ranks, topology)
 
 
 plan = InSwitch()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
@@ -100,11 +98,3 @@ class Plan:
     def time(self, size: float, topology: Topology) -> float:
         """Return the uncontended time of a message of `size` bytes."""
         return self.overhead(size, topology) + size * self.slowest(topology)
-
-
-#: ``plan(kind, ranks, topology, root)`` -> Plan, or None where the algorithm cannot do it.
-#: `ranks` are the members in communicator order; `root` is a position in `ranks`.
-#: For ``"shift"``, `ranks` is the pair (sender, receiver).
-Algorithm: TypeAlias = Callable[
-    [CollectiveKind, tuple[int, ...], Topology, int | None], Plan | None
-]

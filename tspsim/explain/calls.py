@@ -64,17 +64,17 @@ class PlayedCalls:
         assert message is not None
         group = lane.members(self._timeline.mesh, rank)
         if not message.hop:
-            return self._call(rank, op, group, message) if len(group) > 1 else None
+            return self._call(rank, op, group, message, len(group)) if len(group) > 1 else None
         place, degree = group.index(rank), len(group)
         if message.offset % degree == 0:
             return None
         other, before = (group[(place + way) % degree] for way in (message.offset, -message.offset))
         if message.collective != "shift":
             hop = (rank, other) if message.collective == "send" else (other, rank)
-            return self._call(rank, op, hop, message)
+            return self._call(rank, op, hop, message, degree)
         end = self._timeline.end[rank][op]
         last = (rank, other) if self._hop_end(rank, op, (rank, other)) == end else (before, rank)
-        return self._call(rank, op, last, message, pair=degree == 2)
+        return self._call(rank, op, last, message, degree)
 
     def _hop_end(self, rank: int, op: int, hop: tuple[int, int]) -> float | None:
         return self._hops.get((self._partner(rank, op, hop[0]), hop))
@@ -85,13 +85,13 @@ class PlayedCalls:
         return {(t.op, t.ranks): t.end for t in self._timeline.transfers if t.collective == "shift"}
 
     def _call(
-        self, rank: int, op: int, ranks: tuple[int, ...], message: Message, pair: bool = False
+        self, rank: int, op: int, ranks: tuple[int, ...], message: Message, degree: int
     ) -> PlayedCall:
         members = tuple((member, self._partner(rank, op, member)) for member in ranks)
-        root = 0 if pair else message.root
         if message.hop:
             message = message.of_rank(self._timeline.mesh, ranks[0])
-        plan = self._planner.choose(message.carried_as, message.bytes, ranks, root)
+        kind = message.carried_as(degree)
+        plan = self._planner.choose(kind, message.bytes, ranks, message.root)
         size, topology = message.bytes, self._topology
         fill = plan.overhead(size, topology) - plan.latency
         alone = size * plan.slowest(topology)

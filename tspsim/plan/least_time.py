@@ -19,7 +19,7 @@ from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
 from tspsim.mesh import DP, Mesh
 from tspsim.plan.sketch import Sketch
-from tspsim.program.types import Lane, Message, Op, Program, Programs
+from tspsim.program.types import Lane, Message, Op, PlanKind, Program, Programs
 from tspsim.scenario.types import Scenario
 
 
@@ -122,8 +122,8 @@ class _Clock:
         """Return the seconds that the rank's communicators take one link for, at least."""
         total: dict[int, float] = defaultdict(float)
         for key, times in self._said(made).items():
-            for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
-                plan = self._planner.choose(key[1].carried_as, key[1].bytes, ranks, root)
+            for kind, ranks in [] if self._silent else self._calls(*key, everyone=True):
+                plan = self._planner.choose(kind, key[1].bytes, ranks, key[1].root)
                 held = key[1].bytes * times * plan.held / plan.efficiency
                 for link, load in plan.loads:
                     total[link] += held * load / self._links[link].bandwidth
@@ -146,31 +146,32 @@ class _Clock:
         """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
         key = program.lanes[op.lane], message
         if key not in self._known:
-            ways = [] if self._silent else self._exchanges(*key, everyone=False)
-            plans = (self._planner.choose(message.carried_as, message.bytes, *way) for way in ways)
+            ways = [] if self._silent else self._calls(*key, everyone=False)
+            size, root = message.bytes, message.root
+            plans = (self._planner.choose(kind, size, ranks, root) for kind, ranks in ways)
             times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
             self._known[key] = max(times, default=0.0)
         return self._known[key]
 
-    def _exchanges(
+    def _calls(
         self, lane: Lane, message: Message, *, everyone: bool
-    ) -> list[tuple[tuple[int, ...], int | None]]:
-        """Return the members and the root of what a message is: a collective, or hops of a shift.
+    ) -> list[tuple[PlanKind, tuple[int, ...]]]:
+        """Return the kind and the members of what a message is: a collective, or hops of a shift.
 
         Of the hops the rank's own one, or those of everyone.
         """
         ranks = lane.members(self._mesh, self._rank)
         degree, place = len(ranks), ranks.index(self._rank)
+        kind = message.carried_as(degree)
         if degree == 1 or (message.hop and message.offset % degree == 0):
             return []
         if not message.hop:
-            return [(ranks, message.root)]
+            return [(kind, ranks)]
         if message.collective != "shift":
             hop = (self._rank, ranks[(place + message.offset) % degree])
-            return [(hop if message.collective == "send" else hop[::-1], None)]
-        root = 0 if degree == 2 else message.root
+            return [(kind, hop if message.collective == "send" else hop[::-1])]
         senders = range(degree) if everyone else [place]
-        return [((ranks[at], ranks[(at + message.offset) % degree]), root) for at in senders]
+        return [(kind, (ranks[at], ranks[(at + message.offset) % degree])) for at in senders]
 
 
 def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:

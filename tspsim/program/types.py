@@ -28,6 +28,9 @@ COLLECTIVE_KINDS: tuple[CollectiveKind, ...] = (
 )  # fmt: skip
 #: A send and a receive are half a hop each: together they are one hop of a shift.
 MessageKind = CollectiveKind | Literal["send", "receive"]
+#: What is planned: of a shift a single hop, or a swap, where its two ends are the communicator and
+#: the other hop goes the opposite way between them.
+PlanKind = CollectiveKind | Literal["swap"]
 
 
 class Buffer(NamedTuple):
@@ -155,12 +158,17 @@ class Message(NamedTuple):
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
 
-    @property
-    def carried_as(self) -> CollectiveKind:
-        """What the network carries: a send and its receive are a hop of a shift."""
+    def carried_as(self, members: int | None = None) -> PlanKind:
+        """Return what the network carries: a send and its receive are a hop of a shift.
+
+        Parameters
+        ----------
+        members : int, optional
+            Of the communicator, where that is to make a difference to a hop.
+        """
         if self.collective == "send" or self.collective == "receive":
             return "shift"
-        return self.collective
+        return "swap" if members == 2 and self.collective == "shift" else self.collective
 
     def of_rank(self, mesh: Mesh, rank: int) -> Message:
         """Return the message as a rank has it."""

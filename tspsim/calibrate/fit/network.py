@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from scipy.optimize import least_squares
 
 from tspsim.calibrate.fit.curves import rounded
 from tspsim.calibrate.rows import Row
+from tspsim.collectives.algorithm import Algorithm
 from tspsim.collectives.plan import Plan
+from tspsim.program.types import CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.hardware import Device, Profile
@@ -77,11 +79,9 @@ def planned(
     """Return an algorithm's plan of one call over all ranks of a star."""
     topology = star(ranks, bandwidth, latency, Profile(""))
     members = (0, 1) if kind == "shift" else tuple(range(ranks))
-    # Of two ranks, the other hop of a shift goes the opposite way; see Chooser.choose.
-    where = (0 if ranks == 2 else None) if kind == "shift" else root
-    make: Any = COLLECTIVES.get(algorithm)
-    plan: Plan | None = make(kind, members, topology, where)
-    return plan
+    make: Algorithm = COLLECTIVES.get(algorithm)
+    asked = Message(cast("CollectiveKind", kind), 0).carried_as(ranks)
+    return make(asked, members, topology, root)
 
 
 def fit_network(rows: Sequence[Row]) -> Network:

@@ -101,7 +101,7 @@ class _Count:
         if message is None:
             return self._seconds[together.tasks[0]]
         size = message.bytes
-        plan = self._planner.choose(message.carried_as, size, together.ranks, message.root)
+        plan = self._planner.choose(message.carried_as(), size, together.ranks, message.root)
         for link, load in plan.loads:
             bandwidth = self._topology.links[link].bandwidth * plan.efficiency / plan.held
             self.links[link] += size * load / bandwidth

@@ -108,7 +108,7 @@ class Symmetry:
     ) -> bool:
         if not moving:
             members = tuple(ranks.tolist())
-            found = self._planner.choose(message.carried_as, message.bytes, members, message.root)
+            found = self._planner.choose(message.carried_as(), message.bytes, members, message.root)
             return dict(found.loads) == dict(zip(links.tolist(), loads, strict=True))
         rotation, *others = moving
         for _ in range(rotation.order):

@@ -8,16 +8,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 from tspsim.collectives.plan import Plan
 from tspsim.engine.meetings import Meeting
 from tspsim.engine.network.coflow import Flow
-from tspsim.program.types import CollectiveKind, Message
+from tspsim.program.types import Message, PlanKind
 from tspsim.topology.graph import Topology
 
 
 class Planner(Protocol):
     """Chooses the algorithm of a collective call."""
 
-    def choose(
-        self, kind: CollectiveKind, size: int, ranks: tuple[int, ...], root: int | None
-    ) -> Plan:
+    def choose(self, kind: PlanKind, size: int, ranks: tuple[int, ...], root: int | None) -> Plan:
         """Return how a message of `size` bytes travels between `ranks`."""
 
 
@@ -79,19 +77,19 @@ class Calls:
 
     def __init__(self, topology: Topology, planner: Planner, pattern: Numbering) -> None:
         self._topology, self._planner, self._pattern = topology, planner, pattern
-        self._known: dict[tuple[tuple[int, ...], Message, bool], Call] = {}
+        self._known: dict[tuple[tuple[int, ...], Message, int], Call] = {}
 
     def exchange(self, meeting: Meeting) -> ActiveCall:
         """Return the exchange that begins with a meeting."""
-        key = (meeting.ranks, meeting.message, len(meeting.communicator.ranks) == 2)
+        key = (meeting.ranks, meeting.message, len(meeting.communicator.ranks))
         call = self._known.get(key)
         if call is None:
             call = self._known[key] = self._plan(*key)
         return ActiveCall(call, meeting.tasks)
 
-    def _plan(self, ranks: tuple[int, ...], message: Message, pair: bool) -> Call:
-        root = 0 if pair and message.collective == "shift" else message.root
-        plan = self._planner.choose(message.carried_as, message.bytes, ranks, root)
+    def _plan(self, ranks: tuple[int, ...], message: Message, members: int) -> Call:
+        kind = message.carried_as(members)
+        plan = self._planner.choose(kind, message.bytes, ranks, message.root)
         overhead = plan.overhead(message.bytes, self._topology)
         alone = message.bytes * plan.slowest(self._topology)
         pattern = self._pattern(ranks, message, plan) if alone > 0 else -1

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.collectives.algorithm import Algorithm
 from tspsim.collectives.plan import Plan
 from tspsim.collectives.waves import Wave, Waves, unrolled
 from tspsim.engine.network.calls import Call
 from tspsim.engine.network.gates import Gates, gates_of
 from tspsim.engine.network.patterns import Loads
 from tspsim.engine.network.ragged import Integers
+from tspsim.program.types import CollectiveKind
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
 
@@ -109,14 +111,12 @@ def sends_of(call: Call, topology: Topology, number: Number) -> SendPlan:
 
 
 def waves_of(call: Call, topology: Topology) -> Waves | None:
-    """Return what the members of a call send; None where they do not send to each other.
-
-    An algorithm tells by a method ``waves``; see `tspsim.collectives.algorithm.Sending`.
-    """
-    name, kind, root = call.plan.algorithm, call.message.carried_as, call.message.root
-    tell = getattr(COLLECTIVES.get(name), "waves", None) if name in COLLECTIVES.names() else None
-    found: Waves | None = tell(kind, call.ranks, topology, root) if tell else None
-    return found
+    """Return what the members of a call send; None where they do not send to each other."""
+    if call.plan.algorithm not in COLLECTIVES.names():
+        return None
+    algorithm: Algorithm = COLLECTIVES.get(call.plan.algorithm)
+    kind = "shift" if call.message.hop else call.message.collective
+    return algorithm.waves(cast("CollectiveKind", kind), call.ranks, topology, call.message.root)
 
 
 def best_parts(plan: Plan, size: float, topology: Topology) -> int:
