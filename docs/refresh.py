@@ -240,7 +240,7 @@ def draw(folder: Path) -> None:
 def draw_goodput(path: Path) -> None:
     """Draw the goodput of the job that docs/disturbances.md describes."""
     from tspsim.files.source import parse
-    from tspsim.output.goodput_plot import draw as draw_found
+    from tspsim.reports.goodput_plot import draw as draw_found
     from tspsim.runs.goodput import goodput
     from tspsim.scenario import from_document
 

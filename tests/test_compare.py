@@ -16,8 +16,8 @@ import tspsim
 from tests.small_result import real
 from tspsim.cli.app import app
 from tspsim.memory import alive
-from tspsim.output import stacked
-from tspsim.output.comparison import render, why
+from tspsim.reports import stacked
+from tspsim.reports.comparison import render, why
 from tspsim.sweeps.candidates import Candidate, pair, winner
 from tspsim.sweeps.difference import difference
 

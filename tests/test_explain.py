@@ -35,9 +35,9 @@ from tspsim.explain.report import to_dict
 from tspsim.explain.whatif import FACTORS, sensitivities
 from tspsim.memory import MemoryTrace, trace
 from tspsim.mesh import Mesh
-from tspsim.output.explanation import sentence
-from tspsim.output.plots.tornado import tornado
 from tspsim.program.types import Programs
+from tspsim.reports.explanation import sentence
+from tspsim.reports.tornado import tornado
 from tspsim.topology.graph import Topology
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))

@@ -18,8 +18,8 @@ from tests.test_network import Arrival, arrivals, bandwidths, brute_force, exact
 from tests.toy import Toy, shared
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network import coflow as network_module
-from tspsim.engine.network.coflow import Flow, Loads, Network
 from tspsim.engine.network import flows as flows_module
+from tspsim.engine.network.coflow import Flow, Loads, Network
 from tspsim.engine.network.fifo import FifoNetwork
 from tspsim.engine.network.filling import Crossings, crossings, fair
 from tspsim.engine.network.flows import Flows

@@ -28,13 +28,13 @@ from tspsim.cli.app import app
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.errors import OutputError, UserError
 from tspsim.model import ModelShape
-from tspsim.output.maps import heatmap, lines, pareto, winner
-from tspsim.output.maps.choose import Asked
-from tspsim.output.maps.drawing import draw, figure
-from tspsim.output.maps.groups import LOOKS
-from tspsim.output.maps.rule import rule_of
-from tspsim.output.maps.scale import scale, tokens
 from tspsim.registry import MAPS
+from tspsim.reports.maps import heatmap, lines, pareto, winner
+from tspsim.reports.maps.choose import Asked
+from tspsim.reports.maps.drawing import draw, figure
+from tspsim.reports.maps.groups import LOOKS
+from tspsim.reports.maps.rule import rule_of
+from tspsim.reports.maps.scale import scale, tokens
 from tspsim.scenario import from_document
 from tspsim.sweeps.store import Row, Store
 

@@ -11,6 +11,7 @@ import pytest
 from tests import small_result
 from tspsim.files.errors import OutputError
 from tspsim.output import folder, trace
+from tspsim.runner import rerun
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_result_json_is_the_summary_with_the_scenario_and_its_provenance(written
 def test_a_folder_is_read_back_as_the_same_result(written: Path) -> None:
     """Loading simulates the stored scenario again: every time is the same to the last bit."""
     for place in (written, written / "result.json"):
-        again = folder.load(place)
+        again = rerun(place)
         for one, two in zip(again.timeline.end, small_result.real().timeline.end, strict=True):
             assert one.tobytes() == two.tobytes()
 
@@ -111,7 +112,7 @@ def test_a_folder_that_holds_something_else_is_refused(
 def test_a_result_json_of_someone_else_is_refused(tmp_path: Path, text: str) -> None:
     """Neither overwritten nor loaded: it is not ours."""
     (tmp_path / "result.json").write_text(text)
-    for refused in (lambda: folder.write(result(), tmp_path), lambda: folder.load(tmp_path)):
+    for refused in (lambda: folder.write(result(), tmp_path), lambda: rerun(tmp_path)):
         with pytest.raises(OutputError, match=r"result\.json"):
             refused()
     assert (tmp_path / "result.json").read_text() == text
@@ -166,4 +167,4 @@ def test_loading_from_nowhere_says_how_to_make_a_result(tmp_path: Path) -> None:
     """A folder without a result, or no folder at all."""
     for place in (tmp_path, tmp_path / "missing"):
         with pytest.raises(OutputError, match="'tspsim run SCENARIO -o DIR' makes a result"):
-            folder.load(place)
+            rerun(place)

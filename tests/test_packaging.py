@@ -52,7 +52,7 @@ def test_the_wheel_is_typed_licensed_and_has_a_command(site: Path) -> None:
 
 def test_the_wheel_holds_the_parts_of_a_report(site: Path) -> None:
     """The template, the style and every script that the page names stand beside the code."""
-    from tspsim.output.report.page import SCRIPTS
+    from tspsim.reports.html.page import SCRIPTS
 
     held = {path.name for path in (site / "tspsim" / "output" / "report").iterdir()}
     assert {"page.html", "style.css", *SCRIPTS} <= held

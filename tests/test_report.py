@@ -17,10 +17,10 @@ import pytest
 
 from tests.small_reports import SMALL, call, make, reports
 from tspsim.output.plots.style import COMPUTE, Style
-from tspsim.output.report import answers, assumptions, charts, maps, sources, sweep_tables
-from tspsim.output.report.settings import Names, best_setting, settings
-from tspsim.output.report.sources import Subject, Swept
 from tspsim.output.units import time
+from tspsim.reports.html import answers, assumptions, charts, maps, sources, sweep_tables
+from tspsim.reports.html.settings import Names, best_setting, settings
+from tspsim.reports.html.sources import Subject, Swept
 from tspsim.sweeps.store import AxisInfo, Row, Store
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tspsim.files.errors import TspsimError
-    from tspsim.result import Result
+    from tspsim.runner import Run as Result
     from tspsim.runner import run
     from tspsim.scenario import Scenario, load
     from tspsim.sweeps import Sample, Store, Sweep, sweep
@@ -27,23 +27,25 @@ __all__ = [
     "sweep",
 ]  # fmt: skip
 
+#: Where each name is at home: its module, and what it is called there.
 _HOME = {
-    "Result": "tspsim.result",
-    "Sample": "tspsim.sweeps",
-    "Scenario": "tspsim.scenario",
-    "Store": "tspsim.sweeps",
-    "Sweep": "tspsim.sweeps",
-    "TspsimError": "tspsim.files.errors",
-    "load": "tspsim.scenario",
-    "run": "tspsim.runner",
-    "sweep": "tspsim.sweeps",
+    "Result": ("tspsim.runner", "Run"),
+    "Sample": ("tspsim.sweeps", "Sample"),
+    "Scenario": ("tspsim.scenario", "Scenario"),
+    "Store": ("tspsim.sweeps", "Store"),
+    "Sweep": ("tspsim.sweeps", "Sweep"),
+    "TspsimError": ("tspsim.files.errors", "TspsimError"),
+    "load": ("tspsim.scenario", "load"),
+    "run": ("tspsim.runner", "run"),
+    "sweep": ("tspsim.sweeps", "sweep"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'tspsim' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, own = _HOME[name]
+    return getattr(importlib.import_module(module), own)
 
 
 def __dir__() -> list[str]:

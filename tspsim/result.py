@@ -7,11 +7,9 @@ import importlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim import __version__
@@ -19,7 +17,6 @@ from tspsim.analysis.summary import Summary
 from tspsim.engine.timeline import Span, Timeline
 from tspsim.files.errors import UserError
 from tspsim.memory import MemoryTrace
-from tspsim.registry import PLOTS
 from tspsim.scenario.types import Scenario
 
 if TYPE_CHECKING:
@@ -83,7 +80,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
-    """One simulated step of one scenario.
+    """One simulated step of one scenario, as values; `tspsim.runner.Run` can draw and save itself.
 
     Parameters
     ----------
@@ -108,11 +105,6 @@ class Result:
         """Whether the peak of every rank fits into its device's memory."""
         return bool(self.summary.to_dict()["memory"]["fits"])
 
-    @property
-    def plot(self) -> Plots:
-        """The pictures: ``result.plot.gantt(ax=ax)``, ``result.plot.memory()``."""
-        return Plots(self)
-
     def frame(self) -> pd.DataFrame:
         """Return the spans as a table, one row per task of every rank (times in seconds).
 
@@ -132,26 +124,6 @@ class Result:
         frame: pd.DataFrame = table.astype({"layer": "Int64"})
         return frame
 
-    def save(self, directory: str | Path, *, force: bool = False) -> Path:
-        """Write the result's files into a folder and return it.
-
-        Parameters
-        ----------
-        directory : str or Path
-            Made when it is not there; an earlier result of the same scenario is replaced.
-        force : bool
-            Replace whatever result lies there.
-
-        Raises
-        ------
-        OutputError
-            When the folder holds something else or cannot be written.
-        """
-        # Looked up by name: the outputs stand above the result in the layers.
-        folder = importlib.import_module("tspsim.output.folder")
-        folder.write(self, Path(directory), force=force)
-        return Path(directory)
-
     def __repr__(self) -> str:
         lines = (f"  {name:<12} {value}" for name, value in headline(self))
         return "\n".join([f"<tspsim.Result {self.scenario.name!r}", *lines]) + ">"
@@ -163,22 +135,6 @@ class Result:
         )
         title = escape(self.scenario.name)
         return f"<table><caption>tspsim: {title}</caption><tbody>{rows}</tbody></table>"
-
-
-@dataclass(frozen=True, slots=True)
-class Plots:
-    """The registered plots of one result, as methods."""
-
-    _result: Result
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_") or name not in PLOTS.names():
-            known = ", ".join(PLOTS.names())
-            raise AttributeError(f"no plot '{name}'; there are: {known}")
-        return partial(PLOTS.get(name), self._result)
-
-    def __dir__(self) -> list[str]:
-        return list(PLOTS.names())
 
 
 def headline(result: Result) -> list[tuple[str, str]]:

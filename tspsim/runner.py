@@ -1,8 +1,14 @@
-"""The straight line: from a scenario to its result."""
+"""The straight line: from a scenario to its result.
+
+What comes back is a `Run`: the values of a `Result`, which the outputs read, and the outputs
+themselves as its methods. It stands here, above the outputs; the values stand below them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +20,9 @@ from tspsim.engine.network.model import NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.output import folder
 from tspsim.program.types import Programs
+from tspsim.registry import PLOTS
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
@@ -23,7 +31,51 @@ from tspsim.strategies.base import StrategyOptions
 Progress = Callable[[float], None]
 
 
-def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Result:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Run(Result):
+    """A result that draws and saves itself: what users hold, as ``tspsim.Result``."""
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures: ``result.plot.gantt(ax=ax)``, ``result.plot.memory()``."""
+        return Plots(self)
+
+    def save(self, directory: str | Path, *, force: bool = False) -> Path:
+        """Write the result's files into a folder and return it.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Made when it is not there; an earlier result of the same scenario is replaced.
+        force : bool
+            Replace whatever result lies there.
+
+        Raises
+        ------
+        OutputError
+            When the folder holds something else or cannot be written.
+        """
+        folder.write(self, Path(directory), force=force)
+        return Path(directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """The registered plots of one result, as methods."""
+
+    _result: Result
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in PLOTS.names():
+            known = ", ".join(PLOTS.names())
+            raise AttributeError(f"no plot '{name}'; there are: {known}")
+        return partial(PLOTS.get(name), self._result)
+
+    def __dir__(self) -> list[str]:
+        return list(PLOTS.names())
+
+
+def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Run:
     """Simulate one step of a scenario.
 
     Parameters
@@ -46,6 +98,24 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     else:
         scenario = load(source, overrides)
     return simulate_scenario(scenario)
+
+
+def rerun(directory: str | Path) -> Run:
+    """Return the result that a folder holds, by simulating its scenario again.
+
+    The same scenario gives the same result, so nothing but the scenario has to be stored.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The folder, or the ``result.json`` in it.
+
+    Raises
+    ------
+    OutputError
+        When there is no readable result.
+    """
+    return run(folder.read(directory)["document"])
 
 
 def play(scenario: Scenario, programs: Programs, progress: Progress | None = None) -> Timeline:
@@ -82,7 +152,7 @@ def checked_programs(
 
 def simulate_scenario(
     scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
-) -> Result:
+) -> Run:
     """Simulate one step of a loaded scenario.
 
     Parameters
@@ -111,4 +181,4 @@ def simulate_scenario(
     summary = summarize(scenario, timeline, trace, simulated - recorded)
     walls = {"record": recorded - begin, "simulate": simulated - recorded}
     walls["memory"] = traced - simulated
-    return Result(scenario, timeline, trace, summary, provenance(scenario, walls))
+    return Run(scenario, timeline, trace, summary, provenance(scenario, walls))

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import tspsim
-from tspsim.output.maps.drawing import draw
-from tspsim.output.maps.scale import tokens
+from tspsim.reports.maps.drawing import draw
+from tspsim.reports.maps.scale import tokens
 from tspsim.sweeps import export
 from tspsim.sweeps.values import number
 

@@ -73,8 +73,8 @@ def run(
     ] = None,
 ) -> None:
     """Simulate one step: how long it takes, where the time goes, what fills the memory."""
+    from tspsim.cli.progress import progress
     from tspsim.output import folder, table
-    from tspsim.output.progress import progress
     from tspsim.runner import simulate_scenario
     from tspsim.runs.seeds import repeat
     from tspsim.scenario import load
@@ -115,8 +115,8 @@ def goodput(
     json: Json = False,
 ) -> None:
     """Play a job of many steps with failures: useful time, and how often to checkpoint."""
-    from tspsim.output import goodput_plot, goodput_table
-    from tspsim.output.progress import progress
+    from tspsim.cli.progress import progress
+    from tspsim.reports import goodput_plot, goodput_table
     from tspsim.runs.goodput import goodput as answer
     from tspsim.scenario import load
 

@@ -82,7 +82,7 @@ def _draw(
 ) -> None:
     """Draw the points, and over them what was published of such devices and links."""
     from tspsim.calibrate.published.measured import matching
-    from tspsim.output.curves import Panel, draw_curves
+    from tspsim.reports.curves import Panel, draw_curves
 
     first, last = points[0].bytes, points[-1].bytes
     measured = [

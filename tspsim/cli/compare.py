@@ -34,9 +34,10 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
 ) -> None:
     """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
+    from tspsim.cli.progress import progress
     from tspsim.files.errors import UserError
-    from tspsim.output import comparison, pictures, stacked
-    from tspsim.output.progress import progress
+    from tspsim.output import pictures
+    from tspsim.reports import comparison, stacked
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.candidates import candidates, pair
     from tspsim.sweeps.difference import difference

@@ -43,10 +43,11 @@ def explain(
     ] = False,
 ) -> None:
     """Explain a step: its critical path, what limits it, what fills the memory, and what if."""
+    from tspsim.cli.progress import progress
     from tspsim.explain.explanation import explain as explained
     from tspsim.explain.report import to_dict
-    from tspsim.output import explanation, pictures
-    from tspsim.output.progress import progress
+    from tspsim.output import pictures
+    from tspsim.reports import explanation
     from tspsim.runner import simulate_scenario
     from tspsim.scenario import load
 
@@ -70,7 +71,7 @@ def explain(
 
 def _draw(found: WhatIf, name: str, path: Path) -> None:
     from tspsim.output import pictures
-    from tspsim.output.plots.tornado import tornado
+    from tspsim.reports.tornado import tornado
 
     drawn: Any = tornado(found, name)
     pictures.save(drawn.figure, path, f"tornado of {name}")

@@ -79,10 +79,10 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
 ) -> None:
     """Find the best mesh, placement, recomputation and micro-batch for a model and a fabric."""
-    from tspsim.output import plan_table
-    from tspsim.output.progress import progress
+    from tspsim.cli.progress import progress
     from tspsim.plan.objectives import objective as named
     from tspsim.plan.search import plan as planned
+    from tspsim.reports import plan_table
 
     named(objective)  # an unknown name is told before anything is read
     _check_suffix(output)
@@ -235,7 +235,7 @@ def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     """Write the whole answer, or the best of it as a scenario."""
     from tspsim.cli.overview import resolved
     from tspsim.files.errors import OutputError
-    from tspsim.output import plan_table
+    from tspsim.reports import plan_table
 
     if output.suffix == ".json":
         text = json_text.dumps(plan_table.to_dict(answer, lengths), indent=2) + "\n"

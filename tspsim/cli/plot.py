@@ -98,16 +98,16 @@ def _is_sweep(directory: Path, kind: str) -> bool:
 
 def _plot(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
     from tspsim.cli.plot_options import plot_options
-    from tspsim.output import folder
     from tspsim.output.pictures import check_options, check_suffix, draw
+    from tspsim.runner import rerun
 
     check_suffix(target)
     check_options(kind, given)
-    draw(kind, folder.load(directory), target, **plot_options(given))
+    draw(kind, rerun(directory), target, **plot_options(given))
 
 
 def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
-    from tspsim.output.maps.drawing import draw
+    from tspsim.reports.maps.drawing import draw
     from tspsim.sweeps.store import Store
 
     if "at" in given:

@@ -27,8 +27,8 @@ def report(
     ] = None,
 ) -> None:
     """Write a page that holds everything: answer, tables, charts to zoom, what it rests on."""
-    from tspsim.output.progress import progress
-    from tspsim.output.report import page, sources
+    from tspsim.cli.progress import progress
+    from tspsim.reports.html import page, sources
 
     target = output or directories[0] / "report.html"
     page.check(target)

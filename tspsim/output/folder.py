@@ -71,10 +71,8 @@ def check(directory: str | Path, name: str, force: bool = False) -> None:
         _refuse_others(directory, name, force)
 
 
-def load(directory: str | Path) -> Result:
-    """Return the result that a folder holds, by simulating its scenario again.
-
-    The same scenario gives the same result, so nothing but the scenario has to be stored.
+def read(directory: str | Path) -> dict[str, Any]:
+    """Return what a folder's ``result.json`` holds.
 
     Parameters
     ----------
@@ -86,11 +84,8 @@ def load(directory: str | Path) -> Result:
     OutputError
         When there is no readable result.
     """
-    from tspsim.runner import run
-
     path = Path(directory)
-    path = path / "result.json" if path.is_dir() else path
-    return run(_read(path)["document"])
+    return _read(path / "result.json" if path.is_dir() else path)
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -148,7 +143,7 @@ def _as_new(result: Result, directory: Path) -> None:
 
 
 def _write_files(result: Result, scratch: Path) -> None:
-    # matplotlib and the writers are imported when something is written, not for loading.
+    # matplotlib and the writers are imported when something is written, not for reading.
     from tspsim.output import memory_table, spans, trace
     from tspsim.output.pictures import draw
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.topology.disturbances import Reliability
+from tspsim.analysis.spread import CONFIDENCE, Spread, spread
 from tspsim.engine.jobs.checkpointing import daly, efficiency, first_order, young
 from tspsim.engine.jobs.goodput import Job, Spent, failure_times, play_job
 from tspsim.files.errors import UserError
 from tspsim.program.types import Programs
 from tspsim.runs.seeds import repeat
 from tspsim.scenario.types import Scenario
-from tspsim.analysis.spread import CONFIDENCE, Spread, spread
+from tspsim.topology.disturbances import Reliability
 
 Progress = Callable[[float], None]
 

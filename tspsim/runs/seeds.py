@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tspsim.files.errors import UserError
-from tspsim.result import Result
-from tspsim.runner import play, simulate_scenario
-from tspsim.scenario.types import Scenario
 from tspsim.analysis.spread import spread
+from tspsim.files.errors import UserError
+from tspsim.runner import Run, play, simulate_scenario
+from tspsim.scenario.types import Scenario
 
 Progress = Callable[[float], None]
 
 
-def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> Result:
+def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> Run:
     """Simulate a scenario with the seeds ``seed``, ``seed + 1``...
 
     Parameters
@@ -27,7 +26,7 @@ def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> R
 
     Returns
     -------
-    Result
+    Run
         That of the first seed; `Summary.step_times` tells how the step time spreads over all.
 
     Raises

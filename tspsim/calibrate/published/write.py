@@ -48,7 +48,7 @@ def pictures(folder: Path, target: Path) -> None:
 def curves_picture(target: Path) -> None:
     """Draw ``collectives-published.png``: every curve of a collective and its rows."""
     from tspsim.calibrate.published.measured import CURVES, FIRST, LAST
-    from tspsim.output.curves import Panel, draw_curves
+    from tspsim.reports.curves import Panel, draw_curves
 
     sizes = [2 ** (k / 4) for k in range(10 * 4, 34 * 4 + 1)]
     panels = []

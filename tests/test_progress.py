@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tspsim.output.progress import progress
+from tspsim.cli.progress import progress
 
 
 class Terminal(io.StringIO):

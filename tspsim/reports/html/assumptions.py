@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tspsim.output.report.sources import Subject
+from tspsim.reports.html.sources import Subject
 from tspsim.result import Result
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps.store import Store

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from tspsim.output.maps.scale import Scale
 from tspsim.output.plots.style import GREY
+from tspsim.reports.maps.scale import Scale
 from tspsim.sweeps.store import Row
 
 #: Points between two neighbouring centres at which a field is interpolated.

@@ -9,11 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.output.comparison import MARK
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.search import Answer, Miss, Ranked
+from tspsim.reports.comparison import MARK
 
 #: Options that a candidate's mesh shows already, or that say nothing where they are so.
 _SHOWN = frozenset({"kind", "dp", "placement", "bucket", "replicate_kv_heads"})

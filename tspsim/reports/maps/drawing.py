@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tspsim.files.errors import UserError
-from tspsim.output.maps.choose import Asked, values_of
 from tspsim.output.pictures import check_suffix, save
 from tspsim.registry import MAPS
+from tspsim.reports.maps.choose import Asked, values_of
 from tspsim.sweeps.store import Store
 from tspsim.sweeps.values import label
 

@@ -11,9 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter
 
-from tspsim.output.maps import grid
-from tspsim.output.maps.choose import Asked, Chosen, choose
 from tspsim.output.plots.style import axes
+from tspsim.reports.maps import grid
+from tspsim.reports.maps.choose import Asked, Chosen, choose
 from tspsim.sweeps.store import Store
 
 #: The largest value over the smallest one, from which colours follow the logarithm.

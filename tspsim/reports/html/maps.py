@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tspsim.files.errors import UserError
-from tspsim.output.maps import drawing
 from tspsim.output.pictures import svg
-from tspsim.output.report.sources import Swept
+from tspsim.reports.html.sources import Swept
+from tspsim.reports.maps import drawing
 
 
 def winner_map(swept: Swept) -> str:

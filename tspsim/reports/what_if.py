@@ -14,8 +14,8 @@ from tspsim.explain.knee import NOTHING, Knee
 from tspsim.explain.remedies import Remedy
 from tspsim.explain.replay import Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity
-from tspsim.output.rows import Row, table
 from tspsim.output.units import share, size, time
+from tspsim.reports.rows import Row, table
 
 #: A change of the step time below this share is none.
 STILL = 5e-5

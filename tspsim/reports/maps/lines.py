@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from tspsim.output.maps.choose import Asked, Chosen, choose
-from tspsim.output.maps.groups import Look
 from tspsim.output.plots.style import DARK, axes
+from tspsim.reports.maps.choose import Asked, Chosen, choose
+from tspsim.reports.maps.groups import Look
 from tspsim.sweeps.store import Row, Store
 
 #: A figure whose largest value is so many times its smallest is drawn on a logarithmic axis.

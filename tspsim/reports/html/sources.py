@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tspsim.files.errors import OutputError
-from tspsim.output import folder
-from tspsim.output.report.settings import Names, Setting, best_setting, settings
+from tspsim.reports.html.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result
-from tspsim.runner import simulate_scenario
+from tspsim.runner import rerun, simulate_scenario
 from tspsim.scenario.loader import Opened
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.candidates import Candidate, pair, runner_up, strategy_name, winner
@@ -107,7 +106,7 @@ def read(directories: Sequence[Path], progress: Progress = lambda _: None) -> Su
     (directory,) = directories
     if (directory / FILE).is_file():
         return _sweep(Store.open(directory), progress)
-    result = folder.load(directory)
+    result = rerun(directory)
     return Subject((Drawn(result.scenario.name, result),))
 
 
@@ -115,7 +114,7 @@ def _candidates(directories: Sequence[Path], progress: Progress) -> list[Candida
     """Return the runs of some folders, by the first kind of name that tells them apart."""
     results = []
     for number, directory in enumerate(directories):
-        results.append(folder.load(directory))
+        results.append(rerun(directory))
         progress((number + 1) / len(directories))
     scenarios = [result.scenario for result in results]
     names = [each.name for each in scenarios], [strategy_name(each) for each in scenarios]

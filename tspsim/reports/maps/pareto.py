@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from tspsim.output.maps.choose import Asked, Chosen, choose
-from tspsim.output.maps.groups import STRATEGY, varying
-from tspsim.output.maps.scale import written
 from tspsim.output.plots.style import DARK, axes
+from tspsim.reports.maps.choose import Asked, Chosen, choose
+from tspsim.reports.maps.groups import STRATEGY, varying
+from tspsim.reports.maps.scale import written
 from tspsim.sweeps.store import Row, Store
 
 #: Sections of a scenario that say how the work is done; other axes say what work it is, and on

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
-from tspsim.output.rows import Row, bars, table
 from tspsim.output.units import share, size, time
-from tspsim.output.what_if import gains, remedies, what_if
+from tspsim.reports.rows import Row, bars, table
+from tspsim.reports.what_if import gains, remedies, what_if
 
 
 def render(explanation: Explanation) -> RenderableType:

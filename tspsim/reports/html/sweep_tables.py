@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
-from tspsim.output.report.settings import Setting, number, rate, short, shown
-from tspsim.output.report.sources import Swept
 from tspsim.output.units import size, time
+from tspsim.reports.html.settings import Setting, number, rate, short, shown
+from tspsim.reports.html.sources import Swept
 from tspsim.sweeps import values
 from tspsim.sweeps.store import AxisInfo, Row
 

@@ -19,9 +19,9 @@ from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
 from tspsim.output.plots.style import MEMORY, PALE, RESERVED, WAIT, Style
 from tspsim.output.plots.window import Window
-from tspsim.output.report.sources import Drawn
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS
+from tspsim.reports.html.sources import Drawn
 from tspsim.result import Result
 
 #: Ticks of a step.

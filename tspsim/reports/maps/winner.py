@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tspsim.files.errors import UserError
-from tspsim.output.maps import grid
-from tspsim.output.maps.choose import SEQUENCE, Asked, Chosen, choose
-from tspsim.output.maps.rule import batch, rule
-from tspsim.output.maps.scale import tokens
 from tspsim.output.plots.style import DARK, axes
+from tspsim.reports.maps import grid
+from tspsim.reports.maps.choose import SEQUENCE, Asked, Chosen, choose
+from tspsim.reports.maps.rule import batch, rule
+from tspsim.reports.maps.scale import tokens
 from tspsim.sweeps.store import Row, Store
 
 #: A lead below this fraction is written as none.
@@ -54,7 +54,7 @@ def plot(
     A cell is a simulated point: in the colour of the best group that fits, with its lead over the
     second. The black line is where the lead changes hands, interpolated between the points (in the
     logarithm, on logarithmic axes). The dashed line is the paper's rule, where the sequence length
-    is an axis and TSP and TP compete; see `tspsim.output.maps.rule`.
+    is an axis and TSP and TP compete; see `tspsim.reports.maps.rule`.
 
     Parameters
     ----------

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tspsim.files.errors import UserError
-from tspsim.output.maps.figure import Figure, figure
-from tspsim.output.maps.groups import STRATEGY, Look, axis, default_by, looks, name, varying
-from tspsim.output.maps.scale import Scale, scale, written
+from tspsim.reports.maps.figure import Figure, figure
+from tspsim.reports.maps.groups import STRATEGY, Look, axis, default_by, looks, name, varying
+from tspsim.reports.maps.scale import Scale, scale, written
 from tspsim.sweeps.store import Row, Store
 from tspsim.sweeps.values import label, number
 

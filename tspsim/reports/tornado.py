@@ -13,7 +13,7 @@ from tspsim.explain.explanation import WhatIf
 from tspsim.explain.whatif import FACTORS, Sensitivity
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, axes
 from tspsim.output.units import time
-from tspsim.output.what_if import constant_name, constant_value
+from tspsim.reports.what_if import constant_name, constant_value
 
 #: Colour of every factor: slower parts, faster ones, twice as fast ones.
 COLOURS = (ORANGE, GREEN, BLUE)

@@ -14,11 +14,11 @@ from tspsim import __version__
 from tspsim.analysis.summary import MemoryFigures
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.errors import OutputError, UserError
-from tspsim.output import explanation
-from tspsim.output.comparison import row_of
-from tspsim.output.report import answers, assumptions, charts, maps, sweep_tables
-from tspsim.output.report.sources import Drawn, Subject
 from tspsim.output.units import share, size, time
+from tspsim.reports import explanation
+from tspsim.reports.comparison import row_of
+from tspsim.reports.html import answers, assumptions, charts, maps, sweep_tables
+from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
 from tspsim.sweeps.candidates import winner
 
@@ -87,7 +87,7 @@ def render(subject: Subject) -> str:
 
 
 def _file(name: str) -> str:
-    return (resources.files("tspsim.output.report") / name).read_text(encoding="utf-8")
+    return (resources.files("tspsim.reports.html") / name).read_text(encoding="utf-8")
 
 
 def _embedded(data: Mapping[str, Any]) -> str:

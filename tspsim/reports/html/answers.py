@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tspsim.explain.explanation import explain
-from tspsim.output import explanation
-from tspsim.output.comparison import why
-from tspsim.output.report.settings import Setting, number, rate, short, shown
-from tspsim.output.report.sources import Subject, Swept
 from tspsim.output.units import size, time
+from tspsim.reports import explanation
+from tspsim.reports.comparison import why
+from tspsim.reports.html.settings import Setting, number, rate, short, shown
+from tspsim.reports.html.sources import Subject, Swept
 from tspsim.result import Result
 from tspsim.sweeps.candidates import strategy_name
 from tspsim.sweeps.store import AxisInfo

@@ -1,0 +1,1 @@
+"""What is made of many runs, or explains one: maps, comparisons, plans, and the report."""
