@@ -32,7 +32,7 @@ class _Segment:
     times: int
 
 
-def least_time(made: Sketch, scenario: Scenario, planner: Chooser) -> float:
+def least_time(made: Sketch, scenario: Scenario, chooser: Chooser) -> float:
     """Return seconds that a step of a scenario takes at least.
 
     Parameters
@@ -40,13 +40,13 @@ def least_time(made: Sketch, scenario: Scenario, planner: Chooser) -> float:
     made : Sketch
         Of the scenario's programs; its placement does not matter.
     scenario : Scenario
-    planner : Chooser
+    chooser : Chooser
         Of the scenario's topology and collective algorithm.
     """
     mesh = scenario.strategy.mesh()
     durations = Durations(made.programs, mesh, scenario.topology, scenario.workload.dtype)
     rank = _slowest(durations, mesh)
-    clock = _Clock(scenario, mesh, planner, rank)
+    clock = _Clock(scenario, mesh, chooser, rank)
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
     busiest = max(*_by_lane(made, program, seconds), clock.busiest_link(made), 0.0)
@@ -78,8 +78,8 @@ class _Clock:
     Where collectives are not played as coflows with fair shares, nothing is said about theirs.
     """
 
-    def __init__(self, scenario: Scenario, mesh: Mesh, planner: Chooser, rank: int) -> None:
-        self._scenario, self._mesh, self._planner, self._rank = scenario, mesh, planner, rank
+    def __init__(self, scenario: Scenario, mesh: Mesh, chooser: Chooser, rank: int) -> None:
+        self._scenario, self._mesh, self._chooser, self._rank = scenario, mesh, chooser, rank
         self._silent = (scenario.detail, scenario.sharing) != ("coflow", "fair")
         self._links = scenario.topology.links
         self._known: dict[tuple[Lane, Message], float] = {}
@@ -104,7 +104,7 @@ class _Clock:
         total: dict[int, float] = defaultdict(float)
         for key, times in self._said(made).items():
             for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
-                plan = self._planner.choose(key[1].collective, key[1].bytes, ranks, root)
+                plan = self._chooser.choose(key[1].collective, key[1].bytes, ranks, root)
                 held = key[1].bytes * times * plan.held / plan.efficiency
                 for link, load in plan.loads:
                     total[link] += held * load / self._links[link].bandwidth
@@ -128,7 +128,7 @@ class _Clock:
         key = program.lanes[op.lane], message
         if key not in self._known:
             ways = [] if self._silent else self._exchanges(*key, everyone=False)
-            plans = (self._planner.choose(message.collective, message.bytes, *way) for way in ways)
+            plans = (self._chooser.choose(message.collective, message.bytes, *way) for way in ways)
             times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
             self._known[key] = max(times, default=0.0)
         return self._known[key]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import enumerate_space
-from tspsim.plan.work import simulated, smallest
+from tspsim.plan.work import Worker, simulated, smallest
 from tspsim.strategies.base import StrategyOptions
 
 #: Sequences are tried in multiples of this, and of what the largest zigzag divides into.
@@ -89,6 +89,11 @@ def longest(question: Question, family: str) -> Longest:
     if best is None:
         return Longest(family, 0, at_most)
     return Longest(family, best.sequence, at_most, best.candidate, best.peak)
+
+
+def longest_of(worker: Worker, family: str) -> Longest:
+    """Return the longest sequence of a worker's question."""
+    return longest(worker.question, family)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from tspsim.plan import objectives
 from tspsim.plan.objectives import Key, Objective
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import Space, enumerate_space
-from tspsim.plan.work import Bound, Trial, Workers, bounds, simulated
+from tspsim.plan.work import Bound, Trial, Worker, Workers
 
 #: Candidates simulated before the best ones are looked at again: whatever the number of processes,
 #: so that the same candidates are simulated everywhere.
@@ -183,7 +183,7 @@ def bounded(candidates: Sequence[Candidate], workers: Workers, progress: Progres
         groups.setdefault((candidate.unplaced.strategy, candidate.recompute), []).append(number)
     asked = [[candidates[number] for number in numbers] for numbers in groups.values()]
     known: dict[int, Bound] = {}
-    answers = workers.map(bounds, asked)
+    answers = workers.map(Worker.bounds, asked)
     for done, (numbers, answer) in enumerate(zip(groups.values(), answers, strict=True)):
         known.update(zip(numbers, answer, strict=True))
         progress(_BOUNDS * (done + 1) / len(asked))
@@ -213,7 +213,7 @@ def _simulate(
             wave.append(heapq.heappop(waiting)[1])
         if not wave:
             return
-        outcomes = workers.map(simulated, [found.space.candidates[n] for n in wave])
+        outcomes = workers.map(Worker.simulated, [found.space.candidates[n] for n in wave])
         for number, outcome in zip(wave, outcomes, strict=True):
             found.outcomes[number] = outcome
             key = _key(outcome, wanted)
