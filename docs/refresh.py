@@ -32,6 +32,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import listing
+
 TOP = Path(__file__).resolve().parent.parent
 COPIED = ("scenarios", "topologies", "models")
 
@@ -261,6 +263,8 @@ def main() -> int:
             new = with_outputs(old, Path(folder))
         if path.name == "README.md":
             new = with_figures(new)
+        if path == listing.PAGE:
+            new = listing.renewed(new)
         if new != old:
             changed.append(path)
             if not check:
