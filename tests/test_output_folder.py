@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+import tspsim
 from tests import small_result
 from tspsim.files.errors import OutputError
 from tspsim.output import folder, trace
+from tspsim.result import Result
 from tspsim.runner import rerun
 
 
@@ -168,3 +170,13 @@ def test_loading_from_nowhere_says_how_to_make_a_result(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "missing"):
         with pytest.raises(OutputError, match="'tspsim run SCENARIO -o DIR' makes a result"):
             rerun(place)
+
+
+def test_what_a_run_gives_back_is_the_public_result() -> None:
+    """It can be told by its type, and draws and saves itself; what outputs read is its base."""
+    held = small_result.real()
+    assert type(held) is tspsim.Result
+    assert issubclass(tspsim.Result, Result)
+    assert {"gantt", "memory"} <= set(dir(held.plot))
+    assert repr(held).startswith("<tspsim.Result 'tiny-tsp'")
+    assert not hasattr(Result, "save")

@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_parts_of_a_report(site: Path) -> None:
     """The template, the style and every script that the page names stand beside the code."""
     from tspsim.reports.html.page import SCRIPTS
 
-    held = {path.name for path in (site / "tspsim" / "output" / "report").iterdir()}
+    held = {path.name for path in (site / "tspsim" / "reports" / "html").iterdir()}
     assert {"page.html", "style.css", *SCRIPTS} <= held
 
 

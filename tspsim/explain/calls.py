@@ -1,4 +1,4 @@
-"""Finds the exchange behind a communication task: who took part, and what it would take alone."""
+"""Finds the call behind a communication task: who took part, and what it would take alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PlayedCall(NamedTuple):
 
 
 class PlayedCalls:
-    """Looks up the exchanges of a timeline.
+    """Looks up the calls of a timeline.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class PlayedCalls:
         assert message is not None
         group = self._timeline.mesh.group(rank, lane.axis or "", lane.size)
         if message.collective != "shift":
-            return self._exchange(rank, op, group, message) if len(group) > 1 else None
+            return self._call(rank, op, group, message) if len(group) > 1 else None
         place, degree = group.index(rank), len(group)
         if message.offset % degree == 0:
             return None
@@ -71,7 +71,7 @@ class PlayedCalls:
         received = (group[(place - message.offset) % degree], rank)
         end = self._timeline.end[rank][op]
         last = sent if self._hop_end(rank, op, sent) == end else received
-        return self._exchange(rank, op, last, message, pair=degree == 2)
+        return self._call(rank, op, last, message, pair=degree == 2)
 
     def _hop_end(self, rank: int, op: int, hop: tuple[int, int]) -> float | None:
         return self._hops.get((self._partner(rank, op, hop[0]), hop))
@@ -81,7 +81,7 @@ class PlayedCalls:
         """When every hop ended, by the sender's op and (sender, receiver)."""
         return {(t.op, t.ranks): t.end for t in self._timeline.transfers if t.collective == "shift"}
 
-    def _exchange(
+    def _call(
         self, rank: int, op: int, ranks: tuple[int, ...], message: Message, pair: bool = False
     ) -> PlayedCall:
         members = tuple((member, self._partner(rank, op, member)) for member in ranks)

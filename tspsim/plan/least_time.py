@@ -103,7 +103,7 @@ class _Clock:
         """Return the seconds that the rank's communicators take one link for, at least."""
         total: dict[int, float] = defaultdict(float)
         for key, times in self._said(made).items():
-            for ranks, root in [] if self._silent else self._exchanges(*key, everyone=True):
+            for ranks, root in [] if self._silent else self._calls(*key, everyone=True):
                 plan = self._chooser.choose(key[1].collective, key[1].bytes, ranks, root)
                 held = key[1].bytes * times * plan.held / plan.efficiency
                 for link, load in plan.loads:
@@ -127,13 +127,13 @@ class _Clock:
         """Return the time of a collective, or of the rank's own hop, where nothing else runs."""
         key = program.lanes[op.lane], message
         if key not in self._known:
-            ways = [] if self._silent else self._exchanges(*key, everyone=False)
+            ways = [] if self._silent else self._calls(*key, everyone=False)
             plans = (self._chooser.choose(message.collective, message.bytes, *way) for way in ways)
             times = [plan.time(message.bytes, self._scenario.topology) for plan in plans]
             self._known[key] = max(times, default=0.0)
         return self._known[key]
 
-    def _exchanges(
+    def _calls(
         self, lane: Lane, message: Message, *, everyone: bool
     ) -> list[tuple[tuple[int, ...], int | None]]:
         """Return the members and the root of what a message is: a collective, or hops of a shift.

@@ -108,10 +108,10 @@ class _Run:
 
 def _run(question: Question, search: _Search, sequence: int) -> _Run:
     candidate = search.nearest(sequence)
-    outcome = simulated(question.at(sequence), candidate)
-    if outcome.figures is None:
+    trial = simulated(question.at(sequence), candidate)
+    if trial.figures is None:
         return _Run(sequence, candidate, math.inf, -math.inf)
-    memory = outcome.figures["memory"]
+    memory = trial.figures["memory"]
     spare = memory["capacity"] - memory["peak"]
     return _Run(sequence, candidate, memory["peak"], spare if memory["fits"] else min(spare, -1.0))
 
