@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-import tspsim
 from tests import small_result
 from tspsim.files.errors import OutputError
 from tspsim.output import folder, trace
-from tspsim.result import Result
-from tspsim.runner import rerun
+from tspsim.runner import load_result
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ def test_result_json_is_the_summary_with_the_scenario_and_its_provenance(written
 def test_a_folder_is_read_back_as_the_same_result(written: Path) -> None:
     """Loading simulates the stored scenario again: every time is the same to the last bit."""
     for place in (written, written / "result.json"):
-        again = rerun(place)
+        again = load_result(place)
         for one, two in zip(again.timeline.end, small_result.real().timeline.end, strict=True):
             assert one.tobytes() == two.tobytes()
 
@@ -114,7 +112,7 @@ def test_a_folder_that_holds_something_else_is_refused(
 def test_a_result_json_of_someone_else_is_refused(tmp_path: Path, text: str) -> None:
     """Neither overwritten nor loaded: it is not ours."""
     (tmp_path / "result.json").write_text(text)
-    for refused in (lambda: folder.write(result(), tmp_path), lambda: rerun(tmp_path)):
+    for refused in (lambda: folder.write(result(), tmp_path), lambda: load_result(tmp_path)):
         with pytest.raises(OutputError, match=r"result\.json"):
             refused()
     assert (tmp_path / "result.json").read_text() == text
@@ -169,14 +167,4 @@ def test_loading_from_nowhere_says_how_to_make_a_result(tmp_path: Path) -> None:
     """A folder without a result, or no folder at all."""
     for place in (tmp_path, tmp_path / "missing"):
         with pytest.raises(OutputError, match="'tspsim run SCENARIO -o DIR' makes a result"):
-            rerun(place)
-
-
-def test_what_a_run_gives_back_is_the_public_result() -> None:
-    """It can be told by its type, and draws and saves itself; what outputs read is its base."""
-    held = small_result.real()
-    assert type(held) is tspsim.Result
-    assert issubclass(tspsim.Result, Result)
-    assert {"gantt", "memory"} <= set(dir(held.plot))
-    assert repr(held).startswith("<tspsim.Result 'tiny-tsp'")
-    assert not hasattr(Result, "save")
+            load_result(place)

@@ -80,7 +80,9 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
-    """One simulated step of one scenario, as values; `tspsim.runner.Run` can draw and save itself.
+    """One simulated step of one scenario: all that files and pictures are made from.
+
+    What `tspsim.run` returns can save and draw itself, too: see `tspsim.Run`.
 
     Parameters
     ----------

@@ -1,8 +1,4 @@
-"""The straight line: from a scenario to its result.
-
-What comes back is a `Run`: the values of a `Result`, which the outputs read, and the outputs
-themselves as its methods. It stands here, above the outputs; the values stand below them.
-"""
+"""The straight line: from a scenario to its result, which can save and draw itself."""
 
 from __future__ import annotations
 
@@ -33,11 +29,11 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Run(Result):
-    """A result that draws and saves itself: what users hold, as ``tspsim.Result``."""
+    """A result that can save and draw itself."""
 
     @property
     def plot(self) -> Plots:
-        """The pictures: ``result.plot.gantt(ax=ax)``, ``result.plot.memory()``."""
+        """The pictures: ``run.plot.gantt(ax=ax)``, ``run.plot.memory()``."""
         return Plots(self)
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
@@ -75,6 +71,24 @@ class Plots:
         return list(PLOTS.names())
 
 
+def load_result(directory: str | Path) -> Run:
+    """Return the result that a folder holds, by simulating its scenario again.
+
+    The same scenario gives the same result, so nothing but the scenario has to be stored.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The folder, or the ``result.json`` in it.
+
+    Raises
+    ------
+    OutputError
+        When there is no readable result.
+    """
+    return run(folder.document(directory))
+
+
 def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Run:
     """Simulate one step of a scenario.
 
@@ -98,24 +112,6 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     else:
         scenario = load(source, overrides)
     return simulate_scenario(scenario)
-
-
-def rerun(directory: str | Path) -> Run:
-    """Return the result that a folder holds, by simulating its scenario again.
-
-    The same scenario gives the same result, so nothing but the scenario has to be stored.
-
-    Parameters
-    ----------
-    directory : str or Path
-        The folder, or the ``result.json`` in it.
-
-    Raises
-    ------
-    OutputError
-        When there is no readable result.
-    """
-    return run(folder.read(directory)["document"])
 
 
 def play(scenario: Scenario, programs: Programs, progress: Progress | None = None) -> Timeline:

@@ -99,11 +99,11 @@ def _is_sweep(directory: Path, kind: str) -> bool:
 def _plot(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
     from tspsim.cli.plot_options import plot_options
     from tspsim.output.pictures import check_options, check_suffix, draw
-    from tspsim.runner import rerun
+    from tspsim.runner import load_result
 
     check_suffix(target)
     check_options(kind, given)
-    draw(kind, rerun(directory), target, **plot_options(given))
+    draw(kind, load_result(directory), target, **plot_options(given))
 
 
 def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:

@@ -71,8 +71,8 @@ def check(directory: str | Path, name: str, force: bool = False) -> None:
         _refuse_others(directory, name, force)
 
 
-def read(directory: str | Path) -> dict[str, Any]:
-    """Return what a folder's ``result.json`` holds.
+def document(directory: str | Path) -> dict[str, Any]:
+    """Return the scenario of the result that a folder holds, as it was resolved.
 
     Parameters
     ----------
@@ -85,7 +85,8 @@ def read(directory: str | Path) -> dict[str, Any]:
         When there is no readable result.
     """
     path = Path(directory)
-    return _read(path / "result.json" if path.is_dir() else path)
+    found: dict[str, Any] = _read(path / "result.json" if path.is_dir() else path)["document"]
+    return found
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _as_new(result: Result, directory: Path) -> None:
 
 
 def _write_files(result: Result, scratch: Path) -> None:
-    # matplotlib and the writers are imported when something is written, not for reading.
+    # matplotlib and the writers are imported when something is written, not for loading.
     from tspsim.output import memory_table, spans, trace
     from tspsim.output.pictures import draw
 

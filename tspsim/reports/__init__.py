@@ -1,1 +1,1 @@
-"""What is made of many runs, or explains one: maps, comparisons, plans, and the report."""
+"""Tables, pictures and pages of many results: comparisons, maps, plans, explanations, reports."""

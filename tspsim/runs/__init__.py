@@ -1,1 +1,1 @@
-"""What several steps add up to: one scenario under many seeds, and a job that fails."""
+"""The same scenario many times: under other luck, or as a job of many steps that meets failures."""

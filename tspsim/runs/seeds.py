@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from tspsim.analysis.spread import spread
 from tspsim.files.errors import UserError
-from tspsim.runner import Run, play, simulate_scenario
+from tspsim.result import Result
+from tspsim.runner import play, simulate_scenario
 from tspsim.scenario.types import Scenario
 
 Progress = Callable[[float], None]
 
 
-def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> Run:
+def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> Result:
     """Simulate a scenario with the seeds ``seed``, ``seed + 1``...
 
     Parameters
@@ -26,7 +27,7 @@ def repeat(scenario: Scenario, runs: int, progress: Progress | None = None) -> R
 
     Returns
     -------
-    Run
+    Result
         That of the first seed; `Summary.step_times` tells how the step time spreads over all.
 
     Raises

@@ -9,7 +9,7 @@ from pathlib import Path
 from tspsim.files.errors import OutputError
 from tspsim.reports.html.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result
-from tspsim.runner import rerun, simulate_scenario
+from tspsim.runner import load_result, simulate_scenario
 from tspsim.scenario.loader import Opened
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.candidates import Candidate, pair, runner_up, strategy_name, winner
@@ -106,7 +106,7 @@ def read(directories: Sequence[Path], progress: Progress = lambda _: None) -> Su
     (directory,) = directories
     if (directory / FILE).is_file():
         return _sweep(Store.open(directory), progress)
-    result = rerun(directory)
+    result = load_result(directory)
     return Subject((Drawn(result.scenario.name, result),))
 
 
@@ -114,7 +114,7 @@ def _candidates(directories: Sequence[Path], progress: Progress) -> list[Candida
     """Return the runs of some folders, by the first kind of name that tells them apart."""
     results = []
     for number, directory in enumerate(directories):
-        results.append(rerun(directory))
+        results.append(load_result(directory))
         progress((number + 1) / len(directories))
     scenarios = [result.scenario for result in results]
     names = [each.name for each in scenarios], [strategy_name(each) for each in scenarios]
