@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tspsim
+from tests import small_result
 
 TOP = Path(__file__).parent.parent
 SOURCES = sorted((TOP / "tspsim").rglob("*.py"))
@@ -81,6 +82,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     """The lazy package answers as any module does."""
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = tspsim.runn
+
+
+def test_what_a_run_gives_back_is_a_result_that_draws_and_saves_itself() -> None:
+    """Outputs read the values of its base, which knows of no output."""
+    assert issubclass(tspsim.Run, tspsim.Result)
+    assert not {"plot", "save"} & set(dir(tspsim.Result))
+    held = small_result.real()
+    assert type(held) is tspsim.Run
+    assert {"gantt", "memory"} <= set(dir(held.plot))
+    assert repr(held).startswith("<tspsim.Result 'tiny-tsp'")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(TOP)))

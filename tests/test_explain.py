@@ -313,7 +313,7 @@ def scaled(programs: Programs, topology: Topology) -> dict[str, tuple[list[float
     timeline = toy.run(programs, topology)
     known = constants(timeline, topology, "bf16")
     found = sensitivities(replay_of(programs, topology), topology, known)
-    return {s.constant.key: ([o.step_time for _, o in s.outcomes], s.elasticity) for s in found}
+    return {s.constant.key: ([o.step_time for _, o in s.replays], s.elasticity) for s in found}
 
 
 def test_a_compute_bound_step_scales_with_the_flop_rate_and_nothing_else() -> None:
@@ -382,8 +382,8 @@ def test_more_memory_changes_what_is_left_and_no_time() -> None:
     replay = replay_of(shared(program, 2), topology)
     known = {c.key: c for c in constants(toy.run(shared(program, 2), topology), topology, "bf16")}
     (found,) = sensitivities(replay, topology, [known["memory"]])
-    assert [o.peak for _, o in found.outcomes] == [100] * 3
-    assert [o.headroom for _, o in found.outcomes] == pytest.approx([800, 1000, 1900])
+    assert [o.peak for _, o in found.replays] == [100] * 3
+    assert [o.headroom for _, o in found.replays] == pytest.approx([800, 1000, 1900])
 
 
 def knee_of(compute: float, size: int, bandwidth: float, latency: float = 0.0) -> Knee:
@@ -445,9 +445,9 @@ def test_the_change_that_lowers_the_peak_most_is_what_a_run_with_it_gives() -> N
     }  # fmt: skip
     best = found.remedies[0]
     again = tspsim.run(result.scenario, *best.overrides)
-    assert best.outcome.peak == again.summary.memory.peak < result.summary.memory.peak
-    assert best.outcome.step_time == again.summary.step_time
-    assert best.outcome.peak == min(remedy.outcome.peak for remedy in found.remedies)
+    assert best.replayed.peak == again.summary.memory.peak < result.summary.memory.peak
+    assert best.replayed.step_time == again.summary.step_time
+    assert best.replayed.peak == min(remedy.replayed.peak for remedy in found.remedies)
 
 
 @pytest.mark.parametrize("kind", ["tsp", "tp", "sp", "tp_sp"])
@@ -537,7 +537,7 @@ def test_the_tornado_shows_what_was_simulated() -> None:
     for number, container in enumerate(drawn.containers):
         widths = [bar.get_width() for bar in container]  # type: ignore[attr-defined]
         expected = [
-            100 * (s.outcomes[number][1].step_time / found.base.step_time - 1) for s in shown
+            100 * (s.replays[number][1].step_time / found.base.step_time - 1) for s in shown
         ]
         assert widths == pytest.approx(expected)
     assert drawn.yaxis_inverted()

@@ -25,7 +25,7 @@ from tspsim.plan.question import Candidate, Question, ask
 from tspsim.plan.search import Answer, plan
 from tspsim.plan.sketch import sketch
 from tspsim.plan.space import enumerate_space
-from tspsim.plan.work import bounds, simulated
+from tspsim.plan.work import Worker, simulated
 from tspsim.program.types import Op, Programs
 from tspsim.registry import STRATEGIES
 from tspsim.runner import checked_programs
@@ -127,7 +127,7 @@ def test_no_candidate_is_better_than_its_bounds(
     asked = question(data(fabric, **changes), batch, {"bucket": bucket})
     space = enumerate_space(asked).candidates
     for candidate in random.Random(seed).sample(space, min(6, len(space))):  # noqa: S311
-        (bound,) = bounds(asked, [candidate])
+        (bound,) = Worker(asked).bounds([candidate])
         figures = simulated(asked, candidate).figures
         assert figures is not None
         peak = figures["memory"]["peak"] - figures["memory"]["at_peak"]["reserved"]
@@ -144,7 +144,7 @@ def test_bounds_hold_however_collectives_are_played(detail: str) -> None:
     network = {"detail": detail, "sharing": "fifo"}
     asked = question(data("nodes", network=network))
     for candidate in enumerate_space(asked).candidates[::19]:
-        (bound,) = bounds(asked, [candidate])
+        (bound,) = Worker(asked).bounds([candidate])
         figures = simulated(asked, candidate).figures
         assert figures is not None
         assert 0 < bound.seconds <= figures["step_time"]
@@ -190,7 +190,7 @@ def test_the_memory_bound_is_the_peak_where_nothing_is_prefetched() -> None:
     """Of a step without communication the bound is the peak itself, to the byte."""
     asked = question(data(workload={"recompute": "full"}, model={"layers": 6}), 4, {"kind": "dp"})
     for candidate in enumerate_space(asked).candidates:
-        (bound,) = bounds(asked, [candidate])
+        (bound,) = Worker(asked).bounds([candidate])
         figures = simulated(asked, candidate).figures
         assert figures is not None
         assert bound.memory == figures["memory"]["peak"]

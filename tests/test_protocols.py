@@ -8,7 +8,7 @@ import pytest
 
 import tspsim
 from tspsim.collectives.choose import choose
-from tspsim.files.errors import ScenarioError
+from tspsim.files.errors import ScenarioError, UnknownNameError
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load, parse_profile
 
@@ -181,6 +181,29 @@ def test_a_protocol_that_cannot_be_is_refused(protocol: dict[str, Any], told: st
     with pytest.raises(ScenarioError, match=r"timing\.profile\.protocols") as refused:
         tspsim.run(scenario([protocol]))
     assert told in str(refused.value)
+
+
+def test_an_unknown_algorithm_in_the_profile_of_a_device_is_told_at_its_place() -> None:
+    """Protocols and the algorithms that a library was seen to use are held against all names."""
+    own = {"name": "own", "protocols": [{"algorithm": "rnig"}], "collectives": {"shift": "drect"}}
+    asked = scenario([])
+    asked["topology"]["device"] = {"extends": "h100-sxm", "profile": own}
+    del asked["timing"]
+    with pytest.raises(ScenarioError) as refused:
+        tspsim.run(asked)
+    place = r"topology.device.profile"
+    assert f"{place}.protocols.0.algorithm: found 'rnig' (did you mean 'ring'?)" in str(
+        refused.value
+    )
+    assert f"{place}.collectives.shift: found 'drect' (did you mean 'direct'?)" in str(
+        refused.value
+    )
+
+
+def test_a_topology_without_a_scenario_has_its_algorithms_checked_too() -> None:
+    """A call on a fabric whose profile names no algorithm that there is does not begin."""
+    with pytest.raises(UnknownNameError, match="rnig"):
+        choose("shift", 1e3, (0, 1), switch(2, [{"algorithm": "rnig"}]))
 
 
 def test_what_was_resolved_reads_back_the_same() -> None:

@@ -202,14 +202,14 @@ def _overrides(stated: dict[str, Any]) -> list[str]:
 
 
 def _lengths(question: Question, jobs: int, advance: Any) -> list[Longest]:
-    from tspsim.plan.longest import families, longest
+    from tspsim.plan.longest import families, longest_of
     from tspsim.plan.work import Workers
 
     names = families(question)
     workers = Workers(question, jobs)
     found: list[Longest] = []
     try:
-        for each in workers.map(longest, names):
+        for each in workers.map(longest_of, names):
             found.append(each)
             advance(len(found) / len(names))
     finally:

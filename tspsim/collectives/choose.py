@@ -42,13 +42,16 @@ class Chooser:
     Raises
     ------
     UnknownNameError
-        When no algorithm has that name.
+        When no algorithm has that name, or one that the profile names.
     """
 
     def __init__(self, topology: Topology, algorithm: str = AUTO) -> None:
         self._auto = algorithm == AUTO
         names = COLLECTIVES.names() if self._auto else (algorithm,)
         self._algorithms: dict[str, Algorithm] = {name: COLLECTIVES.get(name) for name in names}
+        for way in topology.profile.protocols:
+            if way.algorithm is not None:
+                COLLECTIVES.get(way.algorithm)  # an unknown name is told before anything runs
         seen = topology.profile.collectives if algorithm == AUTO else ()
         self._seen: dict[str, Algorithm] = {kind: COLLECTIVES.get(name) for kind, name in seen}
         self._topology = topology

@@ -85,14 +85,14 @@ def curve(
     TopologyError
         When the algorithm cannot do it.
     """
-    planner = Chooser(topology, algorithm)
+    chooser = Chooser(topology, algorithm)
     factor = busbw_factor(kind, len(ranks))
     points = []
     for size in sizes:
         if kind == "shift":
             plan = _round(size, ranks, topology)
         else:
-            plan = planner.choose(kind, size, ranks, 0)
+            plan = chooser.choose(kind, size, ranks, 0)
         points.append(Point(size, plan.time(size, topology), factor, plan.algorithm))
     return tuple(points)
 

@@ -56,7 +56,7 @@ class _Walker:
         self, timeline: Timeline, topology: Topology, dtype: str, planner: Planner
     ) -> None:
         self._timeline, self._topology, self._dtype = timeline, topology, dtype
-        self._exchanges = PlayedCalls(timeline, topology, planner)
+        self._calls = PlayedCalls(timeline, topology, planner)
         self._durations = Durations(timeline.programs, timeline.mesh, topology, dtype)
         self._before = [predecessors(program) for program in timeline.programs.roles]
         self._end: dict[int, list[float]] = {}
@@ -112,22 +112,22 @@ class _Walker:
         """Return the pieces of a task, and the task that let it begin: itself or a partner."""
         op = self._timeline.programs.of(rank).ops[index]
         start, end = float(self._timeline.start[rank][index]), self._ends(rank)[index]
-        exchange = self._exchanges.of(rank, index) if op.message is not None else None
-        if exchange is None:
+        call = self._calls.of(rank, index) if op.message is not None else None
+        if call is None:
             marks = self._computed(rank, op, start, end)
             return (rank, index), _pieces(rank, op, marks, None, "same task")
         arrived, met = (rank, index), self._ready((rank, index))
         # A collective's start is the meeting. A shift's is that of the earlier of its two hops.
-        last = math.inf if len(exchange.members) == 2 else start
-        for member in exchange.members:
+        last = math.inf if len(call.members) == 2 else start
+        for member in call.members:
             if met >= last:
                 break
             ready = self._ready(member)
             if ready > met:
                 arrived, met = member, ready
         edge: Edge = "same task" if arrived == (rank, index) else "rendezvous"
-        marks = _exchanged(exchange, met, end)
-        return arrived, _pieces(rank, op, marks, exchange.link, edge)
+        marks = _played(call, met, end)
+        return arrived, _pieces(rank, op, marks, call.link, edge)
 
     def _computed(self, rank: int, op: Op, start: float, end: float) -> list[tuple[Limit, float]]:
         """Return the moments at which the limits of a compute task change, its start first."""
@@ -148,11 +148,11 @@ class _Walker:
         return self._rooflines[rank]
 
 
-def _exchanged(exchange: PlayedCall, met: float, end: float) -> list[tuple[Limit, float]]:
-    """Return the moments at which the limits of an exchange change, the meeting first."""
-    latency = min(end, met + exchange.latency)
-    begin = min(end, latency + exchange.fill)
-    alone = begin + exchange.alone
+def _played(call: PlayedCall, met: float, end: float) -> list[tuple[Limit, float]]:
+    """Return the moments at which the limits of a call change, the meeting first."""
+    latency = min(end, met + call.latency)
+    begin = min(end, latency + call.fill)
+    alone = begin + call.alone
     return [
         ("latency", met),
         ("latency", latency),

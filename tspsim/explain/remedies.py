@@ -23,11 +23,11 @@ class Remedy(NamedTuple):
     ----------
     overrides : tuple of str
         As written on the command line.
-    outcome : Replayed
+    replayed : Replayed
     """
 
     overrides: tuple[str, ...]
-    outcome: Replayed
+    replayed: Replayed
 
 
 def remedies(scenario: Scenario, progress: Callable[[], None] = lambda: None) -> list[Remedy]:
@@ -43,10 +43,10 @@ def remedies(scenario: Scenario, progress: Callable[[], None] = lambda: None) ->
     for overrides, changed in possible(scenario):
         summary = simulate_scenario(changed).summary
         memory = summary.memory
-        outcome = Replayed(summary.step_time, memory.peak, memory.capacity - memory.peak)
-        found.append(Remedy(overrides, outcome))
+        replayed = Replayed(summary.step_time, memory.peak, memory.capacity - memory.peak)
+        found.append(Remedy(overrides, replayed))
         progress()
-    return sorted(found, key=lambda r: (r.outcome.peak, r.outcome.step_time))
+    return sorted(found, key=lambda r: (r.replayed.peak, r.replayed.step_time))
 
 
 def possible(scenario: Scenario) -> Iterator[tuple[tuple[str, ...], Scenario]]:

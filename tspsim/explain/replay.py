@@ -67,15 +67,15 @@ class Replay:
         """Return the seconds of the step on a topology."""
         return self._play(topology)[0].step_time
 
-    def outcome(self, topology: Topology) -> Replayed:
+    def replayed(self, topology: Topology) -> Replayed:
         """Return step time and peak memory on a topology."""
-        return _outcome(*self._play(topology), topology)
+        return _replayed(*self._play(topology), topology)
 
     def as_played(self, topology: Topology) -> Replayed:
         """Return step time and peak memory on a topology with equal times: not played again."""
-        return _outcome(self._timeline, self._trace, topology)
+        return _replayed(self._timeline, self._trace, topology)
 
 
-def _outcome(timeline: Timeline, trace: MemoryTrace, topology: Topology) -> Replayed:
+def _replayed(timeline: Timeline, trace: MemoryTrace, topology: Topology) -> Replayed:
     found = fill(trace, topology)
     return Replayed(timeline.step_time, found.peak, found.capacity - found.peak)

@@ -89,13 +89,13 @@ def _sensitivity(found: Sensitivity) -> dict[str, Any]:
         "unit": constant.unit,
         "on": constant.on,
         "elasticity": found.elasticity,
-        "times": {f"{factor:g}": _outcome(outcome) for factor, outcome in found.outcomes},
+        "times": {f"{factor:g}": _replayed(replayed) for factor, replayed in found.replays},
     }
 
 
 def _remedy(remedy: Remedy) -> dict[str, Any]:
-    return {"overrides": list(remedy.overrides), **_outcome(remedy.outcome)}
+    return {"overrides": list(remedy.overrides), **_replayed(remedy.replayed)}
 
 
-def _outcome(outcome: Replayed) -> dict[str, float]:
-    return outcome._asdict()
+def _replayed(replayed: Replayed) -> dict[str, float]:
+    return replayed._asdict()

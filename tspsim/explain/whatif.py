@@ -26,7 +26,7 @@ class Sensitivity(NamedTuple):
     Attributes
     ----------
     constant : Constant
-    outcomes : tuple of (float, Replayed)
+    replays : tuple of (float, Replayed)
         By factor, in the order of `FACTORS`.
     elasticity : float
         Relative change of the step time per relative change of the constant, between the first
@@ -34,16 +34,16 @@ class Sensitivity(NamedTuple):
     """
 
     constant: Constant
-    outcomes: tuple[tuple[float, Replayed], ...]
+    replays: tuple[tuple[float, Replayed], ...]
     elasticity: float
 
     def at(self, factor: float) -> Replayed:
-        """Return the outcome at a factor."""
-        return dict(self.outcomes)[factor]
+        """Return what the step takes at a factor."""
+        return dict(self.replays)[factor]
 
     def swing(self, base: Replayed) -> float:
         """Return the largest relative change of the step time that any factor makes."""
-        return max(abs(found.step_time / base.step_time - 1) for _, found in self.outcomes)
+        return max(abs(found.step_time / base.step_time - 1) for _, found in self.replays)
 
 
 def sensitivities(
@@ -65,14 +65,14 @@ def sensitivities(
     """
     made, base = [], replay.as_played(topology)
     for constant in constants:
-        outcomes = []
+        replays = []
         for factor in FACTORS:
-            outcomes.append((factor, _changed(replay, topology, constant, factor)))
+            replays.append((factor, _changed(replay, topology, constant, factor)))
             progress()
-        low, high = outcomes[0][1].step_time, outcomes[1][1].step_time
+        low, high = replays[0][1].step_time, replays[1][1].step_time
         step = FACTORS[1] - FACTORS[0]
         elasticity = (high - low) / (step * base.step_time) if base.step_time else 0.0
-        made.append(Sensitivity(constant, tuple(outcomes), elasticity))
+        made.append(Sensitivity(constant, tuple(replays), elasticity))
     return sorted(made, key=lambda found: -found.swing(base) if base.step_time else 0.0)
 
 
@@ -80,4 +80,4 @@ def _changed(replay: Replay, topology: Topology, constant: Constant, factor: flo
     changed = constant.scaled(topology, factor)
     if constant.key == "memory":  # the engine does not know it: all times stay as they are
         return replay.as_played(changed)
-    return replay.outcome(changed)
+    return replay.replayed(changed)

@@ -1,1 +1,1 @@
-"""Pictures and files made from a `Result`, and from nothing else."""
+"""Files, tables and pictures of one `Result`, made from it and from nothing else."""

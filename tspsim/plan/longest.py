@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import enumerate_space
-from tspsim.plan.work import simulated, smallest
+from tspsim.plan.work import Worker, simulated, smallest
 from tspsim.strategies.base import StrategyOptions
 
 #: Sequences are tried in multiples of this, and of what the largest zigzag divides into.
@@ -91,6 +91,11 @@ def longest(question: Question, family: str) -> Longest:
     return Longest(family, best.sequence, at_most, best.candidate, best.peak)
 
 
+def longest_of(worker: Worker, family: str) -> Longest:
+    """Return the longest sequence of a worker's question."""
+    return longest(worker.question, family)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
     """A sequence length that was simulated, and the bytes that it left (negative: lacked)."""
@@ -103,10 +108,10 @@ class _Run:
 
 def _run(question: Question, search: _Search, sequence: int) -> _Run:
     candidate = search.nearest(sequence)
-    outcome = simulated(question.at(sequence), candidate)
-    if outcome.figures is None:
+    trial = simulated(question.at(sequence), candidate)
+    if trial.figures is None:
         return _Run(sequence, candidate, math.inf, -math.inf)
-    memory = outcome.figures["memory"]
+    memory = trial.figures["memory"]
     spare = memory["capacity"] - memory["peak"]
     return _Run(sequence, candidate, memory["peak"], spare if memory["fits"] else min(spare, -1.0))
 

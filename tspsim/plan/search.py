@@ -13,7 +13,7 @@ from tspsim.plan import objectives
 from tspsim.plan.objectives import Key, Objective
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import Space, enumerate_space
-from tspsim.plan.work import Bound, Trial, Workers, bounds, simulated
+from tspsim.plan.work import Bound, Trial, Worker, Workers
 
 #: Candidates simulated before the best ones are looked at again: whatever the number of processes,
 #: so that the same candidates are simulated everywhere.
@@ -129,7 +129,7 @@ class _Found:
 
     space: Space
     bounds: list[Bound]
-    outcomes: dict[int, Trial] = field(default_factory=dict)
+    trials: dict[int, Trial] = field(default_factory=dict)
 
 
 def plan(
@@ -183,7 +183,7 @@ def bounded(candidates: Sequence[Candidate], workers: Workers, progress: Progres
         groups.setdefault((candidate.unplaced.strategy, candidate.recompute), []).append(number)
     asked = [[candidates[number] for number in numbers] for numbers in groups.values()]
     known: dict[int, Bound] = {}
-    answers = workers.map(bounds, asked)
+    answers = workers.map(Worker.bounds, asked)
     for done, (numbers, answer) in enumerate(zip(groups.values(), answers, strict=True)):
         known.update(zip(numbers, answer, strict=True))
         progress(_BOUNDS * (done + 1) / len(asked))
@@ -213,21 +213,21 @@ def _simulate(
             wave.append(heapq.heappop(waiting)[1])
         if not wave:
             return
-        outcomes = workers.map(simulated, [found.space.candidates[n] for n in wave])
-        for number, outcome in zip(wave, outcomes, strict=True):
-            found.outcomes[number] = outcome
-            key = _key(outcome, wanted)
+        trials = workers.map(Worker.simulated, [found.space.candidates[n] for n in wave])
+        for number, trial in zip(wave, trials, strict=True):
+            found.trials[number] = trial
+            key = _key(trial, wanted)
             if key is not None:
                 best.append((key, number))
         best.sort()
         left = sum(len(best) < top or key <= best[top - 1][0] for key, _ in waiting)
-        done = len(found.outcomes)
+        done = len(found.trials)
         progress(_BOUNDS + (1 - _BOUNDS) * done / (done + left))
 
 
-def _key(outcome: Trial, wanted: Objective) -> Key | None:
+def _key(trial: Trial, wanted: Objective) -> Key | None:
     """Return the key of a run; None where it does not fit or did not come to an end."""
-    figures = outcome.figures
+    figures = trial.figures
     if figures is None or not figures["memory"]["fits"]:
         return None
     peak = figures["memory"]["peak"] - _reserved(figures)
@@ -239,15 +239,15 @@ def _reserved(figures: dict[str, Any]) -> float:
 
 
 def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> Answer:
-    keys = ((_key(o, wanted), n) for n, o in found.outcomes.items())
+    keys = ((_key(o, wanted), n) for n, o in found.trials.items())
     ranked = sorted((key, n) for key, n in keys if key is not None)
     best = []
     for _, number in ranked[:top]:
-        figures = found.outcomes[number].figures
+        figures = found.trials[number].figures
         assert figures is not None
         best.append(Ranked(found.space.candidates[number], figures, found.bounds[number]))
     unfit = sum(bound.memory > question.free for bound in found.bounds)
-    count, ran = len(found.bounds), len(found.outcomes)
+    count, ran = len(found.bounds), len(found.trials)
     counts = Counts(count, unfit, count - unfit - ran, ran)
     misses = _misses(question, found, wanted, best)
     return Answer(question, wanted.name, tuple(best), misses, counts)
@@ -270,8 +270,8 @@ def _miss(question: Question, found: _Found, wanted: Objective, numbers: Sequenc
     """Return how near a strategy comes to the best, or to fitting at all."""
     candidates, bounds = found.space.candidates, found.bounds
     family = candidates[numbers[0]].family
-    ran = {n: found.outcomes[n] for n in numbers if n in found.outcomes}
-    keys = ((_key(outcome, wanted), n) for n, outcome in ran.items())
+    ran = {n: found.trials[n] for n in numbers if n in found.trials}
+    keys = ((_key(trial, wanted), n) for n, trial in ran.items())
     fitting = [(key, n) for key, n in keys if key is not None]
     if fitting:
         number = min(fitting)[1]
@@ -285,9 +285,9 @@ def _miss(question: Question, found: _Found, wanted: Objective, numbers: Sequenc
         bound, peak = bounds[number], bounds[number].memory + reserved
         return Miss(family, candidates[number], seconds=bound.seconds, peak=peak)
     over = {n: bounds[n].memory - question.free for n in numbers}
-    for n, outcome in ran.items():
-        if outcome.figures is not None:
-            memory = outcome.figures["memory"]
+    for n, trial in ran.items():
+        if trial.figures is not None:
+            memory = trial.figures["memory"]
             over[n] = memory["peak"] - memory["capacity"]
     number = min(over, key=lambda n: (over[n], n))
     return Miss(family, candidates[number], over=over[number], proven=number not in ran)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from multiprocessing import get_context
 from typing import Any
 
@@ -18,7 +21,6 @@ from tspsim.plan.sketch import Sketch, sketch
 from tspsim.registry import Modules, registered
 from tspsim.runner import simulate_scenario
 from tspsim.sweeps.crew import begin_worker
-from tspsim.topology.graph import Topology
 
 #: Of the garbage collector: a run makes a million values and hardly a cycle among them.
 _THRESHOLDS = (50_000, 20, 100)
@@ -46,66 +48,57 @@ class Bound:
 Group = Sequence[Candidate]
 
 
-def bounds(question: Question, group: Group) -> list[Bound]:
-    """Return the bounds of candidates that differ in micro-batches and placement alone.
+class Worker:
+    """Does the work of one question: this process itself, or each of several.
 
-    Where one micro-batch does not fit, no larger one does: every buffer grows with it.
+    It remembers how collectives travel: the candidates of a question ask for the same ones.
+
+    Parameters
+    ----------
+    question : Question
     """
-    found: dict[Candidate, Bound] = {}
-    over: float | None = None
-    for candidate in sorted(group, key=lambda c: c.batch):
-        if over is not None:
-            found[candidate] = Bound(over, 0.0)
-            continue
-        found[candidate] = _bound(question, candidate, found)
-        if found[candidate].memory > question.free:
-            over = found[candidate].memory
-    return [found[candidate] for candidate in group]
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+
+    @cached_property
+    def _chooser(self) -> Chooser:
+        return Chooser(self.question.base.topology, self.question.base.algorithm)
+
+    def bounds(self, group: Group) -> list[Bound]:
+        """Return the bounds of candidates that differ in micro-batches and placement alone.
+
+        Where one micro-batch does not fit, no larger one does: every buffer grows with it.
+        """
+        found: dict[Candidate, Bound] = {}
+        fits = True
+        by_batch = sorted(group, key=lambda candidate: candidate.batch)
+        for unplaced, alike in groupby(by_batch, key=lambda candidate: candidate.unplaced):
+            if fits:
+                made = _sketched(self.question, unplaced)
+                memory = least_memory(made)
+                fits = memory <= self.question.free
+            for candidate in alike:
+                seconds = self._seconds(made, candidate) if fits else 0.0
+                found[candidate] = Bound(memory, seconds)
+        return [found[candidate] for candidate in group]
+
+    def _seconds(self, made: Sketch, candidate: Candidate) -> float:
+        return least_time(made, candidate.scenario(self.question), self._chooser) * _ROUNDING
+
+    def simulated(self, candidate: Candidate) -> Trial:
+        """Return what came of simulating one candidate."""
+        return simulated(self.question, candidate)
 
 
-def _bound(question: Question, candidate: Candidate, known: dict[Candidate, Bound]) -> Bound:
-    made = _sketched(candidate.unplaced, question)
-    memory = next(
-        (known[other].memory for other in known if other.unplaced == candidate.unplaced), None
-    )
-    memory = least_memory(made) if memory is None else memory
-    if memory > question.free:
-        return Bound(memory, 0.0)
-    planner = _planner(question.base.topology, question.base.algorithm)
-    seconds = least_time(made, candidate.scenario(question), planner)
-    return Bound(memory, seconds * _ROUNDING)
+def _sketched(question: Question, candidate: Candidate) -> Sketch:
+    base = question.base
+    return sketch(candidate.strategy, base.model, candidate.workload(question), base.optimizer)
 
 
 def smallest(question: Question, candidate: Candidate) -> float:
     """Return the bytes of a candidate's peak, at least."""
-    return least_memory(_sketched(candidate.unplaced, question))
-
-
-_sketches: list[tuple[Candidate, Question, Sketch]] = []
-
-
-def _sketched(candidate: Candidate, question: Question) -> Sketch:
-    """Return a candidate's sketch; the last one is kept, for its other placements."""
-    for known, asked, made in _sketches:
-        if known == candidate and asked is question:
-            return made
-    base = question.base
-    made = sketch(candidate.strategy, base.model, candidate.workload(question), base.optimizer)
-    _sketches[:] = [(candidate, question, made)]
-    return made
-
-
-_planners: list[tuple[Topology, str, Chooser]] = []
-
-
-def _planner(topology: Topology, algorithm: str) -> Chooser:
-    """Return the planner of a topology, which remembers every plan; the last one is kept."""
-    for known, name, planner in _planners:
-        if known is topology and name == algorithm:
-            return planner
-    made = Chooser(topology, algorithm)
-    _planners[:] = [(topology, algorithm, made)]
-    return made
+    return least_memory(_sketched(question, candidate.unplaced))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +118,21 @@ def simulated(question: Question, candidate: Candidate) -> Trial:
     return Trial(result.summary.to_dict())
 
 
-#: ``task(question, item)``: what a worker does, a function of a module.
-Task = Callable[[Question, Any], Any]
-_asked: list[Question] = []
+#: ``task(worker, item)``: what a worker does, a function of a module or of `Worker`.
+Task = Callable[[Worker, Any], Any]
+
+#: The worker of a process that was started for a question.
+_WORKER: ContextVar[Worker] = ContextVar("worker")
 
 
 def _begin(question: Question, modules: Modules) -> None:
     begin_worker(modules)
     gc.set_threshold(*_THRESHOLDS)
-    _asked[:] = [question]
+    _WORKER.set(Worker(question))
 
 
 def _do(task: Task, item: Any) -> Any:
-    return task(_asked[0], item)
+    return task(_WORKER.get(), item)
 
 
 class Workers:
@@ -151,7 +146,7 @@ class Workers:
     """
 
     def __init__(self, question: Question, jobs: int | None) -> None:
-        self._question = question
+        self._alone = Worker(question)
         # Not forked: a fork would share locks and threads of whoever imports tspsim.
         self._pool = (
             ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (question, registered()))
@@ -168,7 +163,7 @@ class Workers:
             When a process dies, mostly for lack of memory.
         """
         if self._pool is None:
-            yield from (task(self._question, item) for item in items)
+            yield from (task(self._alone, item) for item in items)
             return
         futures = [self._pool.submit(_do, task, item) for item in items]
         try:

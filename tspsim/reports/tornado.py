@@ -80,7 +80,7 @@ def _said(factor: float) -> str:
 
 def _changes(found: Sensitivity, before: float) -> list[float]:
     """Return the change of the step time in percent, by factor."""
-    return [100 * (o.step_time / before - 1) if before else 0.0 for _, o in found.outcomes]
+    return [100 * (o.step_time / before - 1) if before else 0.0 for _, o in found.replays]
 
 
 def _label(found: Sensitivity) -> str:

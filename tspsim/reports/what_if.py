@@ -54,7 +54,7 @@ def what_if(found: WhatIf) -> Iterable[RenderableType]:
     made.add_row(Text("what if: step time changes by", "bold"), "is now", *factors)
     for each in found.sensitivities:
         if each.constant.key != "memory":
-            changes = (_change(o.step_time, found.base.step_time) for _, o in each.outcomes)
+            changes = (_change(o.step_time, found.base.step_time) for _, o in each.replays)
             made.add_row(
                 f"  {constant_name(each.constant)}", constant_value(each.constant), *changes
             )
@@ -102,7 +102,7 @@ def rate(value: float) -> str:
 
 def _peaks(found: WhatIf) -> str:
     """Return what the constants do to the peak memory."""
-    peaks = [o.peak for s in found.sensitivities for _, o in s.outcomes]
+    peaks = [o.peak for s in found.sensitivities for _, o in s.replays]
     low, high = min(peaks, default=found.base.peak), max(peaks, default=found.base.peak)
     if low == high:
         return f"peak memory stays {size(found.base.peak)} in all of these"
@@ -112,7 +112,7 @@ def _peaks(found: WhatIf) -> str:
 def _size(found: WhatIf) -> str:
     """Return what the memory's size does: nothing to the time, but what fits."""
     memory = next(s for s in found.sensitivities if s.constant.key == "memory")
-    texts = {_factor(f): "fits" if o.headroom >= 0 else "too small" for f, o in memory.outcomes}
+    texts = {_factor(f): "fits" if o.headroom >= 0 else "too small" for f, o in memory.replays}
     held = ", ".join(f"{factor}: {text}" for factor, text in texts.items())
     return f"memory size changes no time; {held}"
 
@@ -130,21 +130,21 @@ def _knee(knee: Knee) -> str:
 
 def remedies(found: WhatIf) -> Iterable[RenderableType]:
     """Yield the change that lowers the peak most in a sentence, and all of them."""
-    base, better = found.base, [r for r in found.remedies if r.outcome.peak < found.base.peak]
+    base, better = found.base, [r for r in found.remedies if r.replayed.peak < found.base.peak]
     if not better:
         yield Text("  no other setting of this scenario lowers the peak", "bold")
         return
     best = better[0]
     yield Text(
-        f"  lowers it most: {_said(best)}: {size(best.outcome.peak)}, "
-        f"step time {_change(best.outcome.step_time, base.step_time)}{_fitting(best, base)}",
+        f"  lowers it most: {_said(best)}: {size(best.replayed.peak)}, "
+        f"step time {_change(best.replayed.step_time, base.step_time)}{_fitting(best, base)}",
         "bold",
     )
     rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
     for each in found.remedies:
-        peak, outcome = share(each.outcome.peak, base.peak), each.outcome
-        change = _change(outcome.step_time, base.step_time)
-        rows.append((f"    {_said(each)}", size(outcome.peak), peak, change))
+        peak, replayed = share(each.replayed.peak, base.peak), each.replayed
+        change = _change(replayed.step_time, base.step_time)
+        rows.append((f"    {_said(each)}", size(replayed.peak), peak, change))
     yield table(rows)
 
 
@@ -152,7 +152,7 @@ def _fitting(remedy: Remedy, base: Replayed) -> str:
     """Return whether a change makes a step fit that does not fit as it is."""
     if base.headroom >= 0:
         return ""
-    return "; fits" if remedy.outcome.headroom >= 0 else "; still too much"
+    return "; fits" if remedy.replayed.headroom >= 0 else "; still too much"
 
 
 def _said(remedy: Remedy) -> str:

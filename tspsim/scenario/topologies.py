@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from tspsim.files import faults
-from tspsim.files.errors import Problem, TopologyError, UnknownNameError
+from tspsim.files.errors import Problem, TopologyError, UnknownNameError, did_you_mean
 from tspsim.files.source import KeyPath
-from tspsim.registry import TOPOLOGIES
+from tspsim.registry import COLLECTIVES, TOPOLOGIES
 from tspsim.topology.fabric import Fabric
 from tspsim.topology.forms import ProfileForm
 from tspsim.topology.graph import Topology
@@ -55,6 +55,9 @@ def read_hardware(
     timing, more = _read_profile(profile)
     if form is None or more:
         return None, problems + more
+    unknown = list(_unknown_algorithms(form, timing, data))
+    if unknown:
+        return None, unknown
     try:
         topology = build(form, timing)
     except ValidationError as error:
@@ -84,6 +87,36 @@ def _spec(data: Mapping[str, Any]) -> type[BaseModel]:
     except UnknownNameError:
         return Fabric
     return spec
+
+
+def _unknown_algorithms(
+    form: Fabric, timing: ProfileForm | None, data: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Yield a problem for every name in the profile that is used and that no algorithm has."""
+    path: KeyPath = ("timing", "profile") if timing else _own_profile(data)
+    profile = timing or next((device.profile for device in form.device_forms()), None)
+    known = COLLECTIVES.names()
+    for place, name in _algorithms(profile) if profile else ():
+        if name not in known:
+            guess = did_you_mean(name, known)
+            yield Problem((*path, *place), f"found '{name}'{guess}; known: {', '.join(known)}")
+
+
+def _algorithms(profile: ProfileForm) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the algorithms that a profile names, each with its place in it."""
+    for number, way in enumerate(profile.protocols):
+        if way.algorithm is not None:
+            yield ("protocols", number, "algorithm"), way.algorithm
+    for kind, name in profile.collectives.items():
+        yield ("collectives", kind), name
+
+
+def _own_profile(data: Mapping[str, Any]) -> KeyPath:
+    """Return where the profile of a fabric's devices stands: a node may lie around them."""
+    path: KeyPath = ("topology",)
+    while "node" in data:
+        path, data = (*path, "node"), data["node"]
+    return (*path, "device", "profile")
 
 
 def _read_profile(

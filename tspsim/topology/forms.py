@@ -23,7 +23,6 @@ from tspsim.files.errors import UserError, did_you_mean
 from tspsim.files.shipped import Kind, locate
 from tspsim.files.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
-from tspsim.registry import COLLECTIVES
 from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
 
@@ -133,15 +132,6 @@ class ProtocolForm(Form):
     algorithm: str | None = None
     network: bool = False
     first: Bytes = 0.0
-
-    @field_validator("algorithm")
-    @classmethod
-    def _algorithm_is_known(cls, algorithm: str | None) -> str | None:
-        known = COLLECTIVES.names()
-        if algorithm is not None and algorithm not in known:
-            guess = did_you_mean(algorithm, known)
-            raise problem(f"found '{algorithm}'{guess}; known: {', '.join(known)}")
-        return algorithm
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""

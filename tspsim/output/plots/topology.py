@@ -38,14 +38,14 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     Every direction is a line of its own, on the right-hand side of who travels along it.
     """
     topology = result.scenario.topology
-    layout = drawing_of(topology)
+    drawing = drawing_of(topology)
     found = uses(result.timeline, topology.links)
-    ax = axes(ax, *layout.size)
+    ax = axes(ax, *drawing.size)
     most = max((use.used for use in found), default=0.0)
     norm = Normalize(0, 100 * most or 1)
-    _boxes(ax, layout, found, topology, norm)
-    _links(ax, topology, layout, found, norm)
-    _vertices(ax, result, layout)
+    _boxes(ax, drawing, found, topology, norm)
+    _links(ax, topology, drawing, found, norm)
+    _vertices(ax, result, drawing)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.autoscale_view()
@@ -53,23 +53,23 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     bar = ScalarMappable(norm, _colours())
     label = "bytes, as a share of what\nthe link could carry in the step [%]"
     ax.figure.colorbar(bar, ax=ax, shrink=0.75, pad=0.02, label=label)
-    ax.set_title(_title(result, layout), loc="left", fontsize=10)
+    ax.set_title(_title(result, drawing), loc="left", fontsize=10)
     return ax
 
 
-def _title(result: Result, layout: Drawing) -> str:
+def _title(result: Result, drawing: Drawing) -> str:
     """Return what is drawn, and what stands in a disc."""
     topology = result.scenario.topology
     first = f"{result.scenario.name} on {topology.name}: load of every link"
     more = []
     axes_ = [name for name, degree in result.timeline.mesh.axes if degree > 1]
-    if sum(name[0] == "d" for name in layout.places) <= NAMED:
+    if sum(name[0] == "d" for name in drawing.places) <= NAMED:
         inside = f"the rank and its {', '.join(axes_)}" if len(axes_) > 1 else "the rank"
         more.append(f"In a disc: {inside}")
     if topology.grid:
         more.append("a stub goes round the edge")
-    if layout.note:
-        more.append(f"drawn: {layout.note}")
+    if drawing.note:
+        more.append(f"drawn: {drawing.note}")
     return "\n".join([first, "; ".join(more)])
 
 
@@ -107,11 +107,11 @@ def _busiest_trunk(found: list[Use]) -> str:
 
 
 def _boxes(
-    ax: Axes, layout: Drawing, found: list[Use], topology: Topology, norm: Normalize
+    ax: Axes, drawing: Drawing, found: list[Use], topology: Topology, norm: Normalize
 ) -> None:
     """Draw a frame round a node in full; any other node as a box of its two loads."""
     loads = _by_node(topology, found)
-    for x, y, width, height, text in layout.boxes:
+    for x, y, width, height, text in drawing.boxes:
         if text.startswith("node"):
             ax.add_patch(Rectangle((x, y), width, height, fill=False, ec=GREY, lw=1))
             ax.text(x + 0.06, y + height - 0.05, text, fontsize=8, va="top", color=DARK)
@@ -122,7 +122,7 @@ def _boxes(
             x + width / 2, y + 0.65 * height, text, ha="center", va="center",
             fontsize=min(9.0, 11 * width), color="white" if dark else "black",
         )  # fmt: skip
-    others = [box for box in layout.boxes if not box[4].startswith("node")]
+    others = [box for box in drawing.boxes if not box[4].startswith("node")]
     if others:
         x, bottom = others[0][0], min(box[1] for box in others)
         ax.text(
@@ -144,14 +144,14 @@ def _halves(
 
 
 def _links(
-    ax: Axes, topology: Topology, layout: Drawing, found: list[Use], norm: Normalize
+    ax: Axes, topology: Topology, drawing: Drawing, found: list[Use], norm: Normalize
 ) -> None:
     """Draw every direction as a line: grey where nothing goes, thicker where much does."""
     lines, faces, widths, colours = [], [], [], _colours()
-    thin = 1.0 if len(layout.places) <= 2 * NAMED else 0.5
-    for link in layout.shown(topology.links):
+    thin = 1.0 if len(drawing.places) <= 2 * NAMED else 0.5
+    for link in drawing.shown(topology.links):
         used = found[link.index].used
-        for line in _line(layout, link.source, link.target, bool(topology.grid)):
+        for line in _line(drawing, link.source, link.target, bool(topology.grid)):
             lines.append(line)
             faces.append(colours(norm(100 * used)) if used else "#DDDDDD")
             widths.append(thin * (0.7 if not used else 1.2 + 1.2 * float(norm(100 * used))))
@@ -162,14 +162,16 @@ def _links(
             linewidths=[widths[i] for i in order], zorder=1,
         )
     )  # fmt: skip
-    for name, (left, right, y) in layout.bars.items():
+    for name, (left, right, y) in drawing.bars.items():
         ax.plot([left, right], [y, y], color=GREY, lw=3, zorder=0, solid_capstyle="butt")
         ax.text(left - 0.06, y, name, ha="right", va="center", fontsize=7, color=DARK)
 
 
-def _line(layout: Drawing, source: str, target: str, grid: bool) -> list[list[tuple[float, float]]]:
+def _line(
+    drawing: Drawing, source: str, target: str, grid: bool
+) -> list[list[tuple[float, float]]]:
     """Return the line of one direction; a link round the edge of a torus as a stub."""
-    (x0, y0), (x1, y1) = _ends(layout, source, target)
+    (x0, y0), (x1, y1) = _ends(drawing, source, target)
     dx, dy = x1 - x0, y1 - y0
     length = float(np.hypot(dx, dy)) or 1.0
     aside = 2 * ASIDE if grid else ASIDE
@@ -183,9 +185,9 @@ def _line(layout: Drawing, source: str, target: str, grid: bool) -> list[list[tu
     return [[(x0 + right[0], y0 + right[1]), (x1 + right[0], y1 + right[1])]]
 
 
-def _ends(layout: Drawing, source: str, target: str) -> tuple[tuple[float, float], ...]:
+def _ends(drawing: Drawing, source: str, target: str) -> tuple[tuple[float, float], ...]:
     """Return where a link begins and ends; at a rail, straight above or below the other end."""
-    places, bars = layout.places, layout.bars
+    places, bars = drawing.places, drawing.bars
     if source in bars and target in bars:
         return (bars[source][1], bars[source][2]), (bars[target][1], bars[target][2])
     if source in bars or target in bars:
@@ -196,21 +198,21 @@ def _ends(layout: Drawing, source: str, target: str) -> tuple[tuple[float, float
     return places[source], places[target]
 
 
-def _vertices(ax: Axes, result: Result, layout: Drawing) -> None:
+def _vertices(ax: Axes, result: Result, drawing: Drawing) -> None:
     """Draw devices as discs with their rank's coordinates, switches and NICs as boxes."""
-    devices = [name for name in layout.places if re.fullmatch(r"d\d+", name)]
+    devices = [name for name in drawing.places if re.fullmatch(r"d\d+", name)]
     named = len(devices) <= NAMED
-    crowded = any(layout.boxes) and len(devices) > 8 * len({*map(_frame, layout.boxes)} - {""})
-    size = 420 if len(devices) <= 16 and not layout.boxes else 180 if named else 14
+    crowded = any(drawing.boxes) and len(devices) > 8 * len({*map(_frame, drawing.boxes)} - {""})
+    size = 420 if len(devices) <= 16 and not drawing.boxes else 180 if named else 14
     size = 80 if crowded and named else size
-    points = np.array([layout.places[name] for name in devices])
+    points = np.array([drawing.places[name] for name in devices])
     ax.scatter(points[:, 0], points[:, 1], s=size, c="white", edgecolors=DARK, zorder=3)
     for name in devices if named else ():
         ax.text(
-            *layout.places[name], _rank(result, int(name[1:])), ha="center", va="center",
+            *drawing.places[name], _rank(result, int(name[1:])), ha="center", va="center",
             fontsize={420: 8.0, 180: 5.5}.get(size, 4.5), zorder=4, linespacing=0.9,
         )  # fmt: skip
-    for name, (x, y) in layout.places.items():
+    for name, (x, y) in drawing.places.items():
         if name not in devices:
             short = re.sub(r"^node\d+\.", "", name)
             ax.text(

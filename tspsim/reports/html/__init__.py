@@ -1,4 +1,4 @@
-"""The report: one page that answers, for a run, a comparison or a sweep.
+"""The report: one HTML page that answers, for a run, a comparison or a sweep.
 
 The straight line::
 
