@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import benchmark_table
+import listing
 import pictures
 import topology_tables
 from blocks import TOP, documents, with_outputs
@@ -98,11 +99,17 @@ def outputs() -> Iterator[Text]:
         yield path, benchmark_table.with_figures(text) if path.name == "README.md" else text
 
 
+def listed() -> Iterator[Text]:
+    """Yield docs/design.md with the folders of the package as they are now."""
+    yield listing.PAGE, listing.renewed(listing.PAGE.read_text(encoding="utf-8"))
+
+
 #: Each after those that it shows.
 PARTS = {
     "schema": Part("the JSON Schema of scenarios", schema),
     "profiles": Part("profiles fitted to published rows", profiles),
     "topologies": Part("the tables of shipped files", topologies, topology_tables.draw),
+    "listing": Part("the listing in docs/design.md", listed),
     "studies": Part("the studies' results (minutes)", study_pages, run_studies),
     "oracles": Part("the comparison with torch (a minute)", make=run_oracles),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import listing
 import pytest
+
+import listing
 
 
 def test_the_design_lists_every_folder_and_every_module_beside_them() -> None:
