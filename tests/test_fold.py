@@ -15,6 +15,7 @@ import tspsim
 from tests import toy
 from tests.toy import Toy, full, shared
 from tspsim.engine.folding.fold import Fold, fold
+from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import UserError
 from tspsim.mesh import Mesh
@@ -152,20 +153,27 @@ def test_trees_that_share_uplinks_with_their_images_are_not_folded_over(
     [
         (flat("full", ranks=8), {"kind": "tp", "degree": 8}, {"tp": 7}),
         (flat("ring", ranks=8), {"kind": "sp", "degree": 8, "kv": "ring"}, {"sp": 7}),
-        (nodes(4, 2), {"kind": "tsp", "degree": 2, "dp": 4}, {"dp": 3}),
+        (nodes(4, 2), {"kind": "tsp", "degree": 2, "dp": 4}, {"tsp": 1, "dp": 3}),
+        (nodes(4, 2), {"kind": "sp", "degree": 8, "kv": "ring"}, {"sp": 6}),
+        (flat("torus", shape=[2, 4]), {"kind": "sp", "degree": 8, "kv": "ring"}, {"sp": 4}),
         (nodes(4, 2), {"kind": "tp_sp", "tp": 2, "sp": 2, "dp": 2}, {"tp": 1, "sp": 1, "dp": 1}),
         (flat("line", ranks=8), {"kind": "sp", "degree": 8, "kv": "ring"}, {}),
-        (flat("full", ranks=8), {"kind": "tsp", "degree": 8}, {}),
+        (flat("full", ranks=8), {"kind": "tsp", "degree": 8}, {"tsp": 7}),
+        (nodes(4, 2), {"kind": "tsp", "degree": 8}, {"tsp": 6}),
     ],
 )
 def test_result_says_what_was_folded(
     topology: dict[str, Any], strategy: dict[str, Any], axes: dict[str, int]
 ) -> None:
-    """By axis, the coordinates that others stand for; roots of broadcasts are all different."""
+    """By axis, the coordinates that others stand for: the next one's, or the next node's.
+
+    Roots of broadcasts are all different; that makes none to what others have left of the links.
+    """
     folded, whole = both(document(topology, strategy))
     assert folded.summary.engine.folded == axes
-    played = np.prod([8] + [1 / (n + 1) for n in axes.values()])
-    assert folded.summary.engine.tasks == pytest.approx(whole.summary.engine.tasks * played / 8)
+    degrees = dict(whole.timeline.mesh.axes)
+    played = np.prod([1 - count / degrees[axis] for axis, count in axes.items()])
+    assert folded.summary.engine.tasks == pytest.approx(whole.summary.engine.tasks * played)
     same(folded, whole)
 
 
@@ -211,15 +219,44 @@ def test_images_of_a_flow_share_its_links() -> None:
     same(folded, whole)
 
 
-def test_a_message_that_is_not_the_same_from_everywhere_unfolds_its_axis() -> None:
-    """A chain of broadcasts has a first and a last member: no other rank can stand for it."""
+def beside_a_broadcast(hop: int) -> tuple[Timeline, Timeline]:
+    """Return a ring of four that passes on some bytes while one of them broadcasts 8 in a chain."""
     program = Toy("dp")
-    program.communicate("broadcast", 8, root=0)
-    mesh = Mesh((("dp", 4),))
-    assert fold(shared(program, 4), mesh, full(4)).axes == {}
-    even = Toy("dp")
-    even.communicate("all_gather", 8)
-    assert fold(shared(even, 4), mesh, full(4)).axes == {"dp": 3}
+    program.communicate("broadcast", 8, "a", root=0)
+    program.shift(hop, "b")
+    programs, mesh = shared(program, 4), Mesh((("dp", 4),))
+    ring = toy.fabric([(f"d{i}", f"d{(i + 1) % 4}") for i in range(4)], 4)
+    return tuple(  # type: ignore[return-value]  # two of them
+        simulate(programs, mesh, ring, "bf16", "ring", folds=folds) for folds in (True, False)
+    )
+
+
+def test_the_root_of_a_broadcast_makes_no_difference_to_its_members() -> None:
+    """It begins and ends for all of them at once: one stands for all."""
+    folded, whole = beside_a_broadcast(hop=0)
+    assert folded.fold is not None
+    assert folded.fold.axes == {"dp": 3}
+    assert folded.step_time == whole.step_time == 8
+
+
+def test_who_shares_links_with_a_broadcast_unevenly_is_not_folded() -> None:
+    """A chain does not load the link into its root: that hop is through before the others."""
+    folded, whole = beside_a_broadcast(hop=4)
+    assert folded.fold is not None
+    assert folded.fold.axes == {}
+    assert [end.tolist() for end in folded.end] == [end.tolist() for end in whole.end]
+    assert {float(t.end) for t in whole.transfers if t.collective == "shift"} == {4, 8}
+
+
+def test_blocks_of_neighbours_go_to_blocks_and_work_to_its_like() -> None:
+    """Pairs that gather stay pairs; work that every other rank has is moved by two places."""
+    mesh = Mesh((("dp", 8),))
+    pairs, alternating, rising = Toy("dp"), Toy("dp"), Toy("dp")
+    pairs.communicate("all_gather", 8, group=2)
+    alternating.compute([1, 2] * 4)
+    rising.compute(list(range(8)))
+    found = [fold(shared(toy, 8), mesh, full(8)).axes for toy in (pairs, alternating, rising)]
+    assert found == [{"dp": 6}, {"dp": 6}, {}]
 
 
 def test_a_symmetry_takes_every_link_to_one_like_it() -> None:
@@ -268,7 +305,7 @@ def test_of_many_ranks_only_those_that_were_played_are_shown() -> None:
     small = tspsim.run(document(nodes(4, 2), {"kind": "tsp", "degree": 2, "dp": 4})).timeline
     many = tspsim.run(document(nodes(64, 2), {"kind": "tsp", "degree": 2, "dp": 64})).timeline
     assert small.shown == tuple(range(8))
-    assert many.shown == many.played == (0, 1)
+    assert many.shown == many.played == (0,)
     assert many.end[127] is many.end[1]
     assert all(a.start <= b.start for a, b in pairwise(many.transfers))
 
@@ -277,7 +314,7 @@ def test_links_of_ranks_that_are_not_played_carry_what_they_would() -> None:
     """Busy shares and bytes of every link of 40 nodes, from the one that was played."""
     scenario = document(nodes(40, 2), {"kind": "tsp", "degree": 2, "dp": 40})
     folded, whole = both(scenario)
-    assert folded.timeline.played == (0, 1)
+    assert folded.timeline.played == (0,)
     links = folded.scenario.topology.links
     pairs = zip(uses(folded.timeline, links), uses(whole.timeline, links), strict=True)
     for mine, theirs in pairs:

@@ -7,6 +7,11 @@ happens to its images at the same time: one of them stands for all. What a flow 
 leaves to others on a link is what is left when its images have taken their share too, so it is
 given the load of all its images (`Fold.shared`): folded and unfolded runs give the same times.
 
+Where moving by one place is no symmetry, moving by more may be: of ring neighbours that lie in
+nodes of eight, those eight places apart. And a broadcast loads its links unevenly, but it begins
+and ends at once for all its members: where these stay the same, and whatever shares links with it
+is not told apart by that (`Fold.apart`), its root makes no difference to anybody.
+
 Nobody has to ask for it: every condition is checked, those that depend on routes when a message is
 planned (`tspsim.engine.folding.symmetric`), and a fold that fails a check is not taken.
 """
@@ -20,9 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tspsim.engine.tasks import axes_of
 from tspsim.mesh import Mesh
-from tspsim.program.types import Programs
+from tspsim.program.types import PerCoordinate, Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.symmetry import Indices, image_of_links, orbits
 
@@ -52,16 +56,19 @@ class Footprint(NamedTuple):
     loads : tuple of (int, float)
         On the links that stand for others, as `tspsim.collectives.plan.Plan.loads`.
     uneven : frozenset of str
-        Folded axes along which the flow's own links are not loaded alike: it must have them for
-        itself, or these axes cannot be folded.
+        Folded axes along which the flow's own links are not loaded alike: who shares one with it
+        must have the same speed from all coordinates, or these axes cannot be folded.
+    moving : tuple of int
+        Positions in `Fold.rotations` of those that make another flow of it.
     """
 
     loads: Loads
     uneven: frozenset[str] = frozenset()
+    moving: tuple[int, ...] = ()
 
 
 class Rotation(NamedTuple):
-    """Moves every coordinate of a class to the next one of its class.
+    """Moves every coordinate of a class to a later one of its class.
 
     Attributes
     ----------
@@ -69,19 +76,28 @@ class Rotation(NamedTuple):
     ranks, links : ndarray of int
         Where every rank and every link goes.
     order : int
-        Coordinates in the class.
+        How often it has to be applied until all are back.
+    step : int
+        How many places of its class a coordinate moves.
     """
 
     axis: str
     ranks: Indices
     links: Indices
     order: int
+    step: int
 
     def moves(self, ranks: tuple[int, ...], *, hop: bool) -> bool:
         """Whether the members of a collective, or the two ends of a hop, become others."""
         if hop:
             return int(self.ranks[ranks[0]]) != ranks[0]
         return set(self.ranks[list(ranks)].tolist()) != set(ranks)
+
+    def turned(self, links: Indices) -> Iterator[Indices]:
+        """Yield all that it makes of some links, one time after another; themselves first."""
+        for _ in range(self.order):
+            yield links
+            links = self.links[links]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +126,14 @@ class Fold:
     _weight: Indices = field(repr=False)  # how many ranks a representative stands for
     link: Indices = field(repr=False)  # the link that stands for a link
     _alike: Indices = field(repr=False)  # how many links it stands for, by link
+    _parts: dict[frozenset[str], Fold] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def axes(self) -> dict[str, int]:
         """By folded axis: how many of its coordinates are represented by others."""
         folded: dict[str, int] = defaultdict(int)
         for rotation in self.rotations:
-            folded[rotation.axis] += rotation.order - 1
+            folded[rotation.axis] += rotation.step * (rotation.order - 1)
         return dict(folded)
 
     @property
@@ -145,12 +162,44 @@ class Fold:
         """
         if not self.rotations:
             return loads
-        images = self._images(ranks[:1] if hop else ranks)
+        return self._on_links(loads, self._images(ranks[:1] if hop else ranks))
+
+    def _on_links(self, loads: Loads, images: int) -> Loads:
+        """Return the loads of so many flows alike on the links that stand for others."""
         total: dict[int, float] = defaultdict(float)
         for link, load in loads:
             total[int(self.link[link])] += load
         shares = ((link, load * images / int(self._alike[link])) for link, load in total.items())
         return tuple(sorted(shares))
+
+    def apart(self, loads: Loads, moving: tuple[int, ...], axes: frozenset[str]) -> list[Loads]:
+        """Return the loads of a flow and of each of its images along some axes.
+
+        On links that stand for others along all axes but these.
+
+        Parameters
+        ----------
+        loads : tuple of (int, float)
+        moving : tuple of int
+            As `Footprint.moving`.
+        axes : frozenset of str
+        """
+        images, found = 1, [np.array([link for link, _ in loads], dtype=np.intp)]
+        for rotation in (self.rotations[place] for place in moving):
+            if rotation.axis in axes:
+                found = [image for links in found for image in rotation.turned(links)]
+            else:
+                images *= rotation.order
+        rest, weights = self._without(axes), [load for _, load in loads]
+        each = (tuple(zip(links.tolist(), weights, strict=True)) for links in found)
+        return [rest._on_links(one, images) for one in each]
+
+    def _without(self, axes: frozenset[str]) -> Fold:
+        """Return what is left of it where some axes are not folded."""
+        if axes not in self._parts:
+            rotations = tuple(r for r in self.rotations if r.axis not in axes)
+            self._parts[axes] = _fold(rotations, len(self.position), len(self.link))
+        return self._parts[axes]
 
     def everywhere(self, ranks: Ranks, loads: Loads, *, hop: bool) -> Iterator[tuple[Ranks, Loads]]:
         """Yield the members and loads of a flow, or of a hop of a shift, and of all its images."""
@@ -192,45 +241,50 @@ def fold(
     without : frozenset of str
         Axes that must not be folded.
     """
-    axes = [name for name, degree in mesh.axes if degree > 1 and name not in without]
     rotations = [
         rotation
-        for axis in axes
-        if _programs_allow(programs, axis)
+        for axis, degree in mesh.axes
+        if degree > 1 and axis not in without
         for rotation in _rotations(programs, mesh, topology, axis)
     ]
     return _fold(tuple(rotations), mesh.ranks, len(topology.links))
 
 
-def _programs_allow(programs: Programs, axis: str) -> bool:
-    """Whether no op tells the coordinates of an axis apart: by its work, a root, or a block."""
-    for program in programs.roles:
-        if axis in axes_of(program):
-            return False
-        along = {i for i, lane in enumerate(program.lanes) if lane.axis == axis}
-        if any(program.lanes[i].size is not None for i in along):
-            return False
-        messages = [op.message for op in program.ops if op.message and op.lane in along]
-        if any(message.root is not None for message in messages):
-            return False
-    return True
+def _steps(programs: Programs, axis: str, degree: int) -> list[int]:
+    """Return how far coordinates can move so that no op tells them apart, the least first.
+
+    Work that differs along the axis has to repeat itself, and blocks of neighbours go to blocks.
+    """
+    ops = (op.work for program in programs.roles for op in program.ops)
+    lanes = (lane for program in programs.roles for lane in program.lanes)
+    blocks = {lane.size for lane in lanes if lane.axis == axis and lane.size}
+    differing = {w.works for w in ops if isinstance(w, PerCoordinate) and w.axis == axis}
+    return [
+        step
+        for step in range(1, degree)
+        if degree % step == 0
+        and not any(step % size for size in blocks)
+        and all(work[step:] == work[:-step] for work in differing)
+    ]
 
 
 def _rotations(programs: Programs, mesh: Mesh, topology: Topology, axis: str) -> Iterator[Rotation]:
     """Yield the rotation of every class of coordinates, where the fabric has that symmetry."""
+    steps = _steps(programs, axis, mesh.degree(axis))
     coordinates = np.array([mesh.coordinate(rank, axis) for rank in range(mesh.ranks)])
-    classes = _classes(programs, mesh, topology, axis, coordinates)
-    if len(classes) > 1 and _shifts_along(programs, axis):
-        return  # what is shifted goes to the next one on the whole axis
+    classes = _classes(programs, mesh, topology, axis, coordinates) if steps else []
+    if len(classes) > 1:
+        steps = steps[:1] if steps[0] == 1 and not _shifts_along(programs, axis) else []
     for members in classes:
-        if len(members) == 1:
-            continue
-        following = np.arange(mesh.degree(axis))
-        following[members] = np.roll(members, -1)
-        ranks = np.arange(mesh.ranks) + (following[coordinates] - coordinates) * mesh.stride(axis)
-        links = image_of_links(topology, ranks.tolist())
-        if links is not None:
-            yield Rotation(axis, ranks, links, len(members))
+        for step in steps:  # what is shifted goes to the next one on the whole axis
+            following = np.arange(mesh.degree(axis))
+            following[members] = np.roll(members, -step)
+            moved = (following[coordinates] - coordinates) * mesh.stride(axis)
+            ranks = np.arange(mesh.ranks) + moved
+            links = image_of_links(topology, ranks.tolist()) if len(members) > 1 else None
+            if links is not None:
+                yield Rotation(axis, ranks, links, len(members) // step, step)
+                break
 
 
 def _classes(

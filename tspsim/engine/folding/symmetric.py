@@ -36,7 +36,7 @@ class Symmetry:
         """Return what a planned message and its images put on the links.
 
         A message whose members are the same from all coordinates of an axis may load its own links
-        unevenly along it: where nobody shares one with it, that changes nothing.
+        unevenly along it; what that does to those who share one with it is seen when they do.
 
         Raises
         ------
@@ -45,17 +45,19 @@ class Symmetry:
             it that are loaded unevenly.
         """
         hop = message.collective == "shift"
-        moving, uneven = [], set()
-        for rotation in self._fold.rotations:
+        moving, uneven = {}, set()
+        for place, rotation in enumerate(self._fold.rotations):
             if rotation.moves(ranks, hop=hop):
-                moving.append(rotation)
+                moving[place] = rotation
             elif not _invariant(plan, rotation):
                 uneven.add(rotation.axis)
-        if moving and not self._images_agree(ranks, message, plan, moving):
-            raise Asymmetric(frozenset(rotation.axis for rotation in moving))
+        if moving and not self._images_agree(ranks, message, plan, found := list(moving.values())):
+            alone = [r for r in found if not self._images_agree(ranks, message, plan, [r])]
+            raise Asymmetric(frozenset(rotation.axis for rotation in alone or found))
         if uneven and not self._apart(ranks, plan):
             raise Asymmetric(frozenset(uneven))
-        return Footprint(self._fold.shared(ranks, plan.loads, hop=hop), frozenset(uneven))
+        shared = self._fold.shared(ranks, plan.loads, hop=hop)
+        return Footprint(shared, frozenset(uneven), tuple(moving))
 
     def _apart(self, ranks: tuple[int, ...], plan: Plan) -> bool:
         """Whether the images of a collective load links of their own."""

@@ -49,7 +49,7 @@ class Coflows:
         self._network: Network[ActiveCall] | FifoNetwork[ActiveCall] = (
             FifoNetwork(environment, through)
             if sharing == "fifo"
-            else Network(environment, bandwidth, through)
+            else Network(environment, bandwidth, through, fold)
         )
         self._calls = Calls(topology, planner, self._pattern)
         self._symmetry = Symmetry(fold, topology, planner) if fold and fold.rotations else None

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 import simpy
 
 from tspsim.engine.calendar import Afterwards, Calendar
-from tspsim.engine.folding.fold import Asymmetric, Footprint
+from tspsim.engine.folding.fold import Asymmetric, Fold, Footprint
 from tspsim.engine.network.rates import max_min
 
 Loads = tuple[tuple[int, float], ...]
@@ -54,18 +55,22 @@ class Pattern:
     ----------
     weights : tuple of (int, float)
         Of the coflow, and of its images in a folded run.
+    own : tuple of (int, float)
+        Of the coflow alone.
     bandwidth : float
         Of the bottleneck.
     alone : float
         Part of its own speed that it has when only its images share links with it.
-    uneven : frozenset of str
-        As `Footprint.uneven`.
+    uneven, moving
+        As in `Footprint`.
     """
 
     weights: Loads
+    own: Loads
     bandwidth: float
     alone: float
     uneven: frozenset[str]
+    moving: tuple[int, ...]
 
 
 class Network(Generic[AnyFlow]):
@@ -78,6 +83,8 @@ class Network(Generic[AnyFlow]):
         Bytes/s by link.
     through : callable
         Called with every flow whose last byte has arrived.
+    fold : Fold, optional
+        Whose images share the links too: every pattern has a footprint then.
     """
 
     def __init__(
@@ -85,10 +92,12 @@ class Network(Generic[AnyFlow]):
         environment: simpy.Environment,
         bandwidth: Sequence[float],
         through: Callable[[list[AnyFlow]], None],
+        fold: Fold | None = None,
     ) -> None:
         self._environment = environment
         self._bandwidth = bandwidth
         self._through = through
+        self._fold = fold
         self._patterns: list[Pattern] = []
         self._known: dict[tuple[Loads, float, Footprint], int] = {}
         self._near: list[set[int]] = []  # patterns that share a link, by pattern
@@ -116,10 +125,13 @@ class Network(Generic[AnyFlow]):
         number = len(self._patterns)
         bandwidth = self._bandwidth
         bottleneck, unit = max(loads, key=lambda item: item[1] / bandwidth[item[0]])
-        shares = tuple((link, load / unit * held) for link, load in footprint.loads if load > 0)
+        own, shares = (
+            tuple((link, load / unit * held) for link, load in some if load > 0)
+            for some in (loads, footprint.loads)
+        )
         full = bandwidth[bottleneck]
         alone = min(1.0, min(bandwidth[link] / share for link, share in shares) / full)
-        self._patterns.append(Pattern(shares, full, alone, footprint.uneven))
+        self._patterns.append(Pattern(shares, own, full, alone, *footprint[1:]))
         near: set[int] = set()
         for link, _ in shares:
             users = self._users.setdefault(link, [])
@@ -206,13 +218,36 @@ class Network(Generic[AnyFlow]):
         counts = tuple(len(self._flows[pattern]) for pattern in component)
         if counts == (1,):
             return [self._patterns[component[0]].alone]
-        uneven = frozenset[str]().union(*(self._patterns[p].uneven for p in component))
-        if uneven:
-            raise Asymmetric(uneven)
         key = (component, counts)
         if key not in self._rates:
             patterns = [self._patterns[number] for number in component]
-            speeds = max_min([p.weights for p in patterns], counts, self._bandwidth).tolist()
+            uneven = frozenset[str]().union(*(pattern.uneven for pattern in patterns))
+            speeds = (
+                self._apart(patterns, counts, uneven)
+                if uneven
+                else max_min([p.weights for p in patterns], counts, self._bandwidth).tolist()
+            )
             pairs = zip(speeds, patterns, strict=True)
             self._rates[key] = [min(1.0, speed / p.bandwidth) for speed, p in pairs]
         return self._rates[key]
+
+    def _apart(
+        self, patterns: Sequence[Pattern], counts: Sequence[int], uneven: frozenset[str]
+    ) -> list[float]:
+        """Return the speeds where links are loaded unevenly along some axes.
+
+        Raises
+        ------
+        Asymmetric
+            When one of the images of a pattern along these axes has another speed than it.
+        """
+        assert self._fold is not None
+        images = [self._fold.apart(p.own, p.moving, uneven) for p in patterns]
+        of = np.repeat(np.arange(len(patterns)), [len(some) for some in images])
+        weights = [loads for some in images for loads in some]
+        speeds = max_min(weights, np.array(counts)[of].tolist(), self._bandwidth)
+        first = speeds[np.searchsorted(of, np.arange(len(patterns)))]
+        if not np.array_equal(speeds, first[of]):
+            raise Asymmetric(uneven)
+        found: list[float] = first.tolist()
+        return found
