@@ -65,6 +65,8 @@ def test_quantity_is_read_exactly(text: str, unit: str, value: float) -> None:
         ("3 GB/s/s", "B/s", "'GB/s/s' is no unit"),
         ("2 ** 9 B", "B", "is no unit"),
         ("1e400 B", "B", "it is too large"),
+        ("1e999999 GB", "B", "it is too large"),
+        ("1e99999999999999999999 GB", "B", "it is too large"),
         ("9" * 500, "B", "it has no unit"),
     ],
 )
@@ -130,7 +132,22 @@ def test_field_refuses_what_cannot_be() -> None:
         TypeAdapter(units.Seconds).validate_python("-1 us")
 
 
+@given(
+    st.sampled_from(sorted(units._common())),
+    st.decimals(allow_nan=False, allow_infinity=False, min_value=-1e20, max_value=1e20).map(str),
+)
+def test_the_short_way_for_common_units_gives_what_pint_gives(
+    units_: tuple[str, str], number: str
+) -> None:
+    """The same float for every prefix and unit that files mostly say, to the last bit."""
+    found, unit = units_
+    assert units.quantity(f"{number} {found}", unit) == units._by_pint("", number, found, unit)
+
+
 def test_importing_units_does_not_import_pint() -> None:
-    """Pint costs a quarter of a second, so it waits for the first quantity."""
-    code = "import sys, tspsim.files.units; sys.exit('pint' in sys.modules)"
+    """Pint costs a quarter of a second, so it waits for the first unit that few files use."""
+    code = (
+        "import sys, tspsim.files.units as u; u.quantity('80 GiB', 'B'); u.quantity('5 us', 's'); "
+        "sys.exit('pint' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from tspsim.collectives.plan import Plan
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
@@ -131,7 +133,7 @@ def trivial(ranks: tuple[int, ...]) -> Schedule:
 Sends = Callable[[CollectiveKind, int, int], Schedule | None]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def counted(sends: Sends, kind: CollectiveKind, n: int, root: int) -> Traffic | None:
     """Return the traffic of some sends; it is the same wherever the members are."""
     schedule = sends(kind, n, root)
@@ -174,6 +176,8 @@ def planned(
 
 def _loads(hops: Hops, ranks: tuple[int, ...], topology: Topology) -> tuple[dict[int, int], float]:
     """Return the chunks by link, and the latency of the route that has most."""
+    if 2 * len(hops.sends) > len(ranks) ** 2:  # most send to most
+        return topology.table(ranks).loads(np.array(hops.sends, dtype=np.int64))
     here: dict[int, int] = {}
     slowest = 0.0
     links, find = topology.links, topology.route
