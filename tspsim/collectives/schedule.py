@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from tspsim.collectives.plan import Plan
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
@@ -117,6 +115,9 @@ class Schedule:
         return Traffic(hops, self.pieces, self.pipelined, self.serial)
 
 
+#: Up to so many pairs of members routes are walked along one by one.
+_FEW = 256
+
 #: A communicator of one: nothing to send.
 NOTHING = Schedule()
 
@@ -155,11 +156,13 @@ def planned(
     topology : Topology
     """
     traffic = what.traffic() if isinstance(what, Schedule) else what
+    many = 2 * sum(len(hops.sends) for hops in traffic.hops) > len(ranks) ** 2 > _FEW
+    table = topology.table(ranks) if many else None  # most members send to most others
     chunks: dict[int, int] = {}
     stages: dict[int, float] = {}  # latency of a part in every stage
     one_by_one = 0.0
     for hops in traffic.hops:
-        here, slowest = _loads(hops, ranks, topology)
+        here, slowest = table.loads(hops.sends) if table else _loads(hops, ranks, topology)
         stages[hops.stage] = stages.get(hops.stage, 0.0) + slowest * hops.steps
         for link, count in here.items():
             chunks[link] = chunks.get(link, 0) + count
@@ -176,8 +179,6 @@ def planned(
 
 def _loads(hops: Hops, ranks: tuple[int, ...], topology: Topology) -> tuple[dict[int, int], float]:
     """Return the chunks by link, and the latency of the route that has most."""
-    if 2 * len(hops.sends) > len(ranks) ** 2:  # most send to most
-        return topology.table(ranks).loads(np.array(hops.sends, dtype=np.int64))
     here: dict[int, int] = {}
     slowest = 0.0
     links, find = topology.links, topology.route

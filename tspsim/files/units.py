@@ -78,11 +78,11 @@ def _common() -> dict[tuple[str, str], Decimal]:
     """Return how much of a unit is one of what files mostly say; for the rest pint is asked."""
     defined = [line.split(" = ") for line in _DEFINITIONS if "- = " in line]
     prefixes = {name[:-1]: Decimal(size) for _, size, *names in defined for name in names}
-    plain = {"B": ("B", 1), "bit": ("B", Decimal("0.125")), "s": ("s", 1), "FLOP": ("FLOP", 1)}
+    plain = (("B", "B", 1), ("bit", "B", 8), ("s", "s", 1), ("FLOP", "FLOP", 1))
     return {
-        (f"{prefix}{found}{per}", f"{unit}{per}"): size * one
+        (f"{prefix}{found}{per}", f"{unit}{per}"): size / parts
         for prefix, size in ({"": Decimal(1)} | prefixes).items()
-        for found, (unit, one) in plain.items()
+        for found, unit, parts in plain
         for per in ("", "/s")
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,20 +37,22 @@ class RouteTable:
         # One latency after another, as whoever walks along a route adds them.
         self._latency = np.array([sum(latencies[k] for k in links) for links in routes])
 
-    def loads(self, sends: Integers) -> tuple[dict[int, int], float]:
+    def loads(self, sends: Sequence[tuple[int, int, int]]) -> tuple[dict[int, int], float]:
         """Return the chunks by link, and the latency of the route that has most.
 
         Parameters
         ----------
-        sends : ndarray of int64, shape (sends, 3)
+        sends : sequence of (int, int, int)
             Positions of source and target in `ranks`, and chunks.
         """
-        pair = sends[:, 0] * self._members + sends[:, 1]
+        flat = np.fromiter(chain.from_iterable(sends), dtype=np.int64, count=3 * len(sends))
+        source, target, weight = flat.reshape(-1, 3).T
+        pair = source * self._members + target
         length = self._length[pair]
         before = np.cumsum(length) - length
         places = np.arange(length.sum()) + np.repeat(self._first[pair] - before, length)
-        links, chunks = self._links[places], np.repeat(sends[:, 2], length)
+        links, chunks = self._links[places], np.repeat(weight, length)
         count = np.bincount(links, chunks)  # whole numbers far below 2**53: exact
         used = np.unique(links)
         found = zip(used.tolist(), count[used].astype(np.int64).tolist(), strict=True)
-        return dict(found), float(self._latency[pair].max())
+        return dict(found), float(self._latency[pair].max(initial=0.0))
