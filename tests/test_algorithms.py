@@ -10,17 +10,18 @@ from itertools import pairwise
 import pytest
 
 from tests.replay import does_its_job, without_one_send
-from tspsim.collectives import in_switch, levels, rings
-from tspsim.collectives.algorithm import Anywhere, Sending, reach_of
+from tspsim.collectives import in_switch, levels, rings, schedule
+from tspsim.collectives.algorithm import Algorithm, Anywhere, Sending, reach_of
 from tspsim.collectives.choose import Chooser, choose, considered
 from tspsim.collectives.in_switch import Reductions, Sum
+from tspsim.collectives.plan import Plan
 from tspsim.collectives.schedule import Schedule, planned
 from tspsim.files.errors import TopologyError
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Profile
-from tspsim.topology.load import parse
+from tspsim.topology.load import load_file, parse
 
 ALPHA, BANDWIDTH = 1e-6, 50e9
 NIC_ALPHA, NIC = 5e-6, 10e9
@@ -169,6 +170,25 @@ def test_traffic_is_the_sum_of_the_sends(name: str) -> None:
             assert (one.latency, one.stages, one.step_latency, one.efficiency) == pytest.approx(
                 (other.latency, other.stages, other.step_latency, other.efficiency)
             )
+
+
+@pytest.mark.parametrize("file", ["tpu-v4-cube", "h100-4-nodes", "gb200-nvl72"])
+def test_tables_of_routes_give_the_plans_that_walking_along_them_gives(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where most members send to most others; the same loads and latency to the last bit."""
+    topology = load_file(file)
+    ranks = tuple(range(32))
+    calls = [(kind, root) for kind in KINDS for root in (0, 5)]
+    makers: list[Algorithm] = [COLLECTIVES.get(name) for name in COLLECTIVES.names()]
+
+    def plans() -> list[Plan | None]:
+        return [make(kind, ranks, topology, root) for make in makers for kind, root in calls]
+
+    monkeypatch.setattr(schedule, "_FEW", 0)
+    by_table = plans()
+    monkeypatch.setattr(schedule, "_FEW", len(ranks) ** 2)
+    assert by_table == plans()
 
 
 # ---- closed forms --------------------------------------------------------------------------------

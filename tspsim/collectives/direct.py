@@ -9,17 +9,41 @@ from __future__ import annotations
 from itertools import permutations
 
 from tspsim.collectives.algorithm import Anywhere, Reach
-from tspsim.collectives.schedule import HOP, NOTHING, Schedule, Send, Step
+from tspsim.collectives.schedule import HOP, NOTHING, Hops, Schedule, Send, Step, Traffic
 from tspsim.program.types import CollectiveKind
+from tspsim.topology.graph import Topology
 
 #: Members beyond which ``auto`` does not consider it, but for all-to-all.
 MOST = 128
 
 
 class Direct(Anywhere):
-    """The algorithm; see `tspsim.collectives.algorithm.Sending`."""
+    """The algorithm; its many sends are counted without writing them down."""
 
     name = "direct"
+
+    def traffic(
+        self,
+        kind: CollectiveKind,
+        ranks: tuple[int, ...],
+        topology: Topology,  # noqa: ARG002
+        root: int,
+    ) -> Traffic | None:
+        """Return who sends how much to whom: everybody one chunk to everybody, in every step."""
+        n = len(ranks)
+        members = [(root + i) % n for i in range(n)]
+        if kind not in ("broadcast", "reduce"):
+            step = Hops(tuple((a, b, 1) for a, b in permutations(members, 2)))
+            return Traffic((step, step) if kind == "all_reduce" else (step,), n)
+        others = members[1:]
+        among = tuple((a, b, 1) for a, b in permutations(others, 2))
+        if kind == "broadcast":
+            stages = tuple((root, member, 1) for member in others), among
+        else:
+            stages = among, tuple((member, root, 1) for member in others)
+        some = (sends for sends in stages if sends)
+        hops = tuple(Hops(sends, 1, stage) for stage, sends in enumerate(some))
+        return Traffic(hops, n - 1, pipelined=True)
 
     def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:
         """Return whether ``auto`` considers it.

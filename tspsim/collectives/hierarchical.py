@@ -9,6 +9,8 @@ of the message crosses, the next is reduced inside.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from tspsim.collectives import binomial_tree, ring
 from tspsim.collectives.algorithm import Anywhere, Reach, Sending
 from tspsim.collectives.levels import Chunks, Levels, of
@@ -25,6 +27,7 @@ class Hierarchical(Sending):
 
     name = "hierarchical"
     automatic = ("nodes",)
+    exchanges: ClassVar[bool] = True  # it has an all-to-all of its own
 
     def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
         """Return whether ``auto`` considers it.
@@ -66,6 +69,8 @@ class Hierarchical(Sending):
     ) -> Traffic | None:
         """Return who sends how much to whom, without all of the sends across."""
         levels = of(ranks, topology)
+        if levels is not None and kind == "all_to_all" and self.exchanges:
+            return levels.exchanged()
         if levels is None or kind not in _SHARDED:
             return super().traffic(kind, ranks, topology, root)
         crossing = self.crossing(kind).traffic(kind, ranks[: levels.nodes], topology, 0)

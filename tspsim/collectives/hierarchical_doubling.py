@@ -20,6 +20,7 @@ class HierarchicalDoubling(Hierarchical):
     """The algorithm; it needs several nodes with as many members in each, two or more."""
 
     name = "hierarchical_doubling"
+    exchanges = False
 
     def on(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int

@@ -106,6 +106,19 @@ class Levels:
                 found.append(Hops(sends, hops.steps, stage))
         return Traffic(tuple(found), pieces, pipelined=True)
 
+    def exchanged(self) -> Traffic:
+        """Return the traffic of an all-to-all: what is for a rail inside, what is for a node after.
+
+        See Also
+        --------
+        exchange_inside, exchange_across : The sends.
+        """
+        inside, across = (
+            tuple((a, b, count) for some in sets for a, b in permutations(some, 2))
+            for sets, count in ((self.members, self.nodes), (self.rails, self.size))
+        )
+        return Traffic((Hops(inside, 1, 0), Hops(across, 1, 1)), self.count, pipelined=True)
+
     def rooted(
         self, kind: CollectiveKind, tree: tuple[Step, ...], root: int
     ) -> tuple[tuple[Step, ...], ...]:

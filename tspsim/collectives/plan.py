@@ -97,4 +97,5 @@ class Plan:
 
     def time(self, size: float, topology: Topology) -> float:
         """Return the uncontended time of a message of `size` bytes."""
-        return self.overhead(size, topology) + size * self.slowest(topology)
+        transfer = size * self.slowest(topology)
+        return self.latency + self._fill(transfer) + transfer

@@ -26,9 +26,10 @@ _STARTS, _TURNS, MOST = 3000, 12, 512
 def joined(ranks: tuple[int, ...], topology: Topology) -> Neighbours:
     """Return whom every member has a direct link to and from."""
     place = {f"d{rank}": i for i, rank in enumerate(ranks)}
-    out = [
-        {place[v] for v in topology.graph.successors(f"d{rank}") if v in place} for rank in ranks
-    ]
+    out: list[set[int]] = [set() for _ in ranks]
+    for source, target in topology.between:
+        if source in place and target in place:
+            out[place[source]].add(place[target])
     return tuple(tuple(sorted(b for b in others if a in out[b])) for a, others in enumerate(out))
 
 

@@ -115,6 +115,9 @@ class Schedule:
         return Traffic(hops, self.pieces, self.pipelined, self.serial)
 
 
+#: Up to so many pairs of members routes are walked along one by one.
+_FEW = 256
+
 #: A communicator of one: nothing to send.
 NOTHING = Schedule()
 
@@ -131,7 +134,7 @@ def trivial(ranks: tuple[int, ...]) -> Schedule:
 Sends = Callable[[CollectiveKind, int, int], Schedule | None]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def counted(sends: Sends, kind: CollectiveKind, n: int, root: int) -> Traffic | None:
     """Return the traffic of some sends; it is the same wherever the members are."""
     schedule = sends(kind, n, root)
@@ -153,11 +156,13 @@ def planned(
     topology : Topology
     """
     traffic = what.traffic() if isinstance(what, Schedule) else what
+    many = 2 * sum(len(hops.sends) for hops in traffic.hops) > len(ranks) ** 2 > _FEW
+    table = topology.table(ranks) if many else None  # most members send to most others
     chunks: dict[int, int] = {}
     stages: dict[int, float] = {}  # latency of a part in every stage
     one_by_one = 0.0
     for hops in traffic.hops:
-        here, slowest = _loads(hops, ranks, topology)
+        here, slowest = table.loads(hops.sends) if table else _loads(hops, ranks, topology)
         stages[hops.stage] = stages.get(hops.stage, 0.0) + slowest * hops.steps
         for link, count in here.items():
             chunks[link] = chunks.get(link, 0) + count

@@ -78,6 +78,20 @@ _PER_SECOND = re.compile(r"([kKmMgGtTpP]?)(i?B|FLOP|FLOPS|flop|flops)(ps|S|s)?")
 
 
 @cache
+def _common() -> dict[tuple[str, str], Decimal]:
+    """Return how much of a unit is one of what files mostly say; for the rest pint is asked."""
+    defined = [line.split(" = ") for line in _DEFINITIONS if "- = " in line]
+    prefixes = {name[:-1]: Decimal(size) for _, size, *names in defined for name in names}
+    plain = (("B", "B", 1), ("bit", "B", 8), ("s", "s", 1), ("FLOP", "FLOP", 1))
+    return {
+        (f"{prefix}{found}{per}", f"{unit}{per}"): size / parts
+        for prefix, size in ({"": Decimal(1)} | prefixes).items()
+        for found, unit, parts in plain
+        for per in ("", "/s")
+    }
+
+
+@cache
 def _registry() -> pint.UnitRegistry[Any]:
     import pint  # a quarter of a second: only when a file with quantities is read
 
@@ -124,6 +138,19 @@ def quantity(text: object, unit: str) -> float:
 
 
 def _convert(text: str, number: str, found: str, unit: str) -> float:
+    factor = _common().get((found, unit))
+    try:
+        exact = Decimal(number) * factor if factor else _by_pint(text, number, found, unit)
+    except ArithmeticError:  # beyond what even a decimal holds
+        raise _refused(text, unit, "it is too large") from None
+    if abs(exact) > LARGEST:
+        raise _refused(text, unit, "it is too large")
+    if 0 < abs(exact) < 1 / LARGEST:
+        raise _refused(text, unit, "it is too small")
+    return float(exact)
+
+
+def _by_pint(text: str, number: str, found: str, unit: str) -> Decimal:
     import pint
 
     registry, example = _registry(), f"'{number} {_EXAMPLES.get(unit, unit)}'"
@@ -131,17 +158,13 @@ def _convert(text: str, number: str, found: str, unit: str) -> float:
         raise _refused(text, unit, f"'{found}' is no unit; write for example {example}")
     try:
         value = registry.Quantity(Decimal(number), found.replace("$", "dollar"))
-        exact = value.to(unit.replace("$", "dollar")).magnitude
+        exact: Decimal = value.to(unit.replace("$", "dollar")).magnitude
     except pint.UndefinedUnitError:
         raise _refused(text, unit, _hint(found, example)) from None
     except pint.DimensionalityError:
         meaning = _MEANINGS.get(str(value.dimensionality), "something else")
         raise _refused(text, unit, f"found {meaning}; write for example {example}") from None
-    if abs(exact) > LARGEST:
-        raise _refused(text, unit, "it is too large")
-    if 0 < abs(exact) < 1 / LARGEST:
-        raise _refused(text, unit, "it is too small")
-    return float(exact)
+    return exact
 
 
 def _refused(text: str, unit: str, why: str) -> ValueError:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import networkx as nx
-
 from tspsim.files.errors import did_you_mean
 from tspsim.topology.disturbances import ChangedLink
 from tspsim.topology.graph import Link, Topology
@@ -98,6 +96,8 @@ def pieces(topology: Topology) -> tuple[tuple[int, ...], ...]:
     One piece: everything is connected. Links have directions, so devices belong together where
     there is a way there and a way back.
     """
+    import networkx as nx  # a twentieth of a second: only for lost links
+
     found = []
     for vertices in nx.strongly_connected_components(topology.graph):
         devices = sorted(int(v[1:]) for v in vertices if re.fullmatch(r"d\d+", v))

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from tspsim.files.errors import TopologyError
 from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.routes import Router, Search
+from tspsim.topology.table import RouteTable
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+#: How many tables of routes are kept.
+_TABLES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,15 @@ class Topology:
         default_factory=dict, init=False, compare=False, repr=False
     )
 
+    _tables: dict[tuple[int, ...], RouteTable] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
     @cached_property
     def graph(self) -> nx.DiGraph[str]:
         """The fabric as a networkx graph; every edge carries its `Link` under ``"link"``."""
+        import networkx as nx  # a twentieth of a second: only for who draws it
+
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(f"d{i}" for i in range(len(self.devices)))
         for link in self.links:
@@ -127,6 +140,15 @@ class Topology:
         raise TopologyError(
             f"topology '{self.name}': no path from device {source} to device {target}"
         )
+
+    def table(self, ranks: tuple[int, ...]) -> RouteTable:
+        """Return all routes among some devices; those of the last few are kept."""
+        if ranks not in self._tables:
+            while len(self._tables) >= _TABLES:
+                del self._tables[next(iter(self._tables))]
+            latencies = [link.latency for link in self.links]
+            self._tables[ranks] = RouteTable(ranks, self.route, latencies)
+        return self._tables[ranks]
 
     def node(self, device: int) -> int:
         """Return the number of the node that a device sits in."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.topology.graph import Link, Topology
+from tspsim.topology.graph import Topology
 
 Indices = NDArray[np.intp]
 
@@ -96,18 +96,18 @@ def _matched(
 
 
 def _links(topology: Topology, vertices: dict[str, str]) -> Indices | None:
-    between: dict[tuple[str, str], Link] = {(k.source, k.target): k for k in topology.links}
-    images = np.empty(len(topology.links), dtype=np.intp)
-    for link in topology.links:
-        image = between.get((vertices[link.source], vertices[link.target]))
-        if image is None or _figures(image) != _figures(link):
-            return None
-        images[link.index] = image.index
-    return images
+    between = topology.between
+    ends = ((vertices[link.source], vertices[link.target]) for link in topology.links)
+    images = np.array([between.get(end, -1) for end in ends], dtype=np.intp)
+    kinds = _kinds(topology)
+    return images if (images >= 0).all() and (kinds[images] == kinds).all() else None
 
 
-def _figures(link: Link) -> tuple[float, float, bool]:
-    return link.bandwidth, link.latency, link.network
+def _kinds(topology: Topology) -> Indices:
+    """Return one number by link, the same for links that are alike."""
+    known: dict[tuple[float, float, bool], int] = {}
+    figures = ((link.bandwidth, link.latency, link.network) for link in topology.links)
+    return np.array([known.setdefault(each, len(known)) for each in figures], dtype=np.intp)
 
 
 def orbits(count: int, permutations: Sequence[tuple[Indices, int]]) -> Indices:
