@@ -88,7 +88,7 @@ class Durations:
     def __init__(self, programs: Programs, mesh: Mesh, topology: Topology, dtype: str) -> None:
         self._programs, self._mesh, self._topology, self._dtype = programs, mesh, topology, dtype
         self._axes = tuple(axes_of(program) for program in programs.roles)
-        self._seconds: dict[tuple[Device, Work], float] = {}
+        self._seconds: dict[Device, dict[Work, float]] = {}
         self._known: dict[tuple[int, Device, tuple[int, ...]], list[float]] = {}
 
     def of(self, rank: int) -> list[float]:
@@ -103,17 +103,17 @@ class Durations:
 
     def _compute(self, rank: int, device: Device) -> list[float]:
         roofline = Roofline(device, self._topology.profile, self._dtype)
+        known = self._seconds.setdefault(device, {})
         seconds: list[float] = []
         for op in self._programs.of(rank).ops:
             work = work_of(op, self._mesh, rank)
-            seconds.append(0.0 if work is None else self._timed(roofline, work))
+            if work is None:
+                seconds.append(0.0)
+                continue
+            if work not in known:
+                known[work] = roofline.seconds(work)
+            seconds.append(known[work])
         return seconds
-
-    def _timed(self, roofline: Roofline, work: Work) -> float:
-        key = (roofline.device, work)
-        if key not in self._seconds:
-            self._seconds[key] = roofline.seconds(work)
-        return self._seconds[key]
 
 
 def axes_of(program: Program) -> tuple[str, ...]:
