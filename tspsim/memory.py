@@ -11,8 +11,10 @@ memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -180,21 +182,26 @@ def _accesses_of(timeline: Timeline, rank: int) -> _Accesses:
 
 @lru_cache(maxsize=4)  # one program is often played under many conditions
 def _accesses(program: Program) -> _Accesses:
-    writes = {(out.buffer.index, op.index) for op in program.ops for out in op.outputs}
-    reads = {(operand.buffer.index, op.index) for op in program.ops for operand in op.inputs}
-    written = np.array(sorted(writes), dtype=np.intp).reshape(-1, 2)
-    touched = np.array(sorted(writes | reads), dtype=np.intp).reshape(-1, 2)
     return _Accesses(
-        written[:, 0],
-        written[:, 1],
-        touched[:, 0],
-        touched[:, 1],
+        *_sorted((out.buffer.index, op.index) for op in program.ops for out in op.outputs),
+        *_sorted(
+            (operand.buffer.index, op.index)
+            for op in program.ops
+            for operand in (*op.inputs, *op.outputs)
+        ),
         np.array([b.resident for b in program.buffers], dtype=bool),
         np.array([b.bytes for b in program.buffers], dtype=np.int64),
         np.array([BUFFER_KINDS.index(b.kind) for b in program.buffers], dtype=np.intp),
         _issued(program),
         _awaited(program),
     )
+
+
+def _sorted(accesses: Iterable[tuple[int, int]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the buffers of some accesses, sorted, and the op of each."""
+    pairs = np.fromiter(chain.from_iterable(accesses), dtype=np.intp).reshape(-1, 2)
+    order = np.argsort(pairs[:, 0], kind="stable")
+    return pairs[order, 0], pairs[order, 1]
 
 
 def _issued(program: Program) -> NDArray[np.intp]:
