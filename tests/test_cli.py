@@ -402,7 +402,7 @@ def test_result_gives_a_frame_with_a_row_per_task(small: str) -> None:
 def test_frame_without_pandas_names_the_extra(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(UserError, match=r"pip install 'tspsim\[frames\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[frames\]'"):
         tspsim.run(small).frame()
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,9 @@ from tspsim.cli.app import app
 from tspsim.files.errors import UserError
 
 MACHINE = Machine("a processor", 2, 2**34, "Linux 6", {"torch": "2.13.0"}, "gloo", "loopback", None)
-ROW = Row("op", {"op": "add", "ranks": 2}, "fit", (0.25, 0.125), load=0.5, clock=None, at=1.0)
+ADD = {"op": "add", "ranks": 2, "flops": 0, "bytes": 48}
+NORM = ADD | {"op": "norm"}
+ROW = Row("op", ADD, "fit", (0.25, 0.125), load=0.5, clock=None, at=1.0)
 
 
 # ---- the grid ------------------------------------------------------------------------------------
@@ -65,9 +67,7 @@ def test_messages_divide_over_ranks() -> None:
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     """Writing and reading changes nothing."""
     raw.write_machine(tmp_path, MACHINE)
-    raw.append(
-        tmp_path, [ROW, replace(ROW, case={"op": "norm"}, timeline=[[["c", "mm", 0.0, 1.0]]])]
-    )
+    raw.append(tmp_path, [ROW, replace(ROW, case=NORM, timeline=[[["c", "mm", 0.0, 1.0]]])])
     found = raw.read(tmp_path)
     assert found.machine == MACHINE
     assert found.rows[0] == ROW
@@ -82,13 +82,14 @@ def test_a_line_that_was_cut_off_is_dropped_and_mended(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(path.read_text() + '{"kind": "op", "ca')
     assert raw.read(tmp_path).rows == (ROW,)
-    raw.append(tmp_path, [replace(ROW, case={"op": "norm"})])
+    raw.append(tmp_path, [replace(ROW, case=NORM)])
     assert len(raw.read(tmp_path).rows) == 2
 
 
 def test_rows_of_another_machine_are_refused_with_the_difference_named(tmp_path: Path) -> None:
     """It says what differs, and changes nothing."""
     raw.write_machine(tmp_path, MACHINE)
+    raw.append(tmp_path, [ROW])
     with pytest.raises(CalibrationError, match="cores: 2 there, 64 here"):
         raw.write_machine(tmp_path, replace(MACHINE, cores=64))
     assert raw.read_machine(tmp_path) == MACHINE
@@ -103,12 +104,65 @@ def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
         raw.read(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["{}", "[1]", "nothing", '{"kind": "op", "seconds": []}'])
+def test_a_machine_without_rows_does_not_hold_its_folder(tmp_path: Path) -> None:
+    """A run that was refused before it measured anything is in nobody's way."""
+    raw.write_machine(tmp_path, MACHINE)
+    raw.write_machine(tmp_path, replace(MACHINE, rate=1e9))
+    assert raw.read_machine(tmp_path).rate == 1e9
+
+
+def test_a_refused_measurement_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the machine is busy its folder is not even made."""
+    monkeypatch.setattr(machine, "describe", lambda *_: MACHINE)
+    monkeypatch.setattr(machine, "busy_share", lambda: 0.5)
+    monkeypatch.setattr("tspsim.calibrate.measure.run.PATIENCE", 0.0)
+    with pytest.raises(CalibrationError, match="the machine is busy"):
+        measure(Setup(tmp_path / "rows", (2,), throttled=False), None, [SHIFT])
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("{}", "it has no version"),
+        ("[]", "it has no version"),
+        ("{", "machine.json:1:2: not valid JSON"),
+        ('{"version": 1}', "device: missing"),
+        ({"cores": "two"}, "cores: found 'two'; must be an integer"),
+        ({"device": "a\x1b[31m"}, "device: holds control character U+001B"),
+        ({"rate": float("nan")}, "NaN is not a finite number"),
+    ],
+)
+def test_a_foreign_machine_is_told(
+    tmp_path: Path, document: str | dict[str, object], said: str
+) -> None:
+    """What `measure` did not write is refused with its place."""
+    whole = {"version": 1} | asdict(MACHINE)
+    told = document if isinstance(document, str) else json.dumps(whole | document)
+    (tmp_path / "machine.json").write_text(told)
+    with pytest.raises(UserError) as caught:
+        raw.read(tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}", "[1]", "nothing", '{"kind": "op", "seconds": []}', "[" * 100_000,
+        raw.text(replace(ROW, case={"op": "add"})), raw.text(replace(ROW, case={"op": {}})),
+        raw.text(replace(ROW, case=ADD | {"bytes": "48"})),
+        raw.text(replace(ROW, kind="collective")), raw.text(replace(ROW, kind="block")),
+        raw.text(replace(ROW, timeline=[[["c", "mm", "0", 1.0]]])),
+        raw.text(replace(ROW, seconds=(-1.0,))), raw.text(ROW).replace("0.25", "NaN"),
+    ],
+)  # fmt: skip
 def test_a_line_that_is_no_row_is_told_with_its_place(tmp_path: Path, line: str) -> None:
     """File and line are named."""
     raw.write_machine(tmp_path, MACHINE)
     (tmp_path / "rows.jsonl").write_text(f"{raw.text(ROW)}\n{line}\n")
-    with pytest.raises(UserError, match=r"rows.jsonl:2: "):
+    with pytest.raises(UserError, match=r"rows.jsonl:2:"):
         raw.read(tmp_path)
 
 
@@ -148,7 +202,7 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["calibrate", "measure", "-o", str(tmp_path), "--loopback"])
     assert result.exit_code == 2
-    assert "tspsim[calibrate]" in result.stderr
+    assert "pip install '.[calibrate]'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-nbformat = pytest.importorskip("nbformat", reason="needs nbformat: pip install 'tspsim[dev]'")
-nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install 'tspsim[dev]'")
-pytest.importorskip("ipykernel", reason="needs ipykernel: pip install 'tspsim[dev]'")
+nbformat = pytest.importorskip("nbformat", reason="needs nbformat: pip install '.[dev]'")
+nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install '.[dev]'")
+pytest.importorskip("ipykernel", reason="needs ipykernel: pip install '.[dev]'")
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
 

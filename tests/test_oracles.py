@@ -19,7 +19,7 @@ from tspsim.calibrate.oracle.suite import DTENSOR, PICTURES, REFERENCE, small
 from tspsim.calibrate.oracle.table import table
 from tspsim.files.errors import ScenarioError, UserError
 
-pytest.importorskip("torch", reason="the oracles run torch: pip install 'tspsim[calibrate]'")
+pytest.importorskip("torch", reason="the oracles run torch: pip install '.[calibrate]'")
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("scipy", reason="the fits need scipy: pip install 'tspsim[calibrate]'")
+pytest.importorskip("scipy", reason="the fits need scipy: pip install '.[calibrate]'")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -411,5 +411,5 @@ def test_without_jinja2_the_extra_is_named(
     """Before anything is simulated."""
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = call("report", str(made / "tsp"), "-o", str(tmp_path / "a.html"))
-    told = "a report needs jinja2, which is not installed: pip install 'tspsim[report]'"
+    told = "a report needs jinja2, which is not installed: pip install '.[report]'"
     assert (done.exit_code, done.stderr.strip()) == (2, told)

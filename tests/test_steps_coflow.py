@@ -19,7 +19,7 @@ from tspsim.collectives.plan import Plan
 from tspsim.collectives.waves import Wave, Waves, unrolled
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network.model import COFLOWS
-from tspsim.engine.network.sends import MOST_PARTS, best_parts
+from tspsim.engine.network.sends import FILL, LEAST_PART, MOST_PARTS, best_parts
 from tspsim.program.types import COLLECTIVE_KINDS, CollectiveKind, Message
 from tspsim.registry import COLLECTIVES
 from tspsim.topology.graph import Topology
@@ -145,13 +145,35 @@ def test_chain_in_parts_takes_the_best_whole_number_of_them(on: str, parts: floa
     assert math.isclose(one, many, rel_tol=1e-9) == (parts == 2)
 
 
-def test_without_latency_a_message_goes_in_many_parts() -> None:
-    """The coflow takes endlessly many, which no simulator can play."""
+@pytest.mark.parametrize("size", [10**5, 10**6, 10**9])
+def test_without_latency_a_large_message_is_as_fast_as_in_endlessly_many_parts(size: int) -> None:
+    """Within a hundredth; the coflow takes endlessly many parts, which no simulator can play."""
     topology = toy.full(4)
     plan = Chooser(topology, "ring").choose("broadcast", 1, (0, 1, 2, 3), 0)
-    assert best_parts(plan, 1e6, topology) == MOST_PARTS
-    many = play_alone(message("broadcast", 10**6), range(4), topology, "ring", STEPS)
-    assert many == pytest.approx(1e6 * (1 + 2 / MOST_PARTS))
+    parts = best_parts(plan, size, topology)
+    assert parts == plan.stages / FILL
+    many = play_alone(message("broadcast", size), range(4), topology, "ring", STEPS)
+    assert many == pytest.approx(size * (1 + 2 / parts))
+    assert size < many <= size * (1 + FILL) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 8, 255, 256, 1000, 5000])
+def test_without_latency_a_part_holds_a_packet(size: int) -> None:
+    """A few bytes travel whole, from stage to stage; no part is less than a packet."""
+    topology = toy.full(4)
+    plan = Chooser(topology, "ring").choose("broadcast", 1, (0, 1, 2, 3), 0)
+    parts = best_parts(plan, size, topology)
+    assert parts == max(1, size // LEAST_PART)
+    many = play_alone(message("broadcast", size), range(4), topology, "ring", STEPS)
+    assert many == pytest.approx(size * (1 + 2 / parts))
+
+
+def test_a_long_chain_is_cut_into_a_bounded_number_of_parts() -> None:
+    """What one message costs to simulate has an end, however many stages it goes through."""
+    topology = toy.full(60)
+    plan = Chooser(topology, "ring").choose("broadcast", 1, tuple(range(60)), 0)
+    assert best_parts(plan, 1e9, topology) == MOST_PARTS
+    assert best_parts(plan, 1e6, topology, pieces=100) == 1e6 // 100 // LEAST_PART
 
 
 @pytest.mark.parametrize("kind", ["all_gather", "all_reduce", "broadcast", "shift"])

@@ -143,7 +143,7 @@ def test_sobol_samples_fill_every_half_and_quarter() -> None:
 def test_sobol_without_scipy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the method that needs nothing."""
     monkeypatch.setitem(__import__("sys").modules, "scipy.stats.qmc", None)
-    with pytest.raises(UserError, match=r"tspsim\[samples\]'?, or take --sample latin_hypercube:N"):
+    with pytest.raises(UserError, match=r"'\.\[samples\]', or take --sample latin_hypercube:N"):
         Sample("sobol", 4).fractions(1)
 
 
@@ -558,8 +558,7 @@ def test_parquet_needs_pyarrow_and_says_so(
     result = call("export", out, "--format", "parquet", "-o", str(tmp_path / "t.parquet"))
     assert (result.exit_code, result.stderr) == (
         2,
-        "Parquet needs pandas and pyarrow, which are not installed: pip install "
-        "'tspsim[parquet]'\n",
+        "Parquet needs pandas and pyarrow, which are not installed: pip install '.[parquet]'\n",
     )
 
 

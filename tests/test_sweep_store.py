@@ -22,7 +22,8 @@ from tspsim.files.errors import OutputError
 from tspsim.sweeps import crew, run, work
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.points import points
-from tspsim.sweeps.store import FILE, Row, Store, differences
+from tspsim.sweeps.store import FILE, Row, Store
+from tspsim.sweeps.stored import differences
 
 ROOT = Path(__file__).parent.parent
 SCENARIO: dict[str, Any] = {
@@ -342,12 +343,21 @@ def test_a_store_says_what_its_axes_are(scenario: str) -> None:
     assert (store.name, store.count, len(store)) == ("stored", 16, 16)
 
 
+#: Of a row that ran.
+FIGURES = {
+    "mesh": "tp 2", "fits": True, "mfu": None, "hfu": None, "step_time": 0.1 + 0.2,
+    "tokens_per_second": 1.0, "tokens_per_second_per_device": 0.5, "time.compute": 1,
+    "time.exposed_communication": 0.0, "time.idle": 0.0, "memory.capacity": 9, "memory.peak": 8,
+    "communication.received_bytes_per_rank": 7, "communication.by_op.all_reduce": 7,
+}  # fmt: skip
+
+
 def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     """Floats keep their last bit; a batch is stored whole or not at all."""
     study = {"axes": {"a": [1, 2]}, "scenario": {}}
     store = Store.create(tmp_path / "out", study, 2, "x")
     rows = [
-        Row(1, {"a": {"kind": "tp"}}, "ok", "", "00", {"step_time": 0.1 + 0.2, "mfu": None}),
+        Row(1, {"a": {"kind": "tp"}}, "ok", "", "00", FIGURES),
         Row(0, {"a": "ü"}, "failed", "why\nnot"),
     ]
     store.add(rows)

@@ -16,6 +16,7 @@ from tspsim import __version__
 from tspsim.analysis.summary import Summary
 from tspsim.engine.timeline import Span, Timeline
 from tspsim.files.errors import UserError
+from tspsim.files.extras import install
 from tspsim.memory import MemoryTrace
 from tspsim.scenario.types import Scenario
 
@@ -119,7 +120,7 @@ class Result:
             pandas = importlib.import_module("pandas")
         except ImportError:
             raise UserError(
-                "Result.frame() needs pandas, which is not installed: pip install 'tspsim[frames]'"
+                f"Result.frame() needs pandas, which is not installed: {install('frames')}"
             ) from None
         rows = [_row(span) for rank in self.timeline.shown for span in self.timeline.spans(rank)]
         table = pandas.DataFrame(rows, columns=list(COLUMNS))

@@ -15,6 +15,7 @@ from tspsim.engine.checks import dryrun
 from tspsim.engine.network.model import NetworkModel
 from tspsim.engine.simulate import simulate
 from tspsim.engine.timeline import Timeline
+from tspsim.files.errors import ScenarioError
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.output import folder
 from tspsim.program.types import Programs
@@ -85,8 +86,14 @@ def load_result(directory: str | Path) -> Run:
     ------
     OutputError
         When there is no readable result.
+    ScenarioError
+        When its scenario is none, with the places.
     """
-    return run(folder.document(directory))
+    try:
+        return run(folder.document(directory))
+    except ScenarioError as error:
+        lines = (f"{directory}{line.removeprefix('<document>')}" for line in error.lines)
+        raise ScenarioError(lines) from None
 
 
 def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Run:

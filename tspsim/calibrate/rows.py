@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tspsim.files.errors import TspsimError, UserError
+from tspsim.calibrate.forms import CASES, MachineForm, RowForm, wrong
+from tspsim.files.errors import OutputError, TspsimError, UserError
+from tspsim.files.faults import found
+from tspsim.files.reading import STORED, is_there, parse_json, read_bytes, read_json, read_text
 
 #: Version of the form of rows; a reader refuses any other.
 VERSION = 1
@@ -142,14 +145,35 @@ def write_machine(folder: Path, machine: Machine) -> None:
     ------
     CalibrationError
         When rows of another machine lie there already; it names the difference.
+    OutputError
+        When the folder cannot be written.
     """
-    path = folder / "machine.json"
-    if path.exists():
-        check_same(folder, read_machine(folder), machine)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    if rows_there(folder, machine):
+        return  # they say already what they are from
     document = {"version": VERSION} | asdict(machine)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        told = json.dumps(document, indent=1) + "\n"
+        (folder / "machine.json").write_text(told, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def rows_there(folder: Path, machine: Machine) -> tuple[Row, ...]:
+    """Return the rows of a folder, which may hold none yet and may not be there.
+
+    Raises
+    ------
+    CalibrationError
+        When they are of another machine; it names the difference. A machine without rows is
+        nobody's: a run that was refused may have left it.
+    """
+    if not is_there(folder / "machine.json"):
+        return ()
+    found = read(folder)
+    if found.rows:
+        check_same(folder, found.machine, machine)
+    return found.rows
 
 
 def check_same(folder: Path, there: Machine, here: Machine) -> None:
@@ -175,34 +199,28 @@ def read_machine(folder: Path) -> Machine:
     Raises
     ------
     UserError
-        When there is none.
+        When there is none, or it is not what `write_machine` writes.
     CalibrationError
         When it was written in another version of the form.
     """
     path = folder / "machine.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not is_there(path):
         raise UserError(
             f"{folder}: no machine.json, so no rows; 'tspsim calibrate measure -o {folder}' "
             "writes them"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    return _machine(path, document)
-
-
-def _machine(path: Path, document: Any) -> Machine:
+        )
+    document = read_json(path)
     found = document.pop("version", None) if isinstance(document, dict) else None
+    if not isinstance(found, int):
+        raise UserError(f"{path}: is not what 'tspsim calibrate measure' writes: it has no version")
     if found != VERSION:
         raise CalibrationError(
             f"{path}: rows of version {found}; this tspsim reads version {VERSION}. "
             "Measure again, or use the tspsim that wrote them."
         )
-    try:
-        return Machine(**document)
-    except TypeError as error:
-        raise UserError(f"{path}: is not what 'measure' writes: {error}") from None
+    if told := wrong(MachineForm, document):
+        raise UserError(f"{path}: is not what 'tspsim calibrate measure' writes: {told}")
+    return Machine(**document)
 
 
 def read(folder: Path) -> Rows:
@@ -217,23 +235,23 @@ def read(folder: Path) -> Rows:
     """
     machine = read_machine(folder)
     path = folder / "rows.jsonl"
-    if not path.exists():
+    if not is_there(path):
         return Rows(machine, ())
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path, most=STORED).split("\n")
     whole = lines[:-1]  # what follows the last line break was being written when the run ended
     return Rows(machine, tuple(_row(path, i, line) for i, line in enumerate(whole, 1) if line))
 
 
 def _row(path: Path, number: int, line: str) -> Row:
-    try:
-        document = json.loads(line)
-        document["seconds"] = tuple(document["seconds"])
-        row = Row(**document)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}:{number}: is no row of a calibration: {error}") from None
-    if not row.seconds or min(row.seconds) <= 0:
-        raise UserError(f"{path}:{number}: a row holds at least one time, all above 0")
-    return row
+    place = f"{path}:{number}"
+    document = parse_json(line, str(path), number)
+    told = wrong(RowForm, document)
+    if not told and document["kind"] not in CASES:
+        told = f"kind: {found(document['kind'])}; known: {', '.join(CASES)}"
+    told = told or wrong(CASES[document["kind"]], document["case"], ("case",))
+    if told:
+        raise UserError(f"{place}: is no row of a calibration: {told}")
+    return Row(**document | {"seconds": tuple(document["seconds"])})
 
 
 def append(folder: Path, rows: Iterable[Row]) -> None:
@@ -247,8 +265,8 @@ def append(folder: Path, rows: Iterable[Row]) -> None:
 
 def _mend(path: Path) -> None:
     """Cut off a last line that was not written to its end."""
-    if path.exists():
-        content = path.read_bytes()
+    if is_there(path):
+        content = read_bytes(path, most=STORED)
         end = content.rfind(b"\n") + 1
         if end < len(content):
             path.write_bytes(content[:end])

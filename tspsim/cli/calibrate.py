@@ -11,6 +11,7 @@ import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
 from tspsim.files.errors import UserError
+from tspsim.files.extras import install
 
 if TYPE_CHECKING:
     from tspsim.calibrate.measure.run import Progress
@@ -132,9 +133,7 @@ def _need_scipy() -> None:
     import importlib.util
 
     if importlib.util.find_spec("scipy") is None:
-        raise UserError(
-            "fitting needs scipy, which is not installed: pip install 'tspsim[calibrate]'"
-        )
+        raise UserError(f"fitting needs scipy, which is not installed: {install('calibrate')}")
 
 
 @guarded

@@ -36,13 +36,14 @@ def compare(
     """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
     from tspsim.cli.progress import progress
     from tspsim.files.errors import UserError
+    from tspsim.files.reading import is_there
     from tspsim.output import pictures
     from tspsim.reports import comparison, stacked
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.candidates import candidates, pair
     from tspsim.sweeps.difference import difference
 
-    names = [text for text in sources if Path(text).exists() or not _AXIS.match(text)]
+    names = [text for text in sources if is_there(Path(text)) or not _AXIS.match(text)]
     axes = [studies.parse_axis(text) for text in sources if text not in names]
     if not names:
         raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")

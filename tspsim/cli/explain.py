@@ -79,10 +79,12 @@ def _draw(found: WhatIf, name: str, path: Path) -> None:
 
 def _place(source: str) -> str:
     """Return the file to load: of a folder, the result in it."""
+    from tspsim.files.reading import is_folder, is_there
+
     folder = Path(source)
-    if not folder.is_dir():
+    if not is_folder(folder):
         return source
     found = folder / "result.json"
-    if not found.exists():
+    if not is_there(found):
         raise OutputError(f"{found}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
     return str(found)

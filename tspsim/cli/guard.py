@@ -8,12 +8,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from tspsim.files.characters import printable
 from tspsim.files.errors import TspsimError, UserError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 P = ParamSpec("P")
 
@@ -56,21 +58,21 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def say(message: str) -> None:
     """Write a line for people to stderr."""
-    print(message, file=sys.stderr)  # noqa: T201
+    print(printable(message), file=sys.stderr)  # noqa: T201
 
 
 def show(renderable: RenderableType) -> None:
     """Write a table or text to stdout, in colour where that is a terminal."""
     from rich.console import Console
 
-    # A name may hold "[bold]" or ":smile:": it is shown as it is.
+    # No markup: a name with brackets is a name.
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(_Printable(renderable))
     text = capture.get()
     if not sys.stdout.isatty():  # a table's padding is nothing that a file should hold
         text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-    write(text)
+    _write(text)
 
 
 def show_json(value: Any) -> None:
@@ -80,5 +82,22 @@ def show_json(value: Any) -> None:
 
 def write(text: str) -> None:
     """Write text to stdout, whatever characters its encoding has."""
+    _write(printable(text))
+
+
+def _write(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+
+@dataclass(frozen=True, slots=True)
+class _Printable:
+    """Shows something with its own colours, and with those characters escaped that it quotes."""
+
+    renderable: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self.renderable, options):
+            yield Segment(text if control else printable(text), style, control)

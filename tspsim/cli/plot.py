@@ -76,13 +76,14 @@ def plot(
 def _is_sweep(directory: Path, kind: str) -> bool:
     """Say whether a folder holds a sweep; refuse a kind that is none of what it holds."""
     from tspsim.files.errors import UnknownNameError, UserError
+    from tspsim.files.reading import is_there
     from tspsim.registry import MAPS, PLOTS
     from tspsim.sweeps.store import FILE
 
     if kind not in (*PLOTS.names(), *MAPS.names()):
         # an unknown name is told before anything is simulated
         raise UnknownNameError("plot", kind, (*PLOTS.names(), *MAPS.names()))
-    sweep = (directory / FILE).is_file()
+    sweep = is_there(directory / FILE)
     if sweep and kind not in MAPS.names():
         raise UserError(
             f"{directory}: holds a sweep, and '{kind}' is a picture of one run; of a sweep there "

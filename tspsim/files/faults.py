@@ -98,7 +98,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: K
         return Problem((*prefix, *path), f"{found(value)}; allowed: {', '.join(options)}{near}")
     if kind == "value_error":
         return Problem((*prefix, *path), str(context["error"]))
-    if kind in ("quantity", "topology"):  # tspsim's own: say already what was found
+    if kind in ("quantity", "topology", "name"):  # tspsim's own: say already what was found
         return Problem((*prefix, *path), details["msg"])
     if kind in _ALLOWED:
         limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}

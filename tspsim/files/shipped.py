@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tspsim.files.errors import UnknownNameError, UserError
+from tspsim.files.reading import check_regular, is_file, is_folder, is_there
 
 Kind = Literal[
     "topologies", "topologies/devices", "topologies/profiles", "scenarios", "models", "published"
@@ -21,22 +22,6 @@ def shipped(kind: Kind) -> Path:
     package = Path(__file__).parent.parent
     installed = package / "data" / kind
     return installed if installed.is_dir() else package.parent / kind
-
-
-def is_file(path: Path) -> bool:
-    """Say whether there is a file of that name; a name that no file can have is none."""
-    try:
-        return path.is_file()
-    except OSError:  # too long
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Say whether there is a folder of that name; a name that no folder can have is none."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -66,7 +51,7 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
     UnknownNameError
         When nothing is found; it lists what ships.
     UserError
-        When it is a folder.
+        When it is a folder, or a pipe, a device...
     """
     folder = shipped(kind)
     places = [near / name] if near else []
@@ -75,8 +60,10 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
     else:
         places = [folder / f"{name}.yaml", *places, Path(name)]
     # the name of a file, not of a folder, is meant where both exist
-    if found := next((place for place in places if is_file(place)), None):
+    if found := next(filter(is_file, places), None):
         return found
-    if name and any(is_folder(place) for place in places):
+    if name and any(map(is_folder, places)):
         raise UserError(f"{what} '{name}' is a folder; a YAML file is needed")
+    if found := next(filter(is_there, places), None):
+        check_regular(found, f"{what} '{name}'")
     raise UnknownNameError(what, name, names(kind))

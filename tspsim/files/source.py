@@ -14,10 +14,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from tspsim.files.characters import refused
 from tspsim.files.errors import Problem, ScenarioError
+from tspsim.files.reading import UnreadableError, read_text
 
-#: A scenario takes a few kilobytes; what is longer is some other file.
-MAX_BYTES = 2**20
 #: Aliases may repeat values: a small file must not become a huge tree.
 MAX_VALUES, MAX_DEPTH = 100_000, 40
 
@@ -108,10 +108,14 @@ def read(path: Path, name: str | None = None) -> Source:
     Raises
     ------
     ScenarioError
-        When it is not there, not a readable UTF-8 text file of at most 1 MiB, or not valid YAML.
+        When it is not there, not a regular UTF-8 text file of at most 1 MiB, or not valid YAML.
     """
     name = name or str(path)
-    return parse(_text(path, name), name)
+    try:
+        text = read_text(path, name)
+    except UnreadableError as error:
+        raise ScenarioError([str(error)]) from None
+    return parse(text, name)
 
 
 def parse(text: str, name: str) -> Source:
@@ -137,25 +141,6 @@ def parse(text: str, name: str) -> Source:
     if duplicates:
         raise ScenarioError(in_order(duplicates))
     return Source(name, _Builder(yaml, name).value(root, 0), root)
-
-
-def _text(path: Path, name: str) -> str:
-    try:
-        if path.is_dir():
-            raise ScenarioError([f"{name}: is a directory, not a file"])
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            message = f"file of {size / 2**20:.1f} MiB; at most 1 MiB is read"
-            raise ScenarioError([f"{name}: {message}: is this the right file?"])
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ScenarioError([f"{name}: no such file"]) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        message = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
-        raise ScenarioError([f"{name}:{line}: {message}"]) from None
-    except OSError as error:
-        raise ScenarioError([f"{name}: cannot be read: {error.strerror or error}"]) from None
 
 
 def _syntax(error: YAMLError, text: str) -> str:
@@ -244,13 +229,12 @@ class _Builder:
     def _key(self, node: Node) -> str:
         if not isinstance(node, ScalarNode):
             raise self._error(node, "a key must be a word")
-        return str(node.value)
+        return self._text(node, lines=False)
 
     def _scalar(self, node: Node) -> Any:
         kind = _kind(node)
         if kind in ("str", "timestamp"):
-            # JSON escapes characters beyond U+FFFF as two surrogates: join them.
-            return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return self._text(node)
         if kind not in ("null", "bool", "int", "float"):
             raise self._error(node, f"tag '{node.tag}' is not allowed here")
         try:
@@ -260,6 +244,13 @@ class _Builder:
         if isinstance(value, float) and not math.isfinite(value):
             raise self._error(node, f"'{node.value}' is not a finite number")
         return value
+
+    def _text(self, node: Node, *, lines: bool = True) -> str:
+        # JSON escapes characters beyond U+FFFF as two surrogates: join them.
+        text = str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if why := refused(text, lines=lines):
+            raise self._error(node, why)
+        return text
 
     def _error(self, node: Node, message: str) -> ScenarioError:
         mark = node.start_mark

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import OutputError
+from tspsim.files.reading import UnreadableError, is_folder, is_there, read_json
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -83,9 +84,11 @@ def document(directory: str | Path) -> dict[str, Any]:
     ------
     OutputError
         When there is no readable result.
+    ScenarioError
+        When its scenario is none, with the places.
     """
     path = Path(directory)
-    found: dict[str, Any] = _read(path / "result.json" if path.is_dir() else path)["document"]
+    found: dict[str, Any] = _read(path / "result.json" if is_folder(path) else path)["document"]
     return found
 
 
@@ -96,15 +99,17 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    if not is_there(path):
         raise OutputError(f"{path}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be read as a result: {error}") from None
-    if not isinstance(found, dict) or not {"document", "scenario"} <= found.keys():
-        raise OutputError(f"{path}: is not a result of tspsim: it has no 'document'")
-    return found
+        found = read_json(path)
+    except UnreadableError as error:
+        raise OutputError(str(error)) from None
+    for key, kind in (("document", dict), ("scenario", str)):
+        if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+            raise OutputError(f"{path}: is not a result of tspsim: it has no '{key}'")
+    whole: dict[str, Any] = found
+    return whole
 
 
 def _refuse_others(directory: Path, name: str, force: bool) -> None:
@@ -114,7 +119,7 @@ def _refuse_others(directory: Path, name: str, force: bool) -> None:
     if force or not directory.exists() or not any(directory.iterdir()):
         return
     found = directory / "result.json"
-    if not found.exists():
+    if not is_there(found):
         names = sorted(entry.name for entry in directory.iterdir())
         held = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise OutputError(

@@ -26,6 +26,9 @@ SUFFIXES: dict[str, dict[str, Any]] = {
 #: Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
 _SVG: dict[Any, Any] = {"svg.hashsalt": "tspsim", "svg.fonttype": "none"}
 
+#: What matplotlib's own formulas, the powers of ten on an axis, begin with.
+_TICK = "\\mathdefault"
+
 #: A page of its own, with nothing to fetch: the drawing in lines, so that a browser zooms into it.
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -115,6 +118,7 @@ def _save(figure: Figure, path: Path, title: str) -> None:
 
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     metadata = SUFFIXES[path.suffix.lower()]
+    _without_formulas(figure)
     try:
         with mpl.rc_context(_SVG):
             if path.suffix.lower() == ".html":
@@ -136,7 +140,17 @@ def svg(figure: Figure) -> str:
     import matplotlib as mpl
 
     text = io.StringIO()
+    _without_formulas(figure)
     with mpl.rc_context(_SVG):
         figure.savefig(text, format="svg", dpi=150, metadata=SUFFIXES[".svg"], bbox_inches="tight")
     drawing = text.getvalue()
     return drawing[drawing.index("<svg") :]
+
+
+def _without_formulas(figure: Figure) -> None:
+    """Draw the dollars of names as dollars: matplotlib takes what stands between two for TeX."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and _TICK not in text.get_text():
+            text.set_parse_math(False)

@@ -15,6 +15,8 @@ from tspsim.topology.graph import Topology
 MOST_REPEATS = 16384
 #: Elements of a tensor whose bytes, in all buffers of a rank, can still be counted in 64 bits.
 MOST_ELEMENTS = 2**53
+#: Layers of all micro-batches: each of them is recorded.
+MOST_PASSES = 100_000
 
 
 def model_problems(keys: ModelKeys) -> Iterator[Problem]:
@@ -52,6 +54,10 @@ def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     ):
         if size > MOST_ELEMENTS:
             yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")
+    passes = model.layers * work.micro_batches
+    if passes > MOST_PASSES:
+        told = f"makes {passes:,} layers in all micro-batches; at most {MOST_PASSES:,} are recorded"
+        yield Problem(("workload", "micro_batches"), told)
 
 
 def algorithm_problems(algorithm: str) -> Iterator[Problem]:

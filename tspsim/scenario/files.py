@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tspsim.files.errors import did_you_mean
+from tspsim.files.reading import is_file, is_there
 from tspsim.files.shipped import Kind, shipped
 
 
@@ -29,16 +30,9 @@ def find(name: str, folder: Kind, beside: Path | None = None) -> Path | None:
     beside : Path, optional
         Folder of the file that names it: looked at first.
     """
-    there = [path for path in _candidates(name, folder, beside) if _exists(path)]
+    there = [path for path in _candidates(name, folder, beside) if is_there(path)]
     # Where a folder has the same name, the file is meant.
-    return next((path for path in there if path.is_file()), next(iter(there), None))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # too long a name for any file
-        return False
+    return next(filter(is_file, there), next(iter(there), None))
 
 
 def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tspsim.files.characters import printable, problem
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
+from tspsim.files.reading import is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
 from tspsim.scenario.named import Expansion, expand
@@ -74,17 +76,26 @@ class Opened:
         path = files.find(str(source), "scenarios")
         if path is None:
             raise ScenarioError([files.not_found(str(source), "scenarios")])
-        return cls(read(path, str(source) if Path(source).exists() else str(path)), path)
+        return cls(read(path, str(source) if is_there(Path(source)) else str(path)), path)
 
     @classmethod
     def document(cls, document: Mapping[str, Any]) -> Opened:
-        """Take a scenario that is a mapping already."""
-        return cls(Source("<document>", dict(document), None), None)
+        """Take a scenario that is a mapping already.
+
+        Raises
+        ------
+        ScenarioError
+            When a text in it holds control characters.
+        """
+        source = Source("<document>", dict(document), None)
+        if wrong := problem(source.data):
+            raise ScenarioError([source.line(wrong)])
+        return cls(source, None)
 
     @property
     def name(self) -> str:
         """What the scenario is called where it does not say so itself."""
-        return self.path.stem if self.path else "scenario"
+        return printable(self.path.stem, lines=False) if self.path else "scenario"
 
     def scenario(self, overrides: Sequence[str] = ()) -> Scenario:
         """Check and resolve the scenario.

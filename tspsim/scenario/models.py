@@ -82,17 +82,29 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
 
 def _problems(data: Mapping[str, Any]) -> list[Problem]:
     kind = data.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         return [Problem(("model_type",), f"{found(kind)}; known: {', '.join(FAMILIES)}")]
     wanted = {ours: key for ours, key in FAMILIES[kind].keys.items() if ours not in _OPTIONAL}
     missing = [
         Problem((theirs,), f"{found(data.get(theirs))}; must be an integer")
-        for ours, theirs in wanted.items()
-        if not isinstance(data.get(theirs), int) and theirs != "n_inner"
+        for theirs in wanted.values()
+        if not _is_integer(data.get(theirs)) and not (theirs == "n_inner" and _no(data, theirs))
     ]
     biased = [
-        Problem((key,), "found true; biases of this kind are not modelled: must be false")
+        Problem((key,), f"{found(data[key])}; {_UNBIASED}: must be false")
         for key in ("attention_bias", "mlp_bias")
-        if data.get(key)
+        if not _no(data, key) and data[key] is not False
     ]
     return missing + biased
+
+
+_UNBIASED = "biases of this kind are not modelled"
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _no(data: Mapping[str, Any], key: str) -> bool:
+    """Whether a key is absent, or null, which means the same."""
+    return data.get(key) is None

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tspsim.files.characters import printable
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.shipped import Kind
@@ -219,7 +220,8 @@ def _named(
         return None
     data = source.data
     if "extends" in data and "name" not in data:
-        data = {"name": Path(source.name).stem, **data}  # it is not what it extends
+        # it is not what it extends
+        data = {"name": printable(Path(source.name).stem, lines=False), **data}
     base = _EXPAND[kind](data, path, Path(source.name).parent, into, (*trail, source.name))
     # After the files that it names in turn: the later mount is the one that counts.
     into.mounts.append(Mount(path, source))

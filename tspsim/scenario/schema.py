@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tspsim.files.names import Name
 from tspsim.files.units import Bytes
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
 from tspsim.scenario.disturbances import DisturbancesKeys
-from tspsim.scenario.section import Count, Section
+from tspsim.scenario.section import MOST, Count, Section
 
+#: Bytes; what is more is meant to be something else.
 PerParameter = Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)]
 
 
@@ -26,7 +28,9 @@ class ModelKeys(Section):
     heads: Count = Field(description="number of query heads")
     kv_heads: Count | None = Field(None, description="number of key/value heads (default: heads)")
     ffn: Count = Field(description="width of the MLP")
-    vocab: int = Field(ge=0, description="size of the vocabulary (0: no embedding, head and loss)")
+    vocab: int = Field(
+        ge=0, le=MOST, description="size of the vocabulary (0: no embedding, head and loss)"
+    )
     head_dim: Count | None = Field(None, description="width of one head (default: hidden / heads)")
     mlp: Literal["gated", "plain"] = Field("gated", description="SwiGLU or GELU")
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
@@ -73,7 +77,7 @@ class BytesPerParameter(BaseModel):
 class OptimizerKeys(Section):
     """``optimizer:`` — resident bytes per parameter."""
 
-    kind: str = Field("adamw", min_length=1, max_length=40, description="a name for reports")
+    kind: Name = Field("adamw", min_length=1, max_length=40, description="a name for reports")
     bytes_per_parameter: BytesPerParameter = BytesPerParameter()
     temporary: PerParameter = Field(
         0.0, description="bytes per parameter alive only during the optimizer step"
@@ -122,7 +126,7 @@ class EngineKeys(Section):
 class ScenarioKeys(Section):
     """A scenario file."""
 
-    name: str | None = Field(None, min_length=1, max_length=200, description="default: the file's")
+    name: Name | None = Field(None, min_length=1, max_length=200, description="default: the file's")
     model: ModelKeys = Field(description="the model's shape, or {hf: a config.json}")
     workload: WorkloadKeys = Field(description="what one step processes")
     optimizer: OptimizerKeys = OptimizerKeys()

@@ -6,7 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+#: Nothing is counted further: products of some counts are still finite numbers.
+MOST = 10**15
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Section(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.errors import ScenarioError, ScheduleError, UserError
+from tspsim.files.reading import is_there
 from tspsim.result import Result
 from tspsim.runner import checked_programs, simulate_scenario
 from tspsim.scenario.types import Scenario
@@ -91,7 +92,7 @@ def candidates(
 
 def _study(source: str, axes: Sequence[Axis]) -> Study:
     folder = Path(source) / "result.json"
-    return studies.load(folder if folder.is_file() else source, axes)
+    return studies.load(folder if is_there(folder) else source, axes)
 
 
 def _named(sources: Sequence[str], read: Sequence[Study]) -> Iterator[tuple[str, Study]]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tspsim import __version__
 from tspsim.files.errors import UserError
+from tspsim.files.extras import install
 from tspsim.registry import Modules, register_all, registered
 from tspsim.sweeps.work import Report, play
 
@@ -198,8 +199,7 @@ def _distributed() -> Any:
         return importlib.import_module("distributed")
     except ImportError:
         raise UserError(
-            "--scheduler needs dask.distributed, which is not installed: "
-            "pip install 'tspsim[cluster]'"
+            f"--scheduler needs dask.distributed, which is not installed: {install('cluster')}"
         ) from None
 
 

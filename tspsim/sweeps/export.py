@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.errors import OutputError, UnknownNameError, UserError
+from tspsim.files.extras import install
 from tspsim.sweeps import values
 from tspsim.sweeps.run import frame
 from tspsim.sweeps.store import Store
@@ -78,8 +79,7 @@ def _parquet(store: Store, path: Path) -> None:
         importlib.import_module("pyarrow")
     except ImportError:
         raise UserError(
-            "Parquet needs pandas and pyarrow, which are not installed: "
-            "pip install 'tspsim[parquet]'"
+            f"Parquet needs pandas and pyarrow, which are not installed: {install('parquet')}"
         ) from None
     table = frame(store)
     for info in store.axes:  # a column has one type: what is no number throughout becomes text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
+from tspsim.files.extras import install
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
@@ -67,7 +68,7 @@ def frame(store: Store) -> pd.DataFrame:
         pandas = importlib.import_module("pandas")
     except ImportError:
         raise UserError(
-            "a frame needs pandas, which is not installed: pip install 'tspsim[frames]'"
+            f"a frame needs pandas, which is not installed: {install('frames')}"
         ) from None
     columns = store.columns()
     cells = [[row.cell(column) for column in columns] for row in store.rows()]

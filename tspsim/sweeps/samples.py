@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.files.errors import UserError, did_you_mean
+from tspsim.files.extras import install
 
 Method = Literal["latin_hypercube", "sobol"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -54,7 +55,7 @@ class Sample:
             qmc: Any = importlib.import_module("scipy.stats.qmc")
         except ImportError:
             raise UserError(
-                "Sobol samples need scipy, which is not installed: pip install 'tspsim[samples]', "
+                f"Sobol samples need scipy, which is not installed: {install('samples')}, "
                 "or take --sample latin_hypercube:N"
             ) from None
         with warnings.catch_warnings():

@@ -27,8 +27,10 @@ from typing import IO, Any
 
 from tspsim import __version__
 from tspsim.files.errors import OutputError
-from tspsim.sweeps import values
+from tspsim.files.reading import check_regular, is_folder, is_there
+from tspsim.sweeps import stored, values
 from tspsim.sweeps.columns import order
+from tspsim.sweeps.lock import locked
 
 #: Name of the file in a sweep's folder, and the form of its tables.
 FILE, FORMAT = "sweep.sqlite", 1
@@ -40,8 +42,6 @@ CREATE TABLE IF NOT EXISTS points (
     hash TEXT NOT NULL, figures TEXT NOT NULL
 );
 """
-#: Differences named when a store is of another study.
-_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,20 @@ class Store:
         What it is called in messages.
     lock : file, optional
         Held while the store is open for writing.
+    in_file : bool
+        Others could have changed it: what it holds is held against its form.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, place: str, lock: IO[str] | None = None
+        self,
+        connection: sqlite3.Connection,
+        place: str,
+        lock: IO[str] | None = None,
+        *,
+        in_file: bool = True,
     ) -> None:
         self._connection, self.place, self._lock = connection, place, lock
+        self._in_file = in_file
 
     @classmethod
     def open(cls, directory: str | Path) -> Store:
@@ -133,9 +141,10 @@ class Store:
             When there is none, or it is of another form.
         """
         path = Path(directory)
-        path = path / FILE if path.is_dir() else path
-        if not path.is_file():
+        path = path / FILE if is_folder(path) else path
+        if not is_there(path):
             raise OutputError(f"{path}: there is none; 'tspsim sweep SCENARIO -o DIR' makes one")
+        check_regular(path)
         with _said_clearly(str(path)):
             store = cls(_connect(path), str(directory))
             with store._closed_on_error():
@@ -169,14 +178,17 @@ class Store:
             "study": json.loads(json.dumps(study)),
         }  # fmt: skip
         if directory is None:
-            store = cls(_connect(":memory:"), "memory")
+            store = cls(_connect(":memory:"), "memory", in_file=False)
         else:
             store = cls._on_disk(Path(directory))
         with store._closed_on_error(), store._writing():
+            store._check_tables()
             store._connection.execute("PRAGMA journal_mode = WAL")
             store._connection.execute("PRAGMA synchronous = NORMAL")
             store._connection.executescript(_TABLES)
             store._begin(about)
+            for _ in store.rows():
+                pass  # a damaged row is told before hours are spent on the others
         return store
 
     @classmethod
@@ -190,14 +202,16 @@ class Store:
                     f"{directory}: holds something else ({', '.join(held[:3])}); choose an empty "
                     "or a new folder"
                 )
+            if held:
+                check_regular(directory / FILE)
             directory.mkdir(parents=True, exist_ok=True)
-            lock = _locked(directory)
+            lock = locked(directory, f".{FILE}.lock")
             return cls(_connect(directory / FILE), str(directory), lock)
 
     def _begin(self, about: Mapping[str, Any]) -> None:
         """Write what the store is of, or compare it with what is written there."""
         there = self.about()
-        if not there:
+        if not there and not len(self):
             rows = [(key, json.dumps(value)) for key, value in about.items()]
             self._connection.executemany("INSERT INTO about VALUES (?, ?)", rows)
             return
@@ -208,23 +222,35 @@ class Store:
                 f"{about['version']}; results of two versions do not mix: choose another folder"
             )
         if there["study"] != about["study"]:
-            told = "; ".join(differences(there["study"], about["study"]))
+            told = "; ".join(stored.differences(there["study"], about["study"]))
             raise OutputError(
                 f"{self.place}: holds a sweep of another study: {told}; choose another folder"
             )
 
+    def _check_tables(self) -> None:
+        """Refuse a file of somebody else's before anything is written into it."""
+        told = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        others = sorted({str(name) for (name,) in told} - {"about", "points"})
+        if others:
+            raise OutputError(f"{self.place}: {FILE} is no sweep: it has a table '{others[0]}'")
+
     def _check_format(self) -> None:
-        found = self.about().get("format")
-        if found != FORMAT:
+        about = self.about()
+        if (found := about.get("format")) != FORMAT:
             raise OutputError(
                 f"{self.place}: is no sweep that this version of tspsim reads (form {found}, "
                 f"not {FORMAT})"
             )
+        stored.check_about(about, self.place)
 
     def about(self) -> dict[str, Any]:
         """Return what the sweep is of: ``version``, ``name``, ``count``, ``study``."""
-        rows = self._connection.execute("SELECT key, value FROM about")
-        return {key: json.loads(value) for key, value in rows}
+        return stored.about(list(self._read("SELECT key, value FROM about")), self.place)
+
+    def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Yield what a query finds; what SQLite cannot read of a torn file is told."""
+        with _said_clearly(self.place):
+            yield from self._connection.execute(query)
 
     @property
     def name(self) -> str:
@@ -238,17 +264,17 @@ class Store:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        (count,) = self._connection.execute("SELECT count(*) FROM points").fetchone()
+        ((count,),) = self._read("SELECT count(*) FROM points")
         return int(count)
 
     def done(self) -> frozenset[int]:
         """Return the ids of the points that have a row."""
-        return frozenset(row[0] for row in self._connection.execute("SELECT id FROM points"))
+        return frozenset(row[0] for row in self._read("SELECT id FROM points"))
 
     def statuses(self) -> dict[str, int]:
         """Return how many rows there are of every status."""
-        told = "SELECT status, count(*) FROM points GROUP BY status"
-        return dict(sorted(self._connection.execute(told).fetchall()))
+        told = self._read("SELECT status, count(*) FROM points GROUP BY status ORDER BY status")
+        return {str(status): count for status, count in told}
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write rows, all of them or none.
@@ -267,26 +293,34 @@ class Store:
             )
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows in the order of the study."""
-        told = "SELECT id, axes, status, reason, hash, figures FROM points ORDER BY id"
-        for point, axes, status, reason, digest, figures in self._connection.execute(told):
-            yield Row(point, json.loads(axes), status, reason, digest, json.loads(figures))
+        """Yield the rows in the order of the study.
+
+        Raises
+        ------
+        OutputError
+            When a row is damaged.
+        """
+        axes = tuple(self.about()["study"]["axes"])
+        query = "SELECT id, axes, status, reason, hash, figures FROM points ORDER BY id"
+        for cells in self._read(query):
+            row = stored.row(cells, self.place)
+            if self._in_file:
+                stored.check_row(row, axes, self.place)
+            yield Row(*row)
 
     @property
     def axes(self) -> tuple[AxisInfo, ...]:
         """The axes, in the order of the study, with the values that rows have."""
         found: dict[str, dict[str, Any]] = {key: {} for key in self.about()["study"]["axes"]}
-        for (text,) in self._connection.execute("SELECT axes FROM points ORDER BY id"):
-            for key, value in json.loads(text).items():
+        for row in self.rows():
+            for key, value in row.axes.items():
                 if value is not None:
                     found[key].setdefault(json.dumps(value), value)
         return tuple(_info(key, tuple(seen.values())) for key, seen in found.items())
 
     def columns(self) -> list[str]:
         """Return the columns of the table."""
-        present: set[str] = set()
-        for (text,) in self._connection.execute("SELECT DISTINCT figures FROM points"):
-            present.update(json.loads(text))
+        present = {name for row in self.rows() for name in row.figures}
         return order(self.about()["study"]["axes"], present)
 
     def close(self) -> None:
@@ -329,43 +363,6 @@ def _info(key: str, found: tuple[Any, ...]) -> AxisInfo:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), separators=(",", ":"))
-
-
-def differences(there: Any, here: Any, path: str = "") -> list[str]:
-    """Return lines that name the first few keys in which two studies differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        found: list[str] = []
-        for key in dict.fromkeys([*there, *here]):
-            inner = f"{path}.{key}" if path else str(key)
-            found += differences(there.get(key), here.get(key), inner)
-        if len(found) > _NAMED and not path:
-            return [*found[:_NAMED], f"and {len(found) - _NAMED} more"]
-        return found
-    if there == here:
-        return []
-    return [f"{path.removeprefix('scenario.')} is {_shown(there)} there and {_shown(here)} here"]
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _locked(directory: Path) -> IO[str] | None:
-    """Return a lock on a folder that ends with this process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: two sweeps in one folder are then not noticed
-        return None
-    lock = (directory / f".{FILE}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise OutputError(f"{directory}: another sweep is writing there") from None
-    return lock
 
 
 @contextmanager

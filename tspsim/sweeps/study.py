@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tspsim.files import faults
 from tspsim.files.errors import ScenarioError, UserError, did_you_mean
+from tspsim.files.reading import is_file, is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files
 from tspsim.scenario.loader import Opened
@@ -256,7 +257,7 @@ def load(
         With everything that is wrong.
     """
     path = files.find(str(name), "scenarios") or files.find(f"studies/{name}", "scenarios")
-    source = read(path, str(name) if Path(name).exists() else str(path)) if path else None
+    source = read(path, str(name) if is_there(Path(name)) else str(path)) if path else None
     if path is None or source is None or not is_study(source):
         return make(Opened.file(name), axes, linked, sample, where)
     found = _keys_of(source)
@@ -285,4 +286,4 @@ def _opened(scenario: str | dict[str, Any], folder: Path) -> Opened:
     if isinstance(scenario, dict):
         return replace(Opened.document(scenario), path=folder / "scenario.yaml")
     beside = folder / scenario
-    return Opened.file(beside if beside.is_file() else scenario)
+    return Opened.file(beside if is_file(beside) else scenario)

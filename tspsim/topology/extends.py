@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tspsim.files.characters import printable
 from tspsim.files.errors import TopologyError
-from tspsim.files.shipped import Kind, is_file, locate
+from tspsim.files.reading import is_file
+from tspsim.files.shipped import Kind, locate
 from tspsim.topology.factors import WrongFactorError, merged, without_sources
 from tspsim.topology.files import read
 
@@ -44,7 +46,7 @@ def read_whole(path: Path, kind: Kind, trail: tuple[Path, ...] = ()) -> dict[str
         raise TopologyError(f"{path}: files name each other in a circle: {circle}")
     data = _anchored(read(path), path.parent)
     if "extends" in data:
-        data = {"name": path.stem, **data}  # it is not what it extends
+        data = {"name": printable(path.stem, lines=False), **data}  # it is not what it extends
     return resolved(data, kind, path.parent, (*trail, path))
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tspsim.files.errors import UnknownNameError, UserError
+from tspsim.files.names import Name
 from tspsim.files.shipped import locate
 from tspsim.registry import TOPOLOGIES
 from tspsim.topology.extends import read_whole
@@ -56,7 +57,7 @@ class Fabric(Form):
     """
 
     kind: str
-    name: str | None = None
+    name: Name | None = None
     device: DeviceField | None = None
 
     @abstractmethod

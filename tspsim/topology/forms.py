@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tspsim.files.errors import UserError, did_you_mean
+from tspsim.files.names import Name
 from tspsim.files.shipped import Kind, locate
 from tspsim.files.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
@@ -181,7 +182,7 @@ class ProfileForm(Form):
         By curve or collective: how well the fit meets its figures.
     """
 
-    name: str
+    name: Name
     curves: dict[
         Literal["matmul", "attention", "attention_backward", "elementwise"],
         list[Annotated[list[float], Field(min_length=2, max_length=2)]],
@@ -243,7 +244,7 @@ class DeviceForm(Form):
         Used where the scenario names none.
     """
 
-    name: str
+    name: Name
     flop_rate: Annotated[dict[Dtype, FlopRate], Field(min_length=1)]
     memory_bandwidth: BytesPerSecond
     memory: Annotated[Bytes, Field(gt=0)]

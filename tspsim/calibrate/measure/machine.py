@@ -13,6 +13,7 @@ from typing import Literal
 
 from tspsim.calibrate.rows import CalibrationError, Machine
 from tspsim.files.errors import UserError
+from tspsim.files.extras import install
 
 #: Share of all cores that others may use while something is measured.
 QUIET = 0.15
@@ -33,9 +34,7 @@ def need_torch() -> None:
         It names the extra.
     """
     if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            "measuring needs torch, which is not installed: pip install 'tspsim[calibrate]'"
-        )
+        raise UserError(f"measuring needs torch, which is not installed: {install('calibrate')}")
 
 
 def describe(link: LinkKind, rate: float | None) -> Machine:

@@ -17,7 +17,8 @@ from typing import Any
 
 from tspsim.calibrate.measure import links, machine
 from tspsim.calibrate.measure.grid import Point, points
-from tspsim.calibrate.rows import CalibrationError, read, write_machine
+from tspsim.calibrate.rows import CalibrationError, rows_there, write_machine
+from tspsim.files.reading import STORED, is_there, read_bytes
 
 #: ``progress(done, total)``.
 Progress = Callable[[int, int], None]
@@ -83,12 +84,12 @@ def measure(
         rows measured so far are kept.
     """
     here = machine.describe("namespaces" if setup.throttled else "loopback", _rate(setup))
-    write_machine(setup.folder, here)
+    there = {row.key for row in rows_there(setup.folder, here)}
     wanted = list(todo if todo is not None else points(setup.ranks, here.cores, quick=setup.quick))
-    there = {row.key for row in read(setup.folder).rows}
     missing = [point for point in wanted if point.key not in there]
     if missing and not setup.allow_busy:
         machine.check_quiet(patience=PATIENCE)
+    write_machine(setup.folder, here)
     done = len(wanted) - len(missing)
     for (ranks, _), group in groupby(missing, key=_processes):
         batch = list(group)
@@ -157,7 +158,7 @@ class _Batch:
         job = {
             "ranks": self.ranks, "points": [asdict(point) for point in self.batch],
             "link": self.link, "rate": self.setup.rate, "out": str(self.out),
-            "timeout": self.setup.timeout, "store": str(links.store(folder)),
+            "parent": os.getpid(), "timeout": self.setup.timeout, "store": str(links.store(folder)),
             "real_time": self.setup.real_time,
             "attempts": 1 if self.setup.allow_busy else ATTEMPTS,
         }  # fmt: skip
@@ -174,4 +175,4 @@ class _Batch:
 
 
 def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    return read_bytes(path, most=STORED).count(b"\n") if is_there(path) else 0

@@ -28,16 +28,18 @@ Ranks = list["subprocess.Popen[bytes]"]
 def main(path: Path) -> int:
     """Run a job; return the exit code."""
     job = json.loads(path.read_text(encoding="utf-8"))
+    running: Ranks = []
     try:
         if job["link"] == "namespaces":
             links.make(job["ranks"], job["rate"])
-        running = [_start(path, job, rank) for rank in range(job["ranks"])]
+        for rank in range(job["ranks"]):
+            running.append(_start(path, job, rank))  # told to end meanwhile, it knows the others
+        return _watch(path.parent, job, running)
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", None) or ""
         return _fail(f"the ranks' links could not be made: {error} {detail}")
-    try:
-        return _watch(path.parent, job, running)
     finally:
+        _hear_nothing()  # a second signal must not keep it from ending the ranks
         stop(running)
 
 
@@ -57,7 +59,7 @@ def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
     """Wait for the ranks; give up when one fails, or nothing was measured for too long."""
     out, limit = Path(job["out"]), job["timeout"]
     size, since = -1, time.monotonic()
-    while True:
+    while os.getppid() == job["parent"]:
         codes = [process.poll() for process in running]
         failed = [rank for rank, code in enumerate(codes) if code]
         if failed:
@@ -72,6 +74,7 @@ def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
             alive = [rank for rank, code in enumerate(codes) if code is None]
             return _fail(f"nothing was measured for {limit:g} s; ranks {alive} were stopped")
         time.sleep(LOOK)
+    return _fail("the command that measures has died; the ranks were stopped")
 
 
 def _story(folder: Path, running: Ranks, rank: int) -> str:
@@ -102,7 +105,14 @@ def stop(running: Ranks) -> None:
             process.wait()
 
 
+def _hear_nothing() -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+
+
 if __name__ == "__main__":
-    # Told to end, it ends its ranks first.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Told to end, it ends its ranks first. An interrupt is its parent's, who then tells it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for heard in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(heard, lambda *_: sys.exit(1))
     raise SystemExit(main(Path(sys.argv[1])))

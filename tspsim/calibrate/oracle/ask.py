@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Numbers
 from tspsim.files.errors import UserError
+from tspsim.files.extras import install
 
 #: Seconds after which torch is stopped; a job takes one or two.
 TIMEOUT = 300
@@ -25,7 +26,7 @@ def ask(jobs: Sequence[Job]) -> list[Numbers]:
         When torch is not installed, or does not answer.
     """
     if importlib.util.find_spec("torch") is None:
-        raise UserError("the oracles need torch: pip install 'tspsim[calibrate]'")
+        raise UserError(f"the oracles need torch: {install('calibrate')}")
     questions = json.dumps([job.to_dict() for job in jobs])
     command = [sys.executable, "-m", "tspsim.calibrate.oracle.answer"]
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from tspsim.calibrate.rows import CalibrationError, Row, Rows
 from tspsim.calibrate.validate.scenario import scenario, scheme, title
 from tspsim.files.errors import UserError
+from tspsim.files.reading import is_there
 from tspsim.files.source import read as read_yaml
 from tspsim.result import Result
 from tspsim.runner import run
@@ -145,11 +146,15 @@ def validate(rows: Rows, profile: Path) -> Report:
 
 
 def _document(path: Path, what: str) -> dict[str, Any]:
-    if not path.exists():
+    if not is_there(path):
         raise UserError(
             f"{path}: no such {what}; 'tspsim calibrate fit DIR -o {path.name}' writes it"
         )
     found: dict[str, Any] = read_yaml(path).data
+    devices = found.get("devices") if isinstance(found, dict) else None
+    whole = isinstance(devices, list) and all(isinstance(each, dict) for each in devices)
+    if not isinstance(found, dict) or "name" not in found or (what == "topology" and not whole):
+        raise UserError(f"{path}: is no {what} that 'tspsim calibrate fit' writes")
     return found
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from tspsim.calibrate.fit.curves import rounded
 from tspsim.calibrate.validate.compare import Comparison, Report, describe
 from tspsim.calibrate.validate.scenario import scheme
+from tspsim.files.reading import read_text
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 def state_error(profile: Path, error: float) -> None:
     """Write the measured error into a profile, where results take their error bar from."""
-    lines = profile.read_text(encoding="utf-8").splitlines()
+    lines = read_text(profile).splitlines()
     kept = [line for line in lines if not line.startswith("error:")]
     at = next((i for i, line in enumerate(kept) if line.startswith("interference:")), len(kept))
     kept.insert(at, f"error: {rounded(error)}")

@@ -31,6 +31,10 @@ _DUST = 1e-12
 
 #: Parts into which a pipelined message is cut at most: without latency the best number is endless.
 MOST_PARTS = 4096
+#: Bytes of a part at least: the payload of one packet of a device link (PCIe, NVLink).
+LEAST_PART = 256
+#: Share of its transfer that a message without latency takes longer than in endlessly many parts.
+FILL = 0.01
 
 
 class Kinds(NamedTuple):
@@ -97,7 +101,7 @@ def sends_of(call: Call, topology: Topology, number: Number) -> SendPlan:
     if waves is None:
         return undivided(call)
     routes = _Routes(call.ranks, topology, number)
-    parts = best_parts(plan, size, topology) if waves.pipelined else 1
+    parts = best_parts(plan, size, topology, waves.pieces) if waves.pipelined else 1
     played = unrolled(waves, parts) if parts > 1 else waves.waves
     efficiency = plan.efficiency
     if waves.serial:  # that its steps follow each other is played, not a property of the links
@@ -119,10 +123,12 @@ def waves_of(call: Call, topology: Topology) -> Waves | None:
     return algorithm.waves(cast("CollectiveKind", kind), call.ranks, topology, call.message.root)
 
 
-def best_parts(plan: Plan, size: float, topology: Topology) -> int:
+def best_parts(plan: Plan, size: float, topology: Topology, pieces: int = 1) -> int:
     """Return into how many parts a pipelined message is cut: the best whole number.
 
     ``(k + stages) * (step_latency + T / k)`` is least at ``k = sqrt(stages * T / step_latency)``.
+    A piece is not cut below `LEAST_PART`, nor where more parts would shorten the transfer by less
+    than `FILL`: ``T * stages / k`` is what `k` parts take longer than endlessly many.
     """
     transfer = size * plan.slowest(topology)
     if plan.stages * transfer <= plan.step_latency:
@@ -130,8 +136,9 @@ def best_parts(plan: Plan, size: float, topology: Topology) -> int:
     best = math.inf
     if plan.step_latency:
         best = math.sqrt(plan.stages * transfer / plan.step_latency)
-    if best >= MOST_PARTS:
-        return MOST_PARTS
+    most = min(MOST_PARTS, plan.stages / FILL, size / pieces / LEAST_PART)
+    if best >= most:
+        return max(1, math.floor(most))
     around = {math.floor(best), math.ceil(best)}
     return min(around, key=lambda k: (k + plan.stages) * (plan.step_latency + transfer / k))
 

@@ -14,6 +14,7 @@ from tspsim import __version__
 from tspsim.analysis.summary import MemoryFigures
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.errors import OutputError, UserError
+from tspsim.files.extras import install
 from tspsim.output.units import share, size, time
 from tspsim.reports import explanation
 from tspsim.reports.comparison import row_of
@@ -46,7 +47,7 @@ def check(path: Path) -> Any:
         return importlib.import_module("jinja2")
     except ImportError:
         raise UserError(
-            "a report needs jinja2, which is not installed: pip install 'tspsim[report]'"
+            f"a report needs jinja2, which is not installed: {install('report')}"
         ) from None
 
 

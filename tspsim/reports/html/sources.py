@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tspsim.files.errors import OutputError
+from tspsim.files.reading import is_there
 from tspsim.reports.html.settings import Names, Setting, best_setting, settings
 from tspsim.result import Result
 from tspsim.runner import load_result, simulate_scenario
@@ -104,7 +105,7 @@ def read(directories: Sequence[Path], progress: Progress = lambda _: None) -> Su
         drawn = (Drawn(each.name, each.done, _place(each, found)) for each in two)
         return Subject(tuple(drawn), tuple(found))
     (directory,) = directories
-    if (directory / FILE).is_file():
+    if is_there(directory / FILE):
         return _sweep(Store.open(directory), progress)
     result = load_result(directory)
     return Subject((Drawn(result.scenario.name, result),))
@@ -130,9 +131,9 @@ def _place(candidate: Candidate, found: Sequence[Candidate]) -> str:
 
 
 def _check(directory: Path, *, alone: bool) -> None:
-    if (directory / "result.json").is_file():
+    if is_there(directory / "result.json"):
         return
-    if not (directory / FILE).is_file():
+    if not is_there(directory / FILE):
         raise OutputError(
             f"{directory}: holds neither a result nor a sweep; 'tspsim run SCENARIO -o DIR' and "
             "'tspsim sweep SCENARIO KEY=VALUES -o DIR' make one"
@@ -154,6 +155,8 @@ def _sweep(store: Store, progress: Progress) -> Subject:
     known = _points(store)
     drawn = []
     for number, row in enumerate(shown):
+        if row.id not in known[1]:
+            raise OutputError(f"{store.place}: point {row.id} is none of its study: it is damaged")
         scenario = known[0].opened.scenario(known[1][row.id].overrides)
         drawn.append(Drawn(names.full(row), simulate_scenario(scenario), PLACES[number]))
         progress((number + 1) / len(shown))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tspsim.files.names import Name
 from tspsim.topology.fabric import MOST_DEVICES, Fabric, Wire
 from tspsim.topology.forms import DeviceField, DeviceForm, LinkForm, problem
 
@@ -24,8 +25,8 @@ class LinkLine(LinkForm):
         Both directions (the default), or only this one.
     """
 
-    from_: str = Field(alias="from", min_length=1)
-    to: str = Field(min_length=1)
+    from_: Name = Field(alias="from", min_length=1)
+    to: Name = Field(min_length=1)
     both: bool = True
 
     def wires(self) -> Iterator[Wire]:
