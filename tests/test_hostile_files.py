@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+import tspsim
 from tspsim.cli.app import app
 from tspsim.files.reading import UnreadableError, parse_json, read_bytes
 from tspsim.sweeps.store import FILE
@@ -229,6 +231,27 @@ def test_json_that_is_none_is_told_with_its_place(text: str, said: str) -> None:
     with pytest.raises(UnreadableError) as caught:
         parse_json(text, "x")
     assert said in str(caught.value)
+
+
+#: What reads without `tspsim.files.reading`: what the kernel tells, what tspsim's own processes
+#: hand to each other, and what ships with the package.
+OWN = {
+    "calibrate/measure/machine.py", "calibrate/measure/rank.py", "calibrate/measure/supervise.py",
+    "calibrate/oracle/__main__.py", "calibrate/oracle/answer.py", "cli/lists.py",
+    "files/reading.py", "output/report/page.py",
+}  # fmt: skip
+
+
+def test_whatever_users_name_is_read_in_one_place() -> None:
+    """A new reader goes through the module that refuses pipes and devices."""
+    package = Path(tspsim.__file__).parent
+    reads = re.compile(r"\.read_text\(|\.read_bytes\(|json\.load\(")
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if reads.search(path.read_text(encoding="utf-8"))
+    }
+    assert found <= OWN
 
 
 # ---- what is torn, or somebody else's ------------------------------------------------------------
