@@ -38,7 +38,7 @@ def median_seconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 def engine() -> dict[str, float]:
     """Return how fast a TSP training step (D=8, 32 layers) is recorded and simulated."""
-    from tspsim.engine.simulate import simulate
+    from tspsim.engine.simulate import Setup, simulate
     from tspsim.scenario import load
 
     s = load(SCENARIO)
@@ -46,7 +46,7 @@ def engine() -> dict[str, float]:
     programs = s.strategy.record(s.model, s.workload, s.optimizer)
     tasks = sum(len(programs.of(rank).ops) for rank in range(mesh.ranks))
     record = median_seconds(lambda: s.strategy.record(s.model, s.workload, s.optimizer))
-    play = median_seconds(lambda: simulate(programs, mesh, s.topology, s.workload.dtype))
+    play = median_seconds(lambda: simulate(Setup(programs, mesh, s.topology, s.workload.dtype)))
     return {
         "tasks": tasks,
         "record_seconds": record,

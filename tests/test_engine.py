@@ -7,7 +7,8 @@ import pytest
 
 from tests import toy
 from tests.toy import Toy, full, roles, shared
-from tspsim.engine.simulate import play, simulate
+from tspsim.collectives.choose import Chooser
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
@@ -250,7 +251,9 @@ def test_progress_rises_to_one() -> None:
     heard: list[float] = []
     topology = full(1)
     planner = toy.ToyPlanner(topology)
-    play(shared(program, 1), Mesh((("tsp", 1),)), topology, "bf16", planner, heard.append)
+    simulate(
+        Setup(shared(program, 1), Mesh((("tsp", 1),)), topology, "bf16"), planner, heard.append
+    )
     assert heard == sorted(heard)
     assert heard[-1] == 1
     assert len(heard) <= 202
@@ -262,7 +265,10 @@ def test_named_algorithm_carries_the_collectives() -> None:
     program.communicate("all_gather", 8)
     topology = full(4)
     found = {
-        name: simulate(shared(program, 4), Mesh((("tsp", 4),)), topology, "bf16", name)
+        name: simulate(
+            Setup(shared(program, 4), Mesh((("tsp", 4),)), topology, "bf16"),
+            Chooser(topology, name),
+        )
         for name in ("ring", "direct")
     }
     assert [t.algorithm for t in found["ring"].transfers] == ["ring"]

@@ -20,7 +20,7 @@ from tests import small_result, toy
 from tests.toy import Toy, ToyPlanner, fabric, full, roles, shared, switched
 from tspsim.analysis.summary import time_of
 from tspsim.cli.app import app
-from tspsim.engine.simulate import play
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.explain.constants import Constant, constants
 from tspsim.explain.explanation import bottlenecks, explain
@@ -288,7 +288,9 @@ def test_exposed_communication_is_put_down_to_what_compute_waits_for() -> None:
             plan = super().choose(kind, size, ranks, root)
             return replace(plan, efficiency=0.01, held=0.01)
 
-    timeline = play(shared(program, 2), Mesh((("tsp", 2),)), topology, "bf16", Apart(topology))
+    timeline = simulate(
+        Setup(shared(program, 2), Mesh((("tsp", 2),)), topology, "bf16"), Apart(topology)
+    )
     assert timeline.step_time == pytest.approx(10)
     found = {cause.lane: cause.seconds for cause in causes(timeline, 0)}
     # 0-2 near, 3-4 next, 5-10 the far one alone

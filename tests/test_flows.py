@@ -16,6 +16,7 @@ from tests import toy
 from tests.test_collectives import make
 from tests.test_network import Arrival, arrivals, bandwidths, brute_force, exact_rates
 from tests.toy import Toy, shared
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network import coflow as network_module
 from tspsim.engine.network import flows as flows_module
@@ -24,7 +25,7 @@ from tspsim.engine.network.fifo import FifoNetwork
 from tspsim.engine.network.filling import Crossings, crossings, fair
 from tspsim.engine.network.flows import Flows
 from tspsim.engine.network.model import NetworkModel
-from tspsim.engine.simulate import simulate
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.mesh import Mesh
 from tspsim.program.types import Message
 
@@ -244,6 +245,9 @@ def test_second_broadcast_waits_for_the_first_on_a_fifo_link(detail: str) -> Non
     for sharing, ends in (("fair", [4.0, 5.0]), ("fifo", [2.0, 5.0])):
         network = NetworkModel(detail, sharing)  # type: ignore[arg-type]
         mesh = Mesh((("tsp", 2),))
-        played = simulate(shared(program, 2), mesh, toy.full(2), "bf16", "ring", network=network)
+        played = simulate(
+            Setup(shared(program, 2), mesh, toy.full(2), "bf16", network),
+            Chooser(toy.full(2), "ring"),
+        )
         assert [float(end) for end in played.end[1]] == ends
     assert [(t.start, t.end) for t in played.transfers] == [(0.0, 2.0), (2.0, 5.0)]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import tspsim
 from tests import toy
 from tests.toy import Toy, full, shared
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.folding.fold import Fold, fold
-from tspsim.engine.simulate import simulate
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import UserError
 from tspsim.mesh import Mesh
@@ -227,7 +228,8 @@ def beside_a_broadcast(hop: int) -> tuple[Timeline, Timeline]:
     programs, mesh = shared(program, 4), Mesh((("dp", 4),))
     ring = toy.fabric([(f"d{i}", f"d{(i + 1) % 4}") for i in range(4)], 4)
     return tuple(  # type: ignore[return-value]  # two of them
-        simulate(programs, mesh, ring, "bf16", "ring", folds=folds) for folds in (True, False)
+        simulate(Setup(programs, mesh, ring, "bf16", folds=folds), Chooser(ring, "ring"))
+        for folds in (True, False)
     )
 
 

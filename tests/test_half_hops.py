@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.toy import ToyPlanner, full, switched, text
 from tspsim import memory
 from tspsim.engine.checks.dryrun import check
-from tspsim.engine.simulate import play
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ProgramError, ScheduleError
 from tspsim.mesh import Mesh
@@ -73,7 +73,7 @@ def played(programs: Programs, mesh: Mesh) -> Timeline:
     """Play programs on a full mesh of toy links: one byte per second."""
     topology = full(mesh.ranks)
     check(programs, mesh)
-    return play(programs, mesh, topology, "bf16", ToyPlanner(topology))
+    return simulate(Setup(programs, mesh, topology, "bf16"), ToyPlanner(topology))
 
 
 def x(rank: Recorder, size: int = 4, name: str = "x") -> Operand:
@@ -204,7 +204,7 @@ def test_other_axes_fold_around_stages() -> None:
     topology = switched(8)
     check(programs, mesh)
     folded, whole = (
-        play(programs, mesh, topology, "bf16", ToyPlanner(topology), folds=folds)
+        simulate(Setup(programs, mesh, topology, "bf16", folds=folds), ToyPlanner(topology))
         for folds in (True, False)
     )
     assert folded.played == (0, 1)

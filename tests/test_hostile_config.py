@@ -90,8 +90,11 @@ def test_what_is_no_configuration_is_told(config: object, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model={hidden: 100000000, layers: 1, heads: 2, ffn: 100000000, vocab: 0}", "parameters"),
-        ("workload.sequence=10000000000000", "elements of one activation"),
+        (
+            "model={hidden: 100000000, layers: 1, heads: 2, ffn: 100000000, vocab: 0}",
+            "makes tensors of more",
+        ),
+        ("workload.sequence=1000000000000000", "makes tensors"),
         ("workload.micro_batches=1000000000", "layers in all micro-batches"),
         ("optimizer={bytes_per_parameter: {weight: 1000000}}", "at most 1024"),
     ],

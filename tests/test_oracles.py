@@ -147,7 +147,7 @@ def test_impossible_split_is_told() -> None:
 def test_missing_torch_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setattr(ask.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"tspsim\[calibrate\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[calibrate\]'"):
         ask.ask(REFERENCE)
 
 

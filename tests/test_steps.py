@@ -18,11 +18,12 @@ from tests.test_collectives import make
 from tests.toy import Toy, fabric, shared
 from tspsim.collectives import direct, gloo, ring
 from tspsim.collectives.algorithm import Sending
+from tspsim.collectives.choose import Chooser
 from tspsim.collectives.schedule import Schedule, Send
 from tspsim.collectives.waves import Wave, unrolled, waves_of
 from tspsim.engine.alone import play_alone
 from tspsim.engine.network.model import COFLOWS, NetworkModel
-from tspsim.engine.simulate import simulate
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import Mesh
 from tspsim.output import trace_arrows
@@ -183,7 +184,9 @@ def waves_on_a_ring(network: NetworkModel) -> Timeline:
     program.communicate("broadcast", 1, "b", after=[late], root=0, group=2)
     topology = fabric([(f"d{i}", f"d{(i + 1) % 4}") for i in range(4)], 4)
     mesh = Mesh((("tsp", 4),))
-    return simulate(shared(program, 4), mesh, topology, "bf16", "ring", network=network)
+    return simulate(
+        Setup(shared(program, 4), mesh, topology, "bf16", network), Chooser(topology, "ring")
+    )
 
 
 def test_sends_differ_from_the_coflow_where_a_delay_leaves_a_gap() -> None:

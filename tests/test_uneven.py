@@ -11,7 +11,7 @@ import pytest
 from tests.toy import ToyPlanner, full
 from tspsim import memory
 from tspsim.engine.checks.dryrun import check
-from tspsim.engine.simulate import play
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -116,7 +116,7 @@ def test_what_is_gathered_from_uneven_parts_is_whole_everywhere() -> None:
     player.run()
     assert all(s.buffers[1].tolist() == [0] * 3 + [1] * 5 + [3] * 2 for s in player.states)
     topology = full(4)
-    timeline = play(programs, rank.mesh, topology, "bf16", ToyPlanner(topology))
+    timeline = simulate(Setup(programs, rank.mesh, topology, "bf16"), ToyPlanner(topology))
     resident = [m.by_kind[0].max() for m in memory.trace(timeline).ranks]
     assert resident == [3, 5, 0, 2]
 
@@ -170,7 +170,7 @@ def test_a_communicator_over_two_axes_folds_both_and_gives_the_same_times() -> N
             axis.all_reduce(x, lane="a", label="sum")
         programs, topology = Programs((rank.program(),), (0,) * 4), full(4)
         check(programs, mesh)
-        return play(programs, mesh, topology, "bf16", ToyPlanner(topology), folds=folds)
+        return simulate(Setup(programs, mesh, topology, "bf16", folds=folds), ToyPlanner(topology))
 
     assert timeline(True, False).played == (0,)
     assert timeline(True, False).step_time == timeline(False, False).step_time

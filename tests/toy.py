@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tspsim.collectives.plan import Plan
-from tspsim.engine.simulate import play
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import Mesh
 from tspsim.program.types import (
@@ -220,7 +220,7 @@ class ToyPlanner:
 def run(programs: Programs, topology: Topology, axis: str = "tsp") -> Timeline:
     """Play programs on ranks along one axis."""
     mesh = Mesh(((axis, len(programs.role_of_rank)),))
-    return play(programs, mesh, topology, "bf16", ToyPlanner(topology))
+    return simulate(Setup(programs, mesh, topology, "bf16"), ToyPlanner(topology))
 
 
 def text(timeline: Timeline) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 from tspsim import memory
 from tspsim.analysis.summary import summarize
+from tspsim.collectives.choose import Chooser
 from tspsim.engine.checks import dryrun
 from tspsim.engine.network.model import NetworkModel
-from tspsim.engine.simulate import simulate
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScenarioError
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -92,7 +93,8 @@ def load_result(directory: str | Path) -> Run:
     try:
         return run(folder.document(directory))
     except ScenarioError as error:
-        lines = (f"{directory}{line.removeprefix('<document>')}" for line in error.lines)
+        path = folder.held(directory)
+        lines = (f"{path}{line.removeprefix('<document>')}" for line in error.lines)
         raise ScenarioError(lines) from None
 
 
@@ -123,17 +125,16 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
 
 def play(scenario: Scenario, programs: Programs, progress: Progress | None = None) -> Timeline:
     """Play the recorded programs of a scenario; the dry run has passed them."""
-    return simulate(
+    setup = Setup(
         programs,
         scenario.strategy.mesh(),
         scenario.topology,
         scenario.workload.dtype,
-        scenario.algorithm,
-        progress,
         NetworkModel(scenario.detail, scenario.sharing),
         scenario.disturbances.jitter,
-        folds=scenario.fold,
+        scenario.fold,
     )
+    return simulate(setup, Chooser(scenario.topology, scenario.algorithm), progress)
 
 
 def checked_programs(

@@ -8,6 +8,7 @@ length of one run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import simpy
@@ -37,19 +38,9 @@ _REPORTS = 200
 _NEVER = -1.0
 
 
-def simulate(
-    programs: Programs,
-    mesh: Mesh,
-    topology: Topology,
-    dtype: str,
-    algorithm: str = "auto",
-    progress: Progress | None = None,
-    network: NetworkModel = COFLOWS,
-    jitter: Jitter | None = None,
-    *,
-    folds: bool = True,
-) -> Timeline:
-    """Play the programs of all ranks and return when everything started and ended.
+@dataclass(frozen=True, slots=True, eq=False)
+class Setup:
+    """What is played, on what, and how.
 
     Parameters
     ----------
@@ -60,48 +51,48 @@ def simulate(
     topology : Topology
     dtype : str
         Which peak rate of the devices counts.
-    algorithm : str
-        The collective algorithm, or ``"auto"``: the fastest for each call.
-    progress : callable, optional
-        Called now and then with the fraction of the tasks that has ended.
     network : NetworkModel
         How collectives are played on the links.
     jitter : Jitter, optional
         Durations that differ from task to task by chance.
     folds : bool
         Ranks that provably behave alike are played once; the times are the same.
+    """
+
+    programs: Programs
+    mesh: Mesh
+    topology: Topology
+    dtype: str
+    network: NetworkModel = COFLOWS
+    jitter: Jitter | None = None
+    folds: bool = True
+
+
+def simulate(
+    setup: Setup, planner: Planner | None = None, progress: Progress | None = None
+) -> Timeline:
+    """Play the programs of all ranks and return when everything started and ended.
+
+    Parameters
+    ----------
+    setup : Setup
+    planner : Planner, optional
+        Chooses the algorithm of every call; the fastest of all when not given.
+    progress : callable, optional
+        Called now and then with the fraction of the tasks that has ended.
 
     Raises
     ------
     ScheduleError
         When tasks wait for each other and nothing can go on.
     """
-    planner = Chooser(topology, algorithm)
-    return play(programs, mesh, topology, dtype, planner, progress, network, jitter, folds=folds)
-
-
-def play(
-    programs: Programs,
-    mesh: Mesh,
-    topology: Topology,
-    dtype: str,
-    planner: Planner,
-    progress: Progress | None = None,
-    network: NetworkModel = COFLOWS,
-    jitter: Jitter | None = None,
-    *,
-    folds: bool = True,
-) -> Timeline:
-    """Do what `simulate` does, with a planner of one's own."""
-    alike = folds and network.folds and jitter is None
-    apart = frozenset[str]() if alike else frozenset(name for name, _ in mesh.axes)
+    planner = planner or Chooser(setup.topology)
+    alike = setup.folds and setup.network.folds and setup.jitter is None
+    apart = frozenset[str]() if alike else frozenset(name for name, _ in setup.mesh.axes)
     while True:
-        folded = fold(programs, mesh, topology, without=apart)
-        engine = _Engine(
-            programs, mesh, topology, dtype, planner, progress, network, jitter, folded
-        )
+        folded = fold(setup.programs, setup.mesh, setup.topology, without=apart)
         try:
-            return engine.run()
+            return _Engine(setup, planner, progress, folded).run()
         except Asymmetric as found:
             apart |= found.axes
 
@@ -110,23 +101,15 @@ class _Engine:
     """One run: made, run once, and thrown away."""
 
     def __init__(
-        self,
-        programs: Programs,
-        mesh: Mesh,
-        topology: Topology,
-        dtype: str,
-        planner: Planner,
-        progress: Progress | None,
-        network: NetworkModel,
-        jitter: Jitter | None,
-        folded: Fold,
+        self, setup: Setup, planner: Planner, progress: Progress | None, folded: Fold
     ) -> None:
+        programs, mesh, topology = setup.programs, setup.mesh, setup.topology
         self._programs, self._mesh, self._progress = programs, mesh, progress
         self._fold = folded
         self._tasks = lay_out(programs, folded.representatives)
-        durations = Durations(programs, mesh, topology, dtype)
+        durations = Durations(programs, mesh, topology, setup.dtype)
         self._duration = [s for rank in self._tasks.ranks for s in durations.of(rank)]
-        self._factor = factors(jitter, programs) if jitter else None
+        self._factor = factors(setup.jitter, programs) if setup.jitter else None
         self._total = len(self._tasks.place)
         self._start = [_NEVER] * self._total
         self._end = [_NEVER] * self._total
@@ -134,7 +117,9 @@ class _Engine:
         self._hops_left: dict[int, int] = {}  # by task of a shift under way
         self._transfers: list[Transfer] = []
         self._environment = simpy.Environment()
-        self._player = network.player(self._environment, topology, planner, self._through, folded)
+        self._player = setup.network.player(
+            self._environment, topology, planner, self._through, folded
+        )
         self._rendezvous = Rendezvous(programs, mesh, self._tasks, folded.stand_ins)
         self._compute = self._compute_streams(topology.profile.interference)
 

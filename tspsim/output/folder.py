@@ -72,6 +72,12 @@ def check(directory: str | Path, name: str, force: bool = False) -> None:
         _refuse_others(directory, name, force)
 
 
+def held(directory: str | Path) -> Path:
+    """Return the ``result.json`` of a folder, or the file itself that is named."""
+    path = Path(directory)
+    return path / "result.json" if is_folder(path) else path
+
+
 def document(directory: str | Path) -> dict[str, Any]:
     """Return the scenario of the result that a folder holds, as it was resolved.
 
@@ -84,11 +90,8 @@ def document(directory: str | Path) -> dict[str, Any]:
     ------
     OutputError
         When there is no readable result.
-    ScenarioError
-        When its scenario is none, with the places.
     """
-    path = Path(directory)
-    found: dict[str, Any] = _read(path / "result.json" if is_folder(path) else path)["document"]
+    found: dict[str, Any] = _read(held(directory))["document"]
     return found
 
 

@@ -31,6 +31,9 @@ from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
+#: No schedule has more turns than ranks.
+MOST_AHEAD = 16384
+
 
 class TensorSequenceParallel(StrategyOptions):
     """Options of ``strategy: {kind: tsp}``.
@@ -60,9 +63,9 @@ class TensorSequenceParallel(StrategyOptions):
 
     kind: Literal["tsp"] = "tsp"
     degree: int = Field(ge=1)
-    slots: int = Field(default=2, ge=2)
+    slots: int = Field(default=2, ge=2, le=MOST_AHEAD)
     head_buckets: int = Field(default=1, ge=1)
-    lookahead: int = Field(default=1, ge=0)
+    lookahead: int = Field(default=1, ge=0, le=MOST_AHEAD)
     share_recompute: bool = True
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from tspsim import memory
 from tspsim.engine.checks import dryrun
 from tspsim.engine.checks.bounds import bounds
-from tspsim.engine.simulate import simulate
+from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScheduleError
 from tspsim.model import ModelShape, Recompute, Workload
@@ -134,7 +134,7 @@ def check_bounds(made: Case) -> None:
 
 def _played(made: Case, *, folds: bool) -> Timeline:
     ranks = made.mesh.ranks
-    return simulate(made.programs, made.mesh, _fabric(ranks), "bf16", folds=folds)
+    return simulate(Setup(made.programs, made.mesh, _fabric(ranks), "bf16", folds=folds))
 
 
 def _fabric(ranks: int) -> Topology:

@@ -8,6 +8,7 @@ from tspsim import memory
 from tspsim.calibrate.oracle.jobs import Job
 from tspsim.calibrate.oracle.numbers import Call, Numbers, moments
 from tspsim.engine.checks import dryrun
+from tspsim.engine.simulate import Setup
 from tspsim.engine.simulate import simulate as play
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScenarioError
@@ -72,7 +73,7 @@ def played_peak(job: Job) -> int:
     link = {"bandwidth": "1e9 GB/s", "latency": "0 ns"}
     fabric = {"kind": "full", "ranks": job.ranks, "link": link, "device": "h100-sxm"}
     programs, mesh = record(job)
-    return memory.trace(play(programs, mesh, load(fabric), job.dtype)).peak
+    return memory.trace(play(Setup(programs, mesh, load(fabric), job.dtype))).peak
 
 
 def _flops(op: Op) -> int:
