@@ -57,6 +57,8 @@ _EXAMPLES = {
 #: No quantity of the field is larger in its unit, nor smaller than one over it: what is would
 #: make infinite times, or none.
 LARGEST = Decimal("1e24")
+#: The least fraction of a speed that still is one: times stay finite.
+LEAST_SHARE = 1e-9
 
 _MEANINGS = {
     "[information]": "a size",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tspsim.files.units import Bytes, BytesPerSecond, Physical, Seconds
+from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, Physical, Seconds
 from tspsim.scenario.section import Section
 from tspsim.topology.disturbances import (
     ChangedLink,
@@ -22,7 +22,7 @@ from tspsim.topology.disturbances import (
 )  # fmt: skip
 
 Index = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=LEAST_SHARE, le=1)]
 SomeSeconds = Annotated[float, Field(gt=0), Physical("s")]
 
 #: The parameters of every kind of distribution.

@@ -22,7 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tspsim.files.errors import UserError, did_you_mean
 from tspsim.files.names import Name
 from tspsim.files.shipped import Kind, locate
-from tspsim.files.units import Bytes, BytesPerSecond, FlopRate, Price, Seconds
+from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
@@ -128,7 +128,7 @@ class ProtocolForm(Form):
     """
 
     latency: Seconds = 0.0
-    efficiency: float = Field(default=1.0, gt=0, le=1)
+    efficiency: float = Field(default=1.0, ge=LEAST_SHARE, le=1)
     collective: CollectiveKind | None = None
     algorithm: str | None = None
     network: bool = False
@@ -188,7 +188,7 @@ class ProfileForm(Form):
         list[Annotated[list[float], Field(min_length=2, max_length=2)]],
     ] = Field(default_factory=dict)
     launch: Seconds | None = None
-    interference: float = Field(default=1.0, gt=0, le=1)
+    interference: float = Field(default=1.0, ge=LEAST_SHARE, le=1)
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
     collectives: dict[CollectiveKind, str] = Field(default_factory=dict)
