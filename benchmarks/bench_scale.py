@@ -2,7 +2,8 @@
 
 Whole commands, from a YAML file to the result, in processes of their own: the paper's 1,024 devices
 folded and (unless ``--quick``) rank by rank, other layouts at that scale, 16,384 devices, and GPT-3
-175B on eight. Then time against layers, and against ranks that are all simulated, as a picture.
+175B on eight; Llama 3 70B under TSP-64 on two clusters and on a torus, where it folds. Then time
+against layers, and against ranks that are all simulated, as a picture.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ CASES = {
     "tsp_16384": ("paper-1024", TRAIN, "topology.nodes=2048", "strategy.dp=2048"),
     "gpt3_175b": ("gpt3-175b-tp8",),
     "gpt3_175b_all_ranks": ("gpt3-175b-tp8", "engine.fold=off"),
+}
+#: 64 ranks, 80 layers, one training step: every message of every layer has another root.
+TSP_64 = ("llama3-8b-128k-h100-tsp", TRAIN, "model={hf: models/llama-3-70b/config.json}",
+          "strategy={kind: tsp, degree: 64, replicate_kv_heads: true}")  # fmt: skip
+WIDE = {
+    "tsp_64_h100": "topology={file: h100-32-nodes-rail-optimised.yaml, nodes: 8}",
+    "tsp_64_mi300x": "topology={file: mi300x-128-nodes-rails.yaml, nodes: 8}",
+    "tsp_64_torus": "topology={file: tpu-v4-cube.yaml}",
 }
 WHOLE = ("paper-1024", TRAIN, "engine.fold=off")
 LAYERS = (8, 16, 32, 64, 128)
@@ -71,6 +80,13 @@ def figures(quick: bool) -> dict[str, Any]:
         }
     if quick:
         return found
+    for name, topology in WIDE.items():
+        wide = run(*TSP_64, topology)
+        found[name] = {
+            "seconds": round(wide.seconds, 1),
+            "megabytes": round(wide.megabytes),
+            "ops": wide.result["engine"]["tasks"],
+        }
     folded, whole = run("paper-1024", TRAIN), run(*WHOLE)
     assert folded.result["step_time"] == whole.result["step_time"]
     assert folded.result["memory"] == whole.result["memory"]
