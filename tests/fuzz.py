@@ -64,7 +64,7 @@ def _played(outcomes: Iterable[Outcome], count: int) -> list[Outcome]:
 
 def _kept(seed: int, number: int, folder: Path, there: Path) -> int:
     """Leave the files of one input in a folder, play it in this process, and print all it says."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     kind, case = inputs.make(seed, number, folder, there)
     done = judge.play(case.words, folder)
     print(

@@ -336,6 +336,7 @@ SPOILS: dict[str, Callable[[Path], None]] = {
     "a status with an escape": spoilt("UPDATE points SET status = char(27) || '[2J'"),
     "a status of bytes": spoilt("UPDATE points SET status = x'01'"),
     "a time that is text": _figure("step_time", "'fast'"),
+    "a time of 400 digits": _figure("step_time", f"json('{10**400}')"),
     "a time that is true": _figure("step_time", "json('true')"),
     "no time": _figure("step_time", "NULL"),
     "an endless time": _figure("step_time", "json('1e999')"),

@@ -20,7 +20,7 @@ CODES = (0, 2, 3, 130)
 LIMIT = 10.0
 
 #: ``override '...'``, ``file:line:``, ``key.path:``, ``'key'`` or ``-o``.
-_PLACE = re.compile(r"override '|\S:\d+(:\d+)?: |\b[\w-]+(\.[\w-]+)*: |'[\w.]+'| --?\w")
+_PLACE = re.compile(r"override '|axis '|\S:\d+(:\d+)?: |\b[\w-]+(\.[\w-]+)*: |'[\w.]+'| --?\w")
 #: Warnings that Python keeps to itself unless it is asked.
 _QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
