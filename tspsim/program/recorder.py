@@ -11,6 +11,7 @@ what hooks of backward issue waits for its data alone (see `Recorder.hooked`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ from tspsim.program.types import (
     Program,
     Work,
 )
-from tspsim.program.varying import Varying, at, combined, product, total
+from tspsim.program.varying import Varying, at, combined, product, total, varies
 
 COMPUTE = Lane("compute")
 
@@ -275,10 +276,16 @@ class Recorder:
 
 def view(operand: Operand, offset: int, shape: tuple[int, ...]) -> Operand:
     """Return a contiguous part of an operand, `offset` elements in, with a shape of its own."""
-    end = total((offset, product(shape)))
-    if end != operand.elements and not _inside(end, operand.elements):
+    start = operand.offset
+    if type(start) is type(offset) is int and not varies((*shape, *operand.shape)):
+        inside = offset + math.prod(shape) <= math.prod(operand.shape)  # nearly always so
+        start += offset
+    else:
+        inside = _inside(total((offset, product(shape))), operand.elements)
+        start = total((start, offset))
+    if not inside:
         raise ProgramError(f"view {shape} at {offset} exceeds '{operand.buffer.name}'")
-    return Operand(operand.buffer, total((operand.offset, offset)), shape)
+    return Operand(operand.buffer, start, shape)
 
 
 def _inside(end: int, elements: int) -> bool:
