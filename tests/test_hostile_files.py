@@ -328,6 +328,9 @@ SPOILS: dict[str, Callable[[Path], None]] = {
     "bytes": spoilt("UPDATE points SET figures = x'00ff'"),
     "no text": spoilt("UPDATE points SET axes = CAST(x'ff' AS TEXT)"),
     "no JSON": spoilt("UPDATE points SET axes = 'sequence'"),
+    "an axis of 400 digits": spoilt(
+        "UPDATE points SET axes = json_set(axes, '$.\"workload.sequence\"', json('1"
+        + "0" * 400 + "'))"),
     "axes a list": spoilt("UPDATE points SET axes = '[]'"),
     "other axes": spoilt("UPDATE points SET axes = '{\"a\": 1}'"),
     "figures a number": spoilt("UPDATE points SET figures = '1'"),

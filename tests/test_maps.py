@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +468,19 @@ def test_what_cannot_be_drawn_is_told(kind: str, options: Any, message: str) -> 
     with pytest.raises(UserError) as caught:
         figure(kind, swept(), **options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("missing", [{}, {"mfu": None}])
+def test_a_figure_that_some_points_lack_is_told_with_the_point(missing: dict[str, Any]) -> None:
+    """A collective of one strategy, or an MFU where a device states no rate, has no map of all."""
+    rows = []
+    for number, (kind, sequence) in enumerate(product(("tsp", "tp"), (8, 16))):
+        axes = {"strategy.kind": kind, "workload.sequence": sequence}
+        plain = row(number, axes, f"{kind} 8", 1.0, 1)
+        figures = {**plain.figures, **({"mfu": 0.5} if kind == "tsp" else missing)}
+        rows.append(Row(number, axes, plain.status, "", "", figures))
+    with pytest.raises(UserError, match=r"'mfu' is not known of every point .* such as point 2"):
+        figure("lines", store(rows), value="mfu")
 
 
 def test_a_key_that_two_axes_end_with_is_ambiguous() -> None:

@@ -207,7 +207,12 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--ranks", "1,2", "at least 2"), ("--ranks", "two", "at least 2"), ("--rate", "5", "--rate")],
+    [
+        ("--ranks", "2,100000", "at most 1000"),
+        ("--ranks", "1,2", "at least 2"),
+        ("--ranks", "two", "at least 2"),
+        ("--rate", "5", "--rate"),
+    ],
 )
 def test_options_that_make_no_sense_are_told(
     tmp_path: Path, option: str, value: str, said: str

@@ -71,13 +71,18 @@ def measure(
     say(f"{new} new rows in {output}")
 
 
+#: Each rank is a process of this machine: more are a slip of the finger.
+_MOST_RANKS = 1000
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or min(found) < 2:
-        raise UserError(f"--ranks {text}: numbers of at least 2 are expected, such as 2,4")
+    if not found or min(found) < 2 or max(found) > _MOST_RANKS:
+        told = f"numbers of at least 2 and at most {_MOST_RANKS} are expected, such as 2,4"
+        raise UserError(f"--ranks {text}: {told}")
     return found
 
 

@@ -105,6 +105,9 @@ def check_row(row: Cells, axes: Collection[str], place: str) -> None:
         raise _damaged(here, f"status: '{status}'; known: {', '.join(sorted(STATUSES))}")
     if not isinstance(at, dict) or at.keys() != set(axes):
         raise _damaged(here, f"axes: a value is needed for each of {', '.join(axes)}")
+    for key, value in at.items():
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise _damaged(here, f"axes: {key}: {faults.found(value)}")
     if wrong := _wrong(figures, ran=status in RAN):
         raise _damaged(here, f"figures: {wrong}")
 

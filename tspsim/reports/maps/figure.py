@@ -61,7 +61,7 @@ def figure(store: Store, name: str | None = None) -> Figure:
     Raises
     ------
     UserError
-        When the sweep has no such figure, or it is no number.
+        When the sweep has no such figure, it is no number, or a point that ran has none.
     """
     name = name or DEFAULT
     rows = [row for row in store.rows() if row.figures]
@@ -71,6 +71,9 @@ def figure(store: Store, name: str | None = None) -> Figure:
     if name not in known:
         told = f"'{name}' is no figure of this sweep{did_you_mean(name, known)}"
         raise UserError(f"{told}; figures: {', '.join(known)}")
+    if lacking := [row.id for row in rows if row.figures.get(name) is None]:
+        told = f"'{name}' is not known of every point that ran, such as point {lacking[0]}"
+        raise UserError(f"{told}; narrow the map to those that have it, or choose another figure")
     largest = max(abs(float(row.figures[name])) for row in rows)
     return Figure(name, *_unit(name, largest), name in _MORE)
 
