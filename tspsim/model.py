@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tspsim.kernels import CHUNKS, IDEAL, Kernels
+
 Phase = Literal["forward", "train"]
 Recompute = Literal["none", "selective", "full"]
 Causal = Literal["zigzag", "contiguous", "off"]
@@ -112,6 +114,8 @@ class Workload:
         Causal mask, and how a sharded sequence is laid out over ranks; ``off`` has no mask.
     logits_chunks : int
         The head and its loss run over this many pieces of the tokens, one after another.
+    kernels : Kernels
+        What it is run with.
     """
 
     sequence: int
@@ -122,6 +126,13 @@ class Workload:
     recompute: Recompute = "none"
     causal: Causal = "zigzag"
     logits_chunks: int = 1
+    kernels: Kernels = IDEAL
+
+    @property
+    def loss_chunks(self) -> int:
+        """Pieces in which head and loss run."""
+        chunked = self.kernels.loss == "chunked" and self.logits_chunks == 1
+        return CHUNKS if chunked else self.logits_chunks
 
     @property
     def itemsize(self) -> int:

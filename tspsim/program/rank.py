@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
+from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
+from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
 from tspsim.program.kinds.matmul import Matmul
-from tspsim.program.kinds.norm import Norm, NormBackward
+from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, SeparateNormBackward
+from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import (
     Add,
     Bias,
@@ -28,9 +32,29 @@ from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.replicas import Replication
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import BindingRole, BufferKind, Operand
+from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
 STATISTICS_ITEMSIZE = 4
+
+#: ``x * cos + rotate_half(x) * sin``: two products, a negation of a half, a concatenation and a
+#: sum; bytes moved per byte of x: 2 + 2, 1 + 1, 2 + 2, 2 + 2 and 4 + 2 for two bytes an element.
+ROTARY_PASSES = (5, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class NormTape:
+    """A norm's output, and what its backward reads.
+
+    Parameters
+    ----------
+    output : Operand
+    saved : tuple of Operand
+        Its input; or, of a norm in single ops, its input in fp32 and what that was scaled to.
+    """
+
+    output: Operand
+    saved: tuple[Operand, ...]
 
 
 class Rank(Recorder):
@@ -63,6 +87,7 @@ class Rank(Recorder):
         super().__init__(mesh)
         self.role, self.layers = role, range(model.layers) if layers is None else layers
         self.model, self.workload, self.optimizer = model, workload, optimizer
+        self.kernels = workload.kernels
         self.trains = workload.phase == "train"
         self.replicas = mesh.replicas
         if self.replicas > 1 and replication is None:
@@ -156,6 +181,11 @@ class Rank(Recorder):
         self, x: Operand, dy: Operand, into: Operand, label: str, *, add: bool = True
     ) -> None:
         """Add ``xᵀ dy`` to a weight gradient, or write it there when `add` is False."""
+        if add and self.kernels.accumulation == "separate":
+            fresh = self.tensor(f"d{label}", into.shape, "workspace")
+            self.compute(Matmul(transpose_a=True), (x, dy), (fresh,), f"d{label}")
+            self.add(fresh, to=into, label=f"add.d{label}")
+            return
         inputs = (x, dy, into) if add else (x, dy)
         self.compute(Matmul(transpose_a=True, accumulate=add), inputs, (into,), f"d{label}")
 
@@ -169,16 +199,24 @@ class Rank(Recorder):
 
     # ---- element-wise ------------------------------------------------------------------------
 
-    def norm(self, x: Operand, parameters: Operand, label: str) -> Operand:
-        """Return the norm of x."""
+    def norm(self, x: Operand, parameters: Operand, label: str) -> NormTape:
+        """Return the norm of x, and what its backward reads."""
         out = self.tensor(label, x.shape)
-        self.compute(Norm(self.model.norm), (x, parameters), (out,), label)
-        return out
+        if not self._norms_apart:
+            self.compute(Norm(self.model.norm), (x, parameters), (out,), label)
+            return NormTape(out, (x,))
+        saved = self.statistics(f"{label}.fp32", x.shape), self.tensor(f"{label}.scaled", x.shape)
+        self.compute(SeparateNorm(), (x, parameters), (out, *saved), label)
+        return NormTape(out, saved)
+
+    @property
+    def _norms_apart(self) -> bool:
+        return self.model.norm == "rmsnorm" and self.kernels.norm == "separate"
 
     def norm_backward(
         self,
         dy: Operand,
-        x: Operand,
+        saved: tuple[Operand, ...],
         weights: tuple[Operand, Operand],
         label: str,
         *,
@@ -190,9 +228,10 @@ class Rank(Recorder):
         It is added to an operand, written to one, or new.
         """
         parameters, gradient = weights
-        dx = add_to or out or self.tensor("dx", x.shape)
-        inputs = (dy, x, parameters, gradient, *_given(add_to))
-        self.compute(NormBackward(self.model.norm), inputs, (gradient, dx), f"d{label}")
+        dx = add_to or out or self.tensor("dx", dy.shape)
+        inputs = (dy, *saved, parameters, gradient, *_given(add_to))
+        kind = SeparateNormBackward() if self._norms_apart else NormBackward(self.model.norm)
+        self.compute(kind, inputs, (gradient, dx), f"d{label}")
         return dx
 
     def add(self, x: Operand, to: Operand, label: str) -> Operand:
@@ -200,20 +239,64 @@ class Rank(Recorder):
         self.compute(Add(), (x, to), (to,), label)
         return to
 
-    def activate(self, ups: Sequence[Operand], label: str) -> Operand:
-        """Return the MLP's hidden activations: silu(gate) * up of (gate, up), or gelu of (up,)."""
-        out = self.tensor("hidden", ups[0].shape)
-        self.compute(Gated() if len(ups) == 2 else Gelu(), ups, (out,), label)
-        return out
+    def activate(self, ups: Sequence[Operand], label: str) -> tuple[Operand, Operand | None]:
+        """Return the MLP's hidden activations, silu(gate) * up of (gate, up) or gelu of (up,).
 
-    def activate_backward(self, dhidden: Operand, ups: Sequence[Operand], label: str) -> None:
+        With them comes what backward reads beside (gate,) up: silu(gate) where it is a kernel of
+        its own.
+        """
+        out = self.tensor("hidden", ups[0].shape)
+        if len(ups) == 1 or self.kernels.activation == "fused":
+            self.compute(Gated() if len(ups) == 2 else Gelu(), ups, (out,), label)
+            return out, None
+        silu = self.tensor("silu", ups[0].shape)
+        self.compute(Silu(), ups[:1], (silu,), "silu")
+        self.compute(Multiply(), (silu, ups[1]), (out,), label)
+        return out, silu
+
+    def activate_backward(
+        self, dhidden: Operand, ups: Sequence[Operand], silu: Operand | None, label: str
+    ) -> None:
         """Write the gradients of (gate, up) or (up,) over them."""
-        kind = GatedBackward() if len(ups) == 2 else GeluBackward()
-        self.compute(kind, (dhidden, *ups), ups, label)
+        if silu is None:
+            kind = GatedBackward() if len(ups) == 2 else GeluBackward()
+            self.compute(kind, (dhidden, *ups), ups, label)
+            return
+        dsilu = self.tensor("dsilu", silu.shape)
+        self.compute(Multiply(), (dhidden, ups[1]), (dsilu,), "dsilu")
+        self.compute(Multiply(), (dhidden, silu), ups[1:], "dup")
+        self.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], label)
+
+    def join(self, x: Operand, to: Operand, label: str) -> Operand | None:
+        """Add the residual stream to a block's output in place; return the mask of its dropout."""
+        if not self.kernels.dropout:
+            self.add(x, to, label)
+            return None
+        mask = self.buffer("dropout.mask", to.shape, MASK_ITEMSIZE)
+        self.compute(DropoutAdd(), (x, to), (to, mask), label)
+        return mask
+
+    def drop(self, x: Operand, label: str) -> Operand | None:
+        """Drop elements of x in place where the kernels do so; return the mask."""
+        if not self.kernels.dropout:
+            return None
+        mask = self.buffer("dropout.mask", x.shape, MASK_ITEMSIZE)
+        self.compute(Dropout(), (x,), (x, mask), label)
+        return mask
+
+    def masked(self, dy: Operand, mask: Operand | None, label: str) -> Operand:
+        """Return a gradient behind a dropout: dy itself where there was none."""
+        if mask is None:
+            return dy
+        out = self.tensor("dropped", dy.shape)
+        self.compute(DropoutBackward(), (dy, mask), (out,), label)
+        return out
 
     def rotary(self, x: Operand, tokens: Tokens, label: str, *, inverse: bool = False) -> None:
         """Rotate x by its tokens' positions, in place."""
-        self.compute(Rotary(self.model.head_dim, tokens, inverse), (x,), (x,), label)
+        kind = Rotary(self.model.head_dim, tokens, inverse)
+        apart = self.kernels.rotary == "separate"
+        self.compute(Passes(kind, *ROTARY_PASSES) if apart else kind, (x,), (x,), label)
 
     def reorder(self, xs: Sequence[Operand], tokens: Tokens, *, to: str) -> tuple[Operand, ...]:
         """Return gathered tokens in logical order, or logical ones in gathered order.
@@ -241,34 +324,55 @@ class Rank(Recorder):
 
     # ---- attention core ----------------------------------------------------------------------
 
-    def attention(self, core: Core, q: Operand, k: Operand, v: Operand) -> tuple[Operand, Operand]:
-        """Return the attention output [batch, queries, width] and its log-sum-exp."""
+    def attention(
+        self, core: Core, q: Operand, k: Operand, v: Operand
+    ) -> tuple[Operand, Operand | KeptScores]:
+        """Return the attention output [batch, queries, width] and its log-sum-exp, or scores."""
+        if self.kernels.attention == "unfused":
+            return self._unfused(core, q).forward(q, k, v)
         o = self.tensor("o", q.shape)
         lse = self.statistics("lse", (q.shape[0], core.heads, q.shape[1]))
         self.compute(Attention(core), (q, k, v), (o, lse), "attention")
         return o, lse
 
+    def _unfused(self, core: Core, q: Operand) -> UnfusedAttention:
+        width = q.shape[-1] // core.heads
+        return UnfusedAttention(self, core, self.workload.itemsize, width, self.kernels)
+
     def merge_attention(
-        self, heads: int, into: tuple[Operand, Operand], more: tuple[Operand, Operand]
+        self,
+        heads: int,
+        into: tuple[Operand, Operand | KeptScores],
+        more: tuple[Operand, Operand | KeptScores],
     ) -> None:
         """Join a partial attention (o, lse) into another, in place."""
-        self.compute(MergeAttention(heads), (*into, *more), into, "merge")
+        result = (into[0], mergeable(into[1]))
+        self.compute(MergeAttention(heads), (*result, more[0], mergeable(more[1])), result, "merge")
 
     def attention_backward(
         self,
         core: Core,
         inputs: Sequence[Operand],
+        kept: Operand | KeptScores,
         *,
         dq: Operand | None = None,
         dkv: tuple[Operand, Operand] | None = None,
     ) -> tuple[Operand, Operand, Operand]:
-        """Return dq, dK, dV from ``(do, q, K, V, o, lse)``; added to earlier ones when given."""
-        _, q, k, v, _, _ = inputs
+        """Return dq, dK, dV from ``(do, q, K, V, o)`` and what the forward kept beside o.
+
+        They are added to earlier ones when these are given.
+        """
+        do, q, k, v, _ = inputs
+        if isinstance(kept, KeptScores):
+            earlier = (dq, *(dkv or (None, None)))
+            return self._unfused(core, q).backward((do, q, k, v), kept, earlier)
         kind = AttentionBackward(core, dq is not None, dkv is not None)
         outputs = (dq or self.tensor("dq", q.shape),) + (
             dkv or (self.tensor("dk", k.shape), self.tensor("dv", v.shape))
         )
-        self.compute(kind, (*inputs, *_given(dq), *(dkv or ())), outputs, "attention_backward")
+        self.compute(
+            kind, (*inputs, kept, *_given(dq), *(dkv or ())), outputs, "attention_backward"
+        )
         return outputs
 
 

@@ -111,12 +111,15 @@ class Work(NamedTuple):
         ``attention_backward`` or ``elementwise``.
     shape : tuple of int
         ``(m, k, n)`` of a matmul, ``(batch, heads, queries, keys, head_dim)`` of attention.
+    launches : int
+        Kernels that do it.
     """
 
     flops: int
     bytes: int
     curve: str
     shape: tuple[int, ...] = ()
+    launches: int = 1
 
 
 #: Work that is the same on every rank, or one entry per coordinate of an axis.

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tspsim.kernels import PRESETS
 from tspsim.registry import STRATEGIES, TOPOLOGIES
 from tspsim.scenario.schema import ScenarioKeys
 
@@ -24,6 +25,7 @@ def scenario_schema() -> dict[str, Any]:
     properties["topology"] = {"anyOf": [_named_file(), inline]}
     definitions["ModelKeys"] = _with_hf(definitions["ModelKeys"])
     definitions["TimingKeys"]["properties"]["profile"]["anyOf"].insert(0, {"type": "string"})
+    properties["kernels"] = {"anyOf": [{"enum": list(PRESETS)}, properties["kernels"]]}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tspsim scenario"}
     return head | {key: value for key, value in schema.items() if key != "title"}
 

@@ -11,8 +11,8 @@ from typing import Any
 from tspsim.files.errors import ScenarioError
 from tspsim.files.source import KeyPath, parse
 
-#: Keys whose text is the name of a file with keys of its own.
-NAMED = frozenset({"device", "profile"})
+#: Keys whose text is the name of something with keys of its own: the key that names it there.
+NAMED = {"device": "file", "profile": "file", "kernels": "preset"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _set(data: Any, override: Override) -> str | None:
         if isinstance(data, dict) and data.get(key) is None:
             data[key] = {}
         if key in NAMED and isinstance(data[key], str):
-            data[key] = {"file": data[key]}  # a named file, of which one value changes
+            data[key] = {NAMED[key]: data[key]}  # of what is named, one value changes
         data = data[key]
     if not _has_place(data, last):
         return _no_place(data, override, len(parents))

@@ -44,7 +44,7 @@ class Parts:
             name=name,
             path=path,
             model=keys.model.value(),
-            workload=keys.workload.value(),
+            workload=keys.work(),
             optimizer=keys.optimizer.value(),
             strategy=self.strategy,
             topology=self.hardware.topology,
@@ -62,6 +62,8 @@ class Parts:
         document["name"] = name
         document["model"] = asdict(self.keys.model.value())
         document["topology"] = dict(self.hardware.document)
+        document["kernels"] = asdict(self.keys.kernels.value())
+        document["kernels"]["preset"] = self.keys.kernels.preset
         document["strategy"] = self.strategy.model_dump(mode="json")
         return document
 
@@ -95,6 +97,8 @@ def read_parts(
         return None, problems
     if keys.memory:
         hardware = hardware.with_reserved(keys.memory.reserved)
+    if keys.kernels.launch is not None:
+        hardware = hardware.with_launch(keys.kernels.launch)
     return Parts(keys, strategy, hardware), []
 
 
@@ -121,7 +125,7 @@ def _together(
         problems += checks.size_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and strategy and not problems:
-        problems += strategy.problems(keys.model.value(), keys.workload.value())
+        problems += strategy.problems(keys.model.value(), keys.work())
     if keys and hardware:
         problems += checks.device_problems(hardware.topology, keys.workload.dtype)
         problems += checks.memory_problems(hardware.topology, keys.memory)

@@ -6,12 +6,23 @@ it has, the topology's own generator which keys, and `tspsim.scenario.loader` as
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tspsim.files.names import Name
-from tspsim.files.units import Bytes
+from tspsim.files.units import Bytes, Seconds
+from tspsim.kernels import (
+    DEFAULT,
+    PRESETS,
+    Attention,
+    Fusion,
+    Kernels,
+    Loss,
+    Preset,
+    Recomputed,
+)
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.section import MOST, Count, Section
@@ -74,6 +85,33 @@ class BytesPerParameter(BaseModel):
     moments: PerParameter = 8.0
 
 
+class KernelsKeys(Section):
+    """``kernels:`` — which kernels a framework runs: a preset's name, or its parts."""
+
+    preset: Preset = Field(DEFAULT, description="whose kernels those are that are not named here")
+    attention: Attention | None = Field(None, description="unfused: scores stay in memory")
+    softmax: Fusion | None = Field(None, description="separate: in fp32, of unfused attention")
+    norm: Fusion | None = Field(None, description="separate: an RMSNorm of single tensor ops")
+    activation: Fusion | None = Field(None, description="separate: silu and product apart")
+    rotary: Fusion | None = Field(None, description="separate: rotate_half as it is written")
+    dropout: bool | None = Field(None, description="masks behind embedding, blocks and softmax")
+    loss: Loss | None = Field(None, description="fp32: every buffer of torch's cross-entropy")
+    accumulation: Fusion | None = Field(None, description="separate: dW is added by its own kernel")
+    recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
+    launch: Seconds | None = Field(None, description="time of every kernel beside its work")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return {"preset": data} if isinstance(data, str) else data
+
+    def value(self) -> Kernels:
+        """Return the preset with what is stated in its place."""
+        return replace(
+            PRESETS[self.preset], **self.model_dump(exclude={"preset"}, exclude_none=True)
+        )
+
+
 class OptimizerKeys(Section):
     """``optimizer:`` — resident bytes per parameter."""
 
@@ -129,6 +167,7 @@ class ScenarioKeys(Section):
     name: Name | None = Field(None, min_length=1, max_length=200, description="default: the file's")
     model: ModelKeys = Field(description="the model's shape, or {hf: a config.json}")
     workload: WorkloadKeys = Field(description="what one step processes")
+    kernels: KernelsKeys = Field(KernelsKeys(), description="a preset's name, or its parts")
     optimizer: OptimizerKeys = OptimizerKeys()
     topology: dict[str, Any] = Field(description="{file: a topology}, or {kind: a generator, ...}")
     strategy: dict[str, Any] = Field(description="{kind: tsp, degree: 8}, for example")
@@ -137,3 +176,7 @@ class ScenarioKeys(Section):
     network: NetworkKeys = NetworkKeys()
     engine: EngineKeys = EngineKeys()
     disturbances: DisturbancesKeys | None = Field(None, description="what does not go to plan")
+
+    def work(self) -> Workload:
+        """Return what one step processes, and the kernels that do it."""
+        return replace(self.workload.value(), kernels=self.kernels.value())

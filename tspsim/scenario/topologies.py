@@ -38,6 +38,11 @@ class Hardware:
         devices = tuple(distinct[device] for device in self.topology.devices)
         return replace(self, topology=replace(self.topology, devices=devices))
 
+    def with_launch(self, launch: float) -> Hardware:
+        """Return the hardware with so many seconds of every kernel beside its work."""
+        profile = replace(self.topology.profile, launch=launch)
+        return replace(self, topology=replace(self.topology, profile=profile))
+
 
 def read_hardware(
     data: Mapping[str, Any], profile: Mapping[str, Any] | None

@@ -210,7 +210,11 @@ class TspDecoder(Decoder):
     def _kept(self, tape: CoreTape) -> CoreTape:
         """Return what backward will read: the rest dies with its last reader in forward."""
         tape = self.exchange.forget(tape)
-        return tape.without_output() if self.recompute == "selective" else tape
+        return (
+            tape.without_core(self.rank.kernels.recomputed)
+            if self.recompute == "selective"
+            else tape
+        )
 
     def keeps(self, tape: list[CoreTape]) -> Any:
         """Keep the gathered K and V of every turn when asked to."""

@@ -184,7 +184,7 @@ class Device:
 class Roofline:
     """Turns a `Work` into seconds on one device with one profile.
 
-    ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launch``:
+    ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launches``:
     the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785).
     """
 
@@ -220,4 +220,4 @@ class Roofline:
         if work.bytes:
             rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
             bytes_ = work.bytes / (rate * pace.memory)
-        return max(flops, bytes_) + self._launch
+        return max(flops, bytes_) + work.launches * self._launch

@@ -45,7 +45,7 @@ def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Worklo
     return replace(
         workload,
         phase="train",
-        sequence=4 * ranks * workload.logits_chunks,
+        sequence=4 * ranks * workload.loss_chunks,
         batch=min(workload.batch, BATCH),
         micro_batches=min(workload.micro_batches, micro_batches),
         dtype="fp64",

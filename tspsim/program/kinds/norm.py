@@ -82,3 +82,62 @@ class NormBackward:
     def text(self) -> str:
         """Return the norm's name."""
         return f"{self.kind}_backward"
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateNorm:
+    """An RMSNorm of single tensor ops: ``(x, w) -> (y, x in fp32, normalised x)``.
+
+    As autograd keeps them: to fp32, square, mean, root, product, back, times the weight (the
+    RMSNorm of Hugging Face's Llama, and of torch before its fused kernel).
+    """
+
+    name = "norm"
+    #: Bytes moved per byte of x: 2 + 4 (convert), 4 + 4 (square), 4 (mean), 4 + 4 (scale), 4 + 2
+    #: (convert), 2 + 2 (weight) for two bytes an element; and the kernels of it.
+    TRAFFIC, KERNELS = 18, 8
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
+        """Return the traffic of all kernels."""
+        return Work(0, self.TRAFFIC * inputs[0].bytes, "elementwise", launches=self.KERNELS)
+
+    def values(self, where: Where, x: Array, parameters: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return y, x and x normalised."""
+        normalised = normalize(x, "rmsnorm")[0]
+        return normalised * parameters, x, normalised
+
+    def text(self) -> str:
+        """Return the norm's name."""
+        return "rmsnorm in single ops"
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateNormBackward:
+    """``(dy, x in fp32, normalised x, w, dw[, dx]) -> (dw + ..., dx)`` of `SeparateNorm`."""
+
+    name = "norm_backward"
+    #: Bytes moved per byte of dy: 2 + 2 (weight), 2 + 2 + 2 and 2 (its gradient), 2 + 4 (convert),
+    #: 4 + 4 and 4 + 4 + 4 + 4 (scale), 4 + 4 + 4 (square), 4 + 4 + 4 (sum), 4 + 2 (convert), and
+    #: 2 + 2 + 2 (sum with the residual's gradient); and the kernels of it.
+    TRAFFIC, KERNELS = 39, 14
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
+        """Return the traffic of all kernels."""
+        return Work(0, self.TRAFFIC * inputs[0].bytes, "elementwise", launches=self.KERNELS)
+
+    def values(
+        self,
+        where: Where,
+        dy: Array,
+        x: Array,
+        normalised: Array,  # noqa: ARG002
+        parameters: Array,
+        dw: Array,
+        *earlier: Array,
+    ) -> tuple[Array, ...]:
+        """Return dw and dx."""
+        return NormBackward("rmsnorm").values(where, dy, x, parameters, dw, *earlier)
+
+    def text(self) -> str:
+        """Return the norm's name."""
+        return "rmsnorm_backward in single ops"

@@ -95,10 +95,10 @@ class AllGatherExchange(Exchange):
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Gather K and V again unless kept; run the core again unless its output was kept."""
         tape = self.gather(tape) if tape.arriving is None else tape
-        if tape.o is not None:
+        if tape.lse is not None:
             return tape
         with self.rank.at(phase="recompute"):
-            return self.attend(heads, tape)
+            return tape.restored(self.attend(heads, tape))
 
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape
@@ -106,8 +106,8 @@ class AllGatherExchange(Exchange):
         """Record the core's backward, and scatter dK and dV to the owners of their tokens."""
         tape = self._ordered(tape)
         assert tape.lse is not None
-        inputs = (do, tape.q, *_given(tape.gathered), tape.output, tape.lse)
-        dq, *whole = self.rank.attention_backward(self._core(heads), inputs)
+        inputs = (do, tape.q, *_given(tape.gathered), tape.output)
+        dq, *whole = self.rank.attention_backward(self._core(heads), inputs, tape.lse)
         if self.axis.degree == 1:
             return dq, whole[0], whole[1]
         ordered = self.rank.reorder(whole, self.tokens, to="gathered")

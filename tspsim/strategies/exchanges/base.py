@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tspsim.kernels import Recomputed
 from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
+from tspsim.program.unfused import KeptScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class CoreTape:
     arriving : pair of Operand or None
         K and V on their way: gathered, but still in rank order.
     o, lse : Operand or None
-        Output and log-sum-exp.
+        Output and log-sum-exp, or the scores that an unfused core keeps.
     whole_output : Operand or None
         The output as the core wrote it, where that is not `o`.
     """
@@ -50,12 +52,20 @@ class CoreTape:
     gathered: tuple[Operand, Operand] | None = None
     arriving: tuple[Operand, Operand] | None = None
     o: Operand | None = None
-    lse: Operand | None = None
+    lse: Operand | KeptScores | None = None
     whole_output: Operand | None = None
 
-    def without_output(self) -> CoreTape:
-        """Return the tape for ``recompute: selective``: output and log-sum-exp dropped."""
-        return replace(self, o=None, lse=None, whole_output=None)
+    def without_core(self, recomputed: Recomputed) -> CoreTape:
+        """Return the tape for ``recompute: selective``: what the core wrote is dropped.
+
+        Autograd keeps its output, which the next matmul reads.
+        """
+        o = self.o if recomputed == "autograd" else None
+        return replace(self, o=o, lse=None, whole_output=None)
+
+    def restored(self, again: CoreTape) -> CoreTape:
+        """Return a tape of a second forward, with the output of the first where that was kept."""
+        return again if self.o is None else replace(again, o=self.o)
 
     @property
     def output(self) -> Operand:
@@ -115,10 +125,10 @@ class Exchange(ABC):
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record what it takes to have everything that `backward` reads."""
-        if tape.o is not None:
+        if tape.lse is not None:
             return tape
         with self.rank.at(phase="recompute"):
-            return self.attend(heads, tape)
+            return tape.restored(self.attend(heads, tape))
 
     @abstractmethod
     def backward(

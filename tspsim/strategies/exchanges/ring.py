@@ -8,6 +8,7 @@ from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
+from tspsim.program.unfused import KeptScores
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
 
 
@@ -32,7 +33,7 @@ class RingExchange(Exchange):
         """Record D partial attentions over D-1 hops, and their merging."""
         assert tape.k is not None and tape.v is not None
         block = (tape.k, tape.v)
-        result: tuple[Operand, Operand] | None = None
+        result: tuple[Operand, Operand | KeptScores] | None = None
         for step in range(self.axis.degree):
             last = step + 1 == self.axis.degree
             # Asynchronous: the next block travels while this one is attended to.
@@ -63,9 +64,9 @@ class RingExchange(Exchange):
             block = arriving if step else own
             if 0 < step < degree - 1:
                 arriving = self._hop(block)
-            inputs = (do, tape.q, *block, tape.output, tape.lse)
+            inputs = (do, tape.q, *block, tape.output)
             core = self._core(heads, step)
-            dq, dk, dv = self.rank.attention_backward(core, inputs, dq=dq, dkv=dkv)
+            dq, dk, dv = self.rank.attention_backward(core, inputs, tape.lse, dq=dq, dkv=dkv)
             dkv = self._send_home((dk, dv)) if step else (dk, dv)
         assert dq is not None and dkv is not None
         return dq, *dkv

@@ -51,7 +51,7 @@ class UlyssesExchange(Exchange):
         assert tape.k is not None and tape.v is not None
         assert tape.whole_output is not None and tape.lse is not None
         (do,) = self._to_heads(do, label="do")
-        inputs = (do, tape.q, tape.k, tape.v, tape.whole_output, tape.lse)
-        gradients = self.rank.attention_backward(self._core(heads), inputs)
+        inputs = (do, tape.q, tape.k, tape.v, tape.whole_output)
+        gradients = self.rank.attention_backward(self._core(heads), inputs, tape.lse)
         dq, dk, dv = self._to_tokens(*gradients, label="dqkv")
         return dq, dk, dv

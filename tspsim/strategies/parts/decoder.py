@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tspsim.mesh import DP
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
-from tspsim.program.rank import Rank
+from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
 from tspsim.strategies.parts.replicas import update
@@ -22,6 +22,24 @@ from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
 Normed: TypeAlias = Callable[[], Operand]
+
+
+class LazyNorm:
+    """A norm that was kept, or is computed again when its output or what it saves is asked for."""
+
+    def __init__(self, kept: NormTape | None, again: Callable[[], NormTape]) -> None:
+        self._kept, self._again = kept, again
+
+    @property
+    def tape(self) -> NormTape:
+        """Output and what backward reads."""
+        if self._kept is None:
+            self._kept = self._again()
+        return self._kept
+
+    def __call__(self) -> Operand:
+        """Return the output."""
+        return self.tape.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +65,22 @@ class LayerTape:
     ----------
     x, middle : Operand
         The residual stream before the layer, and between attention and MLP.
-    normed1, normed2 : Operand
-        Outputs of the two norms.
+    norm1, norm2 : NormTape
+        Outputs of the two norms, and what their backward reads.
     attention, mlp : Any
         What the strategy's own forward left.
+    mask1, mask2 : Operand
+        Of the dropout behind both blocks; None where there is none.
     """
 
     x: Operand
     middle: Operand | None = None
-    normed1: Operand | None = None
-    normed2: Operand | None = None
+    norm1: NormTape | None = None
+    norm2: NormTape | None = None
     attention: Any = None
     mlp: Any = None
+    mask1: Operand | None = None
+    mask2: Operand | None = None
 
 
 class Decoder(ABC):
@@ -215,54 +237,65 @@ class Decoder(ABC):
     # ---- a layer -----------------------------------------------------------------------------
 
     def _forward(self, x: Operand, w: LayerWeights) -> tuple[Operand, LayerTape]:
-        tape, middle, out = self._blocks(x, w, None)
-        y = self.rank.add(middle, to=out, label="residual2")
+        tape, y = self._blocks(x, w, None)
+        tape = self._joined(tape, y)
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
-            return y, LayerTape(x, middle, attention=self.keeps(tape.attention))
-        return y, LayerTape(x, attention=self.keeps(tape.attention))
+            return y, replace(tape, norm1=None, norm2=None, mlp=None, **self._survivors(tape))
+        return y, LayerTape(x, **self._survivors(tape))
 
-    def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand, Operand]:
-        """Record both blocks; return the tape, the stream between them, and the MLP's output."""
+    def _survivors(self, tape: LayerTape) -> dict[str, Any]:
+        return {"attention": self.keeps(tape.attention)}
+
+    def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand]:
+        """Record both blocks; return the tape, and the MLP's output."""
         rank = self.rank
-        normed1 = rank.norm(x, w.norm1.value.flat, "norm1")
-        y, attention = self.attention(normed1, w.attention, kept)
-        middle = rank.add(x, to=y, label="residual1")
-        normed2 = rank.norm(middle, w.norm2.value.flat, "norm2")
-        out, mlp = self.mlp(normed2, w.mlp)
-        return LayerTape(x, middle, normed1, normed2, attention, mlp), middle, out
+        norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
+        middle, attention = self.attention(norm1.output, w.attention, kept)
+        mask = rank.join(x, to=middle, label="residual1")
+        norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
+        out, mlp = self.mlp(norm2.output, w.mlp)
+        return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
+
+    def _joined(self, tape: LayerTape, out: Operand) -> LayerTape:
+        """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
+        assert tape.middle is not None
+        return replace(tape, mask2=self.rank.join(tape.middle, to=out, label="residual2"))
 
     def _again(self, tape: LayerTape, w: LayerWeights) -> LayerTape:
-        """Run a layer's forward again; norm outputs are cheap and not kept a second time."""
+        """Run a layer's forward again."""
         with self.rank.at(phase="recompute"):
-            fresh, middle, _ = self._blocks(tape.x, w, tape.attention)
-        return LayerTape(tape.x, middle, None, None, fresh.attention, fresh.mlp)
+            fresh, out = self._blocks(tape.x, w, tape.attention)
+            if self.rank.kernels.dropout:
+                fresh = self._joined(fresh, out)
+        if self.rank.kernels.recomputed == "autograd":
+            return fresh
+        return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
 
     def _backward(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
+        rank = self.rank
         if self.recompute == "full" and not self.recomputes_inside:
             tape = self._again(tape, w)
         assert tape.middle is not None
-        normed = self._normed(tape.normed2, tape.middle, w.norm2, "norm2")
-        dnormed = self.mlp_backward(dy, normed, w.mlp, tape.mlp)
-        dy = self._norm_backward(dnormed, tape.middle, w.norm2, "norm2", dy)
-        normed = self._normed(tape.normed1, tape.x, w.norm1, "norm1")
-        dnormed = self.attention_backward(dy, normed, w.attention, tape.attention)
-        return self._norm_backward(dnormed, tape.x, w.norm1, "norm1", dy)
+        norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
+        dropped = rank.masked(dy, tape.mask2, "ddropout2")
+        dnormed = self.mlp_backward(dropped, norm, w.mlp, tape.mlp)
+        dy = self._norm_backward(dnormed, norm, w.norm2, "norm2", dy)
+        norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
+        dropped = rank.masked(dy, tape.mask1, "ddropout1")
+        dnormed = self.attention_backward(dropped, norm, w.attention, tape.attention)
+        return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
 
     def _norm_backward(
-        self, dy: Operand, x: Operand, w: Weights, label: str, residual: Operand
+        self, dy: Operand, norm: LazyNorm, w: Weights, label: str, residual: Operand
     ) -> Operand:
         pair = (w.value.flat, w.gradient.flat)
-        return self.rank.norm_backward(dy, x, pair, label, add_to=residual)
+        return self.rank.norm_backward(dy, norm.tape.saved, pair, label, add_to=residual)
 
-    def _normed(self, kept: Operand | None, x: Operand, w: Weights, label: str) -> Normed:
-        cache = [kept] if kept else []
+    def _lazy(self, kept: NormTape | None, x: Operand, w: Weights, label: str) -> LazyNorm:
+        def again() -> NormTape:
+            with self.rank.at(phase="recompute"):
+                return self.rank.norm(x, w.value.flat, label)
 
-        def normed() -> Operand:
-            if not cache:
-                with self.rank.at(phase="recompute"):
-                    cache.append(self.rank.norm(x, w.value.flat, label))
-            return cache[0]
-
-        return normed
+        return LazyNorm(kept, again)

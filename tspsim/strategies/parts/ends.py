@@ -10,17 +10,12 @@ from __future__ import annotations
 import math
 
 from tspsim.program.activations import ActivationShard
-from tspsim.program.kinds.vocabulary import (
-    Embed,
-    EmbedGradient,
-    LogitStatistics,
-    Loss,
-    LossGradient,
-)
+from tspsim.program.kinds.vocabulary import Embed, EmbedGradient
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.losses import CrossEntropy
 from tspsim.strategies.parts.weights import Cut
 
 #: Bytes of a token id.
@@ -49,6 +44,7 @@ class Ends:
         self.table = self.embedding if tied else rank.weights("head", [cut.table("head")])
         self.norm = rank.weights("final_norm", [cut.norm("final_norm")])
         self.ids = [self._ids("tokens", i) for i in range(rank.workload.micro_batches)]
+        self.masks: list[Operand | None] = []  # of the embedding's dropout, by micro-batch
         self.targets = [self._ids("targets", i) for i in range(rank.workload.micro_batches)]
 
     @property
@@ -76,14 +72,17 @@ class Ends:
 
     def embed(self) -> Operand:
         """Return the first layer's input."""
-        ids, table = self._whole_ids(), self.embedding.value["embedding"]
-        x = self.rank.tensor("x", (*ids.shape, table.shape[1]))
-        self.rank.compute(Embed(self._over()), (ids, table), (x,), "embed")
-        return self._leave(x, dim=1, label="embed")
+        rank, ids, table = self.rank, self._whole_ids(), self.embedding.value["embedding"]
+        x = rank.tensor("x", (*ids.shape, table.shape[1]))
+        rank.compute(Embed(self._over()), (ids, table), (x,), "embed")
+        x = self._leave(x, dim=1, label="embed")
+        self.masks.append(rank.drop(x, "dropout.embed"))
+        return x
 
     def embed_backward(self, dx: Operand) -> None:
         """Add the gradient of the embedding table."""
         ids, gradient = self.ids[self.rank.micro_batch], self.embedding.gradient["embedding"]
+        dx = self.rank.masked(dx, self.masks[self.rank.micro_batch], "ddropout.embed")
         if self.axis and self.gathers:
             dx, ids = self.axis.all_gather(dx, ids, dim=1, lane="tokens", label="dembed")
         kind = EmbedGradient(self._over())
@@ -102,20 +101,20 @@ class Ends:
     def head(self, x: Operand, loss: Operand) -> Operand | None:
         """Record norm, head and loss chunk by chunk; return the gradient of x when training."""
         rank, h = self.rank, self.rank.model.hidden
-        tokens, chunks = math.prod(x.shape[:-1]), rank.workload.logits_chunks
+        tokens, chunks = math.prod(x.shape[:-1]), rank.workload.loss_chunks
         size = tokens // chunks
         dx: Operand | None = None
         for chunk in range(chunks):
             part = view(x, chunk * size * h, (size, h))
             targets = view(self.targets[rank.micro_batch], chunk * size, (size,))
             normed = rank.norm(part, self.norm.value.flat, "final_norm")
-            dnormed = self._chunk(normed, targets, loss)
+            dnormed = self._chunk(normed.output, targets, loss)
             if dnormed is None:
                 continue
             with rank.at(phase="backward"):
                 dx = dx or rank.tensor("dx", x.shape)
                 out, pair = view(dx, chunk * size * h, (size, h)), self._norm_pair()
-                rank.norm_backward(dnormed, part, pair, "final_norm", out=out)
+                rank.norm_backward(dnormed, normed.saved, pair, "final_norm", out=out)
         return dx
 
     def _norm_pair(self) -> tuple[Operand, Operand]:
@@ -123,33 +122,23 @@ class Ends:
 
     def _chunk(self, normed: Operand, targets: Operand, loss: Operand) -> Operand | None:
         """Record head and loss of some tokens; return the gradient of their normed activations."""
-        rank, table, over = self.rank, self.table.value, self._over()
+        rank, table = self.rank, self.table.value
         if self.axis and self.gathers:
             normed, targets = self.axis.all_gather(
                 normed, targets, dim=0, lane="tokens", label="head"
             )
         weight = table[table.parts[0].name]
         logits = rank.matmul(normed, weight, "logits", transpose_b=True)
-        statistics = rank.statistics("statistics", (1, logits.shape[0], 2))
-        rank.compute(LogitStatistics(over), (logits, targets), (statistics,), "statistics")
-        if self.axis:
-            (statistics,) = self.axis.all_gather(
-                statistics, dim=0, lane="tokens", label="loss.statistics"
-            )
-        count = rank.tokens
-        rank.compute(Loss(count), (statistics, loss), (loss,), "loss")
+        entropy = CrossEntropy(rank, self.axis, targets)
+        entropy.forward(logits, loss)
         if not rank.trains:
             return None
         with rank.at(phase="backward"):
-            return self._chunk_backward(normed, targets, statistics, logits)
+            return self._chunk_backward(normed, entropy.backward())
 
-    def _chunk_backward(
-        self, normed: Operand, targets: Operand, statistics: Operand, logits: Operand
-    ) -> Operand:
+    def _chunk_backward(self, normed: Operand, dlogits: Operand) -> Operand:
         rank, table = self.rank, self.table
         name = table.value.parts[0].name
-        kind = LossGradient(self._over(), rank.tokens)
-        rank.compute(kind, (statistics, targets, logits), (logits,), "dlogits")
-        dnormed = self._leave(rank.matmul(logits, table.value[name], "dnormed"), 0, "dhead")
-        rank.weight_gradient(logits, normed, table.gradient[name], "head")
+        dnormed = self._leave(rank.matmul(dlogits, table.value[name], "dnormed"), 0, "dhead")
+        rank.weight_gradient(dlogits, normed, table.gradient[name], "head")
         return dnormed

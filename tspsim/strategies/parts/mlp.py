@@ -11,10 +11,11 @@ from tspsim.program.types import Operand
 
 @dataclass(frozen=True, slots=True)
 class MlpTape:
-    """What a shard's forward leaves: (gate,) up, and the hidden activations."""
+    """What a shard's forward leaves: (gate,) up, the hidden activations, and silu if apart."""
 
     ups: tuple[Operand, ...]
     hidden: Operand
+    silu: Operand | None = None
 
 
 class Mlp:
@@ -32,7 +33,7 @@ class Mlp:
     def hidden(self, x: Operand, w: Packed) -> MlpTape:
         """Record everything before the last matmul."""
         ups = tuple(self.rank.matmul(x, w[name], name) for name in self.ins)
-        return MlpTape(ups, self.rank.activate(ups, "activation"))
+        return MlpTape(ups, *self.rank.activate(ups, "activation"))
 
     def down(self, tape: MlpTape, w: Packed, add_to: Operand | None = None) -> Operand:
         """Return the shard's part of the output."""
@@ -44,7 +45,7 @@ class Mlp:
         """Record dW of the last matmul, and the gradients of gate and up, written over them."""
         self.rank.weight_gradient(tape.hidden, dy, into["down"], "down", add=add)
         dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
-        self.rank.activate_backward(dhidden, tape.ups, "dactivation")
+        self.rank.activate_backward(dhidden, tape.ups, tape.silu, "dactivation")
 
     def input_gradient(
         self, dups: tuple[Operand, ...], w: Packed, add_to: Operand | None = None

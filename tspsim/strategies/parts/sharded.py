@@ -80,7 +80,7 @@ class ShardedDecoder(Decoder):
         tape = self.exchange.forward(self.heads, queries, kv, kept)
         y = self.rank.matmul(tape.output, w.value["o0"], "o")
         if self.recompute == "selective":
-            tape = tape.without_output()
+            tape = tape.without_core(self.rank.kernels.recomputed)
         return self._leave(y, "attention.out"), tape
 
     def keeps(self, tape: CoreTape) -> Any:

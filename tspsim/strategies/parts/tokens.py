@@ -48,6 +48,6 @@ def chunk_problems(model: ModelShape, workload: Workload, cuts: int) -> Iterator
     `cuts` is the number of ranks that the tokens between blocks are cut over.
     """
     held = workload.batch * (workload.sequence // cuts)
-    if model.vocab and held % workload.logits_chunks:
-        message = f"{workload.logits_chunks} does not divide the {held} tokens that a rank holds"
+    if model.vocab and held % workload.loss_chunks:
+        message = f"{workload.loss_chunks} does not divide the {held} tokens that a rank holds"
         yield Problem(("workload", "logits_chunks"), message)

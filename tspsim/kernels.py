@@ -1,0 +1,96 @@
+"""Which kernels a program runs: what frameworks fuse, keep and convert, as named presets.
+
+A profile says how long a kernel takes; this says which ones there are. Every part changes ops,
+bytes and memory, and each shows there under its own name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Attention = Literal["flash-2", "flash-3", "cudnn", "unfused"]
+Fusion = Literal["fused", "separate"]
+Loss = Literal["fused", "in-place", "fp32", "chunked"]
+Recomputed = Literal["least", "autograd"]
+Preset = Literal["torch-compile", "torch-eager", "megatron-core", "megatron-2022", "ideal"]
+
+#: Pieces of a chunked loss where the workload states none: torchtune's default.
+CHUNKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The kernels of a program. The defaults are those of ``ideal``: everything fused.
+
+    Parameters
+    ----------
+    attention : {"flash-2", "flash-3", "cudnn", "unfused"}
+        A flash kernel, or products, softmax and scores in memory (Korthikanti et al. 2022, arXiv
+        2205.05198, section 4.1: 5 a s^2 b bytes kept with dropout).
+    softmax : {"fused", "separate"}
+        Of unfused attention. Separate: in fp32, and its output converted: 6 bytes an element kept.
+    norm : {"fused", "separate"}
+        Separate: an RMSNorm of single tensor ops, in fp32. A LayerNorm is one kernel everywhere.
+    activation : {"fused", "separate"}
+        Separate: silu and product of a gated MLP in two kernels, silu's output kept.
+    rotary : {"fused", "separate"}
+        Separate: products, negation, concatenation and sum, as ``rotate_half`` is written.
+    dropout : bool
+        After embedding, both blocks and an unfused softmax: a mask of one byte an element, kept.
+        The reading by values drops nothing.
+    loss : {"fused", "in-place", "fp32", "chunked"}
+        ``fused``: one buffer of logits becomes its own gradient. ``in-place``: an fp32 copy of the
+        logits does (Megatron-LM's vocabulary-parallel cross-entropy, 4 s b v bytes of arXiv
+        2205.05198). ``fp32``: torch's cross-entropy of fp32 logits: log-softmax, its gradient and
+        that of the logits are buffers of their own. ``chunked``: the same, a piece at a time.
+    accumulation : {"fused", "separate"}
+        Separate: a weight gradient is written and then added up, by a kernel of its own.
+    recomputed : {"least", "autograd"}
+        What recomputation leaves: ``autograd`` keeps the attention's output under ``recompute:
+        selective``, since the next matmul reads it, and of a layer that runs again everything;
+        ``least`` computes the output again, and the norms' a second time when they are read.
+    launch : float or None
+        Seconds that every kernel takes beside its work; None: as profile or device state.
+    """
+
+    attention: Attention = "flash-2"
+    softmax: Fusion = "fused"
+    norm: Fusion = "fused"
+    activation: Fusion = "fused"
+    rotary: Fusion = "fused"
+    dropout: bool = False
+    loss: Loss = "fused"
+    accumulation: Fusion = "fused"
+    recomputed: Recomputed = "least"
+    launch: float | None = None
+
+
+#: Everything fused, nothing kept that can be done without.
+IDEAL = Kernels()
+
+#: What frameworks run by default. torch: attention by scaled_dot_product_attention, the loss as
+#: written (`F.cross_entropy(logits.float(), targets)`); under torch.compile, blocks are compiled
+#: and Inductor fuses what is pointwise (pytorch.org/docs, torchtitan's `compile`). Megatron-LM:
+#: `--bias-swiglu-fusion`, `--apply-rope-fusion`, `--gradient-accumulation-fusion` are on by
+#: default, `--cross-entropy-loss-fusion` is not; cuDNN's attention by Transformer Engine. 2022: as
+#: in arXiv 2205.05198, before flash attention and with dropout.
+PRESETS: dict[Preset, Kernels] = {
+    "torch-compile": Kernels(loss="fp32", accumulation="separate", recomputed="autograd"),
+    "torch-eager": Kernels(
+        norm="separate",
+        activation="separate",
+        rotary="separate",
+        loss="fp32",
+        accumulation="separate",
+        recomputed="autograd",
+    ),
+    "megatron-core": Kernels(attention="cudnn", loss="in-place", recomputed="autograd"),
+    "megatron-2022": Kernels(
+        attention="unfused", dropout=True, loss="in-place", recomputed="autograd"
+    ),
+    "ideal": IDEAL,
+}
+
+#: The preset of a scenario that names none.
+DEFAULT: Preset = "ideal"

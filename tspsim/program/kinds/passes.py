@@ -1,0 +1,53 @@
+"""One op that is several kernels: the values of the fused one, the traffic of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tspsim.program.kind import ComputeKind
+from tspsim.program.kinds.base import Array, Where
+from tspsim.program.types import Operand, PerCoordinate, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """A pointwise op written as single tensor ops.
+
+    Parameters
+    ----------
+    kind : ComputeKind
+        What they do together.
+    kernels : int
+        How many there are.
+    per_element : float
+        Bytes that they move in all per element of `counted`, per byte of an element.
+    counted : int
+        The input whose elements count.
+    """
+
+    kind: ComputeKind
+    kernels: int
+    per_element: float
+    counted: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of what they do together."""
+        return self.kind.name
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return the traffic and the launches of all kernels."""
+        work = self.kind.work(inputs, outputs)
+        assert isinstance(work, Work), "pointwise work is the same on all ranks"
+        traffic = round(inputs[self.counted].bytes * self.per_element)
+        return work._replace(bytes=traffic, launches=self.kernels)
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
+        """Return what the fused kernel does."""
+        return self.kind.values(where, *arrays)
+
+    def text(self) -> str:
+        """Return the text of what they do together, and how many they are."""
+        return f"{self.kind.text()} in {self.kernels} kernels"

@@ -1,0 +1,149 @@
+"""Attention without a flash kernel, in the words of a rank: the scores are kept for backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tspsim.files.errors import ProgramError
+from tspsim.kernels import Kernels
+from tspsim.program.kinds.attention import Core
+from tspsim.program.kinds.cross_entropy import Convert
+from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutBackward
+from tspsim.program.kinds.passes import Passes
+from tspsim.program.kinds.pointwise import Add
+from tspsim.program.kinds.scores import (
+    KeyGradient,
+    QueryGradient,
+    Scores,
+    Softmax,
+    SoftmaxBackward,
+    ValueGradient,
+    WeightedSum,
+    WeightsGradient,
+)
+from tspsim.program.recorder import Recorder
+from tspsim.program.types import Operand
+
+#: Bytes of an element of a softmax in fp32.
+WIDE_ITEMSIZE = 4
+#: Its kernels in Megatron-LM's `forward_torch_softmax`, without the last conversion: to fp32,
+#: scale, mask, softmax; bytes moved per byte of the scores: 2 + 4, 4 + 4, 4 + 4 and 4 + 4 for two.
+SOFTMAX_PASSES = (4, 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScores:
+    """What the core's backward reads in place of a log-sum-exp.
+
+    Parameters
+    ----------
+    probabilities : Operand
+        Softmax's output, [batch, heads, queries, keys].
+    dropped : Operand
+        What the values were weighted with: in the activations' type, and behind the dropout.
+    mask : Operand or None
+        Of the dropout.
+    """
+
+    probabilities: Operand
+    dropped: Operand
+    mask: Operand | None = None
+
+
+class UnfusedAttention:
+    """Records one core's forward and backward.
+
+    Parameters
+    ----------
+    rank : Recorder
+    core : Core
+    itemsize : float
+        Bytes of an element of activations and scores.
+    head_dim : int
+    kernels : Kernels
+        Say whether there is a dropout, and whether the softmax is fused.
+    """
+
+    def __init__(
+        self, rank: Recorder, core: Core, itemsize: float, head_dim: int, kernels: Kernels
+    ) -> None:
+        self.rank, self.core, self.itemsize = rank, core, itemsize
+        self.head_dim, self.kernels = head_dim, kernels
+
+    def _like(self, name: str, shape: tuple[int, ...]) -> Operand:
+        return self.rank.buffer(name, shape, self.itemsize)
+
+    def forward(self, q: Operand, k: Operand, v: Operand) -> tuple[Operand, KeptScores]:
+        """Return the output [batch, queries, width], and what backward reads."""
+        rank, core, d = self.rank, self.core, self.head_dim
+        square = (q.shape[0], core.heads, q.shape[1], k.shape[1])
+        scores = self._like("scores", square)
+        rank.compute(Scores(core, d), (q, k), (scores,))
+        kept = self._drop(*self._softmax(scores))
+        o = self._like("o", q.shape)
+        rank.compute(WeightedSum(core, d), (kept.dropped, v), (o,))
+        return o, kept
+
+    def _softmax(self, scores: Operand) -> tuple[Operand, Operand]:
+        """Return the probabilities that backward reads, and those in the activations' type."""
+        rank, kind = self.rank, Softmax(self.core)
+        if self.kernels.softmax == "fused":
+            probabilities = self._like("probabilities", scores.shape)
+            rank.compute(kind, (scores,), (probabilities,))
+            return probabilities, probabilities
+        wide = rank.buffer("probabilities.fp32", scores.shape, WIDE_ITEMSIZE)
+        rank.compute(Passes(kind, *SOFTMAX_PASSES), (scores,), (wide,))
+        narrow = self._like("probabilities", scores.shape)
+        rank.compute(Convert(), (wide,), (narrow,), "probabilities")
+        return wide, narrow
+
+    def _drop(self, probabilities: Operand, weights: Operand) -> KeptScores:
+        if not self.kernels.dropout:
+            return KeptScores(probabilities, weights)
+        dropped = self._like("dropped", weights.shape)
+        mask = self.rank.buffer("dropout.mask", weights.shape, MASK_ITEMSIZE)
+        self.rank.compute(Dropout(), (weights,), (dropped, mask), "dropout.scores")
+        return KeptScores(probabilities, dropped, mask)
+
+    def backward(
+        self,
+        inputs: Sequence[Operand],
+        kept: KeptScores,
+        earlier: tuple[Operand | None, Operand | None, Operand | None],
+    ) -> tuple[Operand, Operand, Operand]:
+        """Return dq, dK and dV from ``(do, q, K, V)``; added to earlier ones when given."""
+        do, q, k, v = inputs
+        rank, core, d = self.rank, self.core, self.head_dim
+        dv = self._like("dv", v.shape)
+        rank.compute(ValueGradient(core, d), (kept.dropped, do), (dv,))
+        ds = self._like("dscores", kept.probabilities.shape)
+        rank.compute(WeightsGradient(core, d), (do, v), (ds,))
+        if kept.mask:
+            rank.compute(DropoutBackward(), (ds, kept.mask), (ds,), "ddropout.scores")
+        rank.compute(SoftmaxBackward(core), (kept.probabilities, ds), (ds,))
+        dq, dk = self._like("dq", q.shape), self._like("dk", k.shape)
+        rank.compute(QueryGradient(core, d), (ds, k), (dq,))
+        rank.compute(KeyGradient(core, d), (ds, q), (dk,))
+        pairs = zip((dq, dk, dv), earlier, strict=True)
+        dq, dk, dv = (self._add(new, old) for new, old in pairs)
+        return dq, dk, dv
+
+    def _add(self, new: Operand, old: Operand | None) -> Operand:
+        if old is None:
+            return new
+        self.rank.compute(Add(), (new, old), (old,), "add.gradients")
+        return old
+
+
+def mergeable(kept: Operand | KeptScores) -> Operand:
+    """Return the log-sum-exp that partial outputs are merged by.
+
+    Raises
+    ------
+    ProgramError
+        When the attention kept scores: nothing of them says how partial outputs are weighted.
+    """
+    if isinstance(kept, KeptScores):
+        raise ProgramError("partial attention cannot be merged without a flash kernel")
+    return kept
