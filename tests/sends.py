@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import simpy
-
 from tests.test_collectives import make
 from tspsim.collectives.choose import Chooser
+from tspsim.engine.calendar import Clock
 from tspsim.engine.meetings import Communicator, Meeting
 from tspsim.engine.network.model import NetworkModel
 from tspsim.engine.network.players import Carried
@@ -60,7 +59,7 @@ def carried(
     sent: Message, ranks: tuple[int, ...], topology: Topology, algorithm: str
 ) -> list[Carried]:
     """Return every send of one call, played alone."""
-    environment, ended = simpy.Environment(), []
+    environment, ended = Clock(), []
     player = STEPS.player(environment, topology, Chooser(topology, algorithm), ended.extend)
     whole = (*ranks, -1) if sent.collective == "shift" else ranks
     player.begin(Meeting(Communicator("test", whole), ranks, sent, []))

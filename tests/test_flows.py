@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from tests.test_network import Arrival, arrivals, bandwidths, brute_force, exact
 from tests.toy import Toy, shared
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.alone import play_alone
+from tspsim.engine.calendar import Clock
 from tspsim.engine.network import coflow as network_module
 from tspsim.engine.network import flows as flows_module
 from tspsim.engine.network.coflow import Flow, Loads, Network
@@ -44,7 +44,7 @@ def test_flows_in_arrays_equal_full_recomputation_in_exact_arithmetic(
 
 def array_ends(arrivals: Sequence[Arrival], bandwidth: Sequence[float]) -> list[float]:
     """Return the end of every flow on the network of arrays; those of a moment go together."""
-    environment, ends = simpy.Environment(), {}
+    environment, ends = Clock(), {}
 
     def through(_: object, items: np.ndarray) -> None:
         ends.update(dict.fromkeys(items.tolist(), environment.now))
@@ -77,7 +77,7 @@ def test_flow_that_leaves_frees_its_links_also_while_another_comes_elsewhere() -
 def test_no_flow_ends_twice_where_an_earlier_one_was_expected() -> None:
     """At first A was to end at 6 s. It ended at 4 s, and D, in its place, ends at 6 s: once."""
     ended: list[int] = []
-    environment = simpy.Environment()
+    environment = Clock()
     network = Flows(environment, [1.0], lambda _, items: ended.extend(items.tolist()))
     link = np.array([network.pattern(((0, 1.0),))])
     for moment, size, item in ((0.0, 3.0, 0), (0.0, 1.0, 1), (5.0, 1.0, 2)):
@@ -120,7 +120,7 @@ def test_coflow_re_rates_only_its_neighbourhood(monkeypatch: pytest.MonkeyPatch)
         return crossings(weights, counts)
 
     monkeypatch.setattr(network_module, "crossings", spy)
-    environment = simpy.Environment()
+    environment = Clock()
     network: Network[Flow] = Network(environment, [1.0] * 4, lambda _: None)
     for name in "ABDE":
         network.start(Flow(network.pattern(NEIGHBOURS[name]), 10.0))
@@ -139,7 +139,7 @@ def test_flow_in_arrays_re_rates_only_its_neighbourhood(monkeypatch: pytest.Monk
         return fair(crossings, flows, bandwidth)
 
     monkeypatch.setattr(flows_module, "fair", spy)
-    environment = simpy.Environment()
+    environment = Clock()
     network = Flows(environment, [1.0] * 4, lambda *_: None)
 
     def start(names: str, alone: float) -> None:
@@ -172,7 +172,7 @@ def fifo_spans(
     arrivals: Sequence[Arrival], bandwidth: Sequence[float]
 ) -> list[tuple[float, float]]:
     """Return when every flow was served, on links that serve in order of arrival."""
-    environment = simpy.Environment()
+    environment = Clock()
     spans: dict[Flow, tuple[float, float]] = {}
 
     def through(flows: list[Flow]) -> None:

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tspsim.engine.calendar import Clock
 from tspsim.engine.network.coflow import Flow, Loads, Network
 from tspsim.engine.network.filling import crossings, fair
 
@@ -49,7 +49,7 @@ def test_flows_on_other_links_are_not_slowed() -> None:
 
 def played(arrivals: Sequence[Arrival], bandwidth: Sequence[float]) -> list[tuple[float, float]]:
     """Return the start and end of every flow on the engine's network."""
-    environment = simpy.Environment()
+    environment = Clock()
     spans: dict[Flow, tuple[float, float]] = {}
 
     def through(flows: list[Flow]) -> None:

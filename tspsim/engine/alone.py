@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import simpy
-
 from tspsim.collectives.choose import AUTO, Chooser
+from tspsim.engine.calendar import Clock
 from tspsim.engine.meetings import Communicator, Meeting
 from tspsim.engine.network.model import COFLOWS, NetworkModel
 from tspsim.program.types import Message
@@ -34,7 +33,7 @@ def play_alone(
     network : NetworkModel
         ``NetworkModel("steps")`` plays every single send.
     """
-    environment, members = simpy.Environment(), tuple(ranks)
+    environment, members = Clock(), tuple(ranks)
     planner, ends = Chooser(topology, algorithm), list[float]()
     player = network.player(environment, topology, planner, lambda _: ends.append(environment.now))
     # A hop inside a larger communicator: two members would also send the other way.

@@ -7,15 +7,31 @@ a run fast. Within a moment things keep the order in which they were added: runs
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappush
 from typing import Any, Generic, TypeVar
 
 import simpy
-from simpy.events import EventPriority
+from simpy.events import NORMAL, EventPriority
 
 Thing = TypeVar("Thing")
 
 #: After every normal event of the same moment.
 _LAST = EventPriority(2)
+
+
+class Clock(simpy.Environment):
+    """SimPy's environment, in which an event can be put at a moment, not only behind a delay.
+
+    ``now + (moment - now)`` is not always `moment` to the last bit, and equal ranks have to end at
+    equal moments.
+    """
+
+    def at(self, moment: float) -> simpy.Event:
+        """Return an event of its own at a moment that is still to come."""
+        event = self.event()
+        event._ok, event._value = True, None  # as Event.succeed does
+        heappush(self._queue, (moment, NORMAL, next(self._eid), event))
+        return event
 
 
 class Calendar(Generic[Thing]):
@@ -31,22 +47,21 @@ class Calendar(Generic[Thing]):
 
     __slots__ = ("_buckets", "_environment", "_handle")
 
-    def __init__(
-        self, environment: simpy.Environment, handle: Callable[[list[Thing]], None]
-    ) -> None:
+    def __init__(self, environment: Clock, handle: Callable[[list[Thing]], None]) -> None:
         self._environment = environment
         self._handle = handle
         self._buckets: dict[float, list[Thing]] = {}
 
     def add(self, delay: float, thing: Thing) -> float:
         """Put a thing `delay` seconds from now; return the moment it is due."""
-        # SimPy adds the same two numbers, so the key is the event's time to the last bit.
-        moment: float = self._environment.now + delay
+        return self.put(self._environment.now + delay, thing)
+
+    def put(self, moment: float, thing: Thing) -> float:
+        """Put a thing at a moment, which is returned."""
         bucket = self._buckets.get(moment)
         if bucket is None:
             self._buckets[moment] = [thing]
-            event = self._environment.timeout(delay)
-            event.callbacks.append(self._fire)
+            self._environment.at(moment).callbacks.append(self._fire)
         else:
             bucket.append(thing)
         return moment

@@ -1,38 +1,13 @@
-"""Compute streams: steady, or slowed down while a collective is active on the device.
+"""Compute that is slowed down while a collective is active on its device.
 
-Two classes with the same two-line door, chosen once per run, so that a profile without
-interference pays nothing for it.
+Where nothing slows it down, the end of a task is known when it starts, and none of this is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import simpy
-
-from tspsim.engine.calendar import Afterwards, Calendar
-
-
-class SteadyCompute:
-    """Compute that always runs at full speed.
-
-    Parameters
-    ----------
-    environment : simpy.Environment
-    finish : callable
-        Called with the tasks that end at one moment.
-    """
-
-    def __init__(self, environment: simpy.Environment, finish: Callable[[list[int]], None]) -> None:
-        self._ends: Calendar[int] = Calendar(environment, finish)
-        #: ``begin(duration, task)``: start a task that takes `duration` seconds.
-        self.begin: Callable[[float, int], object] = self._ends.add
-
-    def communication_began(self, ranks: Iterable[int]) -> None:
-        """Do nothing: communication does not slow compute down."""
-
-    def communication_ended(self, ranks: Iterable[int]) -> None:
-        """Do nothing: communication does not slow compute down."""
+from tspsim.engine.calendar import Afterwards, Calendar, Clock
 
 
 class _Stream:
@@ -53,7 +28,7 @@ class InterferedCompute:
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     finish : callable
         Called with the tasks that end at one moment.
     rank : sequence of int
@@ -66,7 +41,7 @@ class InterferedCompute:
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         finish: Callable[[list[int]], None],
         rank: Sequence[int],
         ranks: int,

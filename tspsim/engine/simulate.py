@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
 from tspsim.collectives.choose import Chooser
-from tspsim.engine.compute import InterferedCompute, SteadyCompute
+from tspsim.engine.calendar import Calendar, Clock
+from tspsim.engine.compute import InterferedCompute
 from tspsim.engine.folding.fold import Asymmetric, Fold, fold
 from tspsim.engine.jitter import factors
 from tspsim.engine.meetings import Meeting, Rendezvous
@@ -110,35 +110,42 @@ class _Engine:
         durations = Durations(programs, mesh, topology, setup.dtype)
         self._duration = [s for rank in self._tasks.ranks for s in durations.of(rank)]
         self._factor = factors(setup.jitter, programs) if setup.jitter else None
+        if self._factor is not None:
+            pairs = zip(self._duration, self._factor, strict=True)
+            self._duration = [seconds * factor for seconds, factor in pairs]
         self._total = len(self._tasks.place)
         self._start = [_NEVER] * self._total
         self._end = [_NEVER] * self._total
         self._done, self._next_report = 0, 0.0
         self._hops_left: dict[int, int] = {}  # by task of a shift under way
         self._transfers: list[Transfer] = []
-        self._environment = simpy.Environment()
+        self._environment = Clock()
         self._player = setup.network.player(
             self._environment, topology, planner, self._through, folded
         )
         self._rendezvous = Rendezvous(programs, mesh, self._tasks, folded.stand_ins)
-        self._compute = self._compute_streams(topology.profile.interference)
+        self._steady = Calendar[int](self._environment, self._finish)
+        self._interfered = self._interference(topology.profile.interference)
 
-    def _compute_streams(self, interference: float) -> SteadyCompute | InterferedCompute:
-        if interference >= 1:
-            return SteadyCompute(self._environment, self._finish)
+    def _interference(self, fraction: float) -> InterferedCompute | None:
+        """Return the compute streams where collectives slow them down."""
+        if fraction >= 1:
+            return None
         ranks, place = len(self._tasks.ranks), self._tasks.place
-        return InterferedCompute(self._environment, self._finish, place, ranks, interference)
+        return InterferedCompute(self._environment, self._finish, place, ranks, fraction)
 
     def run(self) -> Timeline:
         """Play everything and return the timeline."""
         ended: list[int] = []
         for task, pending in enumerate(tuple(self._tasks.pending)):
             if not pending:
-                self._begin(task, ended)
+                self._begin(task, ended, 0.0)
         self._finish(ended)
         self._environment.run()
         if self._done < self._total:
             raise ScheduleError(self._standstill())
+        if self._progress is not None:
+            self._progress(1.0)
         return Timeline(
             self._programs,
             self._mesh,
@@ -153,7 +160,7 @@ class _Engine:
         parts = [np.array(part, dtype=np.float64) for part in split(times, self._tasks.first)]
         return tuple(parts[place] for place in self._fold.position.tolist())
 
-    def _begin(self, task: int, ended: list[int]) -> None:
+    def _begin(self, task: int, ended: list[int], now: float) -> None:
         """Start a task whose predecessors have ended; put it into `ended` if it takes no time."""
         message = self._tasks.message[task]
         if message is not None:
@@ -161,14 +168,40 @@ class _Engine:
             if meetings is not None:
                 self._meet(meetings)
                 return
-        self._start[task] = self._environment.now
-        duration = self._duration[task]
-        if self._factor is not None:
-            duration *= self._factor[task]
-        if duration:
-            self._compute.begin(duration, task)
+        if self._interfered is not None:
+            self._start[task] = now
+            if duration := self._duration[task]:
+                self._interfered.begin(duration, task)
+            else:
+                ended.append(task)
+            return
+        task, moment = self._run_through(task, now)
+        if moment > now:
+            self._steady.put(moment, task)
         else:
             ended.append(task)
+
+    def _run_through(self, task: int, now: float) -> tuple[int, float]:
+        """Start a compute task; return the last of those that follow it at once, and its end.
+
+        Where nothing but the next compute task waits for one, and that one for nothing else, both
+        are one stretch of work: only its end is an event.
+        """
+        start, end, duration, tasks = self._start, self._end, self._duration, self._tasks
+        message, successors, pending = tasks.message, tasks.successors, tasks.pending
+        while True:
+            start[task] = now
+            now += duration[task]
+            after = successors[task]
+            if len(after) != 1:
+                return task, now
+            following = task + after[0]
+            if pending[following] != 1 or message[following] is not None:
+                return task, now
+            pending[following] = 0
+            end[task] = now
+            self._done += 1
+            task = following
 
     def _meet(self, meetings: Sequence[Meeting]) -> None:
         """Begin the exchanges of those who have met."""
@@ -177,7 +210,8 @@ class _Engine:
             for member in meeting.tasks:
                 if self._start[member] == _NEVER:  # a shift starts with the earlier of its hops
                     self._start[member] = now
-            self._compute.communication_began(self._tasks.place[t] for t in meeting.tasks)
+            if self._interfered is not None:
+                self._interfered.communication_began(self._tasks.place[t] for t in meeting.tasks)
             factor = self._factor[meeting.tasks[0]] if self._factor is not None else 1.0
             self._player.begin(meeting, factor)
 
@@ -186,7 +220,8 @@ class _Engine:
         ended: list[int] = []
         for exchange in exchanges:
             self._record(exchange)
-            self._compute.communication_ended(self._tasks.place[t] for t in exchange.tasks)
+            if self._interfered is not None:
+                self._interfered.communication_ended(self._tasks.place[t] for t in exchange.tasks)
             if exchange.call.message.collective == "shift":
                 ended.extend(task for task in exchange.tasks if self._last_hop(task))
             else:
@@ -218,9 +253,9 @@ class _Engine:
             end[task] = now
             for distance in successors[task]:
                 waiting = task + distance
-                pending[waiting] -= 1
-                if not pending[waiting]:
-                    self._begin(waiting, ended)
+                left = pending[waiting] = pending[waiting] - 1
+                if not left:
+                    self._begin(waiting, ended, now)
         self._done += len(ended)
         if self._progress is not None and self._done >= self._next_report:
             self._next_report = self._done + self._total / _REPORTS

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from tspsim.mesh import Mesh
-from tspsim.program.by_rank import axes_of, work_of
+from tspsim.program.by_rank import axes_of, works_of
 from tspsim.program.types import Message, Program, Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Roofline
@@ -96,18 +96,12 @@ class Durations:
 
     def _compute(self, rank: int, device: Device) -> list[float]:
         roofline = Roofline(device, self._topology.profile, self._dtype)
-        known: dict[int, float] = {}  # layers share their works: each is timed once
-        seconds: list[float] = []
-        for op in self._programs.of(rank).ops:
-            work = work_of(op, self._mesh, rank)
-            if work is None:
-                seconds.append(0.0)
-                continue
-            time = known.get(id(work))
-            if time is None:
-                time = known[id(work)] = roofline.seconds(work)
-            seconds.append(time)
-        return seconds
+        works = works_of(self._programs.of(rank))
+        seconds = [
+            0.0 if work is None else roofline.seconds(work)
+            for work in works.of_rank(self._mesh, rank)
+        ]
+        return [seconds[place] for place in works.of_op]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from tspsim.mesh import Mesh, names_of
 from tspsim.program.types import Lane, Message, Op, PerCoordinate, Program, Work
@@ -43,9 +44,38 @@ def differing(program: Program, axis: str) -> frozenset[tuple[object, ...]] | No
 
 def work_of(op: Op, mesh: Mesh, rank: int) -> Work | None:
     """Return what a compute op asks of a rank's device; None for communication."""
-    if isinstance(op.work, PerCoordinate):
-        return op.work.works[mesh.coordinate(rank, op.work.axis)]
-    return op.work
+    return _at_place(op.work, mesh, rank)
+
+
+def _at_place(work: Work | PerCoordinate | None, mesh: Mesh, rank: int) -> Work | None:
+    if isinstance(work, PerCoordinate):
+        return work.works[mesh.coordinate(rank, work.axis)]
+    return work
+
+
+class Works(NamedTuple):
+    """The distinct works of a program, and which of them every op has: layers repeat each other."""
+
+    distinct: tuple[Work | PerCoordinate | None, ...]
+    of_op: tuple[int, ...]
+
+    def of_rank(self, mesh: Mesh, rank: int) -> list[Work | None]:
+        """Return the distinct works as a rank has them."""
+        return [_at_place(work, mesh, rank) for work in self.distinct]
+
+
+@lru_cache(maxsize=16)
+def works_of(program: Program) -> Works:
+    """Return the works of a program; they are told apart by identity, which the recorder shares."""
+    places: dict[int, int] = {}
+    distinct: list[Work | PerCoordinate | None] = []
+    of_op = []
+    for op in program.ops:
+        place = places.setdefault(id(op.work), len(distinct))
+        if place == len(distinct):
+            distinct.append(op.work)
+        of_op.append(place)
+    return Works(tuple(distinct), tuple(of_op))
 
 
 def received(message: Message, lane: Lane, mesh: Mesh, rank: int) -> float:

@@ -175,6 +175,8 @@ class Message(NamedTuple):
 
     def of_rank(self, mesh: Mesh, rank: int) -> Message:
         """Return the message as a rank has it."""
+        if type(self.bytes) is not Varying:
+            return self
         return self._replace(bytes=of_rank(self.bytes, mesh, rank))
 
     def received(self, degree: int) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import simpy
-
 from tspsim.collectives.plan import Plan
-from tspsim.engine.calendar import Calendar
+from tspsim.engine.calendar import Calendar, Clock
 from tspsim.engine.folding.fold import Fold
 from tspsim.engine.folding.symmetric import Symmetry
 from tspsim.engine.meetings import Meeting
@@ -24,7 +22,7 @@ class Coflows:
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     topology : Topology
     planner : Planner
     through : callable
@@ -37,7 +35,7 @@ class Coflows:
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         topology: Topology,
         planner: Planner,
         through: Through,

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
 from tspsim.collectives.plan import Plan
-from tspsim.engine.calendar import Calendar
+from tspsim.engine.calendar import Calendar, Clock
 from tspsim.engine.meetings import Meeting
 from tspsim.engine.network.calls import ActiveCall, Call, Calls, Planner
 from tspsim.engine.network.fifo import FifoFlows
@@ -93,7 +92,7 @@ class Steps:
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     topology : Topology
     planner : Planner
     through : callable
@@ -104,7 +103,7 @@ class Steps:
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         topology: Topology,
         planner: Planner,
         through: Through,

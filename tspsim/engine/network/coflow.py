@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import simpy
 
-from tspsim.engine.calendar import Afterwards, Calendar
+from tspsim.engine.calendar import Afterwards, Calendar, Clock
 from tspsim.engine.folding.fold import Asymmetric, Fold, Footprint
 from tspsim.engine.network.filling import crossings, fair
 
@@ -78,7 +77,7 @@ class Network(Generic[AnyFlow]):
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     bandwidth : sequence of float
         Bytes/s by link.
     through : callable
@@ -89,7 +88,7 @@ class Network(Generic[AnyFlow]):
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         bandwidth: Sequence[float],
         through: Callable[[list[AnyFlow]], None],
         fold: Fold | None = None,
@@ -173,7 +172,8 @@ class Network(Generic[AnyFlow]):
         if not flows:
             del self._flows[flow.pattern]
             self._active.discard(flow.pattern)
-        self._touch(flow.pattern)
+        if flows or not self._near[flow.pattern].isdisjoint(self._active):
+            self._touch(flow.pattern)  # others have more room now
 
     def _settle(self) -> None:
         """Re-rate every component that a flow joined or left in this moment."""

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Generic
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
-from tspsim.engine.calendar import Calendar
+from tspsim.engine.calendar import Calendar, Clock
 from tspsim.engine.network.coflow import AnyFlow, Flow, Loads
 from tspsim.engine.network.ragged import Integers
 
@@ -26,7 +25,7 @@ class FifoNetwork(Generic[AnyFlow]):
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     through : callable
         Called with every flow whose last byte has arrived.
     served : callable, optional
@@ -35,7 +34,7 @@ class FifoNetwork(Generic[AnyFlow]):
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         through: Callable[[list[AnyFlow]], None],
         served: Callable[[AnyFlow], None] | None = None,
     ) -> None:
@@ -100,7 +99,7 @@ class FifoFlows:
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     through : callable
         Called with owners and items.
     served : callable
@@ -109,7 +108,7 @@ class FifoFlows:
 
     def __init__(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         through: Callable[[Integers, Integers], None],
         served: Callable[[int, int], None],
     ) -> None:

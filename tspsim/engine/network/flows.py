@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
-from tspsim.engine.calendar import Afterwards, Calendar
+from tspsim.engine.calendar import Afterwards, Calendar, Clock
 from tspsim.engine.network.filling import fair
 from tspsim.engine.network.patterns import Loads, Patterns
 from tspsim.engine.network.ragged import Integers
@@ -34,15 +33,13 @@ class Flows:
 
     Parameters
     ----------
-    environment : simpy.Environment
+    environment : Clock
     bandwidth : sequence of float
         Bytes/s by link.
     through : callable
     """
 
-    def __init__(
-        self, environment: simpy.Environment, bandwidth: Sequence[float], through: Through
-    ) -> None:
+    def __init__(self, environment: Clock, bandwidth: Sequence[float], through: Through) -> None:
         self._environment, self._through = environment, through
         self._bandwidth = np.array(bandwidth, dtype=np.float64)
         self._patterns, self._slots = Patterns(bandwidth), Slots()

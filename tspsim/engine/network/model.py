@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import simpy
-
+from tspsim.engine.calendar import Clock
 from tspsim.engine.folding.fold import Fold
 from tspsim.engine.network.as_coflow import Coflows
 from tspsim.engine.network.as_steps import Steps
@@ -35,7 +34,7 @@ class NetworkModel:
 
     def player(
         self,
-        environment: simpy.Environment,
+        environment: Clock,
         topology: Topology,
         planner: Planner,
         through: Through,
