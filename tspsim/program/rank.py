@@ -255,21 +255,14 @@ class Rank(Recorder):
         self.compute(MergeAttention(heads), (*into, *more), into, "merge")
 
     def attention_backward(
-        self,
-        core: Core,
-        inputs: Sequence[Operand],
-        *,
-        dq: Operand | None = None,
-        dkv: tuple[Operand, Operand] | None = None,
+        self, core: Core, inputs: Sequence[Operand]
     ) -> tuple[Operand, Operand, Operand]:
-        """Return dq, dK, dV from ``(do, q, K, V, o, lse)``; added to earlier ones when given."""
+        """Return dq, dK, dV from ``(do, q, K, V, o, lse)``."""
         _, q, k, v, _, _ = inputs
-        kind = AttentionBackward(core, dq is not None, dkv is not None)
-        outputs = (dq or self.tensor("dq", q.shape),) + (
-            dkv or (self.tensor("dk", k.shape), self.tensor("dv", v.shape))
-        )
-        self.compute(kind, (*inputs, *_given(dq), *(dkv or ())), outputs, "attention_backward")
-        return outputs
+        shapes = (("dq", q.shape), ("dk", k.shape), ("dv", v.shape))
+        dq, dk, dv = (self.tensor(name, shape) for name, shape in shapes)
+        self.compute(AttentionBackward(core), inputs, (dq, dk, dv), "attention_backward")
+        return dq, dk, dv
 
 
 def _given(operand: Operand | None) -> tuple[Operand, ...]:

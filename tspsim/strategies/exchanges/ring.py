@@ -53,7 +53,10 @@ class RingExchange(Exchange):
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape
     ) -> tuple[Operand, Operand, Operand]:
-        """Send the blocks round again; gradients travel one hop behind and come home last."""
+        """Send the blocks round again; gradients travel one hop behind and come home last.
+
+        What arrives is added to after the kernel, so that it travels while the kernel runs.
+        """
         assert tape.k is not None and tape.v is not None and tape.lse is not None
         own, degree = (tape.k, tape.v), self.axis.degree
         arriving = self._hop(own) if degree > 1 else own
@@ -64,11 +67,17 @@ class RingExchange(Exchange):
             if 0 < step < degree - 1:
                 arriving = self._hop(block)
             inputs = (do, tape.q, *block, tape.output, tape.lse)
-            core = self._core(heads, step)
-            dq, dk, dv = self.rank.attention_backward(core, inputs, dq=dq, dkv=dkv)
+            part, *parts = self.rank.attention_backward(self._core(heads, step), inputs)
+            dq = self._added(part, dq, "dq")
+            sums = zip(parts, dkv or (None, None), strict=True)
+            dk, dv = (self._added(some, so_far, "dkv") for some, so_far in sums)
             dkv = self._send_home((dk, dv)) if step else (dk, dv)
         assert dq is not None and dkv is not None
         return dq, *dkv
+
+    def _added(self, part: Operand, to: Operand | None, label: str) -> Operand:
+        """Add a block's gradient to those of earlier ones, if there are any."""
+        return part if to is None else self.rank.add(part, to=to, label=label)
 
     def _send_home(self, gradients: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
         k, v = self.axis.shift(*gradients, lane="dkv", label="dkv", into=self.gradient_slots)
