@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,3 +101,24 @@ def test_the_rings_gradients_travel_while_the_next_block_is_attended_to() -> Non
     hops = messages(of, "dkv")
     assert len(hops) == 3 * MODEL.layers * WORKLOAD.micro_batches
     assert all("attention_backward" in hiding(of, op) for op in hops)
+
+
+# ---- TSP -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recompute", ["none", "full"])
+def test_the_mlps_weight_gradients_hop_while_an_input_gradient_is_computed(recompute) -> None:
+    """They are added to after dX, which they have all of to arrive in."""
+    workload = replace(WORKLOAD, recompute=recompute)
+    of, _ = program(("tsp", {"degree": 4}), MODEL, workload)
+    hops = [op for op in messages(of, "dweights") if op.message.collective == "shift"]
+    assert len(hops) == 3 * MODEL.layers * WORKLOAD.micro_batches
+    for op in hops:
+        assert {"dhidden", "dactivation", "dx.gate", "dx.up"} <= set(hiding(of, op))
+
+
+def test_attentions_weight_gradients_are_reduced_while_the_next_turn_is_computed() -> None:
+    """An owner's reduction has the core of a later turn to hide behind."""
+    of = recorded("tsp", degree=4)
+    reduces = [op for op in messages(of, "dweights") if op.message.collective == "reduce"]
+    assert all("attention_backward" in hiding(of, op) for op in reduces[:2])
