@@ -95,11 +95,14 @@ def test_sequence_parallel_makes_a_published_layer_faster() -> None:
 # ---- ring attention ------------------------------------------------------------------------------
 
 
-def test_the_rings_gradients_travel_while_the_next_block_is_attended_to() -> None:
+@pytest.mark.parametrize(
+    ("options", "turns"), [({"kv": "ring"}, 4), ({"kv": "usp", "ulysses_degree": 2}, 2)], ids=str
+)
+def test_the_rings_gradients_travel_while_the_next_block_is_attended_to(options, turns) -> None:
     """What arrives is added to after the kernel: the kernel does not wait for it."""
-    of = recorded("sp", degree=4, kv="ring")
+    of = recorded("sp", degree=4, **options)
     hops = messages(of, "dkv")
-    assert len(hops) == 3 * MODEL.layers * WORKLOAD.micro_batches
+    assert len(hops) == (turns - 1) * MODEL.layers * WORKLOAD.micro_batches
     assert all("attention_backward" in hiding(of, op) for op in hops)
 
 
