@@ -15,7 +15,9 @@ from tspsim.files.errors import ProgramError, UserError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload, model_flops
 from tspsim.program.rank import Rank
+from tspsim.program.replicas import Replication
 from tspsim.program.types import Buffer, Op, Operand, Program, Programs
+from tspsim.strategies.parts.replicas import update
 from tspsim.strategies.tp import TensorParallel
 from tspsim.testing import Skipped
 from tspsim.values import Proof, check, compare
@@ -385,6 +387,14 @@ def test_a_strategy_written_without_replicas_in_mind_has_them(zero) -> None:
     mine = Mine(degree=2, dp=2, zero=zero)
     programs = mine.record(MODEL, WORKLOAD, Optimizer())
     assert compare(programs, mine.mesh(), MODEL, WORKLOAD).passed
+
+
+def test_a_step_that_forgets_to_gather_the_weights_is_refused() -> None:
+    """A strategy without the skeleton has to call `begin` for overlap_weights."""
+    replication = Replication(zero=1, overlap_weights=True)
+    rank = Rank(Mesh((("dp", 2), ("tp", 2))), MODEL, WORKLOAD, Optimizer(), replication)
+    with pytest.raises(ProgramError, match=r"does not begin its step with begin\(\)"):
+        update(rank)
 
 
 def test_a_rank_that_was_not_told_how_replicas_agree_is_refused() -> None:

@@ -116,6 +116,11 @@ class Recorder:
         """Mark what was recorded so far as what the step before has left to do."""
         self._opening = len(self._ops)
 
+    @property
+    def opened(self) -> bool:
+        """Whether the step begins with what the one before has left to do."""
+        return self._opening > 0
+
     def _buffer(
         self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind, resident: bool
     ) -> Operand:

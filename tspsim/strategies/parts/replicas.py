@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 
+from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP
 from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
@@ -24,6 +25,11 @@ def update(rank: Rank) -> None:
 
     The collectives are recorded here, but where they overlap with backward a hook issues each when
     its last gradient is written.
+
+    Raises
+    ------
+    ProgramError
+        When weights are to be gathered during forward, and the step did not `begin` with it.
     """
     replicas, options = rank.axis(DP), rank.replication
     sharded = options.shards(replicas.degree)
@@ -35,6 +41,8 @@ def update(rank: Rank) -> None:
     _step(rank, replicas.degree if sharded else 1)
     if sharded and not options.overlap_weights:
         _gather(rank, rank.residents("weight"))
+    elif sharded and not rank.opened:
+        raise ProgramError("overlap_weights: this strategy does not begin its step with begin()")
 
 
 def begin(rank: Rank, weights: Iterable[Operand]) -> None:
