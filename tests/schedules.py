@@ -24,9 +24,11 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("sp", {"degree": 4, "keep_gathered_kv": True}),
     ("sp", {"degree": 4, "kv": "ring"}),
     ("sp", {"degree": 4, "kv": "ulysses"}),
+    ("sp", {"degree": 4, "kv": "usp", "ulysses_degree": 2}),
     ("tp_sp", {"tp": 2, "sp": 2}),
     ("tp_sp", {"tp": 2, "sp": 2, "sequence_parallel": True, "kv": "ring"}),
     ("tp_sp", {"tp": 2, "sp": 2, "kv": "ulysses"}),
+    ("tp_sp", {"tp": 1, "sp": 4, "kv": "usp", "ulysses_degree": 2}),
     ("tp_sp", {"tp": 4, "sp": 1}),
 )
 

@@ -82,6 +82,26 @@ class TestForwardVolumes:
         expected = 7 / 8 * (2 * bsh + 2 * kv_size) / 8
         assert per_layer(variant, model, WORKLOAD, "forward") == expected
 
+    @pytest.mark.parametrize("blocks", [(2, 4), (4, 2)])
+    def test_usp_exchanges_heads_in_a_block_and_k_v_between_blocks(self, model, blocks) -> None:
+        """(U-1)/U of the local q, k, v and o, and (R-1) hops of a block's k and v of heads/U."""
+        ring, ulysses = blocks
+        bsh, kv_size, _ = sizes(model)
+        variant = ("sp", {"degree": 8, "kv": "usp", "ulysses_degree": ulysses})
+        exchanged = (ulysses - 1) / ulysses * (2 * bsh + 2 * kv_size) / 8
+        hops = (ring - 1) * 2 * kv_size / ring / ulysses
+        assert per_layer(variant, model, WORKLOAD, "forward") == exchanged + hops
+
+    def test_repeated_key_value_heads_travel_once_for_each_rank_that_reads_them(
+        self, model
+    ) -> None:
+        """As many K/V heads arrive as there are ranks, however few there were."""
+        few = replace(model, kv_heads=2)
+        bsh, kv_size, _ = sizes(few)
+        variant = ("sp", {"degree": 8, "kv": "ulysses"})
+        expected = 7 / 8 * (2 * bsh + 2 * 4 * kv_size) / 8
+        assert per_layer(variant, few, WORKLOAD, "forward") == expected
+
     @pytest.mark.parametrize("mesh", MESHES)
     def test_tp_sp_receives_both_on_smaller_shards(self, model, mesh) -> None:
         """4 (T-1)/T BSh/S + 2 (S-1)/S BSh/(g T)."""
@@ -265,6 +285,24 @@ def test_the_crossover_of_tsp_and_tp_is_where_the_paper_puts_it() -> None:
     assert tsp[0] > tp[0]
     assert tsp[1] == tp[1]
     assert tsp[2] < tp[2]
+
+
+@pytest.mark.parametrize(
+    ("options_", "path", "told"),
+    [
+        ({"kv": "usp"}, "ulysses_degree", "missing; kv: usp needs it"),
+        ({"kv": "usp", "ulysses_degree": 3}, "ulysses_degree", "3 does not divide the 8 ranks"),
+        ({"kv": "usp", "ulysses_degree": 8}, "ulysses_degree", "6 heads and 3 kv_heads over 8"),
+        ({"kv": "ring", "ulysses_degree": 2}, "ulysses_degree", "kv: ring has no ulysses_degree"),
+        ({"kv": "ulysses"}, "kv", "which does not divide; use kv: ring or all_gather"),
+    ],
+)
+def test_heads_that_cannot_be_dealt_are_told_with_their_path(options_, path, told) -> None:
+    """Of Ulysses, alone or inside a ring."""
+    model = ModelShape(hidden=48, layers=1, heads=6, kv_heads=3, ffn=16)
+    (problem,) = options("sp", degree=8, **options_).problems(model, Workload(sequence=32))
+    assert problem.path == ("strategy", path)
+    assert told in problem.message
 
 
 def test_a_degree_that_does_not_divide_is_told_with_its_path() -> None:

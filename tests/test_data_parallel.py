@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 import tspsim
 from tests.schedules import options, record
-from tspsim.files.errors import ProgramError
+from tspsim.files.errors import ProgramError, UserError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload, model_flops
 from tspsim.program.rank import Rank
+from tspsim.program.replicas import Replication
 from tspsim.program.types import Buffer, Op, Operand, Program, Programs
+from tspsim.strategies.parts.replicas import update
 from tspsim.strategies.tp import TensorParallel
 from tspsim.testing import Skipped
 from tspsim.values import Proof, check, compare
@@ -89,6 +91,19 @@ def test_parts_that_do_not_divide_are_padded(model, zero) -> None:
     assert proof.passed, proof.worst
 
 
+@pytest.mark.parametrize("bucket", ["0 B", "4 KiB", "25 MiB"])
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_gathered_in_forward_compute_the_dense_models_numbers(
+    kind, gradients, bucket
+) -> None:
+    """A step begins with a replica's own parts alone, and ends with what the next one gathers."""
+    overlap = {"overlap_weights": True, "overlap_gradients": gradients}
+    for model in (MODEL, BLOCKS, OTHER):
+        proof = prove(variant(kind, dp=3, zero=1, bucket=bucket, **overlap), model)
+        assert proof.passed, proof.worst
+
+
 def without(programs: Programs, victim: Op) -> Programs:
     """Return the programs with one op made to do nothing."""
     (program,) = programs.roles
@@ -98,11 +113,13 @@ def without(programs: Programs, victim: Op) -> Programs:
     return replace(programs, roles=(replace(program, ops=ops),))
 
 
-@pytest.mark.parametrize("zero", [0, 1])
+@pytest.mark.parametrize(
+    "options", [{}, {"zero": 1}, {"zero": 1, "overlap_weights": True}], ids=str
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_dropping_any_one_bucket_is_found(kind, zero) -> None:
+def test_dropping_any_one_bucket_is_found(kind, options) -> None:
     """Every message between replicas, one at a time, made to do nothing: values differ."""
-    programs, mesh = record(variant(kind, dp=2, zero=zero, bucket="4 KiB"), MODEL, WORKLOAD)
+    programs, mesh = record(variant(kind, dp=2, bucket="4 KiB", **options), MODEL, WORKLOAD)
     messages = over_dp(programs.roles[0])
     assert len(messages) > 2
     for victim in messages:
@@ -265,6 +282,66 @@ def test_a_bucket_starts_when_its_last_gradient_is_written() -> None:
     assert starts[0] < backward / 2
 
 
+def steps(**options: Any) -> dict[str, float]:
+    """Return the step times of ZeRO-1 with some options of data parallelism."""
+    return {
+        name: tspsim.run(
+            {**CLUSTER, "strategy": {**CLUSTER["strategy"], "zero": 1, **more}}
+        ).summary.step_time
+        for name, more in options.items()
+    }
+
+
+def test_the_library_says_whether_gradients_are_reduced_during_backward() -> None:
+    """Without a word: with zero: 0 they are (torch DDP), with zero: 1 not (Megatron-Core)."""
+    for zero, early in ((0, True), (1, False)):
+        plain = {"dp": 2, "zero": zero, "bucket": "4 KiB"}
+        unsaid, said, other = (
+            recorded(variant("tsp", **plain, **more))
+            for more in ({}, {"overlap_gradients": early}, {"overlap_gradients": not early})
+        )
+        assert unsaid.waits == said.waits != other.waits
+
+
+def test_without_overlap_gradients_are_reduced_after_the_last_backward() -> None:
+    """The first bucket waits for the last computation of backward."""
+    program = recorded(variant("tp", dp=2, bucket="4 KiB", overlap_gradients=False))
+    first = min(op.index for op in over_dp(program))
+    backward = max(op.index for op in program.ops if op.lane == 0 and op.phase == "backward")
+    assert backward in program.waits[first]
+
+
+def test_every_overlap_between_replicas_hides_some_of_what_it_moves() -> None:
+    """Reductions during backward, and weights during the next forward, each make a step faster."""
+    found = steps(
+        neither={},
+        gradients={"overlap_gradients": True},
+        weights={"overlap_weights": True},
+        both={"overlap_gradients": True, "overlap_weights": True},
+    )
+    assert found["both"] < found["gradients"] < found["neither"]
+    assert found["both"] < found["weights"] < found["neither"]
+
+
+def test_a_layer_waits_for_its_own_weights_only() -> None:
+    """Gathered in the order in which forward reads them, embedding first and head last."""
+    program = recorded(variant("tp", dp=2, zero=1, bucket="0 B", overlap_weights=True))
+    gathers = [op for op in over_dp(program) if op.label == "weights"]
+    assert [op.index for op in gathers] == list(range(len(gathers)))
+    first = {}
+    for op in program.ops[len(gathers) :]:
+        for operand in op.inputs:
+            first.setdefault(operand.buffer.index, op.index)
+    readers = [first[op.outputs[0].buffer.index] for op in gathers]
+    assert readers == sorted(readers)
+
+
+def test_weights_that_nobody_gathers_cannot_be_gathered_early() -> None:
+    """overlap_weights without zero: 1 is a mistake, told with its place."""
+    with pytest.raises(UserError, match=r"strategy\.overlap_weights: zero: 0 gathers no weights"):
+        tspsim.load("paper-1024", ["strategy.overlap_weights=true"])
+
+
 def test_small_buckets_hide_what_one_large_one_exposes() -> None:
     """On links that nothing else uses, one message at the end of backward costs its whole time."""
     early = tspsim.run(CLUSTER).summary
@@ -310,6 +387,14 @@ def test_a_strategy_written_without_replicas_in_mind_has_them(zero) -> None:
     mine = Mine(degree=2, dp=2, zero=zero)
     programs = mine.record(MODEL, WORKLOAD, Optimizer())
     assert compare(programs, mine.mesh(), MODEL, WORKLOAD).passed
+
+
+def test_a_step_that_forgets_to_gather_the_weights_is_refused() -> None:
+    """A strategy without the skeleton has to call `begin` for overlap_weights."""
+    replication = Replication(zero=1, overlap_weights=True)
+    rank = Rank(Mesh((("dp", 2), ("tp", 2))), MODEL, WORKLOAD, Optimizer(), replication)
+    with pytest.raises(ProgramError, match=r"does not begin its step with begin\(\)"):
+        update(rank)
 
 
 def test_a_rank_that_was_not_told_how_replicas_agree_is_refused() -> None:

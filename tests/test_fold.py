@@ -64,6 +64,7 @@ STRATEGIES = [
     {"kind": "tp", "degree": 4, "dp": 2, "sequence_parallel": True, "zero": 1},
     {"kind": "sp", "degree": 8, "kv": "ring"},
     {"kind": "sp", "degree": 4, "kv": "ulysses", "dp": 2},
+    {"kind": "sp", "degree": 4, "kv": "usp", "ulysses_degree": 2, "dp": 2},
     {"kind": "sp", "degree": 2, "dp": 4}, {"kind": "tp_sp", "tp": 2, "sp": 4, "kv": "ring"},
     {"kind": "tp_sp", "tp": 2, "sp": 2, "dp": 2}, {"kind": "tp_sp", "tp": 4, "sp": 2},
 ]  # fmt: skip

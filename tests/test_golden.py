@@ -41,6 +41,14 @@ CASES = {
     "tsp-forward": ["strategy={kind: tsp, degree: 2}"],
     "tsp-forward-lookahead-0": ["strategy={kind: tsp, degree: 2, lookahead: 0}"],
     "tp-train": ["strategy={kind: tp, degree: 2}", "workload.phase=train"],
+    "tp-scattered-train": [
+        "strategy={kind: tp, degree: 2, sequence_parallel: true}",
+        "workload.phase=train",
+    ],
+    "sp-usp-forward": [
+        "strategy={kind: sp, degree: 4, kv: usp, ulysses_degree: 2}",
+        "topology.ranks=4",
+    ],
     "sp-ring-forward": ["strategy={kind: sp, degree: 2, kv: ring}"],
     "sp-ulysses-forward": ["strategy={kind: sp, degree: 2, kv: ulysses}"],
     "tp-sp-forward": [

@@ -63,7 +63,7 @@ def per_layer(kernels, layers, **keys) -> float:
 
 def prove(variant, kernels: Kernels, recompute: str) -> None:
     """Play a training step with values, and require that every comparison passes."""
-    if variant[1].get("kv") == "ring" and kernels.attention == "unfused":
+    if variant[1].get("kv") in ("ring", "usp") and kernels.attention == "unfused":
         pytest.skip("scores say nothing of how partial outputs are weighted: refused")
     sequence = 16 * (8 if kernels.loss == "chunked" else 1)
     workload = Workload(sequence, 2, 2, dtype="fp64", recompute=recompute, kernels=kernels)
@@ -222,3 +222,10 @@ def test_an_unknown_kernel_names_the_nearest(kernels, told) -> None:
     with pytest.raises(ScenarioError, match="kernels") as refused:
         run(kernels, model=MODEL, workload=WORKLOAD)
     assert told in str(refused.value)
+
+
+def test_a_ring_needs_a_kernel_that_says_how_to_merge() -> None:
+    """Partial outputs of unfused attention cannot be joined: refused with a way out."""
+    strategy = {"kind": "sp", "degree": 4, "kv": "ring"}
+    with pytest.raises(ScenarioError, match=r"kernels\.attention.*kv: all_gather"):
+        run("megatron-2022", model=MODEL, workload=WORKLOAD, strategy=strategy, ranks=4)

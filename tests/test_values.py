@@ -79,6 +79,36 @@ def test_replicated_kv_heads_get_the_gradient_of_all_their_readers(kind, kv_head
     prove((kind, {"degree": 4, "replicate_kv_heads": True}), model, WORKLOAD)
 
 
+@pytest.mark.parametrize("degree", [4, 8])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous", "off"])
+def test_ulysses_repeats_kv_heads_for_the_ranks_that_read_them(degree, kv_heads, causal) -> None:
+    """At more ranks than K/V heads each is sent to several, and dK and dV are summed over them."""
+    for recompute in ("none", "selective", "full"):
+        workload = replace(WORKLOAD, sequence=32, causal=causal, recompute=recompute)
+        for model in (replace(GQA, kv_heads=kv_heads), replace(OTHER, kv_heads=kv_heads)):
+            prove(("sp", {"degree": degree, "kv": "ulysses"}), model, workload)
+
+
+@pytest.mark.parametrize("blocks", [(1, 4), (2, 2), (4, 1), (4, 2), (2, 4)])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous", "off"])
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+def test_ulysses_inside_a_ring_computes_the_dense_models_numbers(blocks, causal, recompute) -> None:
+    """R blocks of U neighbours, with as many K/V heads as heads, half of them, and fewer than U."""
+    ring, ulysses = blocks
+    variant = ("sp", {"degree": ring * ulysses, "kv": "usp", "ulysses_degree": ulysses})
+    workload = replace(WORKLOAD, sequence=32, causal=causal, recompute=recompute)
+    for model in (MHA, GQA, replace(OTHER, kv_heads=2)):
+        prove(variant, model, workload)
+
+
+def test_ulysses_inside_a_ring_beside_tensor_parallelism() -> None:
+    """Both exchanges on the heads of one rank of tp, with its sequence parallel."""
+    options = {"tp": 2, "sp": 4, "kv": "usp", "ulysses_degree": 2, "sequence_parallel": True}
+    for model in MODELS.values():
+        prove(("tp_sp", options), model, replace(WORKLOAD, sequence=32))
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=title)
 def test_logits_in_chunks_change_no_number(variant) -> None:
     """The head runs over pieces of the tokens; loss and gradients stay the same."""

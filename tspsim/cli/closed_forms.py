@@ -29,14 +29,14 @@ def forward_volume(scenario: Scenario) -> float | None:
     Returns
     -------
     float or None
-        None where no closed form is written down: other strategies, ``kv: ulysses``, replicated
-        key/value heads, biases that travel with the weights.
+        None where no closed form is written down: other strategies, ``kv: ulysses`` and ``usp``,
+        replicated key/value heads, biases that travel with the weights.
     """
     model, work = scenario.model, scenario.workload
     options = scenario.strategy.model_dump()
     degrees = dict(scenario.strategy.mesh().axes)
     heads_cut = degrees.get("tp", 1) * degrees.get("tsp", 1)
-    if options.get("kv") == "ulysses" or model.kv_heads % heads_cut:
+    if options.get("kv") in ("ulysses", "usp") or model.kv_heads % heads_cut:
         return None
     if options["kind"] == "tsp":
         elements = None if model.qkv_bias else _tsp(model, work, degrees["tsp"])

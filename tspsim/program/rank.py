@@ -350,30 +350,16 @@ class Rank(Recorder):
         self.compute(MergeAttention(heads), (*result, more[0], mergeable(more[1])), result, "merge")
 
     def attention_backward(
-        self,
-        core: Core,
-        inputs: Sequence[Operand],
-        kept: Operand | KeptScores,
-        *,
-        dq: Operand | None = None,
-        dkv: tuple[Operand, Operand] | None = None,
+        self, core: Core, inputs: Sequence[Operand], kept: Operand | KeptScores
     ) -> tuple[Operand, Operand, Operand]:
-        """Return dq, dK, dV from ``(do, q, K, V, o)`` and what the forward kept beside o.
-
-        They are added to earlier ones when these are given.
-        """
+        """Return dq, dK, dV from ``(do, q, K, V, o)`` and what the forward kept beside o."""
         do, q, k, v, _ = inputs
         if isinstance(kept, KeptScores):
-            earlier = (dq, *(dkv or (None, None)))
-            return self._unfused(core, q).backward((do, q, k, v), kept, earlier)
-        kind = AttentionBackward(core, dq is not None, dkv is not None)
-        outputs = (dq or self.tensor("dq", q.shape),) + (
-            dkv or (self.tensor("dk", k.shape), self.tensor("dv", v.shape))
-        )
-        self.compute(
-            kind, (*inputs, kept, *_given(dq), *(dkv or ())), outputs, "attention_backward"
-        )
-        return outputs
+            return self._unfused(core, q).backward((do, q, k, v), kept)
+        shapes = (("dq", q.shape), ("dk", k.shape), ("dv", v.shape))
+        dq, dk, dv = (self.tensor(name, shape) for name, shape in shapes)
+        self.compute(AttentionBackward(core), (*inputs, kept), (dq, dk, dv), "attention_backward")
+        return dq, dk, dv
 
 
 def _given(operand: Operand | None) -> tuple[Operand, ...]:

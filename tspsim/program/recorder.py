@@ -77,6 +77,7 @@ class Recorder:
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
         self._computed = -1  # the op issued last on the compute lane
         self._hooked = False
+        self._opening = 0  # ops that belong to the end of the step before
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
         self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
         self._closed: set[int] = set()  # buffers whose slot has been filled again
@@ -110,6 +111,15 @@ class Recorder:
             yield
         finally:
             self._hooked = False
+
+    def opens(self) -> None:
+        """Mark what was recorded so far as what the step before has left to do."""
+        self._opening = len(self._ops)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the step begins with what the one before has left to do."""
+        return self._opening > 0
 
     def _buffer(
         self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind, resident: bool
@@ -271,6 +281,7 @@ class Recorder:
             tuple(self._waits),
             tuple(self._bindings),
             tuple(self._probes),
+            self._opening,
         )
 
 

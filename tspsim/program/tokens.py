@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
@@ -29,7 +29,9 @@ class Tokens:
         Coordinate p holds block p of D; or chunks p and 2D-1-p of 2D, which makes causal work
         equal on all ranks.
     shift : int
-        Look at the block of the rank `shift` places further round the axis.
+        Look at the block of tokens `shift` places further round the axis.
+    neighbours : int
+        Look at the tokens of so many neighbours as one block, in their logical order.
     """
 
     sequence: int
@@ -37,15 +39,31 @@ class Tokens:
     degree: int = 1
     layout: Literal["contiguous", "zigzag"] = "contiguous"
     shift: int = 0
+    neighbours: int = 1
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that the sequence is cut into."""
+        return self.degree // self.neighbours
 
     @property
     def local(self) -> int:
         """Number of tokens held."""
-        return self.sequence // self.degree
+        return self.sequence // self.blocks
 
     def shifted(self, by: int) -> Tokens:
-        """Return the tokens of the rank `by` places further round the axis."""
-        return Tokens(self.sequence, self.axis, self.degree, self.layout, self.shift + by)
+        """Return the tokens of the block `by` places further round the axis."""
+        return replace(self, shift=self.shift + by)
+
+    def together(self, neighbours: int) -> Tokens:
+        """Return the tokens of a block of neighbours, in their logical order, held by each."""
+        if neighbours == self.degree:
+            return self.whole()
+        return replace(self, neighbours=neighbours)
+
+    def within(self, neighbours: int) -> Tokens:
+        """Return how a block of neighbours cuts its own tokens: as the axis cuts the sequence."""
+        return Tokens(self.local * neighbours, self.axis, neighbours, self.layout)
 
     def whole(self) -> Tokens:
         """Return the whole sequence in its logical order, held by every rank."""
@@ -55,10 +73,10 @@ class Tokens:
         """Return the positions held at a coordinate, in storage order."""
         if self.axis is None:
             return ((0, self.sequence),)
-        block = (coordinate + self.shift) % self.degree
+        block = (coordinate // self.neighbours + self.shift) % self.blocks
         if self.layout == "contiguous":
             return ((block * self.local, (block + 1) * self.local),)
-        chunk, mirror = self.local // 2, 2 * self.degree - 1 - block
+        chunk, mirror = self.local // 2, 2 * self.blocks - 1 - block
         return ((block * chunk, (block + 1) * chunk), (mirror * chunk, (mirror + 1) * chunk))
 
     def positions(self, coordinate: int) -> NDArray[np.int64]:
@@ -67,7 +85,7 @@ class Tokens:
 
     def gathered(self) -> NDArray[np.int64]:
         """Return the positions in the order in which an all_gather over the axis stores them."""
-        return np.concatenate([self.positions(c) for c in range(self.degree)])
+        return np.concatenate([self.positions(c) for c in range(0, self.degree, self.neighbours)])
 
 
 @lru_cache(maxsize=4096)

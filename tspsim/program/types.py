@@ -344,6 +344,9 @@ class Program:
         What the reading by values fills in and compares; the other readings ignore it.
     probes : tuple of Probe
         Activations that the reading by values compares on the way.
+    opening : int
+        How many of the first ops are what the step before has left to do. A step in a steady
+        state begins with them; the reading by values plays them after the last op once more.
     """
 
     ops: tuple[Op, ...]
@@ -352,6 +355,7 @@ class Program:
     waits: tuple[tuple[int, ...], ...]
     bindings: tuple[Binding, ...] = ()
     probes: tuple[Probe, ...] = ()
+    opening: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,6 @@ from tspsim.program.kinds.attention import Core
 from tspsim.program.kinds.cross_entropy import Convert
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutBackward
 from tspsim.program.kinds.passes import Passes
-from tspsim.program.kinds.pointwise import Add
 from tspsim.program.kinds.scores import (
     KeyGradient,
     QueryGradient,
@@ -107,12 +106,9 @@ class UnfusedAttention:
         return KeptScores(probabilities, dropped, mask)
 
     def backward(
-        self,
-        inputs: Sequence[Operand],
-        kept: KeptScores,
-        earlier: tuple[Operand | None, Operand | None, Operand | None],
+        self, inputs: Sequence[Operand], kept: KeptScores
     ) -> tuple[Operand, Operand, Operand]:
-        """Return dq, dK and dV from ``(do, q, K, V)``; added to earlier ones when given."""
+        """Return dq, dK and dV from ``(do, q, K, V)``."""
         do, q, k, v = inputs
         rank, core, d = self.rank, self.core, self.head_dim
         dv = self._like("dv", v.shape)
@@ -125,15 +121,7 @@ class UnfusedAttention:
         dq, dk = self._like("dq", q.shape), self._like("dk", k.shape)
         rank.compute(QueryGradient(core, d), (ds, k), (dq,))
         rank.compute(KeyGradient(core, d), (ds, q), (dk,))
-        pairs = zip((dq, dk, dv), earlier, strict=True)
-        dq, dk, dv = (self._add(new, old) for new, old in pairs)
         return dq, dk, dv
-
-    def _add(self, new: Operand, old: Operand | None) -> Operand:
-        if old is None:
-            return new
-        self.rank.compute(Add(), (new, old), (old,), "add.gradients")
-        return old
 
 
 def mergeable(kept: Operand | KeptScores) -> Operand:

@@ -31,6 +31,7 @@ def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list
     except ValidationError as error:
         return None, faults.problems(error, options, data, ("strategy",))
     wrong = list(placement_problems(strategy.axes(), strategy.dp, strategy.placement))
+    wrong.extend(strategy.replica_problems())
     return (None, wrong) if wrong else (strategy, [])
 
 

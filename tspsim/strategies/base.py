@@ -34,6 +34,13 @@ class StrategyOptions(BaseModel):
         Replicas update all weights alike (0), or share optimizer states and update (1).
     bucket : float
         Bytes of gradients in a message between replicas; ``0 B``: a message per buffer.
+    overlap_gradients : bool, optional
+        Reduce gradients while backward goes on. When not given, as the libraries do: with
+        ``zero: 0`` they do (torch's DistributedDataParallel), with ``zero: 1`` not (Megatron-Core's
+        distributed optimizer, ``overlap_grad_reduce``).
+    overlap_weights : bool
+        With ``zero: 1``: gather updated weights during the next step's forward (Megatron-Core's
+        ``overlap_param_gather``, off by default there too), not at the end of the step.
     placement : tuple of str, optional
         All axes, innermost first; the strategy's own inside of ``dp`` when not given.
     """
@@ -44,6 +51,12 @@ class StrategyOptions(BaseModel):
     dp: int = Field(1, ge=1, description="replicas of the model (data parallelism)")
     zero: int = Field(0, ge=0, le=1, description="1: replicas share optimizer states (ZeRO-1)")
     bucket: Bytes = Field("25 MiB", validate_default=True)
+    overlap_gradients: bool | None = Field(
+        None, description="reduce gradients during backward; null: with zero: 0"
+    )
+    overlap_weights: bool = Field(
+        False, description="zero: 1: gather updated weights during the next forward"
+    )
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="all axes, innermost (neighbouring devices) first"
     )
@@ -91,6 +104,12 @@ class StrategyOptions(BaseModel):
     def step(self, rank: Rank) -> None:
         """Record what one rank does in a step; called only when `problems` yields nothing."""
 
+    def replica_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the options of data parallelism."""
+        if self.overlap_weights and not self.zero:
+            message = "zero: 0 gathers no weights; set zero: 1 or leave it out"
+            yield Problem(("strategy", "overlap_weights"), message)
+
     def mesh(self) -> Mesh:
         """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
         return arrange(self.axes(), self.dp, self.placement)
@@ -118,7 +137,9 @@ class StrategyOptions(BaseModel):
         self, model: ModelShape, workload: Workload, optimizer: Optimizer, role: int = 0
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
-        replication = Replication(self.zero, self.bucket)
+        early = self.overlap_gradients
+        early = self.zero == 0 if early is None else early
+        replication = Replication(self.zero, self.bucket, early, self.overlap_weights)
         layers = self.layers(model, role)
         return Rank(self.mesh(), model, workload, optimizer, replication, role, layers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,13 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
-from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
+from tspsim.strategies.parts.exchange import (
+    SEARCHED,
+    KvExchange,
+    exchange_problems,
+    make_exchange,
+    merge_problems,
+)
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
@@ -25,8 +31,11 @@ class SequenceParallel(StrategyOptions):
     ----------
     degree : int
         Ranks.
-    kv : {"all_gather", "ring", "ulysses"}
+    kv : {"all_gather", "ring", "ulysses", "usp"}
         How queries meet the keys and values of other ranks.
+    ulysses_degree : int, optional
+        With usp, which needs it: ranks that exchange heads; a ring leads from one block of so many
+        neighbours to the next.
     keep_gathered_kv : bool
         With all_gather: keep K and V of the whole sequence for backward.
     """
@@ -34,12 +43,15 @@ class SequenceParallel(StrategyOptions):
     kind: Literal["sp"] = "sp"
     degree: int = Field(ge=1)
     kv: KvExchange = "all_gather"
+    ulysses_degree: int | None = Field(
+        None, ge=1, description="kv: usp: neighbours that exchange heads"
+    )
     keep_gathered_kv: bool = False
 
     @classmethod
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Return what a search varies."""
-        return {"kv": get_args(KvExchange), **super().choices(model, degrees)}
+        return {"kv": SEARCHED, "ulysses_degree": (None,), **super().choices(model, degrees)}
 
     def axes(self) -> Axes:
         """Return one axis, ``sp``."""
@@ -49,12 +61,17 @@ class SequenceParallel(StrategyOptions):
         """Yield what does not divide."""
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
-        yield from exchange_problems(self.kv, self.keep_gathered_kv, Cut(model), self.degree)
+        yield from exchange_problems(
+            self.kv, self.keep_gathered_kv, Cut(model), self.degree, self.ulysses_degree
+        )
+        yield from merge_problems(workload.kernels, self.kv, self.degree, self.ulysses_degree)
 
     def step(self, rank: Rank) -> None:
         """Record what one rank does."""
         tokens = cut_sequence(rank.workload, "sp", self.degree)
-        exchange = make_exchange(self.kv, rank, tokens, keep=self.keep_gathered_kv)
+        exchange = make_exchange(
+            self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+        )
         ShardedDecoder(rank, Cut(rank.model), tokens, exchange).step()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,13 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
-from tspsim.strategies.parts.exchange import KvExchange, exchange_problems, make_exchange
+from tspsim.strategies.parts.exchange import (
+    SEARCHED,
+    KvExchange,
+    exchange_problems,
+    make_exchange,
+    merge_problems,
+)
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
@@ -27,7 +33,9 @@ class TensorAndSequenceParallel(StrategyOptions):
         Degrees of the two axes; tp varies fastest over ranks.
     sequence_parallel, keep_gathered_kv, replicate_kv_heads : bool
         As in `tp`.
-    kv : {"all_gather", "ring", "ulysses"}
+    kv : {"all_gather", "ring", "ulysses", "usp"}
+        As in `sp`.
+    ulysses_degree : int, optional
         As in `sp`.
     """
 
@@ -36,6 +44,9 @@ class TensorAndSequenceParallel(StrategyOptions):
     sp: int = Field(ge=1)
     sequence_parallel: bool = False
     kv: KvExchange = "all_gather"
+    ulysses_degree: int | None = Field(
+        None, ge=1, description="kv: usp: neighbours that exchange heads"
+    )
     keep_gathered_kv: bool = False
     replicate_kv_heads: bool = False
 
@@ -43,7 +54,8 @@ class TensorAndSequenceParallel(StrategyOptions):
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Return what a search varies."""
         return {
-            "kv": get_args(KvExchange),
+            "kv": SEARCHED,
+            "ulysses_degree": (None,),
             "sequence_parallel": (False, True),
             **super().choices(model, degrees),
             "replicate_kv_heads": (degrees["tp"] > model.kv_heads,),
@@ -60,12 +72,17 @@ class TensorAndSequenceParallel(StrategyOptions):
         inner = self.tp if self.sequence_parallel else 1
         yield from sequence_problems(workload, "sp", self.sp, inner=inner)
         yield from chunk_problems(model, workload, self.sp * inner)
-        yield from exchange_problems(self.kv, self.keep_gathered_kv, cut, self.sp)
+        yield from exchange_problems(
+            self.kv, self.keep_gathered_kv, cut, self.sp, self.ulysses_degree
+        )
+        yield from merge_problems(workload.kernels, self.kv, self.sp, self.ulysses_degree)
 
     def step(self, rank: Rank) -> None:
         """Record what one rank does."""
         tokens = cut_sequence(rank.workload, "sp", self.sp)
-        exchange = make_exchange(self.kv, rank, tokens, keep=self.keep_gathered_kv)
+        exchange = make_exchange(
+            self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+        )
         cut, scatter = Cut(rank.model, "tp", self.tp), self.sequence_parallel
         ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
 

@@ -334,8 +334,10 @@ class TspDecoder(Decoder):
         *,
         add: bool = True,
     ) -> Operand:
-        self.local_mlp.down_backward(dy, tape, shard, into, add=add)
+        """Record dX first: the gradients that dW is added to arrive meanwhile."""
+        self.local_mlp.hidden_backward(dy, tape, shard)
         dx = self.local_mlp.input_gradient(tape.ups, shard, add_to=dx)
+        self.local_mlp.down_gradient(dy, tape, into, add=add)
         self.local_mlp.weight_gradients(x, tape.ups, into, add=add)
         return dx
 

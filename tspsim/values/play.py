@@ -19,6 +19,7 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.kind import CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Send
+from tspsim.program.kinds.in_place import owned
 from tspsim.program.types import Binding, Buffer, Lane, Message, Op, Operand, Probe, Programs, Shard
 from tspsim.program.varying import of_rank
 from tspsim.values.dense import Tensors
@@ -92,6 +93,7 @@ class Player:
 
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
         self.programs, self.mesh, self.tensors = programs, mesh, tensors
+        self._ops = [role.ops + role.ops[: role.opening] for role in programs.roles]
         self._sent: dict[tuple[str, int, int], deque[tuple[Array, ...]]] = defaultdict(deque)
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 
@@ -105,7 +107,22 @@ class Player:
             if binding.role == "value":
                 value = piece(tensors[binding.tensor], binding.place, state.where)
                 state.write(binding.operand, value)
+        for op in program.ops[: program.opening]:
+            self._take_away(state, op, program.lanes[op.lane])
         return state
+
+    def _take_away(self, state: State, op: Op, lane: Lane) -> None:
+        """Leave of what an op is to gather only the rank's own parts."""
+        members = lane.members(self.mesh, state.where.rank)
+        for operand in op.outputs:
+            own = owned(operand.elements, len(members), members.index(state.where.rank))
+            left = np.zeros(operand.elements)
+            left[own] = state.read(operand)[own]
+            state.write(operand, left)
+
+    def _played(self, rank: int) -> tuple[Op, ...]:
+        """Return a rank's ops, and once more those that open the next step."""
+        return self._ops[self.programs.role_of_rank[rank]]
 
     def run(self) -> None:
         """Play all programs to their end.
@@ -115,7 +132,7 @@ class Player:
         ScheduleError
             When no rank can go on: collectives that do not meet.
         """
-        total = sum(len(self.programs.of(s.where.rank).ops) for s in self.states)
+        total = sum(len(self._played(s.where.rank)) for s in self.states)
         while sum(s.done for s in self.states) < total:
             before = sum(s.done for s in self.states)
             for state in self.states:
@@ -124,9 +141,9 @@ class Player:
                 raise ScheduleError("the ranks wait for each other: collectives do not meet")
 
     def _advance(self, state: State) -> None:
-        program = self.programs.of(state.where.rank)
-        while state.done < len(program.ops):
-            op = program.ops[state.done]
+        ops = self._played(state.where.rank)
+        while state.done < len(ops):
+            op = ops[state.done]
             if op.message is None:
                 inputs = [state.read(o) for o in op.inputs]
                 kind = cast("ComputeKind", op.kind)  # an op without a message is one
@@ -174,11 +191,11 @@ class Player:
 
     def _at(self, state: State, lane: Lane) -> Op | None:
         """Return the op that a rank stands at, if it is one of a communicator."""
-        program = self.programs.of(state.where.rank)
-        if state.done == len(program.ops):
+        ops = self._played(state.where.rank)
+        if state.done == len(ops):
             return None
-        op = program.ops[state.done]
-        return op if program.lanes[op.lane] == lane else None
+        op = ops[state.done]
+        return op if self.programs.of(state.where.rank).lanes[op.lane] == lane else None
 
     def _finish(self, state: State, op: Op, results: tuple[Array, ...]) -> None:
         # An optimizer step computes nothing that is compared: it returns no values.

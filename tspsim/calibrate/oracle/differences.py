@@ -85,6 +85,8 @@ def _scattered(job: Job, whole: int, hidden: int) -> Iterator[MemoryDifference]:
     why = "the norms' own outputs are not kept: their gathered copies are"
     yield MemoryDifference(-2 * job.layers * whole // job.ranks, why)
     yield MemoryDifference(hidden, "hidden lives until both products of its backward are done")
+    why = "hidden's gradient is gone by then, and the MLP's input is already gathered again"
+    yield MemoryDifference(hidden - whole, why)
     matrix = job.hidden * job.ffn // job.ranks * ITEMSIZE[job.dtype]
     yield MemoryDifference(matrix, "a weight gradient is a new tensor before it is added")
 

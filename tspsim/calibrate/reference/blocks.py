@@ -57,14 +57,17 @@ def hidden(x: Tensor, w: Shard) -> list[Tensor]:
     return [gate, up, ops.gated(gate, up)]
 
 
-def down_backward(
-    dy: Tensor, kept: list[Tensor], w: Shard, dw: Shard, *, add: bool = True
-) -> Shard:
-    """Return the gradients of gate and up, over the two; add (or write) that of down.
+def down_backward(dy: Tensor, kept: list[Tensor], w: Shard, dw: Shard) -> Shard:
+    """Return the gradients of gate and up, over the two; add that of down.
 
     Empties `kept`: every tensor is let go with its last use.
     """
-    ops.weight_gradient(kept.pop(), dy, dw["down"], add=add)
+    ops.weight_gradient(kept.pop(), dy, dw["down"])
+    return hidden_backward(dy, kept, w)
+
+
+def hidden_backward(dy: Tensor, kept: list[Tensor], w: Shard) -> Shard:
+    """Return the gradients of gate and up, over the two; takes them from `kept`."""
     dhidden = ops.matmul(dy, w["down"].t())
     up, gate = kept.pop(), kept.pop()
     dgate, dup = ops.gated_backward(dhidden, gate, up)

@@ -191,10 +191,12 @@ class Ring(Exchange):
             block = arriving.wait() if step else own
             if step and step + 1 < self.axis.degree:
                 arriving = self.axis.shift(block, "kv")
-            dkv = home.wait() if home else torch.zeros_like(block)
+            dkv = torch.zeros_like(block)
             into = (dq, *self._pair(dkv))
             tiles = self._tiles(self._owner(step))
             core.attend_backward(saved, *self._pair(block), tiles, self.job.tile, into)
+            if home:  # they travelled while this block's were computed
+                dkv.add_(home.wait())
             home = self.axis.shift(dkv, "gradients") if step else Pending(dkv)
         assert home is not None
         return join(dq), partial(_halves, home.wait())

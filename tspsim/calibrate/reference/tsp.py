@@ -7,7 +7,9 @@ reduced to it in attention, and grows on its way round the ring, one hop behind,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -211,14 +213,14 @@ class TspLayer(Layer):
                 arriving = self.axis.shift(flat, "ring")
             w = self.weights.value("mlp", flat)
             kept = blocks.hidden(x, w) if self.full else tape.pop(1)
-            into = home.wait() if home else torch.empty_like(own)
-            dx = self._mlp_step(dy, x, w, kept, into, dx, add=home is not None)
-            home = self.axis.shift(into, "gradients")
-            del flat, w, into
+            into = home.wait if home else partial(torch.empty_like, own)
+            dx, dw = self._mlp_step(dy, x, w, kept, into, dx, add=home is not None)
+            home = self.axis.shift(dw, "gradients")
+            del flat, w, into, dw
         del arriving
         w, mine = self.weights.value("mlp"), self.weights.flat_gradient("mlp")
         kept = blocks.hidden(x, w) if self.full else tape.pop(0)
-        dx = self._mlp_step(dy, x, w, kept, mine, dx)
+        dx, _ = self._mlp_step(dy, x, w, kept, lambda: mine, dx)
         if home:
             mine.add_(home.wait())
         return dx
@@ -229,14 +231,21 @@ class TspLayer(Layer):
         x: Tensor,
         w: Shard,
         kept: list[Tensor],
-        into: Tensor,
+        into: Callable[[], Tensor],
         dx: Tensor | None,
         *,
         add: bool = True,
-    ) -> Tensor:
-        """Return dX with one shard's part; add (or write) its dW into a flat gradient."""
-        dw = self.weights.value("mlp", into)
-        gradients = blocks.down_backward(dy, kept, w, dw, add=add)
+    ) -> tuple[Tensor, Tensor]:
+        """Return dX with one shard's part, and the flat gradient that its dW is added to (or put).
+
+        That one is asked for when dX is computed: it arrives meanwhile.
+        """
+        hidden = kept.pop()
+        gradients = blocks.hidden_backward(dy, kept, w)
         dx = blocks.input_gradient(gradients, w, dx)
+        flat = into()
+        dw = self.weights.value("mlp", flat)
+        ops.weight_gradient(hidden, dy, dw["down"], add=add)
+        del hidden
         blocks.weight_gradients(x, gradients, dw, add=add)
-        return dx
+        return dx, flat

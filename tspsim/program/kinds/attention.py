@@ -131,18 +131,9 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class AttentionBackward:
-    """``(do, q, K, V, o, lse[, dq][, dK, dV]) -> (dq, dK, dV)`` from the saved log-sum-exp.
-
-    Parameters
-    ----------
-    core : Core
-    accumulate_dq, accumulate_dkv : bool
-        Earlier gradients come in as further inputs and are added to.
-    """
+    """``(do, q, K, V, o, lse) -> (dq, dK, dV)`` from the saved log-sum-exp."""
 
     core: Core
-    accumulate_dq: bool = False
-    accumulate_dkv: bool = False
     name = "attention_backward"
 
     def work(
@@ -154,7 +145,7 @@ class AttentionBackward:
 
     def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
         """Return dq, dK and dV."""
-        do, q, k, v, o, lse, *earlier = arrays
+        do, q, k, v, o, lse = arrays
         core = self.core
         qh, doh = core.split(q, core.heads), core.split(do, core.heads)
         kh, vh, oh = core.expand(k), core.expand(v), core.split(o, core.heads)
@@ -165,10 +156,6 @@ class AttentionBackward:
         ds = p * (dp - (doh * oh).sum(-1, keepdims=True)) * scale
         dq = core.joined(ds @ kh)
         dk, dv = core.fold(ds.swapaxes(-1, -2) @ qh), core.fold(p.swapaxes(-1, -2) @ doh)
-        if self.accumulate_dq:
-            dq = dq + earlier.pop(0)
-        if self.accumulate_dkv:
-            dk, dv = dk + earlier[0], dv + earlier[1]
         return dq, dk, dv
 
     def text(self) -> str:

@@ -109,9 +109,9 @@ class Exchange(ABC):
             K and V kept from an earlier forward.
         """
         assert kv is not None and kept is None, "only gathered K and V can be kept"
-        return self.attend(heads, self.bring(queries(), *kv))
+        return self.attend(heads, self.bring(heads, queries(), *kv))
 
-    def bring(self, q: Operand, k: Operand, v: Operand) -> CoreTape:
+    def bring(self, heads: Heads, q: Operand, k: Operand, v: Operand) -> CoreTape:  # noqa: ARG002
         """Record what has to travel before attention begins."""
         return CoreTape(q, k, v)
 

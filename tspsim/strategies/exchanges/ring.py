@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
+from tspsim.program.recorder import Slots
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.program.unfused import KeptScores
@@ -15,15 +16,20 @@ from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
 class RingExchange(Exchange):
     """K/V blocks go round the ring in D-1 hops; dK and dV travel home with them in backward.
 
+    In a ring of one rank it is plain local attention.
+
     Parameters
     ----------
     rank : Rank
     tokens : Tokens
     axis : str
+    stride : int
+        Hops lead to the rank so many places further: of so many rings, a rank is in one.
     """
 
-    def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
+    def __init__(self, rank: Rank, tokens: Tokens, axis: str, stride: int = 1) -> None:
         super().__init__(rank, tokens, axis)
+        self.stride, self.degree = stride, self.axis.degree // stride
         self.slots, self.gradient_slots = rank.slots(2 * 2), rank.slots(2 * 2)  # k and v each
 
     def _core(self, heads: Heads, step: int) -> Core:
@@ -34,8 +40,8 @@ class RingExchange(Exchange):
         assert tape.k is not None and tape.v is not None
         block = (tape.k, tape.v)
         result: tuple[Operand, Operand | KeptScores] | None = None
-        for step in range(self.axis.degree):
-            last = step + 1 == self.axis.degree
+        for step in range(self.degree):
+            last = step + 1 == self.degree
             # Asynchronous: the next block travels while this one is attended to.
             arriving = block if last else self._hop(block)
             partial = self.rank.attention(self._core(heads, step), tape.q, *block)
@@ -48,15 +54,23 @@ class RingExchange(Exchange):
         return replace(tape, o=result[0], lse=result[1])
 
     def _hop(self, block: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
-        k, v = self.axis.shift(*block, lane="kv", label="kv", into=self.slots)
+        return self._shift(block, "kv", self.slots)
+
+    def _shift(
+        self, pair: tuple[Operand, Operand], label: str, slots: Slots
+    ) -> tuple[Operand, Operand]:
+        k, v = self.axis.shift(*pair, lane=label, label=label, into=slots, offset=self.stride)
         return k, v
 
     def backward(
         self, heads: Heads, do: Operand, tape: CoreTape
     ) -> tuple[Operand, Operand, Operand]:
-        """Send the blocks round again; gradients travel one hop behind and come home last."""
+        """Send the blocks round again; gradients travel one hop behind and come home last.
+
+        What arrives is added to after the kernel, so that it travels while the kernel runs.
+        """
         assert tape.k is not None and tape.v is not None and tape.lse is not None
-        own, degree = (tape.k, tape.v), self.axis.degree
+        own, degree = (tape.k, tape.v), self.degree
         arriving = self._hop(own) if degree > 1 else own
         dq: Operand | None = None
         dkv: tuple[Operand, Operand] | None = None
@@ -66,11 +80,14 @@ class RingExchange(Exchange):
                 arriving = self._hop(block)
             inputs = (do, tape.q, *block, tape.output)
             core = self._core(heads, step)
-            dq, dk, dv = self.rank.attention_backward(core, inputs, tape.lse, dq=dq, dkv=dkv)
-            dkv = self._send_home((dk, dv)) if step else (dk, dv)
+            part, *parts = self.rank.attention_backward(core, inputs, tape.lse)
+            dq = self._added(part, dq, "dq")
+            sums = zip(parts, dkv or (None, None), strict=True)
+            dk, dv = (self._added(some, so_far, "dkv") for some, so_far in sums)
+            dkv = self._shift((dk, dv), "dkv", self.gradient_slots) if step else (dk, dv)
         assert dq is not None and dkv is not None
         return dq, *dkv
 
-    def _send_home(self, gradients: tuple[Operand, Operand]) -> tuple[Operand, Operand]:
-        k, v = self.axis.shift(*gradients, lane="dkv", label="dkv", into=self.gradient_slots)
-        return k, v
+    def _added(self, part: Operand, to: Operand | None, label: str) -> Operand:
+        """Add a block's gradient to those of earlier ones, if there are any."""
+        return part if to is None else self.rank.add(part, to=to, label=label)

@@ -7,7 +7,7 @@ because backward reads it: nothing here frees or saves anything.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import Ends
-from tspsim.strategies.parts.replicas import update
+from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
@@ -52,9 +52,9 @@ class LayerWeights:
     mlp: Weights
 
     @property
-    def norms(self) -> tuple[tuple[str, Weights], ...]:
-        """Both norms with their names."""
-        return (("norm1", self.norm1), ("norm2", self.norm2))
+    def packs(self) -> tuple[Weights, ...]:
+        """All of them, in the order in which forward reads them."""
+        return (self.norm1, self.attention, self.norm2, self.mlp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class Decoder(ABC):
         self.loss = rank.resident("loss", (1,), 4, "activation")
         if rank.holds_last_layer:
             rank.bind(self.loss, "loss", None, "loss")
+        begin(rank, self._weights())
 
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
@@ -121,6 +122,12 @@ class Decoder(ABC):
                 norm2=rank.weights("norm2", [cut.norm("norm2")]),
                 mlp=rank.weights("mlp", cut.mlp()),
             )
+
+    def _weights(self) -> Iterator[Operand]:
+        """Yield all weights, each once, in the order in which forward reads them."""
+        ends = self.ends.weights if self.ends else ()  # embedding, head, final norm
+        layers = (w for layer in self.layers.values() for w in layer.packs)
+        yield from (w.value.flat for w in (*ends[:1], *layers, *ends[:0:-1]))
 
     # ---- what a strategy fills in ------------------------------------------------------------
 

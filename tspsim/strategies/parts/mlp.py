@@ -39,11 +39,17 @@ class Mlp:
         """Return the shard's part of the output."""
         return self.rank.matmul(tape.hidden, w["down"], "down", add_to=add_to)
 
-    def down_backward(
-        self, dy: Operand, tape: MlpTape, w: Packed, into: Packed, *, add: bool = True
-    ) -> None:
+    def down_backward(self, dy: Operand, tape: MlpTape, w: Packed, into: Packed) -> None:
         """Record dW of the last matmul, and the gradients of gate and up, written over them."""
+        self.down_gradient(dy, tape, into)
+        self.hidden_backward(dy, tape, w)
+
+    def down_gradient(self, dy: Operand, tape: MlpTape, into: Packed, *, add: bool = True) -> None:
+        """Add (or write) dW of the last matmul."""
         self.rank.weight_gradient(tape.hidden, dy, into["down"], "down", add=add)
+
+    def hidden_backward(self, dy: Operand, tape: MlpTape, w: Packed) -> None:
+        """Record the gradients of gate and up, written over them."""
         dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
         self.rank.activate_backward(dhidden, tape.ups, tape.silu, "dactivation")
 

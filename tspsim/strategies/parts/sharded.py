@@ -70,6 +70,17 @@ class ShardedDecoder(Decoder):
             return self.tp.reduce_scatter(y, dim=1, lane="activations", label=label)[0]
         return self.tp.all_reduce(y, lane="activations", label=label)[0]
 
+    def _gathering(self, normed: Normed, label: str) -> Normed:
+        """Let a block's input come again while its gradient is computed; return what gives it.
+
+        Megatron-LM gathers it so for the weight gradients, in its linear layers' backward (arXiv
+        2205.05198, section 4.2.2). What is not cut is there already.
+        """
+        if not self.scatters:
+            return normed
+        x = self._enter(normed(), label)
+        return lambda: x
+
     # ---- attention ---------------------------------------------------------------------------
 
     def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
@@ -97,10 +108,10 @@ class ShardedDecoder(Decoder):
         do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
         gradients = self.exchange.backward(self.heads, do, tape)
         self.projections.unrotate(gradients[0], gradients[1])
+        x = self._gathering(normed, "attention.in")
         dx = self.projections.input_gradient(gradients, w.value, 0)
         dx = self._leave(dx, "attention.din")
-        x = self._enter(normed(), "attention.in")
-        self.projections.weight_gradients(x, gradients, w.gradient, 0)
+        self.projections.weight_gradients(x(), gradients, w.gradient, 0)
         return dx
 
     # ---- MLP ---------------------------------------------------------------------------------
@@ -114,9 +125,9 @@ class ShardedDecoder(Decoder):
         """Mirror `mlp`."""
         dy = self._enter(dy, "mlp.dout")
         self.local_mlp.down_backward(dy, tape, w.value, w.gradient)
+        x = self._gathering(normed, "mlp.in")
         dx = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
-        x = self._enter(normed(), "mlp.in")
-        self.local_mlp.weight_gradients(x, tape.ups, w.gradient)
+        self.local_mlp.weight_gradients(x(), tape.ups, w.gradient)
         return dx
 
     # ---- gradients that are still partial ----------------------------------------------------
