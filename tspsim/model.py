@@ -10,7 +10,7 @@ Recompute = Literal["none", "selective", "full"]
 Causal = Literal["zigzag", "contiguous", "off"]
 
 #: Bytes of one element.
-ITEMSIZE = {"bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
+ITEMSIZE = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,8 @@ class Workload:
         Causal mask, and how a sharded sequence is laid out over ranks; ``off`` has no mask.
     logits_chunks : int
         The head and its loss run over this many pieces of the tokens, one after another.
+    linears : str
+        What the matrix products of the layers multiply, where that is narrower than `dtype`.
     """
 
     sequence: int
@@ -122,6 +124,7 @@ class Workload:
     recompute: Recompute = "none"
     causal: Causal = "zigzag"
     logits_chunks: int = 1
+    linears: str = ""
 
     @property
     def itemsize(self) -> int:

@@ -110,13 +110,17 @@ class Work(NamedTuple):
         Which efficiency curve of the profile applies: ``matmul``, ``attention``,
         ``attention_backward`` or ``elementwise``.
     shape : tuple of int
-        ``(m, k, n)`` of a matmul, ``(batch, heads, queries, keys, head_dim)`` of attention.
+        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal)`` of
+        attention.
+    dtype : str
+        What is multiplied, where that is narrower than the workload's dtype.
     """
 
     flops: int
     bytes: int
     curve: str
     shape: tuple[int, ...] = ()
+    dtype: str = ""
 
 
 #: Work that is the same on every rank, or one entry per coordinate of an axis.
