@@ -31,7 +31,7 @@ from tspsim.topology.table_files import read_tables
 from tspsim.topology.tables import Table
 
 #: Of attention's kernels on H100 (FlashAttention-3, arXiv 2407.08608): see docs/profiles.md.
-BACKWARD = 0.8
+BACKWARD = 0.88
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tspsim.files.errors import TopologyError
+from tspsim.files.errors import OutputError, TopologyError
 from tspsim.files.reading import parse_json, read_bytes
 from tspsim.topology.tables import AXES, Table
 
@@ -45,7 +46,13 @@ def label(table: Table) -> str:
 
 
 def write_tables(path: Path, tables: Sequence[Table], about: Mapping[str, Any]) -> None:
-    """Write a file of tables."""
+    """Write a file of tables, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
     arrays = {"about": np.array(json.dumps(about, ensure_ascii=True))}
     for table in tables:
         shape = [len(axis) for axis in table.axes]
@@ -54,7 +61,27 @@ def write_tables(path: Path, tables: Sequence[Table], about: Mapping[str, Any]) 
             arrays[f"{label(table)} {name}"] = np.array(axis, dtype="<f8")
     made = io.BytesIO()
     np.savez_compressed(made, **arrays)
-    path.write_bytes(made.getvalue())
+    write_whole(path, made.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file and the folders above it, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def read_tables(path: Path) -> TableFile:

@@ -56,24 +56,19 @@ class Made:
     libraries: tuple[str, ...]
 
 
-def make(measured: Measured, device: Device, origin: str) -> Made:
-    """Return the table of some rows.
-
-    Raises
-    ------
-    UserError
-        When there are too few of them.
-    """
-    shapes = by_shape(measured, device, origin)
-    chosen = np.random.default_rng(_SEED).random(len(shapes.logs)) < HELD_OUT
+def make(measured: Measured, device: Device) -> Made:
+    """Return the table of some rows: at least `FEWEST` shapes."""
+    shapes = by_shape(measured, device)
+    order = np.random.default_rng(_SEED).permutation(len(shapes.logs))
+    chosen = order < HELD_OUT * len(order)
     counted = _counted(measured.kind, shapes)
-    held = chosen & counted if (chosen & counted).any() else chosen
-    seen = counted if counted.any() else ~counted
+    counted = counted if (chosen & counted).any() else np.ones_like(chosen)
+    held = chosen & counted
     table = _table(measured, shapes, np.ones_like(chosen))
     return Made(
-        table, len(measured.seconds), len(shapes.logs), _error(table, shapes, seen),
+        table, len(measured.seconds), len(shapes.logs), _error(table, shapes, counted),
         int(held.sum()), _error(_table(measured, shapes, ~chosen), shapes, held),
-        float(np.quantile(shapes.apart[seen], 0.95)) - 1, tuple(np.unique(measured.library)),
+        float(np.quantile(shapes.apart[counted], 0.95)) - 1, tuple(np.unique(measured.library)),
     )  # fmt: skip
 
 

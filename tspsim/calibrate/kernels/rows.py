@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapes:
-    """One efficiency a shape: the geometric mean of the libraries measured at it.
+    """One efficiency a shape: of matrix products the geometric mean of the libraries measured.
+
+    Of attention it is that of the fastest. The others' calls do work of serving beside it (packing,
+    rotary positions), so that the mean is of no kernel.
 
     Parameters
     ----------
@@ -139,26 +143,15 @@ def roofline(asked: Asked, device: Device, dtype: str) -> Column:
     return np.asarray(np.maximum(flops, bytes_))
 
 
-def by_shape(measured: Measured, device: Device, origin: str) -> Shapes:
-    """Return one efficiency a shape.
+def count_shapes(measured: Measured) -> int:
+    """Return of how many shapes the rows are."""
+    return len(np.unique(measured.asked.place, axis=0))
 
-    Parameters
-    ----------
-    measured : Measured
-    device : Device
-    origin : str
-        Where the rows are from, for messages.
 
-    Raises
-    ------
-    UserError
-        When there are too few shapes, or times of one shape contradict each other.
-    """
+def by_shape(measured: Measured, device: Device) -> Shapes:
+    """Return one efficiency a shape."""
     logs = np.log2(roofline(measured.asked, device, measured.dtype) / measured.seconds)
     keys, cell = np.unique(measured.asked.place, axis=0, return_inverse=True)
-    if len(keys) < FEWEST:
-        told = f"rows of {len(keys)} shapes are too few for a table; at least {FEWEST} are needed"
-        raise UserError(f"{origin}: {measured.label}: {told}")
     libraries, library = np.unique(measured.library, return_inverse=True)
     pair = cell.ravel() * len(libraries) + library
     pairs, member = np.unique(pair, return_inverse=True)
@@ -167,10 +160,11 @@ def by_shape(measured: Measured, device: Device, origin: str) -> Shapes:
     low, high = np.full(len(keys), np.inf), np.full(len(keys), -np.inf)
     np.minimum.at(low, shape, each)
     np.maximum.at(high, shape, each)
-    return Shapes(keys, np.bincount(shape, each) / np.bincount(shape), 2 ** (high - low))
+    middle = np.bincount(shape, each) / np.bincount(shape)
+    return Shapes(keys, middle if measured.kind == "matmul" else high, 2 ** (high - low))
 
 
-def check_agreement(measured: Measured, lines: NDArray[np.int64], origin: str) -> None:
+def check_agreement(measured: Measured, places: Sequence[str], origin: str) -> None:
     """Raise when times of one shape are more than twice apart.
 
     Of four or more the middle half counts: the first calls of a run are often slow.
@@ -178,7 +172,7 @@ def check_agreement(measured: Measured, lines: NDArray[np.int64], origin: str) -
     Raises
     ------
     UserError
-        It names the shape and the lines of the two times.
+        It names the shape and the places of the two times.
     """
     keys, cell = np.unique(measured.asked.place, axis=0, return_inverse=True)
     for index, key in enumerate(keys):
@@ -190,7 +184,7 @@ def check_agreement(measured: Measured, lines: NDArray[np.int64], origin: str) -
         if slow > _APART * fast:
             named = ", ".join(f"{a} {v:g}" for a, v in zip(AXES[measured.kind], key, strict=True))
             raise UserError(
-                f"{origin}: {measured.label}, {named}: {fast * 1e6:.4g} us (line {lines[first]}) "
-                f"and {slow * 1e6:.4g} us (line {lines[last]}) contradict each other; rows of one "
+                f"{origin}: {measured.label}, {named}: {fast * 1e6:.4g} us ({places[first]}) "
+                f"and {slow * 1e6:.4g} us ({places[last]}) contradict each other; rows of one "
                 f"shape may be at most {_APART:g} times apart"
             )
