@@ -11,6 +11,7 @@ from typing import Any
 from tspsim.files.characters import printable
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
+from tspsim.files.reading import is_file
 from tspsim.files.shipped import Kind
 from tspsim.files.source import KeyPath, Source, read
 from tspsim.scenario import files
@@ -163,8 +164,13 @@ def expand_device(
 def expand_profile(
     data: Any, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail = ()
 ) -> Any:
-    """Return a profile with its file read in."""
-    return _with_file(data, "topologies/profiles", path, beside, into, trail)
+    """Return a profile with its file read in; its tables by their whole path."""
+    profile = _with_file(data, "topologies/profiles", path, beside, into, trail)
+    tables = profile.get("tables") if isinstance(profile, dict) else None
+    name = tables.get("file") if isinstance(tables, dict) else None
+    if beside is None or not isinstance(name, str) or not is_file(beside / name):
+        return profile
+    return {**profile, "tables": {**tables, "file": str(beside / name)}}
 
 
 _EXPAND: dict[Kind, Callable[[Any, KeyPath, Path | None, Expansion, Trail], Any]] = {

@@ -200,7 +200,7 @@ class Roofline:
     fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
     workload, and so does the memory that they take. Each is cast once, into itself and its
     transpose, for the two products that use it; half of that is charged to each product, as
-    element-wise traffic.
+    element-wise traffic. The times of fp8 tables have the cast of the first operand in them.
     """
 
     device: Device
@@ -232,9 +232,10 @@ class Roofline:
         if not work.flops and not work.bytes:
             return 0.0
         cast, dtype = 0.0, work.dtype or self.dtype
+        key = (work.curve, _ALIKE.get(dtype, dtype))
+        table = self._tables.get(key) if work.flops and work.shape else None
         if dtype != self.dtype:
-            work, cast = self._narrowed(work, dtype)
-        table = self._tables.get((work.curve, _ALIKE.get(dtype, dtype))) if work.flops else None
+            work, cast = self._narrowed(work, dtype, table is not None)
         measured = table.of(work) if table else None
         flops = 0.0
         if work.flops:
@@ -251,9 +252,10 @@ class Roofline:
         rate = self.device.memory_bandwidth * efficiency
         return bytes_ / (rate * self.device.pace.memory)
 
-    def _narrowed(self, work: Work, dtype: str) -> tuple[Work, float]:
+    def _narrowed(self, work: Work, dtype: str, measured: bool) -> tuple[Work, float]:
         """Return a product of narrower operands, and the seconds of casting them."""
         m, k, n = work.shape
-        operands, wide, narrow = m * k + k * n, ITEMSIZE[self.dtype], ITEMSIZE[dtype]
-        left = max(0, work.bytes - operands * (wide - narrow))
-        return work._replace(bytes=left), self._moving(operands * (wide + 2 * narrow) / 2)
+        wide, narrow = ITEMSIZE[self.dtype], ITEMSIZE[dtype]
+        left = max(0, work.bytes - (m * k + k * n) * (wide - narrow))
+        cast = k * n if measured else m * k + k * n
+        return work._replace(bytes=left), self._moving(cast * (wide + 2 * narrow) / 2)

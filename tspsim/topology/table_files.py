@@ -53,7 +53,7 @@ def write_tables(path: Path, tables: Sequence[Table], about: Mapping[str, Any]) 
     OutputError
         When it cannot be written.
     """
-    arrays = {"about": np.array(json.dumps(about, ensure_ascii=True))}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about, ensure_ascii=True))}
     for table in tables:
         shape = [len(axis) for axis in table.axes]
         arrays[label(table)] = np.frombuffer(table.codes, dtype="<i2").reshape(shape)

@@ -83,7 +83,7 @@ class Table:
         for corner in product(*ways):
             step = sum(up * stride for (up, _), stride in zip(corner, strides, strict=True))
             code += math.prod(weight for _, weight in corner) * self._codes[offset + step]
-        return self.factor * 2.0 ** (code / STEPS)
+        return self.factor * math.exp2(code / STEPS)
 
     def of(self, work: Work) -> float:
         """Return the efficiency of a piece of work of this kind."""

@@ -65,10 +65,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapes:
-    """One efficiency a shape: of matrix products the geometric mean of the libraries measured.
+    """One efficiency a shape: of bf16 products the geometric mean of the libraries measured.
 
-    Of attention it is that of the fastest. The others' calls do work of serving beside it (packing,
-    rotary positions), so that the mean is of no kernel.
+    Of everything else it is that of the fastest: calls of serving libraries do other work beside
+    the kernel (packing, rotary positions, amax and cast of activations), so that the mean is of no
+    kernel.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Shapes:
     apart: Column
 
 
-def matmul(m: ArrayLike, n: ArrayLike, k: ArrayLike, itemsize: int) -> Asked:
+def matmul(m: ArrayLike, n: ArrayLike, k: ArrayLike, *, itemsize: int) -> Asked:
     """Return what ``[m, k] x [k, n]`` asks for: operands of an itemsize, a result of two bytes."""
     m, n, k = _columns(m, n, k)
     bytes_ = itemsize * (m * k + k * n) + 2 * m * n
@@ -161,7 +162,8 @@ def by_shape(measured: Measured, device: Device) -> Shapes:
     np.minimum.at(low, shape, each)
     np.maximum.at(high, shape, each)
     middle = np.bincount(shape, each) / np.bincount(shape)
-    return Shapes(keys, middle if measured.kind == "matmul" else high, 2 ** (high - low))
+    pure = measured.label == "matmul bf16"
+    return Shapes(keys, middle if pure else high, 2 ** (high - low))
 
 
 def check_agreement(measured: Measured, places: Sequence[str], origin: str) -> None:

@@ -247,8 +247,8 @@ def _curve_qualities(part: FittedCurve, device: str) -> list[tuple[str, Quality]
 def _table_qualities(found: FittedTables, device: str, rows: Rows) -> Iterator[tuple[str, Quality]]:
     """Yield how well tables hold between their rows, and for published rows."""
     for name, about, note in tables.stated(found):
-        figures = (about[key] for key in ("shapes", "residual", "held_out", "error"))
-        yield name, Quality(*figures, note)
+        seen, held_out = about["shapes"], about["held_out"]
+        yield name, Quality(seen, about["residual"], held_out, about["error"], note)
     note = "" if found.device == device else f"rows of {found.device}"
     count = len(found.points)
     yield "attention_backward table", Quality(count, found.residual, count, found.error, note)

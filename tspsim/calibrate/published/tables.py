@@ -100,7 +100,8 @@ def _ratio(point: Point, forward: float) -> float:
 def _efficiency(table: Table, point: Point, hardware: Device) -> float:
     """Return achieved / stated flop rate of a forward kernel, as published rows count it."""
     if table.kind == "matmul":
-        asked = rows.matmul(*point.place, itemsize=2)
+        m, n, k = point.place
+        asked = rows.matmul(m, n, k, itemsize=2)
     else:
         blocks, sequence, _, head_dim = point.place
         asked = rows.attention(1, blocks, blocks, sequence, head_dim)
