@@ -94,7 +94,7 @@ def test_attention_rows_count_flops_as_the_simulator_does(rows: Rows, causal: st
 
 
 def test_a_published_rate_is_the_rate_that_a_simulation_sees() -> None:
-    """FlashAttention-2 at 4096 tokens on an A100: 173 TFLOP/s forward and backward, by its curve."""
+    """FlashAttention-2 at 4096 tokens on an A100: its curve has 173 TFLOP/s for both passes."""
     topology = load_file("a100-node", parse_profile("a100-published"))
     roofline = Roofline(topology.devices[0], topology.profile, "fp16")
     forward = 4 * 4 * 16 * 4096**2 * 128 // 2

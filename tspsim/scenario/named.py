@@ -166,9 +166,11 @@ def expand_profile(
 ) -> Any:
     """Return a profile with its file read in; its tables by their whole path."""
     profile = _with_file(data, "topologies/profiles", path, beside, into, trail)
-    tables = profile.get("tables") if isinstance(profile, dict) else None
+    if beside is None or not isinstance(profile, dict):
+        return profile
+    tables = profile.get("tables")
     name = tables.get("file") if isinstance(tables, dict) else None
-    if beside is None or not isinstance(name, str) or not is_file(beside / name):
+    if not isinstance(tables, dict) or not isinstance(name, str) or not is_file(beside / name):
         return profile
     return {**profile, "tables": {**tables, "file": str(beside / name)}}
 
