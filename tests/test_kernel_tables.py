@@ -17,6 +17,7 @@ import tspsim
 from tspsim.files.errors import OutputError, ScenarioError, TopologyError, UserError
 from tspsim.files.shipped import names, shipped
 from tspsim.program.types import Work
+from tspsim.scenario import from_document
 from tspsim.topology.forms import BACKWARD
 from tspsim.topology.hardware import Curve, Device, Pace, Profile, Roofline
 from tspsim.topology.load import load_file, parse_profile
@@ -251,6 +252,18 @@ def test_an_unknown_table_names_the_nearest() -> None:
         tspsim.load(
             "scenarios/tsp-layer.yaml", ["timing.profile={name: p, tables: {file: h100-sx}}"]
         )
+
+
+def test_a_result_states_which_table_it_used(tmp_path: Path) -> None:
+    """Another file of the same name is refused, so that a stored result cannot change unseen."""
+    write_tables(tmp_path / "mine.npz", (table(-1.0, -1.0),), {"source": "me"})
+    keys = f"timing.profile={{name: p, tables: {{file: {tmp_path / 'mine.npz'}}}}}"
+    document = tspsim.load(LAYER, [keys]).document
+    assert document["timing"]["profile"]["tables"]["digest"]
+    assert from_document(document).document == document
+    write_tables(tmp_path / "mine.npz", (table(-2.0, -1.0),), {"source": "me"})
+    with pytest.raises(ScenarioError, match="is another file by now"):
+        from_document(document)
 
 
 # ---- fp8 in scenarios ----------------------------------------------------------------------------

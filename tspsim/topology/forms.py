@@ -27,7 +27,7 @@ from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Pri
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
-from tspsim.topology.table_files import read_tables
+from tspsim.topology.table_files import digest, read_tables
 from tspsim.topology.tables import Table
 
 #: Of attention's kernels on H100 (FlashAttention-3, arXiv 2407.08608): see docs/profiles.md.
@@ -174,10 +174,14 @@ class TablesForm(Form):
         A shipped file of tables, or the path of one that ``tspsim calibrate import`` made.
     backward : float
         Efficiency of attention's backward / forward, where the file has no table of backward.
+    digest : str, optional
+        Of the file: the first digits of its SHA-256. Results state it, and another file of the
+        same name is refused.
     """
 
     file: str
     backward: float = Field(default=BACKWARD, gt=0, le=2)
+    digest: str = Field(default="", validate_default=True)
 
     @field_validator("file")
     @classmethod
@@ -189,6 +193,17 @@ class TablesForm(Form):
         except UserError as error:
             raise problem(str(error)) from None
         return name if place.is_relative_to(shipped("topologies/tables")) else str(place)
+
+    @field_validator("digest")
+    @classmethod
+    def _is_that_of_the_file(cls, stated: str, info: ValidationInfo) -> str:
+        if "file" not in info.data:
+            return stated  # what is wrong with it is said already
+        found = digest(locate("table", info.data["file"], "topologies/tables"))
+        if stated not in ("", found):
+            told = f"'{info.data['file']}' is another file by now: {found}"
+            raise problem(f"found '{stated}'; {told}; leave it out to use what it holds")
+        return found
 
     def value(self) -> tuple[Table, ...]:
         """Return the tables; backward from forward where there is no other."""

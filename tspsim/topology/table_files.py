@@ -5,6 +5,7 @@ An archive holds ``about`` (a JSON text) and, for every table, its codes and one
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -38,6 +39,11 @@ class TableFile(NamedTuple):
 
     about: dict[str, Any]
     tables: tuple[Table, ...]
+
+
+def digest(path: Path) -> str:
+    """Return the first digits of the SHA-256 of a file."""
+    return hashlib.sha256(read_bytes(path, most=_MOST)).hexdigest()[:12]
 
 
 def label(table: Table) -> str:
