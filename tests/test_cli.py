@@ -274,7 +274,8 @@ def test_version_is_that_of_the_package() -> None:
 def test_version_all_tells_what_a_number_may_depend_on() -> None:
     """Every dependency that counts, every extra, every shipped profile; in the table too."""
     found = json.loads(call("version", "--all", "--json").stdout)
-    assert list(found) == ["tspsim", "python", "platform", "packages", "extras", "profiles"]
+    keys = ["tspsim", "python", "platform", "packages", "extras", "profiles", "tables"]
+    assert list(found) == keys
     assert found["packages"]["numpy"] == np.__version__
     assert found["profiles"].keys() == set(names("topologies/profiles"))
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found["profiles"].values())

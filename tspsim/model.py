@@ -12,7 +12,7 @@ Recompute = Literal["none", "selective", "full"]
 Causal = Literal["zigzag", "contiguous", "off"]
 
 #: Bytes of one element.
-ITEMSIZE = {"bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
+ITEMSIZE = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ class Workload:
         The head and its loss run over this many pieces of the tokens, one after another.
     kernels : Kernels
         What it is run with.
+    linears : str
+        What the matrix products of the layers multiply, where that is narrower than `dtype`.
     """
 
     sequence: int
@@ -126,6 +128,7 @@ class Workload:
     recompute: Recompute = "none"
     causal: Causal = "zigzag"
     logits_chunks: int = 1
+    linears: str = ""
     kernels: Kernels = IDEAL
 
     @property

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tspsim.cli import importing
 from tspsim.cli.guard import guarded, say, show, show_json
 from tspsim.files.errors import UserError
-from tspsim.files.extras import install
+from tspsim.files.extras import need
 
 if TYPE_CHECKING:
     from tspsim.calibrate.measure.run import Progress
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Measure this machine, and fit a profile to what was measured.",
 )
+app.add_typer(importing.app, name="import")
 
 Rows = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'measure' wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
@@ -118,7 +120,7 @@ def fit(
     json: Json = False,
 ) -> None:
     """Fit a profile to raw rows, with intervals, residuals and held-out errors."""
-    _need_scipy()
+    need("scipy", "calibrate", "fitting")
     from tspsim.calibrate import fit as fitting
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.fit import table, write
@@ -132,13 +134,6 @@ def fit(
     else:
         show(table.render(found))
     say("wrote " + ", ".join(map(str, paths)))
-
-
-def _need_scipy() -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("scipy") is None:
-        raise UserError(f"fitting needs scipy, which is not installed: {install('calibrate')}")
 
 
 @guarded
@@ -155,7 +150,7 @@ def validate(
     json: Json = False,
 ) -> None:
     """Predict measured blocks that no constant was fitted to; the profile gets the error."""
-    _need_scipy()
+    need("scipy", "calibrate", "fitting")
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.validate import report
     from tspsim.calibrate.validate import validate as compare

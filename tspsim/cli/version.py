@@ -13,13 +13,18 @@ from tspsim import __version__
 from tspsim.cli.guard import guarded, show, show_json, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
+
+    from tspsim.files.shipped import Kind
 
 #: The extras of a user, and the packages of each.
 EXTRAS = {
     "calibrate": ("scipy", "torch"),
     "cluster": ("dask", "distributed"),
     "frames": ("pandas",),
+    "kernels": ("aiconfigurator-core", "pandas", "pyarrow"),
     "parquet": ("pandas", "pyarrow"),
     "report": ("jinja2",),
     "samples": ("scipy",),
@@ -43,7 +48,7 @@ def version(
 
 
 def everything() -> dict[str, Any]:
-    """Return versions of all that may change a number, and a digest of every shipped profile.
+    """Return versions of all that may change a number, and a digest of shipped profiles and tables.
 
     A package that is not installed has the version None; an extra is `present` when all of its
     packages are.
@@ -60,7 +65,8 @@ def everything() -> dict[str, Any]:
             name: {"present": None not in held.values(), "packages": held}
             for name, held in extras.items()
         },
-        "profiles": _digests(),
+        "profiles": _digests("topologies/profiles"),
+        "tables": _digests("topologies/tables"),
     }
 
 
@@ -76,8 +82,9 @@ def render(found: dict[str, Any]) -> Table:
     for name, extra in found["extras"].items():
         told = (f"{each} {number or 'missing'}" for each, number in extra["packages"].items())
         table.add_row("extra", name, ", ".join(told))
-    for name, digest in found["profiles"].items():
-        table.add_row("profile", name, digest[:12])
+    for kind in ("profile", "table"):
+        for name, digest in found[f"{kind}s"].items():
+            table.add_row(kind, name, digest[:12])
     return table
 
 
@@ -89,11 +96,15 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _digests() -> dict[str, str]:
-    """Return the SHA-256 of every shipped profile's text, however its lines end here."""
-    from tspsim.files.shipped import shipped
+def _digests(kind: Kind) -> dict[str, str]:
+    """Return the SHA-256 of every shipped file of a kind, however the lines of a text end here."""
+    from tspsim.files.shipped import names, shipped
 
-    return {
-        path.stem: hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
-        for path in sorted(shipped("topologies/profiles").glob("*.yaml"))
-    }
+    found = {path.stem: path for path in shipped(kind).iterdir()}
+    return {name: hashlib.sha256(_content(found[name])).hexdigest() for name in names(kind)}
+
+
+def _content(path: Path) -> bytes:
+    return (
+        path.read_text(encoding="utf-8").encode() if path.suffix == ".yaml" else path.read_bytes()
+    )

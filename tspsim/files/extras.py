@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Literal
 
-Extra = Literal["calibrate", "cluster", "frames", "parquet", "report", "samples"]
+from tspsim.files.errors import UserError
+
+Extra = Literal["calibrate", "cluster", "frames", "kernels", "parquet", "report", "samples"]
+
+
+def need(module: str, extra: Extra, what: str) -> None:
+    """Raise unless a module is installed.
+
+    Raises
+    ------
+    UserError
+        It names the command that installs the extra.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"{what} needs {module}, which is not installed: {install(extra)}")
 
 
 def install(extra: Extra) -> str:

@@ -1,4 +1,4 @@
-"""Finds the YAML files that ship with tspsim, in a source tree and after a wheel install."""
+"""Finds the files that ship with tspsim, in a source tree and after a wheel install."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.files.reading import check_regular, is_file, is_folder, is_there
 
 Kind = Literal[
-    "topologies", "topologies/devices", "topologies/profiles", "scenarios", "models", "published"
+    "topologies", "topologies/devices", "topologies/profiles", "topologies/tables", "scenarios",
+    "models", "published",
 ]  # fmt: skip
+
+#: The suffixes of the files of a kind, the usual one first.
+_SUFFIXES: dict[Kind, tuple[str, ...]] = {"topologies/tables": (".npz",)}
+_YAML = (".yaml", ".yml")
 
 
 def shipped(kind: Kind) -> Path:
@@ -25,8 +30,9 @@ def shipped(kind: Kind) -> Path:
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Return the names of the shipped YAML files of a kind, without suffix, sorted."""
-    return tuple(sorted(path.stem for path in shipped(kind).glob("*.yaml")))
+    """Return the names of the shipped files of a kind, without suffix, sorted."""
+    suffix = _SUFFIXES.get(kind, _YAML)[0]
+    return tuple(sorted(path.stem for path in shipped(kind).glob(f"*{suffix}")))
 
 
 def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
@@ -53,17 +59,18 @@ def locate(what: str, name: str, kind: Kind, near: Path | None = None) -> Path:
     UserError
         When it is a folder, or a pipe, a device...
     """
-    folder = shipped(kind)
+    folder, suffixes = shipped(kind), _SUFFIXES.get(kind, _YAML)
     places = [near / name] if near else []
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(suffixes):
         places += [Path(name), folder / name]
     else:
-        places = [folder / f"{name}.yaml", *places, Path(name)]
+        places = [folder / f"{name}{suffixes[0]}", *places, Path(name)]
     # the name of a file, not of a folder, is meant where both exist
     if found := next(filter(is_file, places), None):
         return found
     if name and any(map(is_folder, places)):
-        raise UserError(f"{what} '{name}' is a folder; a YAML file is needed")
+        needed = "YAML" if suffixes == _YAML else suffixes[0]
+        raise UserError(f"{what} '{name}' is a folder; a {needed} file is needed")
     if found := next(filter(is_there, places), None):
         check_regular(found, f"{what} '{name}'")
     raise UnknownNameError(what, name, names(kind))

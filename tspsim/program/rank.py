@@ -161,6 +161,11 @@ class Rank(Recorder):
 
     # ---- matrix products ---------------------------------------------------------------------
 
+    @property
+    def _multiplied(self) -> str:
+        """What matrix products multiply, where that is narrower: in layers, never in the head."""
+        return "" if self.layer is None else self.workload.linears
+
     def matmul(
         self,
         a: Operand,
@@ -173,7 +178,9 @@ class Rank(Recorder):
         """Return ``a b`` or ``a bᵀ``, [batch, tokens, n]; added to an operand when one is given."""
         n = b.shape[0] if transpose_b else b.shape[-1]
         out = add_to or self.tensor(label, (*a.shape[:-1], n))
-        kind = Matmul(transpose_b=transpose_b, accumulate=add_to is not None)
+        kind = Matmul(
+            transpose_b=transpose_b, accumulate=add_to is not None, dtype=self._multiplied
+        )
         self.compute(kind, (a, b, *_given(add_to)), (out,), label)
         return out
 
@@ -187,7 +194,8 @@ class Rank(Recorder):
             self.add(fresh, to=into, label=f"add.d{label}")
             return
         inputs = (x, dy, into) if add else (x, dy)
-        self.compute(Matmul(transpose_a=True, accumulate=add), inputs, (into,), f"d{label}")
+        kind = Matmul(transpose_a=True, accumulate=add, dtype=self._multiplied)
+        self.compute(kind, inputs, (into,), f"d{label}")
 
     def bias(self, x: Operand, b: Operand, label: str) -> None:
         """Add a bias to x in place."""

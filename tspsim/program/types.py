@@ -110,7 +110,10 @@ class Work(NamedTuple):
         Which efficiency curve of the profile applies: ``matmul``, ``attention``,
         ``attention_backward`` or ``elementwise``.
     shape : tuple of int
-        ``(m, k, n)`` of a matmul, ``(batch, heads, queries, keys, head_dim)`` of attention.
+        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal)`` of
+        attention.
+    dtype : str
+        What is multiplied, where that is narrower than the workload's dtype.
     launches : int
         Kernels that do it.
     """
@@ -119,6 +122,7 @@ class Work(NamedTuple):
     bytes: int
     curve: str
     shape: tuple[int, ...] = ()
+    dtype: str = ""
     launches: int = 1
 
 

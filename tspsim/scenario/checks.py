@@ -68,13 +68,14 @@ def algorithm_problems(algorithm: str) -> Iterator[Problem]:
         yield Problem(("network", "algorithm"), message)
 
 
-def device_problems(topology: Topology, dtype: str) -> Iterator[Problem]:
-    """Yield a problem when a device states no peak rate for the workload's dtype."""
+def device_problems(topology: Topology, dtype: str, linears: str) -> Iterator[Problem]:
+    """Yield a problem when a device states no peak rate for what the workload multiplies."""
     for device in dict.fromkeys(topology.devices):
         rates = dict(device.flop_rate)
-        if dtype not in rates:
-            message = f"found '{dtype}'; device '{device.name}' has {', '.join(rates)}"
-            yield Problem(("workload", "dtype"), message)
+        for key, needed in (("dtype", dtype), ("linears", linears)):
+            if needed and needed not in rates:
+                message = f"found '{needed}'; device '{device.name}' has {', '.join(rates)}"
+                yield Problem(("workload", key), message)
 
 
 def memory_problems(topology: Topology, memory: MemoryKeys | None) -> Iterator[Problem]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.characters import printable
-from tspsim.files.errors import Problem, ScenarioError
+from tspsim.files.errors import Problem, ScenarioError, UserError
 from tspsim.files.faults import found
-from tspsim.files.shipped import Kind
+from tspsim.files.shipped import Kind, locate
 from tspsim.files.source import KeyPath, Source, read
 from tspsim.scenario import files
 from tspsim.scenario.models import read_config
 from tspsim.scenario.origins import Mount
 from tspsim.topology.factors import NAMING, WrongFactorError, merged, without_sources
+from tspsim.topology.table_files import digest
 
 #: The files that led to a value: one that names another, which names a third...
 Trail = tuple[str, ...]
@@ -163,8 +164,24 @@ def expand_device(
 def expand_profile(
     data: Any, path: KeyPath, beside: Path | None, into: Expansion, trail: Trail = ()
 ) -> Any:
-    """Return a profile with its file read in."""
-    return _with_file(data, "topologies/profiles", path, beside, into, trail)
+    """Return a profile with its file read in, and which file of tables it means."""
+    profile = _with_file(data, "topologies/profiles", path, beside, into, trail)
+    tables = profile.get("tables") if isinstance(profile, dict) else None
+    if not isinstance(profile, dict) or not isinstance(tables, dict):
+        return profile
+    return {**profile, "tables": _identified(tables, beside)}
+
+
+def _identified(tables: dict[str, Any], beside: Path | None) -> dict[str, Any]:
+    """Return tables with the whole path of a file of one's own, and its digest."""
+    name = str(tables.get("file"))
+    try:
+        place = locate("table", name, "topologies/tables", beside)
+        stated = {"digest": digest(place), **tables}
+    except UserError:
+        return tables  # what is wrong is said when the profile is checked
+    own = beside is not None and place == beside / name
+    return {**stated, "file": str(place)} if own else stated
 
 
 _EXPAND: dict[Kind, Callable[[Any, KeyPath, Path | None, Expansion, Trail], Any]] = {

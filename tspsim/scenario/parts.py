@@ -127,7 +127,9 @@ def _together(
     if keys and strategy and not problems:
         problems += strategy.problems(keys.model.value(), keys.work())
     if keys and hardware:
-        problems += checks.device_problems(hardware.topology, keys.workload.dtype)
+        problems += checks.device_problems(
+            hardware.topology, keys.workload.dtype, keys.workload.linears
+        )
         problems += checks.memory_problems(hardware.topology, keys.memory)
     if strategy and hardware:
         problems += checks.rank_problems(strategy, hardware.topology)

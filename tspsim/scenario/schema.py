@@ -64,6 +64,9 @@ class WorkloadKeys(Section):
     micro_batches: Count = Field(1, description="micro-batches per step")
     phase: Phase = "train"
     dtype: Literal["bf16", "fp16", "fp32", "fp64"] = "bf16"
+    linears: Literal["", "fp8"] = Field(
+        "", description="what the matrix products of the layers multiply (default: dtype)"
+    )
     recompute: Recompute = Field("none", description="what backward computes again")
     causal: Causal = Field("zigzag", description="causal mask and the order of tokens over ranks")
     logits_chunks: Count = Field(1, description="pieces in which head and loss run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )  # fmt: skip
@@ -21,11 +22,16 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tspsim.files.errors import UserError, did_you_mean
 from tspsim.files.names import Name
-from tspsim.files.shipped import Kind, locate
+from tspsim.files.shipped import Kind, locate, shipped
 from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
+from tspsim.topology.table_files import digest, read_tables
+from tspsim.topology.tables import Table
+
+#: Of attention's kernels on H100 (FlashAttention-3, arXiv 2407.08608): see docs/profiles.md.
+BACKWARD = 0.88
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
 
@@ -159,6 +165,58 @@ class FitForm(Form):
     error: float | None = Field(default=None, ge=0)
 
 
+class TablesForm(Form):
+    """Measured kernels, in place of the curves of the same work.
+
+    Parameters
+    ----------
+    file : str
+        A shipped file of tables, or the path of one that ``tspsim calibrate import`` made.
+    backward : float
+        Efficiency of attention's backward / forward, where the file has no table of backward.
+    digest : str, optional
+        Of the file: the first digits of its SHA-256. Results state it, and another file of the
+        same name is refused.
+    """
+
+    file: str
+    backward: float = Field(default=BACKWARD, gt=0, le=2)
+    digest: str = Field(default="", validate_default=True)
+
+    @field_validator("file")
+    @classmethod
+    def _can_be_read(cls, name: str, info: ValidationInfo) -> str:
+        folder = (info.context or {}).get("folder")
+        try:
+            place = locate("table", name, "topologies/tables", Path(folder) if folder else None)
+            read_tables(place)
+        except UserError as error:
+            raise problem(str(error)) from None
+        return name if place.is_relative_to(shipped("topologies/tables")) else str(place)
+
+    @field_validator("digest")
+    @classmethod
+    def _is_that_of_the_file(cls, stated: str, info: ValidationInfo) -> str:
+        if "file" not in info.data:
+            return stated  # what is wrong with it is said already
+        found = digest(locate("table", info.data["file"], "topologies/tables"))
+        if stated not in ("", found):
+            told = f"'{info.data['file']}' is another file by now: {found}"
+            raise problem(f"found '{stated}'; {told}; leave it out to use what it holds")
+        return found
+
+    def value(self) -> tuple[Table, ...]:
+        """Return the tables; backward from forward where there is no other."""
+        tables = read_tables(locate("table", self.file, "topologies/tables")).tables
+        known = {(table.kind, table.dtype) for table in tables}
+        made = tuple(
+            replace(table, kind="attention_backward", factor=self.backward)
+            for table in tables
+            if table.kind == "attention" and ("attention_backward", table.dtype) not in known
+        )
+        return tables + made
+
+
 class ProfileForm(Form):
     """Efficiencies and overheads: what turns peak rates into achieved ones.
 
@@ -178,6 +236,8 @@ class ProfileForm(Form):
         How collectives travel inside a node: the fastest for the size; none: as the links state.
     collectives : dict of str to str
         By kind, the algorithm that the library was seen to use; what is missing is chosen.
+    tables : TablesForm, optional
+        Measured kernels, in place of the curves of the same work.
     fits : dict of str to FitForm
         By curve or collective: how well the fit meets its figures.
     """
@@ -192,6 +252,7 @@ class ProfileForm(Form):
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
     collectives: dict[CollectiveKind, str] = Field(default_factory=dict)
+    tables: TablesForm | None = None
     fits: dict[str, FitForm] = Field(default_factory=dict)
 
     @field_validator("curves")
@@ -216,7 +277,7 @@ class ProfileForm(Form):
         protocols = tuple(form.value() for form in self.protocols)
         return Profile(
             self.name, curves, self.launch, self.interference, self.error, source, protocols,
-            tuple(self.collectives.items()),
+            tuple(self.collectives.items()), self.tables.value() if self.tables else (),
         )  # fmt: skip
 
 

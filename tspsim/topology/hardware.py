@@ -7,7 +7,12 @@ import math
 from dataclasses import dataclass, field
 
 from tspsim.files.errors import TopologyError
+from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
+from tspsim.topology.tables import Table
+
+#: Whose tables hold for another dtype: the same units multiply both, at the same rate.
+_ALIKE = {"fp16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Profile:
         all: as the links state. What goes over the network between nodes is as its links state.
     collectives : tuple of (str, str)
         Algorithm by kind of collective, where the library was seen to use it; others are chosen.
+    tables : tuple of Table
+        Efficiency over the shape of the work, in place of the curve of the same name.
     """
 
     name: str
@@ -95,6 +102,7 @@ class Profile:
     source: str = ""
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False
@@ -185,19 +193,29 @@ class Roofline:
     """Turns a `Work` into seconds on one device with one profile.
 
     ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launches``:
-    the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785).
+    the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785). Where the
+    profile has a table for the work, one efficiency counts for both, as the whole kernel was
+    measured.
+
+    fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
+    workload, and so does the memory that they take. Each is cast once, into itself and its
+    transpose, for the two products that use it; half of that is charged to each product, as
+    element-wise traffic. The times of fp8 tables have the cast of the first operand in them.
     """
 
     device: Device
     profile: Profile
     dtype: str
     _curves: dict[str, Curve] = field(init=False, compare=False, repr=False)
+    _tables: dict[tuple[str, str], Table] = field(init=False, compare=False, repr=False)
     _launch: float = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         launch = self.device.launch if self.profile.launch is None else self.profile.launch
         launch /= self.device.pace.launch
+        tables = {(str(table.kind), table.dtype): table for table in self.profile.tables}
         object.__setattr__(self, "_curves", dict(self.profile.curves))
+        object.__setattr__(self, "_tables", tables)
         object.__setattr__(self, "_launch", launch)
 
     @property
@@ -213,11 +231,31 @@ class Roofline:
         """Return the time of a piece of work; no work at all takes no time."""
         if not work.flops and not work.bytes:
             return 0.0
-        flops, bytes_, pace = 0.0, 0.0, self.device.pace
+        cast, dtype = 0.0, work.dtype or self.dtype
+        key = (work.curve, _ALIKE.get(dtype, dtype))
+        table = self._tables.get(key) if work.flops and work.shape else None
+        if dtype != self.dtype:
+            work, cast = self._narrowed(work, dtype, table is not None)
+        measured = table.of(work) if table else None
+        flops = 0.0
         if work.flops:
-            rate = self.device.peak(self.dtype) * self._efficiency(work.curve, work.flops)
-            flops = work.flops / (rate * pace.compute)
-        if work.bytes:
-            rate = self.device.memory_bandwidth * self._efficiency("elementwise", work.bytes)
-            bytes_ = work.bytes / (rate * pace.memory)
-        return max(flops, bytes_) + work.launches * self._launch
+            rate = self.device.peak(dtype)
+            rate *= measured or self._efficiency(work.curve, work.flops)
+            flops = work.flops / (rate * self.device.pace.compute)
+        return max(flops, self._moving(work.bytes, measured)) + cast + work.launches * self._launch
+
+    def _moving(self, bytes_: float, measured: float | None = None) -> float:
+        """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
+        if not bytes_:
+            return 0.0
+        efficiency = measured or self._efficiency("elementwise", bytes_)
+        rate = self.device.memory_bandwidth * efficiency
+        return bytes_ / (rate * self.device.pace.memory)
+
+    def _narrowed(self, work: Work, dtype: str, measured: bool) -> tuple[Work, float]:
+        """Return a product of narrower operands, and the seconds of casting them."""
+        m, k, n = work.shape
+        wide, narrow = ITEMSIZE[self.dtype], ITEMSIZE[dtype]
+        left = max(0, work.bytes - (m * k + k * n) * (wide - narrow))
+        cast = k * n if measured else m * k + k * n
+        return work._replace(bytes=left), self._moving(cast * (wide + 2 * narrow) / 2)

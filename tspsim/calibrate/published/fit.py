@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
-from tspsim.calibrate.published import curves, protocols
+from tspsim.calibrate.published import curves, protocols, tables
 from tspsim.calibrate.published.recipes import CallRecipe, CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Call, Point, Rows
+from tspsim.calibrate.published.tables import FittedTables
 from tspsim.collectives.choose import AUTO
 from tspsim.files.errors import UserError
 from tspsim.files.shipped import shipped
@@ -81,7 +82,8 @@ class Fitted:
     fitted, checked, shown : tuple of Call
         The calls of the recipe.
     qualities : tuple of (str, Quality)
-        By curve, collective or check.
+        By curve, table, collective or check.
+    tables : FittedTables or None
     """
 
     recipe: Recipe
@@ -91,6 +93,7 @@ class Fitted:
     checked: tuple[Call, ...]
     shown: tuple[Call, ...]
     qualities: tuple[tuple[str, Quality], ...]
+    tables: FittedTables | None = None
 
     @property
     def profile(self) -> Profile:
@@ -149,8 +152,11 @@ def fit(recipe: Recipe, rows: Rows) -> Fitted:
     shown = _calls(recipe, recipe.shown, rows)
     ways = tuple(way for parts in _sets(recipe) for way in _protocols(recipe, parts, rows))
     qualities = [quality for part in made for quality in _curve_qualities(part, recipe.device)]
+    measured = tables.fit(recipe.tables, recipe.backward, rows.points) if recipe.tables else None
+    if measured:
+        qualities += _table_qualities(measured, recipe.device, rows)
     qualities += _call_qualities(recipe, ways, fitted, checked)
-    return Fitted(recipe, made, ways, fitted, checked, shown, tuple(qualities))
+    return Fitted(recipe, made, ways, fitted, checked, shown, tuple(qualities), measured)
 
 
 def _curve(recipe: CurveRecipe, device: str, rows: Rows) -> FittedCurve:
@@ -236,6 +242,19 @@ def _curve_qualities(part: FittedCurve, device: str) -> list[tuple[str, Quality]
         error = curves.error(part.curve, part.own)
         found.append((f"{name}, own rows", Quality(0, None, len(part.own), error)))
     return found
+
+
+def _table_qualities(found: FittedTables, device: str, rows: Rows) -> Iterator[tuple[str, Quality]]:
+    """Yield how well tables hold between their rows, and for published rows."""
+    for name, about, note in tables.stated(found):
+        seen, held_out = about["shapes"], about["held_out"]
+        yield name, Quality(seen, about["residual"], held_out, about["error"], note)
+    note = "" if found.device == device else f"rows of {found.device}"
+    count = len(found.points)
+    yield "attention_backward table", Quality(count, found.residual, count, found.error, note)
+    for name, deviations in tables.checks(found, device, rows.points):
+        error = mean(abs(deviation) for deviation in deviations)
+        yield name, Quality(0, None, len(deviations), error)
 
 
 def _call_qualities(

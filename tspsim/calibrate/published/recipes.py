@@ -86,6 +86,10 @@ class Recipe:
         What they are only compared with.
     shown : tuple of CallRecipe
         What the algorithms cannot do (reduction in the switch): only drawn.
+    tables : str
+        File of its kernel tables; empty: none were measured.
+    backward : str
+        The device whose attention's backward was published.
     """
 
     device: str
@@ -95,6 +99,8 @@ class Recipe:
     fitted: tuple[CallRecipe, ...]
     checked: tuple[CallRecipe, ...] = ()
     shown: tuple[CallRecipe, ...] = ()
+    tables: str = ""
+    backward: str = ""
 
     @property
     def name(self) -> str:
@@ -159,6 +165,8 @@ RECIPES = (
                 setup="a100-2-nodes",
             ),
         ),
+        tables="a100-sxm-80gb",
+        backward="a100-sxm-80gb",
     ),
     Recipe(
         "h100-sxm",
@@ -176,6 +184,8 @@ RECIPES = (
             _IN_SWITCH_ON_NVLINK4,
         ),
         (CallRecipe("gke", "all_reduce", "no NVLS"),),
+        tables="h100-sxm",
+        backward="h100-sxm",
     ),
     Recipe(
         "h200-sxm",
@@ -197,6 +207,8 @@ RECIPES = (
             CallRecipe("ml-engineering", "reduce_scatter"),
         ),
         (CallRecipe("ml-engineering-figure", "all_reduce", "NVLS"),),
+        tables="h200-sxm",
+        backward="h100-sxm",
     ),
     Recipe(
         "b200-sxm",
@@ -230,5 +242,7 @@ RECIPES = (
             ),
         ),
         (CallRecipe("ml-engineering", "all_reduce", "ring"),),
+        tables="b200-sxm",
+        backward="h100-sxm",
     ),
 )

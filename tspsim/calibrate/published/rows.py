@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ class Point:
         Flops, or bytes of element-wise work; None: the shape is not stated.
     efficiency : float
         Achieved / stated rate of the device.
+    place : tuple of float
+        On the axes of the kernel's table; empty where the shape is not stated.
+    together : bool
+        The efficiency is that of forward and backward together.
     """
 
     curve: str
@@ -49,6 +54,8 @@ class Point:
     label: str
     size: float | None
     efficiency: float
+    place: tuple[float, ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +166,26 @@ def _matmul(row: Row, peaks: dict[str, float]) -> Point:
     m, n, k = (int(row[key]) for key in "mnk")
     efficiency = float(row["tflops"]) * 1e12 / peaks[row["device"]]
     size = 2.0 * m * n * k
-    return Point("matmul", row["device"], row["source"], row["source"], size, efficiency)
+    place = (float(m), float(n), float(k))
+    return Point("matmul", row["device"], row["source"], row["source"], size, efficiency, place)
 
 
 def _attention(row: Row, peaks: dict[str, float]) -> Iterator[Point]:
     """Yield a point per curve; a causal mask counts half of the square, as `Work` does."""
     efficiency = float(row["tflops"]) * 1e12 / peaks[row["device"]]
     label = row["kernel"] + (", causal" if row["causal"] == "1" else "")
-    if len(_CURVES[row["pass"]]) > 1:
-        label += ", both passes together"
-    forward = None
+    together = len(_CURVES[row["pass"]]) > 1
+    label += ", both passes together" if together else ""
+    forward, place = None, tuple[float, ...]()
     if row["sequence"]:
         batch, heads, s, d = (int(row[k]) for k in ("batch", "heads", "sequence", "head_dim"))
-        forward = 4.0 * batch * heads * s * s * d / (2 if row["causal"] == "1" else 1)
+        square = s * s * (1 if row["causal"] == "1" else 2)
+        forward, place = 2.0 * batch * heads * square * d, (batch * heads, math.sqrt(square), 1, d)
     for curve, factor in _CURVES[row["pass"]]:
         size = None if forward is None else factor * forward
-        yield Point(curve, row["device"], row["source"], label, size, efficiency)
+        yield Point(
+            curve, row["device"], row["source"], label, size, efficiency, place, together
+        )  # fmt: skip
 
 
 def _elementwise(row: Row, devices: dict[str, Device]) -> Point:

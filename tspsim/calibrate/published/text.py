@@ -7,6 +7,7 @@ import textwrap
 from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.steps import StepError
+from tspsim.calibrate.published.tables import FittedTables
 from tspsim.files.units import to_text
 from tspsim.topology.hardware import Protocol
 
@@ -32,6 +33,7 @@ def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> 
         *(line for part in fitted.curves for line in _curve(part)),
         "protocols:",
         *(_protocol(protocol) for protocol in fitted.protocols),
+        *_tables(fitted),
         *([f"error: {error.error:.2f}"] if error else []),
         "fits:",
         *(line for name, quality in fitted.qualities for line in _quality(name, quality)),
@@ -44,6 +46,12 @@ def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> 
 def _curve(part: FittedCurve) -> list[str]:
     points = [f"    - [{size:.4g}, {level}]" for size, level in part.curve.points]
     return [f"  {part.recipe.curve}:", *points]
+
+
+def _tables(fitted: Fitted) -> list[str]:
+    if fitted.tables is None:
+        return []
+    return ["tables:", f"  file: {fitted.tables.name}", f"  backward: {fitted.tables.backward}"]
 
 
 def _protocol(way: Protocol) -> str:
@@ -76,8 +84,17 @@ def _source(fitted: Fitted, rows: Rows, error: StepError | None) -> list[str]:
     calls = {call.source for call in (*fitted.fitted, *fitted.checked)}
     return [
         *_text("curves", [*stand_ins, *(rows.sources[s] for s in fitted.used if s in points)]),
+        *(_text("tables", _of_tables(fitted.tables)) if fitted.tables else []),
         *_text("protocols", [rows.sources[s] for s in fitted.used if s in calls]),
         *_text("error", [_of_steps(error)]),
+    ]
+
+
+def _of_tables(found: FittedTables) -> list[str]:
+    return [
+        f"{found.source}; made by 'tspsim calibrate import aiconfigurator'",
+        f"backward: attention's backward / forward in efficiency, by {len(found.points)} published "
+        f"rows of {found.device} ({', '.join(sorted({p.source for p in found.points}))})",
     ]
 
 

@@ -66,7 +66,8 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     """
     timeline = result.timeline
     rank = chosen_rank(result, rank, timeline.slowest_rank)
-    device, dtype = result.scenario.topology.devices[rank], result.scenario.workload.dtype
+    device, workload = result.scenario.topology.devices[rank], result.scenario.workload
+    dtype = workload.linears or workload.dtype
     found, flopless = dots(timeline, rank)
     ax = axes(ax, 9.0, 5.5)
     bandwidth = device.memory_bandwidth

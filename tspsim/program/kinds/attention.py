@@ -81,7 +81,8 @@ def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Wor
     """Return `products` matmuls over the unmasked pairs, per coordinate where they differ."""
     d = width // core.heads
     curve = "attention" if products == 2 else "attention_backward"
-    shape = (batch, core.heads, core.queries.local, core.keys.local, d)
+    heads, tokens = (core.heads, core.kv_heads), (core.queries.local, core.keys.local)
+    shape = (batch, *heads, *tokens, d, int(core.causal))
 
     def at(coordinate: int) -> Work:
         pairs = core.twice_pairs(coordinate)

@@ -21,11 +21,14 @@ class Matmul:
         Forward: neither. Data gradient: ``dy W^T``. Weight gradient: ``x^T dy``.
     accumulate : bool
         The last input is the output's earlier value.
+    dtype : str
+        What is multiplied, where that is narrower than the operands in memory: ``"fp8"``.
     """
 
     transpose_a: bool = False
     transpose_b: bool = False
     accumulate: bool = False
+    dtype: str = ""
     name = "matmul"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
@@ -34,7 +37,7 @@ class Matmul:
         rows = math.prod(a[:-1])
         m, k = (a[-1], rows) if self.transpose_a else (rows, a[-1])
         n = b[0] if self.transpose_b else b[-1]
-        return Work(2 * m * k * n, moved(inputs, outputs), "matmul", (m, k, n))
+        return Work(2 * m * k * n, moved(inputs, outputs), "matmul", (m, k, n), self.dtype)
 
     def values(
         self,
@@ -53,4 +56,5 @@ class Matmul:
     def text(self) -> str:
         """Return for example ``matmul(a·bᵀ, +=)``."""
         form = f"a{'ᵀ' * self.transpose_a}·b{'ᵀ' * self.transpose_b}"
-        return f"matmul({form}{', +=' if self.accumulate else ''})"
+        dtype = f", {self.dtype}" if self.dtype else ""
+        return f"matmul({form}{', +=' if self.accumulate else ''}{dtype})"

@@ -1,0 +1,1 @@
+"""Reads what others measured with their own tools: tables, logs and traces."""

@@ -1,0 +1,62 @@
+"""A file of tables from measured rows, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tspsim.calibrate.kernels.make import Made, make
+from tspsim.calibrate.kernels.rows import FEWEST, Measured, count_shapes
+from tspsim.files.errors import UserError
+from tspsim.topology.hardware import Device
+from tspsim.topology.table_files import label, write_tables
+
+
+def tables_of(measured: Sequence[Measured], device: Device, origin: str) -> list[Made]:
+    """Return the tables of all kinds that have enough shapes.
+
+    Raises
+    ------
+    UserError
+        When none has, or the device states no rate for what was multiplied.
+    """
+    counts = {part.label: count_shapes(part) for part in measured}
+    enough = [part for part in measured if counts[part.label] >= FEWEST]
+    if not enough:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"{origin}: at least {FEWEST} shapes of a kind are needed, found: {told}")
+    return [make(part, device) for part in enough]
+
+
+def write(path: Path, made: Sequence[Made], device: Device, source: str) -> None:
+    """Write a file of tables."""
+    write_tables(path, [one.table for one in made], about(made, device, source))
+
+
+def about(made: Sequence[Made], device: Device, source: str) -> dict[str, Any]:
+    """Return what a file says of its tables."""
+    tables = {
+        label(one.table): {
+            "rows": one.rows, "shapes": one.shapes, "residual": round(one.residual, 4),
+            "held_out": one.held_out, "error": round(one.error, 4),
+            "spread": round(one.spread, 4), "libraries": list(one.libraries),
+        }
+        for one in made
+    }  # fmt: skip
+    return {"device": device.name, "source": source, "tables": tables}
+
+
+def render(found: dict[str, Any]) -> str:
+    """Return what a file says of its tables as text for people."""
+    lines = [
+        f"{found['device']}, {found['source']}",
+        f"{'':24} {'rows':>7} {'shapes':>7} {'residual':>9} {'held out':>9} {'error':>6} "
+        f"{'libraries':>10}",
+    ]
+    for name, one in found["tables"].items():
+        lines.append(
+            f"{name:24} {one['rows']:>7} {one['shapes']:>7} {one['residual']:>9.1%} "
+            f"{one['held_out']:>9} {one['error']:>6.1%} {one['spread']:>10.0%}"
+        )
+    return "\n".join(lines)

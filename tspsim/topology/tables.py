@@ -1,0 +1,127 @@
+"""Measured kernels: the efficiency of a kind of work over its shape, between rows and beyond."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal
+
+from tspsim.program.types import Work
+
+TableKind = Literal[
+    "matmul", "attention", "attention_backward", "decode_attention", "mla", "decode_mla", "experts"
+]
+
+#: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
+#: of one sequence; a group is the query heads that share a key/value head.
+AXES: dict[TableKind, tuple[str, ...]] = {
+    "matmul": ("m", "n", "k"),
+    "attention": ("blocks", "sequence", "group", "head_dim"),
+    "attention_backward": ("blocks", "sequence", "group", "head_dim"),
+    "decode_attention": ("kv_blocks", "cached", "group", "head_dim"),
+    "mla": ("blocks", "sequence"),
+    "decode_mla": ("sequences", "cached", "heads"),
+    "experts": ("tokens_per_expert", "experts", "hidden", "width"),
+}
+
+#: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.
+STEPS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Efficiency against the roofline of one kind of kernel, on a grid of shapes.
+
+    The roofline is ``max(flops / peak, bytes / bandwidth)``; efficiency is that over the measured
+    seconds. Its logarithm is linear between grid points in the logarithm of each axis. Beyond the
+    grid the roofline extrapolates, with the efficiency of the nearest edge.
+
+    Parameters
+    ----------
+    kind : TableKind
+    dtype : str
+        Of what is multiplied.
+    axes : tuple of tuple of float
+        Increasing sizes along each of ``AXES[kind]``.
+    codes : bytes
+        Signed 16-bit little-endian ``log2(efficiency) * STEPS``, the last axis fastest.
+    factor : float
+        Multiplies every efficiency: what another kernel reaches of this one's.
+    """
+
+    kind: TableKind
+    dtype: str
+    axes: tuple[tuple[float, ...], ...]
+    codes: bytes
+    factor: float = 1.0
+    _codes: array[int] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        codes = array("h", self.codes)
+        if sys.byteorder == "big":
+            codes.byteswap()
+        assert len(codes) == math.prod(map(len, self.axes))
+        object.__setattr__(self, "_codes", codes)
+
+    def at(self, place: tuple[float, ...]) -> float:
+        """Return the efficiency at a place on the axes."""
+        offset, ways = 0, []
+        for axis, value in zip(self.axes, place, strict=True):
+            index, share = _between(axis, value)
+            offset = offset * len(axis) + index
+            ways.append(((0, 1.0 - share), (1, share)) if share else ((0, 1.0),))
+        strides = [1]
+        for axis in reversed(self.axes[1:]):
+            strides.append(strides[-1] * len(axis))
+        strides.reverse()
+        code = 0.0
+        for corner in product(*ways):
+            step = sum(up * stride for (up, _), stride in zip(corner, strides, strict=True))
+            code += math.prod(weight for _, weight in corner) * self._codes[offset + step]
+        return self.factor * math.exp2(code / STEPS)
+
+    def of(self, work: Work) -> float:
+        """Return the efficiency of a piece of work of this kind."""
+        return self.at(_PLACES[self.kind](work))
+
+
+def _between(axis: tuple[float, ...], value: float) -> tuple[int, float]:
+    """Return the grid point at or below a value, and how far towards the next one it lies."""
+    if value <= axis[0]:
+        return 0, 0.0
+    if value >= axis[-1]:
+        return len(axis) - 1, 0.0
+    index = bisect.bisect_right(axis, value) - 1
+    low, high = axis[index], axis[index + 1]
+    return index, math.log(value / low) / math.log(high / low)
+
+
+def _of_matmul(work: Work) -> tuple[float, ...]:
+    m, k, n = work.shape[:3]
+    return m, n, k
+
+
+def _of_attention(work: Work) -> tuple[float, ...]:
+    """Return the place of the causal square with as many flops per block.
+
+    Shards have other numbers of queries than of keys, and masks of other forms: q queries that
+    all see k keys count as a causal sequence of ``sqrt(2 q k)``.
+    """
+    batch, heads, kv_heads, _, _, head_dim = work.shape[:6]
+    products = 2 if work.curve == "attention" else 5
+    blocks = batch * heads
+    sequence = math.sqrt(2 * work.flops / (2 * products * blocks * head_dim))
+    return blocks, sequence, heads / kv_heads, head_dim
+
+
+#: Where a piece of work lies; work of the other kinds is not recorded yet.
+_PLACES: dict[str, Callable[[Work], tuple[float, ...]]] = {
+    "matmul": _of_matmul,
+    "attention": _of_attention,
+    "attention_backward": _of_attention,
+}
