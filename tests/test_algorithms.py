@@ -57,7 +57,7 @@ def torus(*shape: int) -> Topology:
 
 def places(name: str) -> Iterator[Topology]:
     """Yield topologies of 1 to 9 and 16 devices that an algorithm is made for."""
-    if name.startswith("hierarchical"):
+    if name.startswith("hierarchical") or name == "tree":
         shapes = [(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (3, 3), (4, 4), (8, 2), (2, 8)]
         yield from (cluster(*shape) for shape in shapes)
     elif name == "multi_ring":
@@ -83,6 +83,7 @@ ABLE: dict[str, tuple[CollectiveKind, ...]] = {
     "hierarchical": KINDS,
     "hierarchical_doubling": ("all_reduce", "all_gather", "reduce_scatter"),
     "pairwise": ("all_to_all",),
+    "tree": ("all_reduce",),
 }
 
 

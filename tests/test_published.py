@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tspsim.calibrate.published import curves, protocols, steps
-from tspsim.calibrate.published.fit import fit, with_protocols
+from tspsim.calibrate.published.calls import with_protocols
+from tspsim.calibrate.published.fit import fit
 from tspsim.calibrate.published.protocols import Observation, predict
 from tspsim.calibrate.published.recipes import RECIPES, CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Point, Rows, load

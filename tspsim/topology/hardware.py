@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tspsim.files.errors import TopologyError
 from tspsim.program.types import CollectiveKind, Work
+from tspsim.topology.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Protocol:
     latency : float
         Seconds of a call, on top of the latency of the links.
     efficiency : float
-        Achieved / stated bandwidth of a link.
+        Achieved / stated bandwidth of a link, among so many members that one more hardly counts.
     collective : CollectiveKind or None
         The kind that it is for; None: every kind that no other protocol names.
     algorithm : str or None
@@ -54,6 +55,13 @@ class Protocol:
     first : float
         The smallest message in bytes that it is used for. Where one with an algorithm and a first
         message can be used, the library takes it, however fast the others are.
+    fewest : int
+        The fewest members that it is used for: the library does not choose its algorithm for less.
+    per_member : float
+        Seconds of a call for every member but one, on top of `latency`.
+    own_part : float
+        What a member's own part costs (it is copied, and opens the pipeline), over what the link
+        takes for a part as stated: few members have large parts, and achieve less.
     """
 
     latency: float = 0.0
@@ -62,6 +70,17 @@ class Protocol:
     algorithm: str | None = None
     network: bool = False
     first: float = 0.0
+    fewest: int = 0
+    per_member: float = 0.0
+    own_part: float = 0.0
+
+    def seconds(self, members: int) -> float:
+        """Return the seconds of a call of so many members, two or more, beside its links'."""
+        return self.latency + self.per_member * (members - 1)
+
+    def achieved(self, members: int) -> float:
+        """Return achieved / stated bandwidth of a link, for so many members."""
+        return 1 / (1 / self.efficiency + self.own_part / (members - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,8 @@ class Profile:
         all: as the links state. What goes over the network between nodes is as its links state.
     collectives : tuple of (str, str)
         Algorithm by kind of collective, where the library was seen to use it; others are chosen.
+    evidence : tuple of Evidence
+        How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
     """
 
     name: str
@@ -95,6 +116,7 @@ class Profile:
     source: str = ""
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False
