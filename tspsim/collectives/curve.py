@@ -25,12 +25,15 @@ class Point:
     busbw_factor : float
         Bus bandwidth / algorithm bandwidth.
     algorithm : str
+    fitted : bool
+        A constant of the profile is in its time; otherwise its links are taken as stated.
     """
 
     bytes: float
     time: float
     busbw_factor: float
     algorithm: str
+    fitted: bool = False
 
     @property
     def algbw(self) -> float:
@@ -93,7 +96,7 @@ def curve(
             plan = hops(size, ranks, topology)
         else:
             plan = chooser.choose(kind, size, ranks, 0)
-        points.append(Point(size, plan.time(size, topology), factor, plan.algorithm))
+        points.append(Point(size, plan.time(size, topology), factor, plan.algorithm, plan.fitted))
     return tuple(points)
 
 

@@ -7,13 +7,15 @@ calls over several, nor those over two nodes anything about those over four.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tspsim.program.types import CollectiveKind
 
 if TYPE_CHECKING:
+    from tspsim.topology.graph import Topology
     from tspsim.topology.hardware import Profile
 
 
@@ -63,13 +65,32 @@ class Evidence:
     residuals: Residuals
 
 
+class Reach(NamedTuple):
+    """Where the members of a call are: `ranks` in a node, the most of any, and `nodes`."""
+
+    ranks: int
+    nodes: int
+
+    def __str__(self) -> str:
+        """Return it in words: ``8 ranks in 1 node``, ``8 ranks in each of 2 nodes``."""
+        if self.nodes == 1:
+            return f"{self.ranks} ranks in 1 node"
+        return f"{self.ranks} {'ranks' if self.ranks > 1 else 'rank'} in each of {self.nodes} nodes"
+
+
+def reach(ranks: Iterable[int], topology: Topology) -> Reach:
+    """Return where the members of a call are."""
+    inside = Counter(topology.node(rank) for rank in ranks)
+    return Reach(max(inside.values()), len(inside))
+
+
 def evidence(
     profile: Profile, collective: CollectiveKind, algorithm: str, ranks_in_node: int, nodes: int
 ) -> Residuals | None:
     """Return the residuals of calls like one, to which the profile was not fitted; None: unknown.
 
-    Those of as many members, or else those of fewer and of more taken together: three of a node
-    are judged by two and four, nine by none.
+    Those of as many members, or else of the next fewer and the next more taken together: three of
+    a node are judged by two and four, nine by none where eight are the most.
 
     Parameters
     ----------
@@ -87,18 +108,19 @@ def evidence(
         for known in profile.evidence
         if (known.collective, known.algorithm, known.nodes) == (collective, algorithm, nodes)
     ]
-    exact = [known.residuals for known in alike if known.ranks == ranks_in_node]
-    counts = [known.ranks for known in alike]
-    if exact or not counts or not min(counts) < ranks_in_node < max(counts):
-        return _pooled(exact)
-    return _pooled([known.residuals for known in alike])
+    counts = {known.ranks for known in alike}
+    fewer = max((count for count in counts if count <= ranks_in_node), default=0)
+    more = min((count for count in counts if count >= ranks_in_node), default=0)
+    if not (fewer and more):
+        return None
+    return _pooled(known.residuals for known in alike if known.ranks in (fewer, more))
 
 
-def _pooled(found: Iterable[Residuals]) -> Residuals | None:
+def _pooled(found: Iterable[Residuals]) -> Residuals:
     """Return residuals as one: the mean of all rows, and the widest quantiles."""
     some = tuple(found)
-    if not some:
-        return None
+    if len(some) == 1:
+        return some[0]
     rows = sum(each.rows for each in some)
     bias = sum(each.bias * each.rows for each in some) / rows
     return Residuals(rows, bias, min(e.low for e in some), max(e.high for e in some))

@@ -117,9 +117,12 @@ def protocols_of(recipe: Recipe, rows: Rows) -> tuple[Protocol, ...]:
 
 
 def _sets(recipe: Recipe) -> list[tuple[CallRecipe, ...]]:
-    """Return what is fitted together: all kinds, then every kind with protocols of its own."""
-    together = tuple(part for part in recipe.fitted if not part.only)
-    return [together, *((part,) for part in recipe.fitted if part.only)]
+    """Return what is fitted together: all kinds, then what has protocols of its own."""
+    sets: dict[tuple[str, ...], list[CallRecipe]] = {}
+    for part in sorted(recipe.fitted, key=lambda part: part.only):
+        key = (part.kind, part.by, part.setup) if part.only else ()
+        sets.setdefault(key, []).append(part)
+    return [tuple(parts) for parts in sets.values()]
 
 
 def _fitted(recipe: Recipe, parts: tuple[CallRecipe, ...], rows: Rows) -> tuple[Protocol, ...]:
