@@ -207,7 +207,7 @@ def _known(
     low, high = (100 * (math.exp(log) - 1) for log in (found.low, found.high))
     rows = "1 call" if found.rows == 1 else f"{found.rows} calls"
     return (
-        f"  {algorithm}: 80 % of {rows} like it, none of them fitted, took {low:+.1f} to "
+        f"  {algorithm}: 80 % of {rows} like it, kept from the fit, took {low:+.1f} to "
         f"{high:+.1f} % of these times"
     )
 
