@@ -1,10 +1,11 @@
 """NCCL's Tree: a chain inside every node, two binary trees over the nodes, on all NICs at once.
 
 There are as many channels as members in a node, each with its part of the message. A channel's
-chain begins at another member, by whose NIC it leaves the node; what the chains have summed goes up
-a tree of nodes, the sum down again and along the chains. Half of a channel's part uses the one
-tree, half the other, as in `double_binary_tree`: over two nodes a NIC carries half of what a ring
-loads it with, over more as much, in ``log2 N`` steps across where a ring takes N-1.
+chain begins at another member, by whose NIC it leaves the node, and takes the zigzag order in which
+no two share a link of a full mesh (`tspsim.collectives.rings.across`). What the chains have summed
+goes up a tree of nodes, the sum down again and along the chains. Half of a channel's part uses the
+one tree, half the other, as in `double_binary_tree`: over two nodes a NIC carries half of what a
+ring loads it with, over four and more as much, in ``log2 N`` steps across where a ring takes N-1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tspsim.collectives.algorithm import Reach, Sending
 from tspsim.collectives.bidirectional_ring import mirrored
 from tspsim.collectives.double_binary_tree import descent
 from tspsim.collectives.plan import Plan
-from tspsim.collectives.rings import groups
+from tspsim.collectives.rings import chain, groups
 from tspsim.collectives.schedule import Schedule, Send, Step, transfers
 from tspsim.program.types import CollectiveKind, PlanKind
 from tspsim.topology.graph import Topology
@@ -88,9 +89,7 @@ def _inside(nodes: tuple[tuple[int, ...], ...], channel: int) -> list[Step]:
     part = range(2 * channel, 2 * channel + 2)
     steps: list[list[Send]] = [[] for _ in range(max(map(len, nodes)) - 1)]
     for members in nodes:
-        first = channel % len(members)
-        chain = members[first:] + members[:first]
-        for step, (source, target) in enumerate(pairwise(chain)):
+        for step, (source, target) in enumerate(pairwise(chain(members, channel))):
             steps[step].append(Send(source, target, part))
     return [tuple(step) for step in steps]
 

@@ -202,7 +202,10 @@ RECIPES = (
             _ELEMENTWISE,
         ),
         # Below 1 KiB another algorithm is at work, slower than for larger messages.
-        (CallRecipe("amd-rccl", "all_reduce", smallest=1024),),
+        (
+            CallRecipe("amd-rccl", "all_reduce", smallest=1024),
+            *_between_nodes(reason=f"{_SAME_NICS}; RCCL has NCCL's rings and trees"),
+        ),
         (CallRecipe("amd-transferbench", "all_to_all"),),
     ),
     Recipe(
