@@ -196,7 +196,7 @@ def summary(line: Timeline, trace: MemoryTrace) -> dict[str, Any]:
             "compute": 0.8 * step, "exposed_communication": 0.15 * step, "idle": 0.05 * step,
         },
         "communication": {"received_bytes_per_rank": sum(by_op.values()), "by_op": by_op,
-                          "algorithms": {op: ["direct"] for op in by_op}},
+                          "algorithms": {op: ["direct"] for op in by_op}, "as_stated": []},
         "memory": {
             "capacity": 192 * 2**30, "peak": rank.peak, "peak_rank": 0,
             "peak_time": rank.peak_time, "at_peak": kinds, "fits": True,

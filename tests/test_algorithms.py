@@ -57,7 +57,7 @@ def torus(*shape: int) -> Topology:
 
 def places(name: str) -> Iterator[Topology]:
     """Yield topologies of 1 to 9 and 16 devices that an algorithm is made for."""
-    if name.startswith("hierarchical"):
+    if name.startswith("hierarchical") or name == "tree":
         shapes = [(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (3, 3), (4, 4), (8, 2), (2, 8)]
         yield from (cluster(*shape) for shape in shapes)
     elif name == "multi_ring":
@@ -83,6 +83,7 @@ ABLE: dict[str, tuple[CollectiveKind, ...]] = {
     "hierarchical": KINDS,
     "hierarchical_doubling": ("all_reduce", "all_gather", "reduce_scatter"),
     "pairwise": ("all_to_all",),
+    "tree": ("all_reduce",),
 }
 
 
@@ -118,7 +119,8 @@ def test_replayed_sends_do_what_the_name_says(name: str, kind: CollectiveKind) -
 )
 def test_no_send_can_be_left_out(name: str, kind: CollectiveKind) -> None:
     """The replay notices every missing send, so it proves something."""
-    topology = cluster(2, 2) if name.startswith("hierarchical") else make("full", 5)
+    nodes = name == "tree" or name.startswith("hierarchical")
+    topology = cluster(2, 2) if nodes else make("full", 5)
     n = len(topology.devices)
     schedule = made(name, kind, topology, 1)
     assert schedule is not None
@@ -457,19 +459,40 @@ def test_inside_a_flat_node_auto_takes_what_its_library_has() -> None:
     assert planner.choose("all_reduce", 1e9, eight, None).algorithm == "in_switch"
 
 
-def test_across_nodes_the_size_decides() -> None:
-    """A short message is doubled between nodes, a long one goes over all NICs in few bytes."""
+def test_across_nodes_auto_takes_what_its_library_has() -> None:
+    """Trees for a short all-reduce, rings for a long one: over many nodes they load NICs alike."""
     planner = Chooser(cluster(16, 8))
     everybody, one_each = tuple(range(128)), tuple(range(0, 128, 8))
-    sizes = [1e3, 1e6, 1e9]
-    assert [planner.choose("all_reduce", s, everybody, None).algorithm for s in sizes] == [
-        "recursive_doubling", "hierarchical_doubling", "multi_ring",
-    ]  # fmt: skip
-    ends = [sizes[0], sizes[-1]]
-    assert [planner.choose("all_reduce", s, one_each, None).algorithm for s in ends] == [
-        "recursive_doubling", "halving_doubling",
-    ]  # fmt: skip
+    for members in (everybody, one_each):
+        found = [planner.choose("all_reduce", s, members, None).algorithm for s in (1e3, 1e6, 1e11)]
+        assert found == ["tree", "tree", "ring"]
+    for kind in ("all_gather", "reduce_scatter"):
+        found = [planner.choose(kind, s, everybody, None).algorithm for s in (1e3, 1e9)]  # type: ignore[arg-type]
+        assert found == ["ring", "ring"]
     assert planner.choose("broadcast", 1e3, one_each, 0).algorithm == "binomial_tree"
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9])
+def test_trees_over_two_nodes_load_a_nic_with_half_of_what_a_ring_does(size: float) -> None:
+    """Over four or more with as much: a node inside a tree hears from two and tells two."""
+    for nodes, share in ((2, 1 / 4), (3, 3 / 8), (4, 2 / 4), (9, 2 / 4)):
+        topology = cluster(nodes, 4)
+        ranks = tuple(range(4 * nodes))
+        plan = choose("all_reduce", size, ranks, topology, None, "tree")
+        loads = {topology.links[link].name: load for link, load in plan.loads}
+        nics = {name: load for name, load in loads.items() if "nic" in name}
+        assert max(nics.values()) == pytest.approx(share)
+        ports = (load for name, load in loads.items() if "nic" not in name and "d0" in name)
+        assert max(ports) == pytest.approx(2 * 3 / 4)
+
+
+def test_nodes_of_unlike_size_have_a_tree_too() -> None:
+    """Three members of one node and one of the other: as many channels as the larger has."""
+    topology, ranks = cluster(2, 3), (0, 1, 2, 4)
+    algorithm: Sending = COLLECTIVES.get("tree")
+    schedule = algorithm.schedule("all_reduce", ranks, topology, None)
+    assert schedule is not None
+    assert does_its_job("all_reduce", schedule, 4, 0)
 
 
 def test_on_a_torus_auto_uses_all_links() -> None:
@@ -542,4 +565,4 @@ def test_members_of_nodes_need_not_stand_in_order() -> None:
         assert schedule is not None
         assert does_its_job(kind, schedule, 6, 2), kind
     assert levels.spans((3, 2)) == [range(2, 4)]
-    assert isinstance(COLLECTIVES.get("ring"), Anywhere)
+    assert isinstance(COLLECTIVES.get("binomial_tree"), Anywhere)

@@ -143,7 +143,7 @@ def test_keys_of_the_json_are_fixed() -> None:
     assert {key: sorted(v) for key, v in found.items() if isinstance(v, dict)} == {
         "strategy": ["axes", "kind"],
         "time": ["compute", "exposed_communication", "idle"],
-        "communication": ["algorithms", "by_op", "received_bytes_per_rank"],
+        "communication": ["algorithms", "as_stated", "by_op", "received_bytes_per_rank"],
         "memory": ["at_peak", "capacity", "fits", "peak", "peak_rank", "peak_time"],
         "engine": ["folded", "tasks", "wall_seconds"],
         "profile": ["error", "name"],

@@ -388,7 +388,7 @@ def test_nvidia_node_is_switched(name: str, port: float) -> None:
 def unsourced(part: dict[str, Any], path: str) -> Iterator[str]:
     """Yield the keys of a file whose numbers have no source beside them."""
     words = {"name", "kind", "device", "profile", "fabric", "file", "source", "node", "curves"}
-    words.add("fits")  # residuals: the command that writes the profile works them out
+    words |= {"fits", "evidence"}  # the command that writes the profile works them out
     source = part.get("source", {})
     for key, value in part.items():
         if isinstance(value, dict) and key in {"link", "nic"}:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.analysis.carried import carried
 from tspsim.analysis.spread import Spread
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
@@ -57,11 +58,15 @@ class CommunicationFigures:
     by_op : Mapping of str to float
     algorithms : Mapping of str to list of str
         By collective, the algorithms that carried it, in the order of their first call.
+    as_stated : list of str
+        Calls in whose time no constant of the profile is, in words: their links are taken as they
+        are stated.
     """
 
     received_bytes_per_rank: float
     by_op: Mapping[str, float]
     algorithms: Mapping[str, list[str]]
+    as_stated: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,7 @@ def summarize(
         mfu=model / available if available else None,
         hfu=sum(executed) / available if available else None,
         time=time_of(timeline, slowest),
-        communication=received_by(timeline, slowest),
+        communication=received_by(timeline, slowest, _as_stated(timeline, topology)),
         memory=fill(memory, topology),
         flops_per_rank=executed[slowest],
         engine=EngineFigures(
@@ -230,7 +235,9 @@ def _covered(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
     return float(latest[0] - start[0] + np.maximum(latest[1:] - from_, 0.0).sum())
 
 
-def received_by(timeline: Timeline, rank: int) -> CommunicationFigures:
+def received_by(
+    timeline: Timeline, rank: int, as_stated: tuple[str, ...] = ()
+) -> CommunicationFigures:
     """Return the bytes that a rank receives over the step, by collective."""
     program, mesh = timeline.programs.of(rank), timeline.mesh
     # Layers repeat each other: of thousands of messages a few are different.
@@ -239,12 +246,19 @@ def received_by(timeline: Timeline, rank: int) -> CommunicationFigures:
     for (message, lane), times in said.items():
         each = received(message, program.lanes[lane], mesh, rank)
         by_op[message.collective] += times * each
-    carried: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
+    algorithms: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
     for transfer in timeline.recorded:
-        algorithms = carried.setdefault(transfer.collective, [])
-        if transfer.algorithm not in algorithms:
-            algorithms.append(transfer.algorithm)
-    return CommunicationFigures(sum(by_op.values()), dict(sorted(by_op.items())), carried)
+        names = algorithms.setdefault(transfer.collective, [])
+        if transfer.algorithm not in names:
+            names.append(transfer.algorithm)
+    total, ordered = sum(by_op.values()), dict(sorted(by_op.items()))
+    return CommunicationFigures(total, ordered, algorithms, list(as_stated))
+
+
+def _as_stated(timeline: Timeline, topology: Topology) -> tuple[str, ...]:
+    """Return the calls that no constant of the profile is in, in words, each once."""
+    calls = carried(timeline.recorded, topology)
+    return tuple(dict.fromkeys(str(call) for call in calls if not call.fitted))
 
 
 def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import typer
 
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
     from tspsim.collectives.curve import Point
     from tspsim.program.types import CollectiveKind
-    from tspsim.topology.forms import ProfileForm
+    from tspsim.topology.evidence import Residuals
     from tspsim.topology.graph import Topology
+
+#: The devices that take part.
+Members: TypeAlias = tuple[int, ...]
 
 
 @guarded
@@ -64,13 +69,13 @@ def collective(
     from tspsim.collectives.curve import curve
 
     what = _kind(kind)
-    place, form = _topology(topology, profile)
+    place = _topology(topology, profile)
     members = _members(ranks, place)
     points = curve(what, parse_sizes(sizes), members, place, algorithm)
     if json:
-        show_json([row(point) for point in points])
+        show_json([row(what, point, members, place) for point in points])
     else:
-        write(_heading(what, len(members), place, form) + "\n")
+        write(_heading(what, points, members, place) + "\n")
         show(_table(points))
     if output is not None:
         _draw(what, points, len(members), place, output)
@@ -96,14 +101,17 @@ def _draw(
     draw_curves([Panel(title, points, measured)], path)
 
 
-def row(point: Point) -> dict[str, Any]:
-    """Return a point as JSON data, SI units."""
+def row(kind: CollectiveKind, point: Point, members: Members, place: Topology) -> dict[str, Any]:
+    """Return a point as JSON data, SI units; no interval where the error is unknown."""
+    found = _residuals(kind, point.algorithm, members, place) if point.fitted else None
     return {
         "bytes": int(point.bytes),
         "time": point.time,
         "algbw": point.algbw,
         "busbw": point.busbw,
         "algorithm": point.algorithm,
+        "fitted": point.fitted,
+        "interval": None if found is None else list(found.interval(point.time)),
     }
 
 
@@ -147,7 +155,7 @@ def _kind(kind: str) -> CollectiveKind:
     return known[kind]
 
 
-def _topology(name: str, profile: str | None) -> tuple[Topology, ProfileForm | None]:
+def _topology(name: str, profile: str | None) -> Topology:
     from pydantic import ValidationError
 
     from tspsim.topology.forms import explain
@@ -157,7 +165,7 @@ def _topology(name: str, profile: str | None) -> tuple[Topology, ProfileForm | N
         form = None if profile is None else parse_profile(profile)
     except ValidationError as error:
         raise UserError(f"--profile: {explain(error)}") from None
-    return load_file(name, form), form
+    return load_file(name, form)
 
 
 def _members(ranks: int | None, topology: Topology) -> tuple[int, ...]:
@@ -170,17 +178,46 @@ def _members(ranks: int | None, topology: Topology) -> tuple[int, ...]:
     return tuple(range(count))
 
 
-def _heading(kind: str, ranks: int, topology: Topology, form: ProfileForm | None) -> str:
-    """Return what is timed, and what is known of the error of the profile that it rests on."""
-    profile = topology.profile
-    error = "unknown" if profile.error is None else f"{100 * profile.error:.1f} %"
-    fit = form.fits.get(kind) if form else None
-    if fit is not None and fit.error is not None:
-        error += f"; {kind} {100 * fit.error:.1f} % on {fit.held_out} rows held out of its fit"
+def _heading(
+    kind: CollectiveKind, points: Sequence[Point], members: Members, place: Topology
+) -> str:
+    """Return what is timed, and how far the profile was off on calls like it."""
+    from tspsim.topology.evidence import reach
+
+    known = dict.fromkeys((point.algorithm, point.fitted) for point in points if point.time)
+    said = [_known(kind, *each, members, place) for each in known]
+    lines = [
+        f"{kind} over {len(members)} of {len(place.devices)} devices of {place.name}, "
+        f"{reach(members, place)}",
+        f"times from profile {place.profile.name}",
+        *said,
+    ]
+    return "\n".join(lines)
+
+
+def _known(
+    kind: CollectiveKind, algorithm: str, fitted: bool, members: Members, place: Topology
+) -> str:
+    """Return what is known of the error of one algorithm."""
+    if not fitted:
+        return f"  {algorithm}: links as stated, nothing was fitted to such calls; error unknown"
+    found = _residuals(kind, algorithm, members, place)
+    if found is None:
+        return f"  {algorithm}: error unknown, no measured call is like it"
+    low, high = (100 * (math.exp(log) - 1) for log in (found.low, found.high))
+    rows = "1 call" if found.rows == 1 else f"{found.rows} calls"
     return (
-        f"{kind} over {ranks} of {len(topology.devices)} devices of {topology.name}\n"
-        f"times from profile {profile.name}: error of steps {error}"
+        f"  {algorithm}: 80 % of {rows} like it, kept from the fit, took {low:+.1f} to "
+        f"{high:+.1f} % of these times"
     )
+
+
+def _residuals(
+    kind: CollectiveKind, algorithm: str, members: Members, place: Topology
+) -> Residuals | None:
+    from tspsim.topology.evidence import evidence, reach
+
+    return evidence(place.profile, kind, algorithm, *reach(members, place))
 
 
 def _table(points: tuple[Point, ...]) -> Table:

@@ -7,7 +7,7 @@ doi:10.1177/1094342005051521). A reduce runs it backwards, an all-reduce is the 
 
 from __future__ import annotations
 
-from tspsim.collectives.algorithm import Anywhere
+from tspsim.collectives.algorithm import Anywhere, Reach
 from tspsim.collectives.bidirectional_ring import mirrored
 from tspsim.collectives.schedule import Schedule, Send, Step
 from tspsim.program.types import CollectiveKind
@@ -18,6 +18,10 @@ class BinomialTree(Anywhere):
 
     name = "binomial_tree"
     automatic = ("nodes",)
+
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
+        """Return whether ``auto`` considers it: over nodes an all-reduce goes by `tree`."""
+        return kind in ("broadcast", "reduce")
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule | None:

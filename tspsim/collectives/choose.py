@@ -99,11 +99,11 @@ class Chooser:
             variant
             for plan in made
             if plan is not None
-            for variant in plan.under(self._topology.profile, kind, self._topology)
+            for variant in plan.under(self._topology.profile, kind, self._topology, len(ranks))
         )
         if not plans:
             raise TopologyError(self._refusal(call, makers))
-        return plans
+        return taken(plans, len(ranks)) if self._auto else plans
 
     def _considered(self, kind: CollectiveKind, ranks: tuple[int, ...]) -> dict[str, Algorithm]:
         """Return what ``auto`` takes the fastest of: what libraries use for members like these."""
@@ -125,6 +125,16 @@ class Chooser:
             f"network.algorithm: '{', '.join(makers)}' cannot do {kind} over {len(ranks)} ranks"
             f"{f' ({why})' if why else ''}; {', '.join(able) or 'none'} can"
         )
+
+
+def taken(plans: tuple[Plan, ...], members: int) -> tuple[Plan, ...]:
+    """Return the plans that a library may take for so many members.
+
+    Where the profile knows how some are carried, it is one of those: no library reaches what its
+    links state.
+    """
+    some = tuple(plan for plan in plans if plan.fewest <= members) or plans
+    return tuple(plan for plan in some if plan.fitted) or some
 
 
 def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:

@@ -25,12 +25,15 @@ class Point:
     busbw_factor : float
         Bus bandwidth / algorithm bandwidth.
     algorithm : str
+    fitted : bool
+        A constant of the profile is in its time; otherwise its links are taken as stated.
     """
 
     bytes: float
     time: float
     busbw_factor: float
     algorithm: str
+    fitted: bool = False
 
     @property
     def algbw(self) -> float:
@@ -90,19 +93,19 @@ def curve(
     points = []
     for size in sizes:
         if kind == "shift":
-            plan = _round(size, ranks, topology)
+            plan = hops(size, ranks, topology)
         else:
             plan = chooser.choose(kind, size, ranks, 0)
-        points.append(Point(size, plan.time(size, topology), factor, plan.algorithm))
+        points.append(Point(size, plan.time(size, topology), factor, plan.algorithm, plan.fitted))
     return tuple(points)
 
 
-def _round(size: float, ranks: tuple[int, ...], topology: Topology) -> Plan:
+def hops(size: float, ranks: tuple[int, ...], topology: Topology) -> Plan:
     """Return the plan of a hop of every member to the next one, in the best protocol."""
     n = len(ranks)
-    hops = tuple((i, (i + 1) % n, 1) for i in range(n)) if n > 1 else ()
-    plan = planned("direct", Traffic((Hops(hops),)), ranks, topology)
-    ways = plan.under(topology.profile, "shift", topology)
+    sends = tuple((i, (i + 1) % n, 1) for i in range(n)) if n > 1 else ()
+    plan = planned("direct", Traffic((Hops(sends),)), ranks, topology)
+    ways = plan.under(topology.profile, "shift", topology, 2)
     return min(usable(ways, size), key=lambda way: way.time(size, topology))
 
 

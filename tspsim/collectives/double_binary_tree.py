@@ -8,7 +8,7 @@ is odd. In a broadcast or reduce the trees span all but the root, which deals wi
 
 from __future__ import annotations
 
-from tspsim.collectives.algorithm import Anywhere
+from tspsim.collectives.algorithm import Anywhere, Reach
 from tspsim.collectives.bidirectional_ring import mirrored
 from tspsim.collectives.schedule import Schedule, Send, Step
 from tspsim.program.types import CollectiveKind
@@ -20,6 +20,10 @@ class DoubleBinaryTree(Anywhere):
     name = "double_binary_tree"
     automatic = ("nodes",)
 
+    def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
+        """Return whether ``auto`` considers it: over nodes an all-reduce goes by `tree`."""
+        return kind in ("broadcast", "reduce")
+
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule | None:
     """Return what the members of a communicator send, half of the message in either tree."""
@@ -29,7 +33,7 @@ def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule | None:
         case "reduce":
             return Schedule(mirrored(_rooted(n, root)), pieces=2, pipelined=True)
         case "all_reduce":
-            down = _down(list(range(n)))
+            down = descent(list(range(n)))
             return Schedule(mirrored(down) + down, pieces=2, pipelined=True)
         case _:
             return None
@@ -63,8 +67,14 @@ def _parents(n: int) -> tuple[list[int | None], list[int | None]]:
     return first, second
 
 
-def _down(members: list[int]) -> tuple[Step, ...]:
-    """Return the steps of a broadcast from the top of either tree, level by level."""
+def descent(members: list[int]) -> tuple[Step, ...]:
+    """Return the steps of a broadcast from the top of either tree, level by level.
+
+    Parameters
+    ----------
+    members : list of int
+        Positions in the communicator, in the order of the first tree.
+    """
     steps: list[list[Send]] = []
     for half, parents in enumerate(_parents(len(members))):
         for place, above in enumerate(parents):
@@ -89,4 +99,4 @@ def _rooted(n: int, root: int) -> tuple[Step, ...]:
     others = [(root + i) % n for i in range(1, n)]
     tops = (parents.index(None) for parents in _parents(n - 1))
     first = tuple(Send(root, others[top], range(half, half + 1)) for half, top in enumerate(tops))
-    return (first, *_down(others))
+    return (first, *descent(others))

@@ -11,12 +11,31 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tspsim.collectives import binomial_tree, ring
+from tspsim.collectives import binomial_tree, circle
 from tspsim.collectives.algorithm import Anywhere, Reach, Sending
 from tspsim.collectives.levels import Chunks, Levels, of
 from tspsim.collectives.schedule import Schedule, Step, Traffic
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
+
+
+class _Ring(Anywhere):
+    """A ring over nodes, one member of each."""
+
+    name = "ring"
+
+    def traffic(
+        self,
+        kind: CollectiveKind,
+        ranks: tuple[int, ...],
+        topology: Topology,  # noqa: ARG002
+        root: int,  # noqa: ARG002
+    ) -> Traffic | None:
+        """Return who sends how much to whom: every step has the same hops."""
+        return circle.traffic(kind, len(ranks))
+
+
+_RING = _Ring(circle.sends)
 
 #: What is cut into shards inside a node, so that every NIC carries one of them.
 _SHARDED = ("all_gather", "reduce_scatter", "all_reduce")
@@ -26,16 +45,17 @@ class Hierarchical(Sending):
     """The algorithm; it needs several nodes with as many members in each, two or more."""
 
     name = "hierarchical"
-    automatic = ("nodes",)
+    automatic: tuple[Reach, ...] = ("nodes",)
     exchanges: ClassVar[bool] = True  # it has an all-to-all of its own
 
     def accepts(self, kind: CollectiveKind, reach: Reach, n: int) -> bool:  # noqa: ARG002
         """Return whether ``auto`` considers it.
 
-        Not for an all-gather or reduce-scatter: there NCCL and RCCL have rings alone, and 16 B200
-        in two nodes are measured at the rate of rings (published/collectives.csv).
+        For an all-to-all alone: NCCL and RCCL have rings for the others, and `tree` for an
+        all-reduce. 16 B200 in two nodes scatter at the rate of rings (published/collectives.csv),
+        and all-reduces of 4 nodes at that of trees (nccl#1031).
         """
-        return kind in ("all_reduce", "all_to_all")
+        return kind == "all_to_all"
 
     def on(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int
@@ -84,7 +104,7 @@ class Hierarchical(Sending):
 
     def crossing(self, kind: CollectiveKind) -> Anywhere:  # noqa: ARG002
         """Return how members of one place send to each other: a ring over the nodes."""
-        return ring.plan
+        return _RING
 
     def refusal(
         self,

@@ -20,6 +20,7 @@ class HierarchicalDoubling(Hierarchical):
     """The algorithm; it needs several nodes with as many members in each, two or more."""
 
     name = "hierarchical_doubling"
+    automatic = ()
     exchanges = False
 
     def on(

@@ -33,8 +33,9 @@ class Plan:
     latency : float
         Seconds that pass whatever the size: the sum over the steps of their route latency, and
         that of the protocol.
-    stages : int
-        Further pipeline stages behind the first; 0 where nothing is pipelined.
+    stages : float
+        Further pipeline stages behind the first, of the slowest link's time each; 0 where nothing
+        is pipelined.
     step_latency : float
         Latency of one pipeline stage.
     efficiency : float
@@ -44,23 +45,31 @@ class Plan:
         Part of its links that it holds meanwhile, where what slows it down is not on the links.
     first : float
         The smallest message that its protocol is for; from there on it is taken before others.
+    fewest : int
+        The fewest members that the library takes it for.
+    fitted : bool
+        A protocol of the profile is in it; otherwise its links are taken as they are stated.
     """
 
     algorithm: str
     loads: tuple[tuple[int, float], ...]
     latency: float
-    stages: int = 0
+    stages: float = 0
     step_latency: float = 0.0
     efficiency: float = 1.0
     held: float = 1.0
     first: float = 0.0
+    fewest: int = 0
+    fitted: bool = False
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""
         stated = max((load / topology.links[i].bandwidth for i, load in self.loads), default=0.0)
         return stated / self.efficiency
 
-    def under(self, profile: Profile, kind: CollectiveKind, topology: Topology) -> tuple[Plan, ...]:
+    def under(
+        self, profile: Profile, kind: CollectiveKind, topology: Topology, members: int
+    ) -> tuple[Plan, ...]:
         """Return this plan once per protocol of the profile that is for it; as it is without any.
 
         Parameters
@@ -68,6 +77,8 @@ class Plan:
         profile : Profile
         kind : CollectiveKind
         topology : Topology
+        members : int
+            How many take part; 2 of a hop.
         """
         if not self.loads:
             return (self,)
@@ -76,9 +87,11 @@ class Plan:
         return tuple(
             replace(
                 self,
-                latency=self.latency + way.latency,
-                efficiency=self.efficiency * way.efficiency,
+                latency=self.latency + way.seconds(members),
+                efficiency=self.efficiency * way.achieved(members),
                 first=way.first,
+                fewest=way.fewest,
+                fitted=True,
             )
             for way in protocols
         ) or (self,)

@@ -14,10 +14,10 @@ from tspsim.program.types import CollectiveKind
 
 
 class RecursiveDoubling(Anywhere):
-    """The algorithm; inside a node libraries have something better."""
+    """The algorithm of MPI libraries; those of devices have none like it."""
 
     name = "recursive_doubling"
-    automatic = ("nodes",)
+    automatic = ()
 
 
 def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule | None:  # noqa: ARG001

@@ -1,42 +1,45 @@
-"""Every member sends to the next one only, in communicator order.
+"""Every member sends to the next one only: NCCL's Ring, on all NICs at once.
 
-All-gather and reduce-scatter take n-1 steps of 1/n of the message; an all-reduce is the one after
-the other, which moves no more bytes per rank than it must (Patarasuk and Yuan 2009,
-doi:10.1016/j.jpdc.2008.09.002). Broadcast and reduce are pipelined chains.
+In one node there is one ring, in communicator order. Over several nodes of as many members there is
+one ring per member of a node, each with a NIC of its own into and out of every node: what NCCL and
+RCCL call channels, which share the message.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tspsim.collectives.algorithm import Anywhere
-from tspsim.collectives.schedule import HOP, NOTHING, Hops, Schedule, Send, Step, Traffic
+from tspsim.collectives import circle
+from tspsim.collectives.algorithm import Sending
+from tspsim.collectives.rings import Ring as Order
+from tspsim.collectives.rings import across, regular
+from tspsim.collectives.schedule import Schedule, Traffic, counted
 from tspsim.collectives.waves import Wave, Waves
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.graph import Topology
 
 
-class Ring(Anywhere):
+class Ring(Sending):
     """The algorithm; its many sends are counted without writing them down."""
 
     name = "ring"
+
+    def on(
+        self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int
+    ) -> Schedule | None:
+        """Return the sends of two members or more."""
+        rings = channels(kind, ranks, topology)
+        return circle.over(kind, rings, root) if rings else sends(kind, len(ranks), root)
 
     def traffic(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int
     ) -> Traffic | None:
         """Return who sends how much to whom: every step has the same hops."""
-        n = len(ranks)
-        chunks = {
-            "all_gather": n - 1,
-            "reduce_scatter": n - 1,
-            "all_reduce": 2 * (n - 1),
-            "all_to_all": n * (n - 1) // 2,
-        }
-        if kind not in chunks:
-            return super().traffic(kind, ranks, topology, root)
-        steps = 2 * (n - 1) if kind == "all_reduce" else n - 1
-        hops = tuple((i, (i + 1) % n, chunks[kind]) for i in range(n))
-        return Traffic((Hops(hops, steps),), n)
+        rings = channels(kind, ranks, topology)
+        if rings:
+            found = circle.traffic_over(kind, rings)
+            return found or super().traffic(kind, ranks, topology, root)
+        return circle.traffic(kind, len(ranks)) or counted(sends, kind, len(ranks), root)
 
     def waves(
         self, kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology, root: int | None
@@ -46,74 +49,22 @@ class Ring(Anywhere):
         steps = {"all_gather": n - 1, "reduce_scatter": n - 1, "all_reduce": 2 * (n - 1)}
         if n == 1 or kind not in steps:
             return super().waves(kind, ranks, topology, root)
-        members = np.arange(n)
-        wave = Wave(members, (members + 1) % n, np.ones_like(members), steps[kind])
-        return Waves((wave,), pieces=n)
+        rings = channels(kind, ranks, topology) or (tuple(range(n)),)
+        pairs = sorted(
+            pair for order in rings for pair in zip(order, order[1:] + order[:1], strict=True)
+        )
+        source, target = np.array(pairs, dtype=np.int64).T
+        wave = Wave(source, target, np.ones_like(source), steps[kind])
+        return Waves((wave,), pieces=n * len(rings))
 
 
-def sends(kind: CollectiveKind, n: int, root: int = 0) -> Schedule:
-    """Return what the members of a communicator send.
+plan = Ring()
 
-    Parameters
-    ----------
-    kind : CollectiveKind
-    n : int
-        Members; 2 for a shift, the sender and the receiver.
-    root : int
-        Position of a broadcast's or reduce's root.
-    """
-    if n == 1:
-        return NOTHING
-    match kind:
-        case "shift":
-            return HOP
-        case "all_gather":
-            return Schedule(_gather(n), pieces=n)
-        case "reduce_scatter":
-            return Schedule(_scatter(n), pieces=n)
-        case "all_reduce":
-            return Schedule(_scatter(n) + _gather(n), pieces=n)
-        case "all_to_all":
-            return Schedule(_exchange(n), pieces=n)
-        case "broadcast":
-            return Schedule(_chain(n, root, reduce=False), pipelined=True)
-        case "reduce":
-            return Schedule(_chain(n, root + 1, reduce=True), pipelined=True)
+#: What the members of one ring send.
+sends = circle.sends
 
 
-plan = Ring(sends)
-
-
-def _gather(n: int) -> tuple[Step, ...]:
-    """Pass on the chunk that arrived last, beginning with one's own."""
-    return tuple(
-        tuple(Send(i, (i + 1) % n, _one((i - s) % n)) for i in range(n)) for s in range(n - 1)
-    )
-
-
-def _scatter(n: int) -> tuple[Step, ...]:
-    """Add one's own part to the chunk that arrived last; chunk i ends at member i."""
-    return tuple(
-        tuple(Send(i, (i + 1) % n, _one((i - s - 1) % n), reduce=True) for i in range(n))
-        for s in range(n - 1)
-    )
-
-
-def _exchange(n: int) -> tuple[Step, ...]:
-    """Pass on everything that has further to go: what started s places back and is not for me."""
-
-    def chunks(i: int, s: int) -> range:
-        origin = (i - s) % n
-        return range(origin * n + s + 1, origin * n + n)
-
-    return tuple(tuple(Send(i, (i + 1) % n, chunks(i, s)) for i in range(n)) for s in range(n - 1))
-
-
-def _chain(n: int, first: int, reduce: bool) -> tuple[Step, ...]:
-    """Pass the whole message along all members, from `first` on."""
-    links = (((first + s) % n, (first + s + 1) % n) for s in range(n - 1))
-    return tuple((Send(source, target, range(1), reduce),) for source, target in links)
-
-
-def _one(chunk: int) -> range:
-    return range(chunk, chunk + 1)
+def channels(kind: CollectiveKind, ranks: tuple[int, ...], topology: Topology) -> tuple[Order, ...]:
+    """Return one ring per NIC of a node; nothing: one ring in communicator order is all."""
+    nodes = None if kind == "all_to_all" else regular(ranks, topology)
+    return across(nodes) if nodes else ()

@@ -131,12 +131,21 @@ def across(nodes: tuple[tuple[int, ...], ...]) -> tuple[Ring, ...]:
     (the rows of a row-complete Latin square: Williams 1949, doi:10.1071/CH9490149).
     """
     m = len(nodes[0])
-    zigzag = [(s + 1) // 2 if s % 2 else -(s // 2) for s in range(m)]
     return tuple(
         tuple(
-            members[(p + k * zigzag[-1] + step) % m]
+            member
             for k, members in enumerate(nodes)
-            for step in zigzag
+            for member in chain(members, p + k * _zigzag(m)[-1])
         )
         for p in range(m)
     )
+
+
+def chain(members: Ring, first: int) -> Ring:
+    """Return the members of a node from a place on, in zigzag order: see `across`."""
+    return tuple(members[(first + step) % len(members)] for step in _zigzag(len(members)))
+
+
+def _zigzag(m: int) -> list[int]:
+    """Return the steps 0, 1, -1, 2, ... of m places."""
+    return [(s + 1) // 2 if s % 2 else -(s // 2) for s in range(m)]

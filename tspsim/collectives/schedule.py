@@ -177,6 +177,15 @@ def planned(
     return Plan(algorithm, loads, latency, efficiency=efficiency)
 
 
+def transfers(traffic: Traffic, ranks: tuple[int, ...], topology: Topology) -> tuple[float, ...]:
+    """Return the seconds per byte of message that every stage takes on its slowest link."""
+    stages: dict[int, float] = {}
+    for hops in traffic.hops:
+        here = _transfer(_loads(hops, ranks, topology)[0], topology) / traffic.pieces
+        stages[hops.stage] = stages.get(hops.stage, 0.0) + here
+    return tuple(stages.values())
+
+
 def _loads(hops: Hops, ranks: tuple[int, ...], topology: Topology) -> tuple[dict[int, int], float]:
     """Return the chunks by link, and the latency of the route that has most."""
     here: dict[int, int] = {}

@@ -124,5 +124,8 @@ def _each_link(kind: LinkClass) -> Callable[[Topology, float], Topology]:
 
 def _call_latency(topology: Topology, factor: float) -> Topology:
     profile: Profile = topology.profile
-    ways = tuple(replace(way, latency=way.latency * factor) for way in profile.protocols)
+    ways = tuple(
+        replace(way, latency=way.latency * factor, per_member=way.per_member * factor)
+        for way in profile.protocols
+    )
     return replace(topology, profile=replace(profile, protocols=ways))

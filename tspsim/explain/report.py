@@ -25,6 +25,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
             "rank": explanation.result.timeline.slowest_rank,
             "total": figures["time"]["exposed_communication"],
             "causes": [cause._asdict() for cause in explanation.causes],
+            "as_stated": figures["communication"]["as_stated"],
         },
         "memory": _memory(explanation, figures["memory"]),
         "what_if": _what_if(explanation.what_if) if explanation.what_if else None,

@@ -38,7 +38,7 @@ def render(result: Result) -> RenderableType:
         *_memory(result, figures),
         Text(),
         *_folded(result),
-        _profile(figures),
+        _profile(result, figures),
     )
 
 
@@ -176,8 +176,11 @@ def _folded(result: Result) -> list[RenderableType]:
     return [Text(f"{said}: along {axes} the others are like them", style="dim")]
 
 
-def _profile(figures: dict[str, Any]) -> Text:
+def _profile(result: Result, figures: dict[str, Any]) -> Text:
     profile = figures["profile"]
     error = profile["error"]
     said = "error unknown" if error is None else f"error {100 * error:.1f} %"
+    stated = figures["communication"]["as_stated"]
+    if stated and result.scenario.topology.profile.protocols:
+        said += "".join(f"\n  {call}: links as stated, nothing was fitted" for call in stated)
     return Text(f"times from profile {profile['name']}: {said}", style="dim")

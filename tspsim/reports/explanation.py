@@ -95,6 +95,15 @@ def _exposed(explanation: Explanation) -> Iterable[RenderableType]:
     rows += bars(named, step, total)
     yield Text()
     yield table(rows)
+    yield from _as_stated(explanation)
+
+
+def _as_stated(explanation: Explanation) -> Iterable[RenderableType]:
+    """Say which calls rest on no measurement, where the profile has measured others."""
+    result = explanation.result
+    if result.scenario.topology.profile.protocols:
+        for call in result.summary.communication.as_stated:
+            yield Text(f"  {call}: links as stated, nothing was fitted")
 
 
 # ---- memory --------------------------------------------------------------------------------------

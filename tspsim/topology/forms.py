@@ -25,6 +25,7 @@ from tspsim.files.names import Name
 from tspsim.files.shipped import Kind, locate, shipped
 from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
+from tspsim.topology.evidence import Evidence, Residuals
 from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
 from tspsim.topology.table_files import digest, read_tables
@@ -131,6 +132,12 @@ class ProtocolForm(Form):
     first : Bytes
         The smallest message that it is for; where it may be used the library uses it, however fast
         others are.
+    fewest : int
+        The fewest members that it is for.
+    per_member : Seconds
+        Of a call, for every member but one.
+    own_part : float
+        What a member's own part costs, over what a link takes for a part as stated.
     """
 
     latency: Seconds = 0.0
@@ -139,12 +146,15 @@ class ProtocolForm(Form):
     algorithm: str | None = None
     network: bool = False
     first: Bytes = 0.0
+    fewest: int = Field(default=0, ge=0)
+    per_member: Seconds = 0.0
+    own_part: float = Field(default=0.0, ge=0, le=1 / LEAST_SHARE)
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""
         return Protocol(
             self.latency, self.efficiency, self.collective, self.algorithm, self.network,
-            self.first,
+            self.first, self.fewest, self.per_member, self.own_part,
         )  # fmt: skip
 
 
@@ -217,6 +227,35 @@ class TablesForm(Form):
         return tables + made
 
 
+class EvidenceForm(Form):
+    """How far calls of one collective over one span, to which nothing was fitted, were off.
+
+    Parameters
+    ----------
+    collective, algorithm : str
+    ranks, nodes : int
+        Members in a node, and nodes.
+    rows : int
+        Calls that were compared.
+    bias, low, high : float
+        Mean and quantiles at 10 and 90 % of log(measured / predicted).
+    """
+
+    collective: CollectiveKind
+    algorithm: str
+    ranks: int = Field(ge=1)
+    nodes: int = Field(default=1, ge=1)
+    rows: int = Field(ge=1)
+    bias: float
+    low: float
+    high: float
+
+    def value(self) -> Evidence:
+        """Return the evidence that this form describes."""
+        residuals = Residuals(self.rows, self.bias, self.low, self.high)
+        return Evidence(self.collective, self.algorithm, self.ranks, self.nodes, residuals)
+
+
 class ProfileForm(Form):
     """Efficiencies and overheads: what turns peak rates into achieved ones.
 
@@ -240,6 +279,8 @@ class ProfileForm(Form):
         Measured kernels, in place of the curves of the same work.
     fits : dict of str to FitForm
         By curve or collective: how well the fit meets its figures.
+    evidence : list of EvidenceForm
+        How far collective calls that it was not fitted to were off, by kind and span.
     """
 
     name: Name
@@ -254,6 +295,7 @@ class ProfileForm(Form):
     collectives: dict[CollectiveKind, str] = Field(default_factory=dict)
     tables: TablesForm | None = None
     fits: dict[str, FitForm] = Field(default_factory=dict)
+    evidence: list[EvidenceForm] = Field(default_factory=list)
 
     @field_validator("curves")
     @classmethod
@@ -278,6 +320,7 @@ class ProfileForm(Form):
         return Profile(
             self.name, curves, self.launch, self.interference, self.error, source, protocols,
             tuple(self.collectives.items()), self.tables.value() if self.tables else (),
+            tuple(form.value() for form in self.evidence),
         )  # fmt: skip
 
 

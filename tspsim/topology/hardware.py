@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
+from tspsim.topology.evidence import Evidence
 from tspsim.topology.tables import Table
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
@@ -49,7 +50,7 @@ class Protocol:
     latency : float
         Seconds of a call, on top of the latency of the links.
     efficiency : float
-        Achieved / stated bandwidth of a link.
+        Achieved / stated bandwidth of a link, among so many members that one more hardly counts.
     collective : CollectiveKind or None
         The kind that it is for; None: every kind that no other protocol names.
     algorithm : str or None
@@ -59,6 +60,13 @@ class Protocol:
     first : float
         The smallest message in bytes that it is used for. Where one with an algorithm and a first
         message can be used, the library takes it, however fast the others are.
+    fewest : int
+        The fewest members that it is used for: the library does not choose its algorithm for less.
+    per_member : float
+        Seconds of a call for every member but one, on top of `latency`.
+    own_part : float
+        What a member's own part costs (it is copied, and opens the pipeline), over what the link
+        takes for a part as stated: few members have large parts, and achieve less.
     """
 
     latency: float = 0.0
@@ -67,6 +75,17 @@ class Protocol:
     algorithm: str | None = None
     network: bool = False
     first: float = 0.0
+    fewest: int = 0
+    per_member: float = 0.0
+    own_part: float = 0.0
+
+    def seconds(self, members: int) -> float:
+        """Return the seconds of a call of so many members, two or more, beside its links'."""
+        return self.latency + self.per_member * (members - 1)
+
+    def achieved(self, members: int) -> float:
+        """Return achieved / stated bandwidth of a link, for so many members."""
+        return 1 / (1 / self.efficiency + self.own_part / (members - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +111,8 @@ class Profile:
         Algorithm by kind of collective, where the library was seen to use it; others are chosen.
     tables : tuple of Table
         Efficiency over the shape of the work, in place of the curve of the same name.
+    evidence : tuple of Evidence
+        How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
     """
 
     name: str
@@ -103,6 +124,7 @@ class Profile:
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from tspsim.calibrate.fit.write import yaml
 from tspsim.calibrate.published import protocols
-from tspsim.calibrate.published.fit import with_protocols
+from tspsim.calibrate.published.calls import with_protocols
 from tspsim.calibrate.published.rows import Call
 from tspsim.files.errors import UserError
 from tspsim.files.units import to_text

@@ -91,19 +91,15 @@ def _collectives(fitted: Fitted, above: Axes, below: Axes) -> None:
     for colour, (name, calls) in zip(_KINDS, _sets(fitted), strict=False):
         x = [call.bytes for call in calls]
         measured = [call.bus_bandwidth / 1e9 for call in calls]
-        shown = calls[0] in fitted.shown
         filled = calls[0] in fitted.fitted
         style = _marks(colour, filled)
-        mark = "x" if shown else "o"
-        above.plot(x, measured, mark, label=name, **style)
-        if shown:
-            continue
+        above.plot(x, measured, "o", label=name, **style)
         sizes = np.geomspace(min(2**18, *x) / 2, 2**35, 150)
         lines = [_sized(calls[-1], size) for size in sizes]
         predicted = [c.bus_bandwidth * c.seconds / protocols.predict(c, topology) for c in lines]
         above.plot(sizes, np.array(predicted) / 1e9, color=colour, lw=1.4)
         apart = [100 * (protocols.predict(call, topology) / call.seconds - 1) for call in calls]
-        below.plot(x, apart, mark, **style)
+        below.plot(x, apart, "o", **style)
     above.set_xscale("log", base=2)
     above.set_ylim(0, 1.3 * above.get_ylim()[1])  # room for the legend
     above.set_ylabel("bus bandwidth, GB/s")
@@ -132,11 +128,7 @@ def _sets(fitted: Fitted) -> list[tuple[str, list[Call]]]:
         if part.setup or part.by
     }
     here = [c for c in fitted.fitted if (c.source, c.kind, c.algorithm) not in elsewhere]
-    for calls, what in (
-        (here, "fitted"),
-        (fitted.checked, "not fitted"),
-        (fitted.shown, "in the switch"),
-    ):
+    for calls, what in ((here, "fitted"), (fitted.checked, "not fitted")):
         for (kind, source), group in groupby(calls, key=lambda c: (c.kind, c.source)):
             found.append((f"{kind.replace('_', '-')}: {source}, {what}", list(group)))
     return found

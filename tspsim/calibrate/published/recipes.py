@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tspsim.program.types import CollectiveKind
 
@@ -51,6 +52,20 @@ class CallRecipe:
         The protocols hold for this algorithm of the simulator alone.
     first : int
         From this many bytes on the library takes it before all others, as the source says.
+    fewest : int
+        For fewer members the library does not take it.
+    ranks : tuple of int
+        Only rows of so many devices are fitted; every third of their sizes is kept from the fit.
+        Empty: all rows are.
+    unseen : tuple of int
+        Rows of so many devices are kept from the fit.
+    per_member : bool
+        Its latency grows with the members, as that of a ring does; rows of one number of them show
+        the whole.
+    also : tuple of CollectiveKind
+        Kinds without rows of their own that go alike. A hop has no part of its own to copy.
+    reason : str
+        Why another device's rows stand in.
     """
 
     source: str
@@ -62,11 +77,18 @@ class CallRecipe:
     setup: str = ""
     by: str = ""
     first: int = 0
+    fewest: int = 0
+    ranks: tuple[int, ...] = ()
+    unseen: tuple[int, ...] = ()
+    per_member: bool = False
+    also: tuple[CollectiveKind, ...] = ()
+    reason: str = ""
 
     @property
     def label(self) -> str:
         """Its name among the parts of a profile that were fitted."""
-        return f"{self.kind}, {self.algorithm}" if self.setup or self.by else self.kind
+        more = self.algorithm or self.by if self.setup or self.by else ""
+        return f"{self.kind}, {more}" if more else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +106,6 @@ class Recipe:
         What the protocols are fitted to.
     checked : tuple of CallRecipe
         What they are only compared with.
-    shown : tuple of CallRecipe
-        What the algorithms cannot do (reduction in the switch): only drawn.
     tables : str
         File of its kernel tables; empty: none were measured.
     backward : str
@@ -98,7 +118,6 @@ class Recipe:
     curves: tuple[CurveRecipe, ...]
     fitted: tuple[CallRecipe, ...]
     checked: tuple[CallRecipe, ...] = ()
-    shown: tuple[CallRecipe, ...] = ()
     tables: str = ""
     backward: str = ""
 
@@ -110,22 +129,72 @@ class Recipe:
 
 _NO_ROWS = "no rows of its own; assumed alike"
 _SAME_DIE = "the compute die is the same, and so is the stated peak"
+_SAME_NICS = "no rows of its own; NICs of the same rate, one per device"
+_SAME_LINKS = "no rows of its own; links and switches are the same"
 
 #: Smaller messages between nodes all take about as long as each other.
 _ACROSS = 2**17
 
-#: H100 and H200 nodes have the same links and switches. At 64 KiB the figure cannot be read.
-_SMALL_ON_NVLINK4 = CallRecipe(
-    "ml-engineering-figure", "all_reduce", "no NVLS", smallest=2**18, device="h200-sxm"
-)
-
-#: The source says that the library reduces in the switch from 2 MiB on.
-_IN_SWITCH_ON_NVLINK4 = CallRecipe(
-    "ml-engineering-figure", "all_reduce", "NVLS", only=True, device="h200-sxm", by="in_switch",
-    first=2**21,
-)  # fmt: skip
+#: From here on NCCL 2.27.7 was seen to reduce in the switch (ml-engineering-figure).
+_IN_SWITCH = 2**21
 
 _ELEMENTWISE = CurveRecipe("elementwise", "h100-sxm", reason=_NO_ROWS)
+
+
+def _nccl(kind: CollectiveKind, *, only: bool = True, **more: Any) -> CallRecipe:
+    """Return a collective in one node: NCCL over 2 and 8 devices, with those over 4 held out."""
+    ranks = {"ranks": (2, 8), "unseen": (4,)} | more
+    return CallRecipe("aiconfigurator-core", kind, smallest=2**16, only=only, **ranks)
+
+
+def _in_node(*, hops: bool = False, **more: Any) -> tuple[CallRecipe, ...]:
+    """Return what everybody sends at the rate of its port, hops like an all-to-all's messages.
+
+    What no row is of (broadcast, reduce) goes as an all-gather does.
+    """
+    also: tuple[CollectiveKind, ...] = ("shift",) if hops else ()
+    return (
+        _nccl("all_gather", only=False, **more),
+        _nccl("reduce_scatter", **more),
+        _nccl("all_to_all", also=also, **more),
+    )
+
+
+def _reduced_in_the_switch(device: str = "", reason: str = "") -> CallRecipe:
+    """Return the all-reduce of eight; the rates over 2 to 4 are those of rings (nccl#1455)."""
+    return CallRecipe(
+        "aiconfigurator-core", "all_reduce", smallest=_IN_SWITCH, only=True, device=device,
+        by="in_switch", first=_IN_SWITCH, fewest=5, ranks=(8,), reason=reason,
+    )  # fmt: skip
+
+
+#: The same on nodes with NVLink 4; in smaller messages PyTorch's calls take most of the time.
+_LARGE_IN_SWITCH = CallRecipe(
+    "ml-engineering-figure", "all_reduce", "NVLS", 2**26, True, "h200-sxm", by="in_switch",
+    first=_IN_SWITCH, fewest=5, ranks=(8,),
+)  # fmt: skip
+
+
+def _between_nodes(device: str = "b200-sxm", reason: str = _SAME_NICS) -> tuple[CallRecipe, ...]:
+    """Return what leaves a node that has a NIC of 400 Gbit/s per device."""
+    shared: dict[str, Any] = {
+        "algorithm": "2 nodes", "smallest": _ACROSS, "only": True, "device": device,
+        "setup": "b200-2-nodes", "reason": reason,
+    }  # fmt: skip
+    return (
+        CallRecipe("dgx-b200-report", "all_reduce", by="tree", **shared),
+        _rings_between_nodes(device, reason),
+    )
+
+
+def _rings_between_nodes(device: str = "b200-sxm", reason: str = _SAME_NICS) -> CallRecipe:
+    return CallRecipe(
+        "dgx-b200-report", "reduce_scatter", "2 nodes", _ACROSS, True, device, "b200-2-nodes",
+        per_member=True, also=("all_gather",), reason=reason,
+    )  # fmt: skip
+
+
+_B200_HOPS = CallRecipe("dgx-b200-report", "shift", smallest=1024, only=True)
 
 RECIPES = (
     Recipe(
@@ -139,7 +208,10 @@ RECIPES = (
             _ELEMENTWISE,
         ),
         # Below 1 KiB another algorithm is at work, slower than for larger messages.
-        (CallRecipe("amd-rccl", "all_reduce", smallest=1024),),
+        (
+            CallRecipe("amd-rccl", "all_reduce", smallest=1024),
+            *_between_nodes(reason=f"{_SAME_NICS}; RCCL has NCCL's rings and trees"),
+        ),
         (CallRecipe("amd-transferbench", "all_to_all"),),
     ),
     Recipe(
@@ -153,7 +225,8 @@ RECIPES = (
             _ELEMENTWISE,
         ),
         (
-            CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
+            *_in_node(),
+            _nccl("all_reduce"),
             CallRecipe("li-plus", "shift", only=True),
             CallRecipe(
                 "oci-oke",
@@ -163,8 +236,11 @@ RECIPES = (
                 only=True,
                 device="a100-sxm-40gb",
                 setup="a100-2-nodes",
+                by="tree",
             ),
+            _rings_between_nodes(),
         ),
+        (CallRecipe("nvidia-gtc24", "all_reduce", "ring"),),
         tables="a100-sxm-80gb",
         backward="a100-sxm-80gb",
     ),
@@ -179,11 +255,16 @@ RECIPES = (
             CurveRecipe("elementwise", "h100-sxm"),
         ),
         (
-            CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
-            _SMALL_ON_NVLINK4,
-            _IN_SWITCH_ON_NVLINK4,
+            *_in_node(hops=True),
+            _nccl("all_reduce", ranks=(2, 4), unseen=()),
+            _reduced_in_the_switch(),
+            _LARGE_IN_SWITCH,
+            *_between_nodes(),
         ),
-        (CallRecipe("gke", "all_reduce", "no NVLS"),),
+        (
+            CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
+            CallRecipe("gke", "all_reduce", "no NVLS"),
+        ),
         tables="h100-sxm",
         backward="h100-sxm",
     ),
@@ -198,15 +279,19 @@ RECIPES = (
             _ELEMENTWISE,
         ),
         (
-            CallRecipe("ml-engineering", "all_reduce", "ring"),
-            _SMALL_ON_NVLINK4,
-            _IN_SWITCH_ON_NVLINK4,
+            *_in_node(hops=True),
+            _nccl("all_reduce", ranks=(2, 4), unseen=()),
+            _reduced_in_the_switch(),
+            _LARGE_IN_SWITCH,
+            *_between_nodes(),
         ),
         (
+            CallRecipe("ml-engineering", "all_reduce", "ring"),
             CallRecipe("ml-engineering", "all_gather"),
             CallRecipe("ml-engineering", "reduce_scatter"),
+            # At 64 KiB the figure cannot be read.
+            CallRecipe("ml-engineering-figure", "all_reduce", "no NVLS", smallest=2**18),
         ),
-        (CallRecipe("ml-engineering-figure", "all_reduce", "NVLS"),),
         tables="h200-sxm",
         backward="h100-sxm",
     ),
@@ -221,27 +306,35 @@ RECIPES = (
             _ELEMENTWISE,
         ),
         (
-            # Smaller ones all take as long as each other.
-            CallRecipe("dgx-b200-report", "all_gather", smallest=65536),
-            CallRecipe("dgx-b200-report", "shift", smallest=1024, only=True),
+            *_in_node(),
+            # Another version of NCCL, twice as fast at 16 MiB. Smaller ones all take as long.
+            CallRecipe("dgx-b200-report", "all_gather", smallest=2**16, ranks=(8,)),
+            _nccl("all_reduce", ranks=(2, 4), unseen=()),
             CallRecipe(
-                "dgx-b200-report",
-                "all_reduce",
-                "2 nodes",
-                _ACROSS,
-                only=True,
-                setup="b200-2-nodes",
+                "ml-engineering", "all_reduce", "ring", only=True, ranks=(8,), unseen=(4, 5, 6, 7)
             ),
-            CallRecipe(
-                "dgx-b200-report",
-                "reduce_scatter",
-                "2 nodes",
-                _ACROSS,
-                only=True,
-                setup="b200-2-nodes",
-            ),
+            _reduced_in_the_switch(),
+            _B200_HOPS,
+            *_between_nodes("", ""),
         ),
-        (CallRecipe("ml-engineering", "all_reduce", "ring"),),
+    ),
+    Recipe(
+        "gb200",
+        "gb200-nvl72",
+        "NVIDIA GB200",
+        (
+            CurveRecipe("matmul", "b200-sxm", reason=_NO_ROWS),
+            CurveRecipe("attention", "b200-sxm", reason=_NO_ROWS),
+            CurveRecipe("attention_backward", "h100-sxm", reason=_NO_ROWS),
+            _ELEMENTWISE,
+        ),
+        (
+            *_in_node(ranks=(2, 4), unseen=()),
+            _nccl("all_reduce", ranks=(2, 4), unseen=()),
+            _reduced_in_the_switch("b200-sxm", _SAME_LINKS),
+            replace(_B200_HOPS, device="b200-sxm", reason=_SAME_LINKS),
+            *_between_nodes(),
+        ),
         tables="b200-sxm",
         backward="h100-sxm",
     ),

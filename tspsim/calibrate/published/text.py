@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from tspsim.calibrate.published.fit import Fitted, FittedCurve, Quality
+from tspsim.calibrate.published.calls import Quality
+from tspsim.calibrate.published.fit import Fitted, FittedCurve
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.steps import StepError
 from tspsim.calibrate.published.tables import FittedTables
 from tspsim.files.units import to_text
+from tspsim.topology.evidence import Evidence
 from tspsim.topology.hardware import Protocol
 
 _WIDTH = 100
@@ -37,6 +39,8 @@ def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> 
         *([f"error: {error.error:.2f}"] if error else []),
         "fits:",
         *(line for name, quality in fitted.qualities for line in _quality(name, quality)),
+        *(["evidence:"] if fitted.evidence else []),
+        *(line for known in fitted.evidence for line in _evidence(known)),
         "source:",
         *_source(fitted, rows, error),
     ]
@@ -59,7 +63,20 @@ def _protocol(way: Protocol) -> str:
     scope += f", algorithm: {way.algorithm}" if way.algorithm else ""
     scope += ", network: true" if way.network else ""
     scope += f", first: {to_text(way.first, 'B')}" if way.first else ""
-    return f"  - {{latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{scope}}}"
+    scope += f", fewest: {way.fewest}" if way.fewest else ""
+    members = f", per_member: {way.per_member * 1e6:.2f} us" if way.per_member else ""
+    members += f", own_part: {way.own_part}" if way.own_part else ""
+    figures = f"latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{members}"
+    return f"  - {{{figures}{scope}}}"
+
+
+def _evidence(known: Evidence) -> list[str]:
+    found = known.residuals
+    return [
+        f"  - {{collective: {known.collective}, algorithm: {known.algorithm}, "
+        f"ranks: {known.ranks}, nodes: {known.nodes},",
+        f"    rows: {found.rows}, bias: {found.bias}, low: {found.low}, high: {found.high}}}",
+    ]
 
 
 def _quality(name: str, quality: Quality) -> list[str]:
@@ -85,7 +102,9 @@ def _source(fitted: Fitted, rows: Rows, error: StepError | None) -> list[str]:
     return [
         *_text("curves", [*stand_ins, *(rows.sources[s] for s in fitted.used if s in points)]),
         *(_text("tables", _of_tables(fitted.tables)) if fitted.tables else []),
-        *_text("protocols", [rows.sources[s] for s in fitted.used if s in calls]),
+        *_text(
+            "protocols", [*_borrowed(fitted), *(rows.sources[s] for s in fitted.used if s in calls)]
+        ),
         *_text("error", [_of_steps(error)]),
     ]
 
@@ -96,6 +115,14 @@ def _of_tables(found: FittedTables) -> list[str]:
         f"backward: attention's backward / forward in efficiency, by {len(found.points)} published "
         f"rows of {found.device} ({', '.join(sorted({p.source for p in found.points}))})",
     ]
+
+
+def _borrowed(fitted: Fitted) -> list[str]:
+    """Return which calls go by another device's rows, or by another collective's, and why."""
+    parts = fitted.recipe.fitted
+    devices = [f"{p.label}: {p.device} stands in ({p.reason})" for p in parts if p.reason]
+    kinds = [f"{kind}: as {p.label}, no rows of its own" for p in parts for kind in p.also]
+    return devices + kinds
 
 
 def _of_steps(error: StepError | None) -> str:
