@@ -127,7 +127,12 @@ def _sets(fitted: Fitted) -> list[tuple[str, list[Call]]]:
         for part in fitted.recipe.fitted
         if part.setup or part.by
     }
-    here = [c for c in fitted.fitted if (c.source, c.kind, c.algorithm) not in elsewhere]
+    held = len(fitted.topology.devices)
+    here = [
+        c
+        for c in fitted.fitted
+        if (c.source, c.kind, c.algorithm) not in elsewhere and c.ranks <= held
+    ]
     for calls, what in ((here, "fitted"), (fitted.checked, "not fitted")):
         for (kind, source), group in groupby(calls, key=lambda c: (c.kind, c.source)):
             found.append((f"{kind.replace('_', '-')}: {source}, {what}", list(group)))

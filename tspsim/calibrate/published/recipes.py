@@ -317,6 +317,8 @@ RECIPES = (
             _B200_HOPS,
             *_between_nodes("", ""),
         ),
+        tables="b200-sxm",
+        backward="h100-sxm",
     ),
     Recipe(
         "gb200",
@@ -335,7 +337,7 @@ RECIPES = (
             replace(_B200_HOPS, device="b200-sxm", reason=_SAME_LINKS),
             *_between_nodes(),
         ),
-        tables="b200-sxm",
+        tables="gb200",
         backward="h100-sxm",
     ),
 )

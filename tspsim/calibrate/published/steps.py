@@ -71,6 +71,7 @@ def _step(source: str, entry: Mapping[str, Any], row: Mapping[str, Any]) -> Step
         "workload": workload,
         "topology": {**entry["topology"], "ranks": degree},
         "strategy": row["strategy"],
+        "kernels": entry["kernels"],
     }
     tokens = workload["sequence"] * workload.get("batch", 1)
     seconds = row["seconds"] if "seconds" in row else tokens / (row["rate"] * degree)
