@@ -14,7 +14,7 @@ from typing import Literal
 from tspsim.program.types import Work
 
 TableKind = Literal[
-    "matmul", "attention", "attention_backward", "decode_attention", "mla", "decode_mla", "experts"
+    "matmul", "attention", "attention_backward", "decode_attention", "mla", "decode_mla"
 ]
 
 #: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
@@ -26,7 +26,6 @@ AXES: dict[TableKind, tuple[str, ...]] = {
     "decode_attention": ("kv_blocks", "cached", "group", "head_dim"),
     "mla": ("blocks", "sequence"),
     "decode_mla": ("sequences", "cached", "heads"),
-    "experts": ("tokens_per_expert", "experts", "hidden", "width"),
 }
 
 #: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.

@@ -86,9 +86,9 @@ class Shapes:
 
 
 def matmul(m: ArrayLike, n: ArrayLike, k: ArrayLike, *, itemsize: int) -> Asked:
-    """Return what ``[m, k] x [k, n]`` asks for: operands of an itemsize, a result of two bytes."""
+    """Return what ``[m, k] x [k, n]`` asks for: a result of fp8 has two bytes."""
     m, n, k = _columns(m, n, k)
-    bytes_ = itemsize * (m * k + k * n) + 2 * m * n
+    bytes_ = itemsize * (m * k + k * n) + max(2, itemsize) * m * n
     return Asked(np.column_stack([m, n, k]), 2 * m * n * k, bytes_)
 
 
@@ -98,11 +98,13 @@ def attention(
     kv_heads: ArrayLike,
     sequence: ArrayLike,
     head_dim: ArrayLike,
+    *,
+    itemsize: int = 2,
 ) -> Asked:
     """Return what causal attention asks for; the mask counts half of the square, as `Work` does."""
     b, h, kv, s, d = _columns(batch, heads, kv_heads, sequence, head_dim)
     place = np.column_stack([b * h, s, h / kv, d])
-    return Asked(place, 2 * b * h * s * s * d, 4 * b * s * d * (h + kv))
+    return Asked(place, 2 * b * h * s * s * d, 2 * itemsize * b * s * d * (h + kv))
 
 
 def decode_attention(
