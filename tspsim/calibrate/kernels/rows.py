@@ -136,6 +136,30 @@ def decode_mla(batch: ArrayLike, heads: ArrayLike, cached: ArrayLike) -> Asked:
     return Asked(place, 2 * b * h * c * width, 2 * b * (c * (_LATENT + _ROTARY) + h * width))
 
 
+def experts(
+    tokens: ArrayLike,
+    hidden: ArrayLike,
+    inter: ArrayLike,
+    topk: ArrayLike,
+    count: ArrayLike,
+    degree: ArrayLike,
+) -> Asked:
+    """Return what gated expert MLPs ask for, all experts on the rank, each cut over `degree`.
+
+    Tokens are spread evenly. Tokens per expert and the matrix are rounded to half powers of two:
+    models have hardly a shape in common.
+    """
+    t, h, i, top, e, cut = _columns(tokens, hidden, inter, topk, count, degree)
+    rows, matrix = t * top, h * i / cut
+    place = np.column_stack([_rounded(rows / e), e, _rounded(matrix)])
+    weights = 3 * np.minimum(e, rows) * matrix
+    return Asked(place, 6 * rows * matrix, 2 * (weights + 2 * rows * h))
+
+
+def _rounded(sizes: Column) -> Column:
+    return np.asarray(2 ** (np.rint(2 * np.log2(sizes)) / 2))
+
+
 def _columns(*given: ArrayLike) -> tuple[Column, ...]:
     return tuple(np.asarray(column, dtype=np.float64) for column in given)
 
