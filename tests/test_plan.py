@@ -511,8 +511,8 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("SMALL", "workload.sequnce=3"),
             "override 'workload.sequnce=3': workload.sequnce: unknown key (did you mean "
-            "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, recompute, "
-            "causal, logits_chunks",
+            "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, linears, "
+            "recompute, causal, logits_chunks",
         ),
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (

@@ -18,7 +18,8 @@ TableKind = Literal[
 ]
 
 #: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
-#: of one sequence; a group is the query heads that share a key/value head.
+#: of one sequence; a group is the query heads that share a key/value head. Of experts the matrix is
+#: that of one projection of one expert, in elements.
 AXES: dict[TableKind, tuple[str, ...]] = {
     "matmul": ("m", "n", "k"),
     "attention": ("blocks", "sequence", "group", "head_dim"),
@@ -26,7 +27,7 @@ AXES: dict[TableKind, tuple[str, ...]] = {
     "decode_attention": ("kv_blocks", "cached", "group", "head_dim"),
     "mla": ("blocks", "sequence"),
     "decode_mla": ("sequences", "cached", "heads"),
-    "experts": ("tokens_per_expert", "experts", "hidden", "width"),
+    "experts": ("tokens_per_expert", "experts", "matrix"),
 }
 
 #: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.

@@ -44,13 +44,21 @@ _FILES: dict[TableKind, tuple[str, str, tuple[str, ...]]] = {
     ),
     "mla": ("context_mla", "mla", ("batch_size", "num_heads", "isl")),
     "decode_mla": ("generation_mla", "mla", ("batch_size", "num_heads", "step")),
+    "experts": (
+        "moe", "moe",
+        ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"),
+    ),
 }  # fmt: skip
 
-#: What rows must say where they say anything: plain bf16, no window.
+#: What rows must say where they say anything: plain bf16, no window, tokens spread evenly.
 _PLAIN = {
     "attn_dtype": "bfloat16", "mla_dtype": "bfloat16", "kv_cache_dtype": "bfloat16",
-    "window_size": 0, "beam_width": 1,
+    "window_size": 0, "beam_width": 1, "moe_dtype": "bfloat16", "moe_ep_size": 1,
+    "distribution": "balanced",
 }  # fmt: skip
+
+#: In the names of kernels of experts without a gate.
+_TWO_MATRICES = "nongated"
 
 #: Part of the stated bandwidth at which keys and values are copied into a cache.
 _CACHE = 0.8
@@ -59,7 +67,7 @@ _DTYPES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 _ASKED: dict[str, Callable[..., Asked]] = {
     "attention": rows.attention, "decode_attention": rows.decode_attention, "mla": rows.mla,
-    "decode_mla": rows.decode_mla,
+    "decode_mla": rows.decode_mla, "experts": rows.experts,
 }  # fmt: skip
 
 
@@ -141,6 +149,8 @@ def _plain(frame: Any) -> Any:
     for column, wanted in _PLAIN.items():
         if column in frame:
             frame = frame[frame[column].isna() | (frame[column] == wanted)]
+    if "kernel_source" in frame:
+        frame = frame[~frame["kernel_source"].str.contains(_TWO_MATRICES)]
     return frame[frame["latency"] > 0]
 
 

@@ -176,7 +176,7 @@ def _measured(kind: TableKind, dtype: str, some: list[_Timed], name: str) -> Mea
 def _asked(kind: TableKind, dtype: str, columns: list[Any]) -> Asked:
     if kind == "matmul":
         return rows.matmul(*columns, itemsize=ITEMSIZE[dtype])
-    asked = rows.attention(*columns)
+    asked = rows.attention(*columns, itemsize=ITEMSIZE[dtype])
     if kind == "attention":
         return asked
     return Asked(asked.place, asked.flops * _BACKWARD_FLOPS, asked.bytes * _BACKWARD_BYTES)

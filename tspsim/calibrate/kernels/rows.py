@@ -86,9 +86,9 @@ class Shapes:
 
 
 def matmul(m: ArrayLike, n: ArrayLike, k: ArrayLike, *, itemsize: int) -> Asked:
-    """Return what ``[m, k] x [k, n]`` asks for: operands of an itemsize, a result of two bytes."""
+    """Return what ``[m, k] x [k, n]`` asks for: a result of fp8 has two bytes."""
     m, n, k = _columns(m, n, k)
-    bytes_ = itemsize * (m * k + k * n) + 2 * m * n
+    bytes_ = itemsize * (m * k + k * n) + max(2, itemsize) * m * n
     return Asked(np.column_stack([m, n, k]), 2 * m * n * k, bytes_)
 
 
@@ -98,11 +98,13 @@ def attention(
     kv_heads: ArrayLike,
     sequence: ArrayLike,
     head_dim: ArrayLike,
+    *,
+    itemsize: int = 2,
 ) -> Asked:
     """Return what causal attention asks for; the mask counts half of the square, as `Work` does."""
     b, h, kv, s, d = _columns(batch, heads, kv_heads, sequence, head_dim)
     place = np.column_stack([b * h, s, h / kv, d])
-    return Asked(place, 2 * b * h * s * s * d, 4 * b * s * d * (h + kv))
+    return Asked(place, 2 * b * h * s * s * d, 2 * itemsize * b * s * d * (h + kv))
 
 
 def decode_attention(
@@ -132,6 +134,30 @@ def decode_mla(batch: ArrayLike, heads: ArrayLike, cached: ArrayLike) -> Asked:
     width = 2 * _LATENT + _ROTARY
     place = np.column_stack([b, c, h])
     return Asked(place, 2 * b * h * c * width, 2 * b * (c * (_LATENT + _ROTARY) + h * width))
+
+
+def experts(
+    tokens: ArrayLike,
+    hidden: ArrayLike,
+    inter: ArrayLike,
+    topk: ArrayLike,
+    count: ArrayLike,
+    degree: ArrayLike,
+) -> Asked:
+    """Return what gated expert MLPs ask for, all experts on the rank, each cut over `degree`.
+
+    Tokens are spread evenly. Tokens per expert and the matrix are rounded to half powers of two:
+    models have hardly a shape in common.
+    """
+    t, h, i, top, e, cut = _columns(tokens, hidden, inter, topk, count, degree)
+    rows, matrix = t * top, h * i / cut
+    place = np.column_stack([_rounded(rows / e), e, _rounded(matrix)])
+    weights = 3 * np.minimum(e, rows) * matrix
+    return Asked(place, 6 * rows * matrix, 2 * (weights + 2 * rows * h))
+
+
+def _rounded(sizes: Column) -> Column:
+    return np.asarray(2 ** (np.rint(2 * np.log2(sizes)) / 2))
 
 
 def _columns(*given: ArrayLike) -> tuple[Column, ...]:
