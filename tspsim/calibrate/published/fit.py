@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
 
 from tspsim.calibrate.published import calls, curves
 from tspsim.calibrate.published.calls import Quality
@@ -97,10 +96,9 @@ def fit(recipe: Recipe, rows: Rows) -> Fitted:
     qualities = [quality for part in made for quality in _curve_qualities(part, recipe.device)]
     judged = calls.judge(recipe, ways, rows)
     qualities += [(part.label, part.quality) for part in judged]
-    fitted, checked = (
-        tuple(each.call for part in judged for each in some(part))
-        for some in (attrgetter("fitted"), attrgetter("kept"))
-    )
+    fitted = tuple(each.call for part in judged for each in part.fitted)
+    kept = (each.call for part in judged for each in part.kept)
+    checked = tuple(call for call in kept if call not in fitted)
     return Fitted(recipe, made, ways, fitted, checked, tuple(qualities), calls.evidence_of(judged))
 
 
