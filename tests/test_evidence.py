@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 import tspsim
 from tspsim.collectives.choose import choose
@@ -116,3 +117,24 @@ def test_a_result_names_the_calls_that_nothing_was_fitted_to() -> None:
         for changes in (("strategy.degree=8", "topology.nodes=1"), ())
     ]
     assert stated == [[], ["all_to_all, 8 ranks in each of 2 nodes"]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"low": 0.3}, "low: 0.3 lies above high: 0.2; swap them"),
+        ({"rows": 0}, "rows"),
+        ({"bias": math.nan}, "bias"),
+        ({"collective": "allreduce"}, "collective"),
+    ],
+)
+def test_evidence_that_cannot_be_is_refused(wrong: dict[str, object], told: str) -> None:
+    """With the place in the profile and what was found."""
+    known = {
+        "collective": "all_reduce", "algorithm": "ring", "ranks": 8, "rows": 4,
+        "bias": 0.1, "low": 0.0, "high": 0.2,
+    }  # fmt: skip
+    assert parse_profile({"name": "p", "evidence": [known]}).value().evidence
+    with pytest.raises(ValidationError, match=r"evidence\.0") as refused:
+        parse_profile({"name": "p", "evidence": [known | wrong]})
+    assert told in str(refused.value)

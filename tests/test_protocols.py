@@ -173,6 +173,9 @@ def test_a_step_takes_longer_by_what_the_protocol_costs() -> None:
         ({"collective": "shft"}, "shift"),
         ({"algorithm": "rnig"}, "found 'rnig' (did you mean 'ring'?)"),
         ({"first": "1"}, "first"),
+        ({"fewest": -1}, "fewest"),
+        ({"per_member": "-1 us"}, "per_member"),
+        ({"own_part": -0.5}, "own_part"),
         ({"latensy": "1 us"}, "did you mean 'latency'"),
     ],
 )

@@ -246,9 +246,15 @@ class EvidenceForm(Form):
     ranks: int = Field(ge=1)
     nodes: int = Field(default=1, ge=1)
     rows: int = Field(ge=1)
-    bias: float
-    low: float
-    high: float
+    bias: float = Field(allow_inf_nan=False)
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _low_is_low(self) -> EvidenceForm:
+        if self.low > self.high:
+            raise problem(f"low: {self.low:g} lies above high: {self.high:g}; swap them")
+        return self
 
     def value(self) -> Evidence:
         """Return the evidence that this form describes."""

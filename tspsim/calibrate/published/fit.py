@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from statistics import mean
 
 from tspsim.calibrate.published import calls, curves, tables
@@ -105,10 +104,9 @@ def fit(recipe: Recipe, rows: Rows) -> Fitted:
         qualities += _table_qualities(measured, recipe.device, rows)
     judged = calls.judge(recipe, ways, rows)
     qualities += [(part.label, part.quality) for part in judged]
-    fitted, checked = (
-        tuple(each.call for part in judged for each in some(part))
-        for some in (attrgetter("fitted"), attrgetter("kept"))
-    )
+    fitted = tuple(each.call for part in judged for each in part.fitted)
+    kept = (each.call for part in judged for each in part.kept)
+    checked = tuple(call for call in kept if call not in fitted)
     evidence = calls.evidence_of(judged)
     return Fitted(recipe, made, ways, fitted, checked, tuple(qualities), evidence, measured)
 

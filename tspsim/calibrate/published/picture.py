@@ -24,7 +24,13 @@ _COLOURS = {
     "attention_backward": "#d95f02",
     "elementwise": "#1f77b4",
 }
-_KINDS = ("#1f77b4", "#d95f02", "#2a9d55", "#7a5195", "#8c8c8c")
+_KINDS = {
+    "all_reduce": "#1f77b4",
+    "all_gather": "#d95f02",
+    "reduce_scatter": "#2a9d55",
+    "all_to_all": "#7a5195",
+    "shift": "#8c8c8c",
+}
 
 
 def draw(fitted: Fitted, path: Path) -> None:
@@ -88,7 +94,8 @@ def _dress_curve(above: Axes, below: Axes, curve: str) -> None:
 
 def _collectives(fitted: Fitted, above: Axes, below: Axes) -> None:
     topology = fitted.topology
-    for colour, (name, calls) in zip(_KINDS, _sets(fitted), strict=False):
+    for name, calls in _sets(fitted):
+        colour = _KINDS[calls[0].kind]
         x = [call.bytes for call in calls]
         measured = [call.bus_bandwidth / 1e9 for call in calls]
         filled = calls[0] in fitted.fitted
@@ -120,23 +127,28 @@ def _sized(call: Call, size: float) -> Call:
 
 
 def _sets(fitted: Fitted) -> list[tuple[str, list[Call]]]:
-    """Return the calls that belong together, with a name for the legend."""
-    found = []
+    """Return the calls that belong together, with a name for the legend.
+
+    Of the node alone, and of each source those over most devices: more would hide each other.
+    """
     elsewhere = {
         (part.source, part.kind, part.algorithm)
         for part in fitted.recipe.fitted
         if part.setup or part.by
     }
-    held = len(fitted.topology.devices)
-    here = [
-        c
-        for c in fitted.fitted
-        if (c.source, c.kind, c.algorithm) not in elsewhere and c.ranks <= held
-    ]
-    for calls, what in ((here, "fitted"), (fitted.checked, "not fitted")):
-        for (kind, source), group in groupby(calls, key=lambda c: (c.kind, c.source)):
-            found.append((f"{kind.replace('_', '-')}: {source}, {what}", list(group)))
+    found = []
+    for calls, what in ((fitted.fitted, "fitted"), (fitted.checked, "not fitted")):
+        here = [c for c in calls if (c.source, c.kind, c.algorithm) not in elsewhere]
+        for (kind, source), group in groupby(sorted(here, key=_key), key=_key):
+            some = list(group)
+            most = max(call.ranks for call in some)
+            name = f"{kind.replace('_', '-')}: {source}, {most} devices, {what}"
+            found.append((name, [call for call in some if call.ranks == most]))
     return found
+
+
+def _key(call: Call) -> tuple[str, str]:
+    return call.kind, call.source
 
 
 def _dress_deviation(axes: Axes) -> None:
