@@ -6,13 +6,16 @@ bytes and memory, and each shows there under its own name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Attention = Literal["flash-2", "flash-3", "cudnn", "unfused"]
 Fusion = Literal["fused", "separate"]
 Loss = Literal["fused", "in-place", "fp32", "chunked"]
 Recomputed = Literal["least", "autograd"]
+#: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
+#: each other; none: nobody's.
+Framework = Literal["none", "torch", "megatron"]
 Preset = Literal["torch-compile", "torch-eager", "megatron-core", "megatron-2022", "ideal"]
 
 #: Pieces of a chunked loss where the workload states none: torchtune's default.
@@ -52,6 +55,11 @@ class Kernels:
         ``least`` computes the output again, and the norms' a second time when they are read.
     launch : float or None
         Seconds that every kernel takes beside its work; None: as profile or device state.
+    framework : Framework
+        Whose kernels these are.
+    pace : float
+        Fraction of the speed of its kernels at which a step is run: gaps between them, stalls of
+        the host, and whatever else is not simulated.
     """
 
     attention: Attention = "flash-2"
@@ -64,10 +72,24 @@ class Kernels:
     accumulation: Fusion = "fused"
     recomputed: Recomputed = "least"
     launch: float | None = None
+    framework: Framework = "none"
+    pace: float = 1.0
 
 
 #: Everything fused, nothing kept that can be done without.
 IDEAL = Kernels()
+
+#: Of frameworks written in PyTorch: fitted to whole steps on A100, `tspsim validate --published`.
+TORCH_PACE = 0.86
+
+_TORCH = Kernels(
+    loss="fp32",
+    accumulation="separate",
+    recomputed="autograd",
+    framework="torch",
+    pace=TORCH_PACE,
+)
+_MEGATRON = Kernels(loss="in-place", recomputed="autograd", framework="megatron")
 
 #: What frameworks run by default. torch: attention by scaled_dot_product_attention, the loss as
 #: written (`F.cross_entropy(logits.float(), targets)`); under torch.compile, blocks are compiled
@@ -76,19 +98,10 @@ IDEAL = Kernels()
 #: default, `--cross-entropy-loss-fusion` is not; cuDNN's attention by Transformer Engine. 2022: as
 #: in arXiv 2205.05198, before flash attention and with dropout.
 PRESETS: dict[Preset, Kernels] = {
-    "torch-compile": Kernels(loss="fp32", accumulation="separate", recomputed="autograd"),
-    "torch-eager": Kernels(
-        norm="separate",
-        activation="separate",
-        rotary="separate",
-        loss="fp32",
-        accumulation="separate",
-        recomputed="autograd",
-    ),
-    "megatron-core": Kernels(attention="cudnn", loss="in-place", recomputed="autograd"),
-    "megatron-2022": Kernels(
-        attention="unfused", dropout=True, loss="in-place", recomputed="autograd"
-    ),
+    "torch-compile": _TORCH,
+    "torch-eager": replace(_TORCH, norm="separate", activation="separate", rotary="separate"),
+    "megatron-core": replace(_MEGATRON, attention="cudnn"),
+    "megatron-2022": replace(_MEGATRON, attention="unfused", dropout=True),
     "ideal": IDEAL,
 }
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tspsim.files import faults
 from tspsim.files.errors import Problem
+from tspsim.kernels import Kernels
 from tspsim.scenario import checks
 from tspsim.scenario.disturbed import disturbed
 from tspsim.scenario.schema import ScenarioKeys
@@ -62,8 +63,7 @@ class Parts:
         document["name"] = name
         document["model"] = asdict(self.keys.model.value())
         document["topology"] = dict(self.hardware.document)
-        document["kernels"] = asdict(self.keys.kernels.value())
-        document["kernels"]["preset"] = self.keys.kernels.preset
+        document["kernels"] = self.keys.kernels.document()
         document["strategy"] = self.strategy.model_dump(mode="json")
         return document
 
@@ -97,9 +97,14 @@ def read_parts(
         return None, problems
     if keys.memory:
         hardware = hardware.with_reserved(keys.memory.reserved)
-    if keys.kernels.launch is not None:
-        hardware = hardware.with_launch(keys.kernels.launch)
-    return Parts(keys, strategy, hardware), []
+    return Parts(keys, strategy, _run_by(keys.kernels.value(), hardware)), []
+
+
+def _run_by(kernels: Kernels, hardware: Hardware) -> Hardware:
+    """Return the hardware as a framework's kernels use it."""
+    if kernels.launch is not None:
+        hardware = hardware.with_launch(kernels.launch)
+    return hardware if kernels.pace == 1 else hardware.with_pace(kernels.pace)
 
 
 def _read_keys(data: Mapping[str, Any]) -> tuple[ScenarioKeys | None, list[Problem]]:

@@ -6,7 +6,7 @@ it has, the topology's own generator which keys, and `tspsim.scenario.loader` as
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,6 +102,9 @@ class KernelsKeys(Section):
     accumulation: Fusion | None = Field(None, description="separate: dW is added by its own kernel")
     recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
     launch: Seconds | None = Field(None, description="time of every kernel beside its work")
+    pace: float | None = Field(
+        None, gt=0, le=1, description="share of its kernels' speed at which a step runs"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -110,9 +113,13 @@ class KernelsKeys(Section):
 
     def value(self) -> Kernels:
         """Return the preset with what is stated in its place."""
-        return replace(
-            PRESETS[self.preset], **self.model_dump(exclude={"preset"}, exclude_none=True)
-        )
+        stated = self.model_dump(exclude={"preset"}, exclude_none=True)
+        return replace(PRESETS[self.preset], **stated)
+
+    def document(self) -> dict[str, Any]:
+        """Return every part of it, as keys that are read back as equal."""
+        parts = asdict(self.value())
+        return {key: parts.get(key, self.preset) for key in KernelsKeys.model_fields}
 
 
 class OptimizerKeys(Section):

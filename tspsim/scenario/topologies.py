@@ -38,6 +38,12 @@ class Hardware:
         devices = tuple(distinct[device] for device in self.topology.devices)
         return replace(self, topology=replace(self.topology, devices=devices))
 
+    def with_pace(self, pace: float) -> Hardware:
+        """Return the hardware with devices that reach a fraction of their speed in kernels."""
+        distinct = {d: replace(d, pace=d.pace.times(pace)) for d in set(self.topology.devices)}
+        devices = tuple(distinct[device] for device in self.topology.devices)
+        return replace(self, topology=replace(self.topology, devices=devices))
+
     def with_launch(self, launch: float) -> Hardware:
         """Return the hardware with so many seconds of every kernel beside its work."""
         profile = replace(self.topology.profile, launch=launch)

@@ -16,7 +16,8 @@ from tspsim.files.shipped import locate
 from tspsim.registry import TOPOLOGIES
 from tspsim.topology.extends import read_whole
 from tspsim.topology.factors import NAMING, WrongFactorError, merged
-from tspsim.topology.forms import DeviceField, DeviceForm, Form, LinkForm
+from tspsim.topology.form import Form
+from tspsim.topology.forms import DeviceField, DeviceForm, LinkForm
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.hardware import Device, Profile
 from tspsim.topology.routes import Router, Search

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -18,15 +16,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )  # fmt: skip
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
-from tspsim.files.errors import UserError, did_you_mean
+from tspsim.files.errors import UserError
 from tspsim.files.names import Name
 from tspsim.files.shipped import Kind, locate, shipped
 from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Price, Seconds
 from tspsim.program.types import CollectiveKind
-from tspsim.topology.evidence import Evidence, Residuals
+from tspsim.topology.evidence_forms import EvidenceForm, StepEvidenceForm
 from tspsim.topology.extends import read_whole, resolved
+from tspsim.topology.form import Form, problem
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
 from tspsim.topology.table_files import digest, read_tables
 from tspsim.topology.tables import Table
@@ -35,37 +34,6 @@ from tspsim.topology.tables import Table
 BACKWARD = 0.88
 
 Dtype = Literal["fp8", "bf16", "fp16", "fp32", "fp64"]
-
-
-def problem(message: str) -> PydanticCustomError:
-    """Return an error for a pydantic validator to raise: exactly `message`, no prefix."""
-    return PydanticCustomError("topology", "{problem}", {"problem": message})
-
-
-class Form(BaseModel):
-    """A part of a topology file: strict, frozen, and able to say where its numbers come from.
-
-    Parameters
-    ----------
-    source : str or dict
-        One text for all numbers of this part, or one text by key.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
-
-    source: str | dict[str, str] = Field(
-        default="", description="Where the numbers come from: one text, or one text by key"
-    )
-
-    @model_validator(mode="after")
-    def _sources_name_keys(self) -> Form:
-        if isinstance(self.source, dict):
-            fields = type(self).model_fields
-            known = {field.alias or name for name, field in fields.items()}
-            for key in sorted(self.source.keys() - known):
-                guess = did_you_mean(key, known)
-                raise problem(f"source: '{key}' is no key of this part{guess}")
-        return self
 
 
 class LinkForm(Form):
@@ -227,41 +195,6 @@ class TablesForm(Form):
         return tables + made
 
 
-class EvidenceForm(Form):
-    """How far calls of one collective over one span, to which nothing was fitted, were off.
-
-    Parameters
-    ----------
-    collective, algorithm : str
-    ranks, nodes : int
-        Members in a node, and nodes.
-    rows : int
-        Calls that were compared.
-    bias, low, high : float
-        Mean and quantiles at 10 and 90 % of log(measured / predicted).
-    """
-
-    collective: CollectiveKind
-    algorithm: str
-    ranks: int = Field(ge=1)
-    nodes: int = Field(default=1, ge=1)
-    rows: int = Field(ge=1)
-    bias: float = Field(allow_inf_nan=False)
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _low_is_low(self) -> EvidenceForm:
-        if self.low > self.high:
-            raise problem(f"low: {self.low:g} lies above high: {self.high:g}; swap them")
-        return self
-
-    def value(self) -> Evidence:
-        """Return the evidence that this form describes."""
-        residuals = Residuals(self.rows, self.bias, self.low, self.high)
-        return Evidence(self.collective, self.algorithm, self.ranks, self.nodes, residuals)
-
-
 class ProfileForm(Form):
     """Efficiencies and overheads: what turns peak rates into achieved ones.
 
@@ -273,6 +206,8 @@ class ProfileForm(Form):
         ``elementwise`` (in bytes). What is missing runs at its peak.
     launch : Seconds, optional
         Added to every compute op; the device's own when not given.
+    sustained : float
+        Fraction of the rate of kernels timed alone that products keep in long runs.
     interference : float
         Fraction of its speed that compute keeps while a collective is active.
     error : float, optional
@@ -287,6 +222,8 @@ class ProfileForm(Form):
         By curve or collective: how well the fit meets its figures.
     evidence : list of EvidenceForm
         How far collective calls that it was not fitted to were off, by kind and span.
+    steps : list of StepEvidenceForm
+        How far whole steps that it was not fitted to were off, by framework and span.
     """
 
     name: Name
@@ -295,6 +232,7 @@ class ProfileForm(Form):
         list[Annotated[list[float], Field(min_length=2, max_length=2)]],
     ] = Field(default_factory=dict)
     launch: Seconds | None = None
+    sustained: float = Field(default=1.0, ge=LEAST_SHARE, le=1)
     interference: float = Field(default=1.0, ge=LEAST_SHARE, le=1)
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
@@ -302,6 +240,7 @@ class ProfileForm(Form):
     tables: TablesForm | None = None
     fits: dict[str, FitForm] = Field(default_factory=dict)
     evidence: list[EvidenceForm] = Field(default_factory=list)
+    steps: list[StepEvidenceForm] = Field(default_factory=list)
 
     @field_validator("curves")
     @classmethod
@@ -326,7 +265,8 @@ class ProfileForm(Form):
         return Profile(
             self.name, curves, self.launch, self.interference, self.error, source, protocols,
             tuple(self.collectives.items()), self.tables.value() if self.tables else (),
-            tuple(form.value() for form in self.evidence),
+            evidence=tuple(form.value() for form in self.evidence), sustained=self.sustained,
+            steps=tuple(form.value() for form in self.steps),
         )  # fmt: skip
 
 

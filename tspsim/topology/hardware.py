@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
 from tspsim.topology.evidence import Evidence
 from tspsim.topology.tables import Table
+from tspsim.topology.whole_steps import StepEvidence
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
 _ALIKE = {"fp16": "bf16"}
@@ -101,6 +102,9 @@ class Profile:
         Seconds added to every compute op; None: the device's own figure holds.
     interference : float
         Fraction of its speed that compute keeps while a collective is active on its device.
+    sustained : float
+        Fraction of the rate of kernels timed alone that products keep in steps that run on for
+        long, as power or heat slows the clocks.
     error : float or None
         Mean absolute relative error on runs that the profile was not fitted to; None: unknown.
     source : str
@@ -111,6 +115,8 @@ class Profile:
         Algorithm by kind of collective, where the library was seen to use it; others are chosen.
     tables : tuple of Table
         Efficiency over the shape of the work, in place of the curve of the same name.
+    steps : tuple of StepEvidence
+        How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
     """
@@ -124,6 +130,8 @@ class Profile:
     protocols: tuple[Protocol, ...] = ()
     collectives: tuple[tuple[str, str], ...] = ()
     tables: tuple[Table, ...] = ()
+    sustained: float = 1.0
+    steps: tuple[StepEvidence, ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
     def protocols_of(
@@ -159,6 +167,10 @@ class Pace:
     compute: float = 1.0
     memory: float = 1.0
     launch: float = 1.0
+
+    def times(self, share: float) -> Pace:
+        """Return the pace of kernels that follow each other less closely; launches stay."""
+        return replace(self, compute=share * self.compute, memory=share * self.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +275,7 @@ class Roofline:
         if work.flops:
             rate = self.device.peak(dtype)
             rate *= measured or self._efficiency(work.curve, work.flops)
+            rate *= self.profile.sustained
             flops = work.flops / (rate * self.device.pace.compute)
         return max(flops, self._moving(work.bytes, measured)) + cast + work.launches * self._launch
 

@@ -110,6 +110,10 @@ class Recipe:
         File of its kernel tables; empty: none were measured.
     backward : str
         The device whose attention's backward was published.
+    long : str
+        The source of steps that its sustained rate is fitted to; empty: as fast as kernels alone.
+    steps : bool
+        Whether steps that were published say how far predictions for it are off.
     """
 
     device: str
@@ -120,6 +124,8 @@ class Recipe:
     checked: tuple[CallRecipe, ...] = ()
     tables: str = ""
     backward: str = ""
+    long: str = ""
+    steps: bool = False
 
     @property
     def name(self) -> str:
@@ -243,6 +249,7 @@ RECIPES = (
         (CallRecipe("nvidia-gtc24", "all_reduce", "ring"),),
         tables="a100-sxm-80gb",
         backward="a100-sxm-80gb",
+        steps=True,
     ),
     Recipe(
         "h100-sxm",
@@ -267,6 +274,8 @@ RECIPES = (
         ),
         tables="h100-sxm",
         backward="h100-sxm",
+        long="llm-foundry-h100",
+        steps=True,
     ),
     Recipe(
         "h200-sxm",
@@ -294,6 +303,7 @@ RECIPES = (
         ),
         tables="h200-sxm",
         backward="h100-sxm",
+        long="llm-foundry-h100",
     ),
     Recipe(
         "b200-sxm",

@@ -1,18 +1,23 @@
-"""Whole layers and micro-batches that others timed, beside what a profile predicts for them.
+"""Whole steps, layers and micro-batches that others timed, as scenarios: ``published/steps/``.
 
-No profile is fitted to these, so they say how far off its predictions of a step are.
+Of those marked ``use: check`` nothing was taken: they say how far predictions are off. The others
+are what `tspsim.calibrate.published.sustained` fits its two constants to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 import tspsim
+from tspsim.files.units import quantity
+from tspsim.kernels import Framework
+from tspsim.scenario import from_document
 from tspsim.topology.files import read
+
+Quantity = Literal["forward", "backward", "micro_batch", "step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,102 +27,113 @@ class Step:
     Parameters
     ----------
     name, source, device : str
+    framework : Framework
+        Whose kernels were run.
+    nodes : int
+    use : {"fit", "check"}
+        Whether a constant is fitted to it.
     scenario : dict
         What was run; it names no profile.
-    quantity : str
-        ``forward`` or ``backward`` of a micro-batch, or ``micro_batch``: both.
+    quantity : {"forward", "backward", "micro_batch", "step"}
+        What was timed: a micro-batch or a part of it in a steady state, without the optimizer;
+        or a whole step.
     seconds : float
+    memory : float or None
+        Peak bytes of a device, where they were printed.
     """
 
     name: str
     source: str
     device: str
+    framework: Framework
+    nodes: int
+    use: Literal["fit", "check"]
     scenario: dict[str, Any]
-    quantity: str
+    quantity: Quantity
     seconds: float
+    memory: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class StepError:
-    """How far a profile's predictions of whole steps are off.
+class Predicted:
+    """What the simulator says of a step: seconds, and peak bytes of the fullest device."""
 
-    Parameters
-    ----------
-    error : float
-        Mean absolute relative error.
-    count : int
-        Of the steps.
-    sources : tuple of str
-    """
-
-    error: float
-    count: int
-    sources: tuple[str, ...]
+    seconds: float
+    memory: float
 
 
 def load(folder: Path) -> tuple[Step, ...]:
-    """Return the steps of ``steps.yaml``."""
-    entries = read(folder / "steps.yaml").items()
+    """Return the steps of every file in ``steps/``, in the order of their names."""
+    files = sorted((folder / "steps").glob("*.yaml"))
+    entries = [(path.stem, read(path)) for path in files]
     return tuple(_step(source, entry, row) for source, entry in entries for row in entry["steps"])
 
 
 def _step(source: str, entry: Mapping[str, Any], row: Mapping[str, Any]) -> Step:
-    own = {key: row[key] for key in ("batch", "recompute") if key in row}
-    workload = {**entry["workload"], **own, "phase": "train"}
-    degree = row["strategy"]["degree"]
-    scenario = {
+    scenario = _scenario(entry, row)
+    strategy, workload = scenario["strategy"], scenario["workload"]
+    replicas, ranks = strategy.get("dp", 1), strategy["degree"] * strategy.get("dp", 1)
+    passes = workload.get("micro_batches", 1) if row["quantity"] == "step" else 1
+    tokens = workload["sequence"] * workload.get("batch", 1) * passes * replicas
+    seconds = row["seconds"] if "seconds" in row else tokens / (row["rate"] * ranks)
+    framework = from_document(scenario).workload.kernels.framework
+    memory = quantity(row["memory"], "B") if "memory" in row else None
+    return Step(
+        row["name"], source, entry["device"], framework, row.get("nodes", 1),
+        row.get("use", entry["use"]), scenario, row["quantity"], seconds, memory,
+    )  # fmt: skip
+
+
+def _scenario(entry: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("sequence", "batch", "micro_batches", "recompute")
+    own = {key: row[key] for key in keys if key in row}
+    nodes, strategy = row.get("nodes", 1), row["strategy"]
+    topology = dict(entry["topology"])
+    if nodes > 1:
+        topology = {**entry.get("cluster", topology), "nodes": nodes}
+    elif "dp" not in strategy:
+        topology["ranks"] = strategy["degree"]
+    return {
         "name": "published",
-        "model": entry["model"],
-        "workload": workload,
-        "topology": {**entry["topology"], "ranks": degree},
-        "strategy": row["strategy"],
+        "model": entry["models"][row["model"]] if "model" in row else entry["model"],
+        "workload": {**entry["workload"], **own, "phase": "train"},
+        "topology": topology,
+        "strategy": strategy,
         "kernels": entry["kernels"],
     }
-    tokens = workload["sequence"] * workload.get("batch", 1)
-    seconds = row["seconds"] if "seconds" in row else tokens / (row["rate"] * degree)
-    return Step(row["name"], source, entry["device"], scenario, row["quantity"], seconds)
 
 
-def predict(step: Step, profile: str | Mapping[str, Any]) -> float:
-    """Return the seconds that the simulator gives with a profile, by name or as its keys."""
+def with_kernels(step: Step, **parts: Any) -> Step:
+    """Return a step with some parts of its kernels changed."""
+    kernels = step.scenario["kernels"]
+    named = {"preset": kernels} if isinstance(kernels, str) else kernels
+    return replace(step, scenario={**step.scenario, "kernels": {**named, **parts}})
 
-    def run(**workload: Any) -> float:
+
+def predict(step: Step, profile: str | Mapping[str, Any]) -> Predicted:
+    """Return what the simulator gives with a profile, by name or as its keys.
+
+    Of many micro-batches two are played: every further one adds what the second does.
+    """
+
+    def run(**workload: Any) -> tspsim.Run:
         changed = {**step.scenario["workload"], **workload}
         document = {**step.scenario, "workload": changed, "timing": {"profile": profile}}
-        return tspsim.run(document).timeline.step_time
+        return tspsim.run(document)
 
-    # What a second micro-batch adds is forward and backward, without the optimizer step.
-    both = 0.0 if step.quantity == "forward" else run(micro_batches=2) - run(micro_batches=1)
-    forward = 0.0 if step.quantity == "micro_batch" else run(phase="forward")
-    return {"forward": forward, "backward": both - forward, "micro_batch": both}[step.quantity]
-
-
-def error(steps: Sequence[Step], profile: str | Mapping[str, Any]) -> StepError | None:
-    """Return how far a profile is off on some steps; None where there are none."""
-    if not steps:
-        return None
-    found = mean(abs(predict(step, profile) / step.seconds - 1) for step in steps)
-    return StepError(found, len(steps), tuple(dict.fromkeys(step.source for step in steps)))
-
-
-def table(steps: Sequence[Step], profiles: Mapping[str, str]) -> str:
-    """Return measured and predicted times as text, by the datasheet and by a device's profile."""
-    lines = [f"{'':31} {'measured':>10} {'datasheet':>20} {'published':>20}"]
-    for device in dict.fromkeys(step.device for step in steps):
-        chosen = [step for step in steps if step.device == device]
-        names = ("datasheet", profiles[device])
-        times = [[predict(step, name) for name in names] for step in chosen]
-        lines.append(profiles[device])
-        for step, row in zip(chosen, times, strict=True):
-            cells = (f"{t * 1e3:.2f} ms ({t / step.seconds - 1:+.1%})" for t in row)
-            lines.append(_line(step.name, f"{step.seconds * 1e3:.2f} ms", *cells))
-        errors = (
-            mean(abs(row[i] / step.seconds - 1) for step, row in zip(chosen, times, strict=True))
-            for i in range(len(names))
-        )
-        lines.append(_line("mean absolute error", "", *(f"({e:.1%})" for e in errors)))
-    return "\n".join(lines) + "\n"
+    count = step.scenario["workload"].get("micro_batches", 1)
+    first = run(micro_batches=1)
+    if step.quantity == "step" and count == 1:
+        return _of(first.timeline.step_time, first)
+    second = run(micro_batches=2)
+    both = second.timeline.step_time - first.timeline.step_time
+    if step.quantity == "step":
+        return _of(first.timeline.step_time + (count - 1) * both, second)
+    if step.quantity == "micro_batch":
+        return _of(both, second)
+    forward = run(phase="forward", micro_batches=1).timeline.step_time
+    return _of(forward if step.quantity == "forward" else both - forward, second)
 
 
-def _line(name: str, measured: str, stated: str, published: str) -> str:
-    return f"  {name:29} {measured:>10} {stated:>20} {published:>20}"
+def _of(seconds: float, result: tspsim.Run) -> Predicted:
+    return Predicted(seconds, result.summary.memory.peak)

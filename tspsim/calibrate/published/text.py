@@ -7,24 +7,25 @@ import textwrap
 from tspsim.calibrate.published.calls import Quality
 from tspsim.calibrate.published.fit import Fitted, FittedCurve
 from tspsim.calibrate.published.rows import Rows
-from tspsim.calibrate.published.steps import StepError
 from tspsim.calibrate.published.tables import FittedTables
+from tspsim.calibrate.published.whole import Whole
 from tspsim.files.units import to_text
 from tspsim.topology.evidence import Evidence
 from tspsim.topology.hardware import Protocol
+from tspsim.topology.whole_steps import StepEvidence
 
 _WIDTH = 100
 
 
-def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> str:
+def profile_text(fitted: Fitted, rows: Rows, whole: Whole) -> str:
     """Return the file: curves, protocols, how well they fit, and where every number comes from.
 
     Parameters
     ----------
     fitted : Fitted
     rows : Rows
-    error : StepError, optional
-        On whole steps; unknown when not given.
+    whole : Whole
+        What whole steps say of it.
     """
     recipe = fitted.recipe
     lines = [
@@ -36,13 +37,16 @@ def profile_text(fitted: Fitted, rows: Rows, error: StepError | None = None) -> 
         "protocols:",
         *(_protocol(protocol) for protocol in fitted.protocols),
         *_tables(fitted),
-        *([f"error: {error.error:.2f}"] if error else []),
+        *([f"sustained: {whole.sustained}"] if whole.sustained < 1 else []),
+        *([f"error: {whole.error:.2f}"] if whole.error is not None else []),
         "fits:",
         *(line for name, quality in fitted.qualities for line in _quality(name, quality)),
         *(["evidence:"] if fitted.evidence else []),
         *(line for known in fitted.evidence for line in _evidence(known)),
+        *(["steps:"] if whole.evidence else []),
+        *(line for known in whole.evidence for line in _step_evidence(known)),
         "source:",
-        *_source(fitted, rows, error),
+        *_source(fitted, rows, whole),
     ]
     return "\n".join(lines) + "\n"
 
@@ -91,7 +95,7 @@ def _quality(name: str, quality: Quality) -> list[str]:
     return [f"  {key}: {{{', '.join(figures)},", f"    source: '{quality.note}'}}"]
 
 
-def _source(fitted: Fitted, rows: Rows, error: StepError | None) -> list[str]:
+def _source(fitted: Fitted, rows: Rows, whole: Whole) -> list[str]:
     stand_ins = [
         f"{part.recipe.curve}: {part.recipe.device} stands in ({part.recipe.reason})"
         for part in fitted.curves
@@ -105,7 +109,8 @@ def _source(fitted: Fitted, rows: Rows, error: StepError | None) -> list[str]:
         *_text(
             "protocols", [*_borrowed(fitted), *(rows.sources[s] for s in fitted.used if s in calls)]
         ),
-        *_text("error", [_of_steps(error)]),
+        *(_text("sustained", [_of_long_runs(fitted)]) if whole.sustained < 1 else []),
+        *_text("error", [_of_steps(whole)]),
     ]
 
 
@@ -125,14 +130,30 @@ def _borrowed(fitted: Fitted) -> list[str]:
     return devices + kinds
 
 
-def _of_steps(error: StepError | None) -> str:
-    if error is None:
+def _of_long_runs(fitted: Fitted) -> str:
+    recipe = fitted.recipe
+    whose = "" if recipe.steps else "; H100's, whose compute die it shares"
+    return f"median of the steps of {recipe.long} (published/steps){whose}"
+
+
+def _of_steps(whole: Whole) -> str:
+    if whole.error is None:
         return "not given: no step was compared; fits has those of kernels and collectives"
     return (
-        f"mean absolute relative error of {error.count} published times of layers and "
-        f"micro-batches, to which nothing is fitted ({', '.join(error.sources)} in "
-        "published/steps.yaml); fits has those of kernels and collectives"
+        f"mean absolute relative error of {whole.rows} published times of steps, micro-batches and "
+        f"layers on this device, to which nothing is fitted ({', '.join(whole.sources)} in "
+        "published/steps); steps has what those of all devices say of an interval"
     )
+
+
+def _step_evidence(known: StepEvidence) -> list[str]:
+    found = known.residuals
+    several = "true" if known.several else "false"
+    return [
+        f"  - {{framework: {known.framework}, several: {several}, sources: {known.sources}, "
+        f"rows: {found.rows},",
+        f"    bias: {found.bias}, low: {found.low}, high: {found.high}, within: {known.within}}}",
+    ]
 
 
 def _text(key: str, parts: list[str]) -> list[str]:

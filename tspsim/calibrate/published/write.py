@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tspsim.calibrate.published import steps
+from tspsim.calibrate.published import judge, step_table, steps, whole
 from tspsim.calibrate.published.fit import Fitted, fit
 from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.rows import load as load_rows
+from tspsim.calibrate.published.steps import Step
 from tspsim.calibrate.published.text import profile_text
+from tspsim.calibrate.published.whole import Whole
 from tspsim.topology.load import parse_profile
 
 
 def profiles(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name of every profile's file and what stands in it, from a folder of rows."""
     rows, published = load_rows(folder), steps.load(folder)
-    for recipe in RECIPES:
-        fitted = fit(recipe, rows)
-        own = [step for step in published if step.device == recipe.device]
-        error = steps.error(own, _mapping(fitted, rows))
-        yield f"{recipe.name}.yaml", profile_text(fitted, rows, error)
+    fits = {recipe.device: fit(recipe, rows) for recipe in RECIPES}
+    found = {d: _sustained(each, rows, published) for d, each in fits.items()}
+    measured = {recipe.device for recipe in RECIPES if recipe.steps}
+    profiles = {d: _mapping(fits[d], rows, Whole(found[d])) for d in measured}
+    judged = judge.judge(published, profiles)
+    for device, fitted in fits.items():
+        if device in measured:
+            of_steps = whole.of_device(judged, device, found[device])
+        else:
+            of_steps = Whole(found[device])
+        yield f"{fitted.recipe.name}.yaml", profile_text(fitted, rows, of_steps)
 
 
-def _mapping(fitted: Fitted, rows: Rows) -> dict[str, Any]:
-    """Return what a profile's file will say, its error aside."""
+def _sustained(fitted: Fitted, rows: Rows, published: Sequence[Step]) -> float:
+    """Return what a device sustains: the figure is that of the device that was measured."""
+    if not fitted.recipe.long:
+        return 1.0
+    source = next(step for step in published if step.source == fitted.recipe.long)
+    own = next(recipe for recipe in RECIPES if recipe.device == source.device)
+    return whole.long_runs(published, own.long, _mapping(fit(own, rows), rows, Whole()))
+
+
+def _mapping(fitted: Fitted, rows: Rows, of_steps: Whole) -> dict[str, Any]:
+    """Return what a profile's file says."""
     from ruamel.yaml import YAML
 
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(profile_text(fitted, rows))
+    text = profile_text(fitted, rows, of_steps)
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return found
 
 
@@ -84,4 +102,4 @@ def _percent(value: float | None) -> str:
 def comparison(folder: Path) -> str:
     """Return the table of whole steps, measured and predicted with the shipped profiles."""
     names = {recipe.device: recipe.name for recipe in RECIPES}
-    return steps.table(steps.load(folder), names)
+    return step_table.table(judge.judge(steps.load(folder), names))

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from tspsim.files.names import Name
 from tspsim.topology.fabric import MOST_DEVICES, Fabric, Wire
-from tspsim.topology.forms import DeviceField, DeviceForm, LinkForm, problem
+from tspsim.topology.form import problem
+from tspsim.topology.forms import DeviceField, DeviceForm, LinkForm
 
 
 class LinkLine(LinkForm):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tspsim.topology.fabric import MOST_DEVICES, Ranks, UniformFabric, Wire
-from tspsim.topology.forms import problem
+from tspsim.topology.form import problem
 from tspsim.topology.routes import Path, Router
 
 #: Devices along every dim; ``strict=False`` lets a YAML list be a tuple.

@@ -17,7 +17,8 @@ from pydantic import (
 
 from tspsim.files.units import Seconds
 from tspsim.topology.fabric import MOST_DEVICES, Fabric, Wire, both_ways, parse
-from tspsim.topology.forms import DeviceForm, LinkForm, problem
+from tspsim.topology.form import problem
+from tspsim.topology.forms import DeviceForm, LinkForm
 from tspsim.topology.networks import NETWORKS, Network
 from tspsim.topology.routes import Path, Router
 
