@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.analysis.carried import carried
+from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.spread import Spread
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
@@ -123,6 +124,8 @@ class Summary:
     ranks : int
     step_time : float
         Seconds.
+    interval : IntervalFigures or None
+        Where it lies, by published steps like it; None: unknown.
     tokens_per_second, tokens_per_second_per_device : float
         Tokens of all replicas.
     mfu : float or None
@@ -145,6 +148,7 @@ class Summary:
     strategy: StrategyFigures
     ranks: int
     step_time: float
+    interval: IntervalFigures | None
     tokens_per_second: float
     tokens_per_second_per_device: float
     mfu: float | None
@@ -193,6 +197,7 @@ def summarize(
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
         ranks=ranks,
         step_time=step,
+        interval=interval_of(step, workload.kernels.framework, topology, ranks),
         tokens_per_second=tokens,
         tokens_per_second_per_device=tokens / ranks,
         mfu=model / available if available else None,

@@ -136,13 +136,35 @@ def fit(
     say("wrote " + ", ".join(map(str, paths)))
 
 
+def _published(rows: Path | None, profile: Path | None, output: Path | None, as_json: bool) -> None:
+    """Print what the published steps say of the shipped profiles."""
+    from tspsim.calibrate.published import judge, step_table, steps
+    from tspsim.files.shipped import shipped
+
+    if rows or profile or output:
+        raise UserError(
+            "--published takes the shipped profiles: leave DIR, --profile, -o out"
+        )
+    judged = judge.judge(steps.load(shipped("published")), judge.profiles())
+    if as_json:
+        show_json(step_table.to_dict(judged))
+    else:
+        say(step_table.table(judged).rstrip("\n"))
+
+
 @guarded
 def validate(
-    rows: Rows,
+    rows: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="A folder that 'measure' wrote.", show_default=False),
+    ] = None,
     profile: Annotated[
-        Path,
+        Path | None,
         typer.Option("--profile", metavar="FILE", help="That 'calibrate fit' wrote."),
-    ],
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The steps that others published, in place of DIR.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write a report with pictures there."),
@@ -150,6 +172,11 @@ def validate(
     json: Json = False,
 ) -> None:
     """Predict measured blocks that no constant was fitted to; the profile gets the error."""
+    if published:
+        _published(rows, profile, output, json)
+        return
+    if rows is None or profile is None:
+        raise UserError("give DIR and --profile FILE, or --published")
     need("scipy", "calibrate", "fitting")
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.validate import report

@@ -66,6 +66,22 @@ def _rows(rows: Iterable[tuple[str, ...]]) -> Table:
     return table
 
 
+def within(interval: dict[str, Any] | None) -> str:
+    """Return where a time lies, in few words."""
+    if interval is None:
+        return "error unknown"
+    low, high = time(interval["low"]), time(interval["high"])
+    return f"{interval['coverage']:.0%}: {low} to {high}"
+
+
+def rests_on(interval: dict[str, Any] | None) -> str:
+    """Return what an interval rests on."""
+    if interval is None:
+        return "error unknown: no published step is like it"
+    rows = f"{interval['rows']} published steps of {interval['sources']} sources"
+    return f"interval by {rows}{', run by other frameworks' if interval['borrowed'] else ''}"
+
+
 def _bar(part: float, whole: float) -> str:
     """Return a bar with half-block resolution."""
     halves = round(2 * BAR * part / whole) if whole else 0
@@ -75,7 +91,7 @@ def _bar(part: float, whole: float) -> str:
 def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     step, parts = figures["step_time"], figures["time"]
     names = {"compute": "compute", "exposed_communication": "exposed communication", "idle": "idle"}
-    rows: list[tuple[str, ...]] = [("step time", time(step), "", "of the slowest rank")]
+    rows: list[tuple[str, ...]] = [("step time", time(step), "", within(figures["interval"]))]
     rows += [
         (f"  {name}", time(parts[key]), share(parts[key], step), _bar(parts[key], step))
         for key, name in names.items()
@@ -177,9 +193,7 @@ def _folded(result: Result) -> list[RenderableType]:
 
 
 def _profile(result: Result, figures: dict[str, Any]) -> Text:
-    profile = figures["profile"]
-    error = profile["error"]
-    said = "error unknown" if error is None else f"error {100 * error:.1f} %"
+    profile, said = figures["profile"], rests_on(figures["interval"])
     stated = figures["communication"]["as_stated"]
     if stated and result.scenario.topology.profile.protocols:
         said += "".join(f"\n  {call}: links as stated, nothing was fitted" for call in stated)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.steps import Predicted, Step, predict
 from tspsim.topology.evidence import Residuals
 from tspsim.topology.whole_steps import StepEvidence, interval
@@ -64,6 +65,11 @@ class Quality(NamedTuple):
     inside: int | None
     memory: float | None
     memory_error: float | None
+
+
+def profiles() -> dict[str, str]:
+    """Return the shipped profiles by their devices."""
+    return {recipe.device: recipe.name for recipe in RECIPES}
 
 
 def judge(steps: Iterable[Step], profiles: Mapping[str, str | Mapping[str, Any]]) -> list[Judged]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import mean
+from typing import Any
 
 from tspsim.calibrate.published.judge import Judged, Quality, evidence, quality
 from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval
@@ -89,3 +91,22 @@ def _source(source: str, judged: Sequence[Judged]) -> str:
 
 def _of(inside: int | None, rows: int) -> str:
     return "unknown" if inside is None else f"{inside}/{rows}"
+
+
+def to_dict(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return the steps, their sources and the intervals as a JSON-able mapping; SI units."""
+    return {
+        "steps": [_step(each) for each in judged],
+        "sources": {name: quality(name, judged)._asdict() for name in _sources(judged)},
+        "intervals": [asdict(known) for known in evidence(judged)],
+    }
+
+
+def _step(each: Judged) -> dict[str, Any]:
+    step, found = each.step, each.predicted
+    return {
+        "source": step.source, "name": step.name, "device": step.device, "nodes": step.nodes,
+        "framework": step.framework, "use": step.use, "quantity": step.quantity,
+        "measured": step.seconds, "predicted": found.seconds,
+        "memory_measured": step.memory, "memory_predicted": found.memory,
+    }  # fmt: skip

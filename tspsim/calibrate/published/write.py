@@ -101,5 +101,4 @@ def _percent(value: float | None) -> str:
 
 def comparison(folder: Path) -> str:
     """Return the table of whole steps, measured and predicted with the shipped profiles."""
-    names = {recipe.device: recipe.name for recipe in RECIPES}
-    return step_table.table(judge.judge(steps.load(folder), names))
+    return step_table.table(judge.judge(steps.load(folder), judge.profiles()))
