@@ -52,6 +52,9 @@ class Kernels:
         ``least`` computes the output again, and the norms' a second time when they are read.
     launch : float or None
         Seconds that every kernel takes beside its work; None: as profile or device state.
+    host : float
+        Seconds that the host takes to issue one layer's forward; for its backward it takes twice
+        as long, for a forward that runs again as long as for the first. 0: no time at all.
     """
 
     attention: Attention = "flash-2"
@@ -64,6 +67,7 @@ class Kernels:
     accumulation: Fusion = "fused"
     recomputed: Recomputed = "least"
     launch: float | None = None
+    host: float = 0.0
 
 
 #: Everything fused, nothing kept that can be done without.

@@ -102,6 +102,7 @@ class KernelsKeys(Section):
     accumulation: Fusion | None = Field(None, description="separate: dW is added by its own kernel")
     recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
     launch: Seconds | None = Field(None, description="time of every kernel beside its work")
+    host: Seconds | None = Field(None, description="time to issue the forward of one layer")
 
     @model_validator(mode="before")
     @classmethod

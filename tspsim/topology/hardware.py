@@ -251,8 +251,9 @@ class Roofline:
 
     def seconds(self, work: Work) -> float:
         """Return the time of a piece of work; no work at all takes no time."""
+        fixed = work.seconds / self.device.pace.launch
         if not work.flops and not work.bytes:
-            return 0.0
+            return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
         key = (work.curve, _ALIKE.get(dtype, dtype))
         table = self._tables.get(key) if work.flops and work.shape else None
@@ -264,7 +265,8 @@ class Roofline:
             rate = self.device.peak(dtype)
             rate *= measured or self._efficiency(work.curve, work.flops)
             flops = work.flops / (rate * self.device.pace.compute)
-        return max(flops, self._moving(work.bytes, measured)) + cast + work.launches * self._launch
+        moving = self._moving(work.bytes, measured)
+        return max(flops, moving) + cast + work.launches * self._launch + fixed
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
