@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.analysis.carried import carried
-from tspsim.analysis.held import held
 from tspsim.analysis.spread import Spread
+from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.analysis.held import held
+from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.program.types import Op
 

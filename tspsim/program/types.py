@@ -117,7 +117,7 @@ class Work(NamedTuple):
     launches : int
         Kernels that do it.
     seconds : float
-        What it takes beside all this, on any device.
+        What it takes the host beside all this, on any device.
     """
 
     flops: int

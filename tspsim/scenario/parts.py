@@ -62,8 +62,7 @@ class Parts:
         document["name"] = name
         document["model"] = asdict(self.keys.model.value())
         document["topology"] = dict(self.hardware.document)
-        document["kernels"] = asdict(self.keys.kernels.value())
-        document["kernels"]["preset"] = self.keys.kernels.preset
+        document["kernels"] = self.keys.kernels.resolved()
         document["strategy"] = self.strategy.model_dump(mode="json")
         return document
 

@@ -6,7 +6,7 @@ it has, the topology's own generator which keys, and `tspsim.scenario.loader` as
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -114,6 +114,11 @@ class KernelsKeys(Section):
         return replace(
             PRESETS[self.preset], **self.model_dump(exclude={"preset"}, exclude_none=True)
         )
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all keys with what the preset says in place of what is not stated."""
+        whole = asdict(self.value()) | {"preset": self.preset}
+        return self.model_construct(**whole).model_dump(mode="json")
 
 
 class OptimizerKeys(Section):

@@ -154,11 +154,14 @@ class Pace:
     ----------
     compute, memory, launch : float
         Of its compute rates, of its memory bandwidth, of the speed at which it launches ops.
+    host : float
+        Of the speed at which its host issues them.
     """
 
     compute: float = 1.0
     memory: float = 1.0
     launch: float = 1.0
+    host: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ class Roofline:
 
     def seconds(self, work: Work) -> float:
         """Return the time of a piece of work; no work at all takes no time."""
-        fixed = work.seconds / self.device.pace.launch
+        fixed = work.seconds / self.device.pace.host
         if not work.flops and not work.bytes:
             return fixed
         cast, dtype = 0.0, work.dtype or self.dtype

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tspsim.analysis.held import held
+from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.style import HELD, WAIT, Style
 
