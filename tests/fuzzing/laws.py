@@ -58,7 +58,10 @@ def overlaps(result: Result) -> Iterator[str]:
 
 
 def sums(result: Result) -> Iterator[str]:
-    """Compute, exposed communication, waits for the host and idle add up to the step time; none is negative."""
+    """Compute, exposed communication, idle and waits for the host add up to the step time.
+
+    None is negative.
+    """
     time, step = result.summary.time, result.summary.step_time
     parts = (time.compute, time.exposed_communication, time.idle, time.host or 0.0)
     if not math.isfinite(step) or step < 0:

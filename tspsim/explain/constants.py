@@ -22,8 +22,8 @@ class Constant:
     Parameters
     ----------
     key : str
-        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``host``, ``memory``; ``link_bandwidth`` and
-        ``link_latency`` inside a node, ``network_bandwidth`` and ``network_latency`` between
+        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``host``, ``memory``; ``link_bandwidth``
+        and ``link_latency`` inside a node, ``network_bandwidth`` and ``network_latency`` between
         nodes, each with the number of the class behind a colon where there are several;
         ``call_latency`` of the profile.
     value : float
