@@ -30,7 +30,7 @@ def disturbed(hardware: Hardware, keys: DisturbancesKeys) -> tuple[Hardware | No
     problems += _failure_problems(keys, len(topology.devices))
     if problems:
         return None, problems
-    paces = {d.device: Pace(d.compute, d.memory, d.launch, d.launch) for d in value.slow_devices}
+    paces = {d.device: Pace(d.compute, d.memory, d.launch) for d in value.slow_devices}
     changed = relinked(slowed(topology, paces), value.links)
     problems = list(_separated(value, changed))
     return (None, problems) if problems else (replace(hardware, topology=changed), [])
