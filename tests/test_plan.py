@@ -114,14 +114,15 @@ SMALL_WORK = st.fixed_dictionaries(
     batch=st.sampled_from([1, 2, 4, 6]),
     bucket=st.sampled_from(["0 B", "40 KiB", "25 MiB"]),
     slow=st.booleans(),
+    host=st.sampled_from(["0 s", "0 s", "5 us", "1 ms"]),
     seed=st.integers(0, 2**16),
 )
 def test_no_candidate_is_better_than_its_bounds(
     model: dict[str, Any], workload: dict[str, Any], fabric: str, batch: int, bucket: str,
-    slow: bool, seed: int,
+    slow: bool, host: str, seed: int,
 ) -> None:  # fmt: skip
     """Whatever is simulated takes at least as long, and as much memory, as its bounds say."""
-    changes: dict[str, Any] = {"model": model, "workload": workload}
+    changes: dict[str, Any] = {"model": model, "workload": workload, "kernels": {"host": host}}
     if slow:
         changes["disturbances"] = {"slow_devices": [{"device": 1, "speed": 0.5}]}
     asked = question(data(fabric, **changes), batch, {"bucket": bucket})

@@ -55,6 +55,9 @@ class Kernels:
         ``least`` computes the output again, and the norms' a second time when they are read.
     launch : float or None
         Seconds that every kernel takes beside its work; None: as profile or device state.
+    host : float
+        Seconds that the host takes to issue one layer's forward; for its backward it takes twice
+        as long, for a forward that runs again as long as for the first. 0: no time at all.
     framework : Framework
         Whose kernels these are.
     pace : float
@@ -72,6 +75,7 @@ class Kernels:
     accumulation: Fusion = "fused"
     recomputed: Recomputed = "least"
     launch: float | None = None
+    host: float = 0.0
     framework: Framework = "none"
     pace: float = 1.0
 

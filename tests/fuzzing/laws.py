@@ -58,9 +58,12 @@ def overlaps(result: Result) -> Iterator[str]:
 
 
 def sums(result: Result) -> Iterator[str]:
-    """Compute, exposed communication and idle add up to the step time; none is negative."""
+    """Compute, exposed communication, idle and waits for the host add up to the step time.
+
+    None is negative.
+    """
     time, step = result.summary.time, result.summary.step_time
-    parts = (time.compute, time.exposed_communication, time.idle)
+    parts = (time.compute, time.exposed_communication, time.idle, time.host or 0.0)
     if not math.isfinite(step) or step < 0:
         yield f"law: the step time is {step}"
     if not _close(sum(parts), step) or min(parts) < -TOLERANCE * step:

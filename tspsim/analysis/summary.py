@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from tspsim.analysis.carried import carried
 from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.spread import Spread
+from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops
 from tspsim.program.by_rank import axes_of, received, work_of
+from tspsim.program.recorder import HOST
 from tspsim.program.types import Op
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology
@@ -32,7 +35,7 @@ class StrategyFigures:
 
 @dataclass(frozen=True, slots=True)
 class TimeFigures:
-    """Where the step time of a rank goes, in seconds; the three add up to the step time.
+    """Where the step time of a rank goes, in seconds; the parts add up to the step time.
 
     Parameters
     ----------
@@ -42,11 +45,14 @@ class TimeFigures:
         It is not, but some communicator is.
     idle : float
         Neither: the rank waits for others.
+    host : float or None
+        The compute stream waits for the host alone; None where the kernels give it no time.
     """
 
     compute: float
     exposed_communication: float
     idle: float
+    host: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,8 @@ class Summary:
         """Return a JSON-able mapping."""
         figures = asdict(self)
         del figures["step_times"]
+        if self.time.host is None:
+            del figures["time"]["host"]
         if self.step_times is not None:
             times = self.step_times
             figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
@@ -219,14 +227,23 @@ _DUST = 1e-12
 
 def time_of(timeline: Timeline, rank: int) -> TimeFigures:
     """Return where the step time of a rank goes."""
-    lanes = np.array([op.lane for op in timeline.programs.of(rank).ops], dtype=np.intp)
+    program, step = timeline.programs.of(rank), timeline.step_time
+    lanes = np.array([op.lane for op in program.ops], dtype=np.intp)
     start, end = timeline.start[rank], timeline.end[rank]
-    step = timeline.step_time
     busy = min(step, _covered(start[lanes == 0], end[lanes == 0]))
+    hosted = HOST in program.lanes
+    if hosted:  # what the host does is nobody's time but where compute waits for it
+        device = lanes != program.lanes.index(HOST)
+        waits = np.array(held(timeline, rank), dtype=np.float64).reshape(-1, 2)
+        start = np.concatenate([start[device], waits[:, 0]])
+        end = np.concatenate([end[device], waits[:, 1]])
     either = min(step, max(busy, _covered(start, end)))
     if step - either < _DUST * step:  # sums of many durations: what is left is rounding
         either = step
-    return TimeFigures(busy, either - busy, step - either)
+    if not hosted:
+        return TimeFigures(busy, either - busy, step - either)
+    host = min(either - busy, fsum((waits[:, 1] - waits[:, 0]).tolist()))
+    return TimeFigures(busy, either - busy - host, step - either, host)
 
 
 def _covered(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:

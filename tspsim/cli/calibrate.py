@@ -142,9 +142,7 @@ def _published(rows: Path | None, profile: Path | None, output: Path | None, as_
     from tspsim.files.shipped import shipped
 
     if rows or profile or output:
-        raise UserError(
-            "--published takes the shipped profiles: leave DIR, --profile, -o out"
-        )
+        raise UserError("--published takes the shipped profiles: leave DIR, --profile, -o out")
     judged = judge.judge(steps.load(shipped("published")), judge.profiles())
     if as_json:
         show_json(step_table.to_dict(judged))

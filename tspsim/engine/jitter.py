@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tspsim.program.types import Programs
+from tspsim.program.types import Op, Programs
 from tspsim.topology.disturbances import Jitter
 
 #: Separate streams of random numbers, so that drawing one thing more moves nothing else.
 COMPUTE, LINKS, FAILURES = range(3)
+#: Of tasks: what the host does takes as long as it is said to.
+_STEADY = 2
 
 
 def generator(stream: int, seed: int, number: int = 0) -> np.random.Generator:
@@ -30,10 +32,16 @@ def factors(jitter: Jitter, programs: Programs) -> list[float]:
     found: list[float] = []
     for rank in range(len(programs.role_of_rank)):
         ops = programs.of(rank).ops
-        drawn = np.ones((2, len(ops)))
+        drawn = np.ones((3, len(ops)))
         for stream, how in ((COMPUTE, jitter.compute), (LINKS, jitter.links)):
             if how is not None:
                 drawn[stream] = how.draw(generator(stream, jitter.seed, rank), len(ops))
-        stream_of = [COMPUTE if op.message is None else LINKS for op in ops]
+        stream_of = [_stream(op) for op in ops]
         found.extend(drawn[stream_of, np.arange(len(ops))].tolist())
     return found
+
+
+def _stream(op: Op) -> int:
+    if op.message is not None:
+        return LINKS
+    return _STEADY if op.lane else COMPUTE

@@ -168,7 +168,7 @@ class _Engine:
             if meetings is not None:
                 self._meet(meetings)
                 return
-        if self._interfered is not None:
+        if self._interfered is not None and not self._tasks.lane[task]:
             self._start[task] = now
             if duration := self._duration[task]:
                 self._interfered.begin(duration, task)
@@ -185,7 +185,8 @@ class _Engine:
         """Start a compute task; return the last of those that follow it at once, and its end.
 
         Where nothing but the next compute task waits for one, and that one for nothing else, both
-        are one stretch of work: only its end is an event.
+        are one stretch of work: only its end is an event. The host's tasks are alike, but nothing
+        slows them down: where compute may be, every one is by itself.
         """
         start, end, duration, tasks = self._start, self._end, self._duration, self._tasks
         message, successors, pending = tasks.message, tasks.successors, tasks.pending
@@ -193,7 +194,7 @@ class _Engine:
             start[task] = now
             now += duration[task]
             after = successors[task]
-            if len(after) != 1:
+            if len(after) != 1 or self._interfered is not None:
                 return task, now
             following = task + after[0]
             if pending[following] != 1 or message[following] is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tspsim.engine.timeline import Timeline
 from tspsim.explain.links import LinkClass, Property, used_classes
+from tspsim.program.types import Work
 from tspsim.topology.graph import Link, Topology
 from tspsim.topology.hardware import Device, Profile
 
@@ -21,8 +22,8 @@ class Constant:
     Parameters
     ----------
     key : str
-        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``memory``; ``link_bandwidth`` and
-        ``link_latency`` inside a node, ``network_bandwidth`` and ``network_latency`` between
+        ``flop_rate``, ``memory_bandwidth``, ``launch``, ``host``, ``memory``; ``link_bandwidth``
+        and ``link_latency`` inside a node, ``network_bandwidth`` and ``network_latency`` between
         nodes, each with the number of the class behind a colon where there are several;
         ``call_latency`` of the profile.
     value : float
@@ -46,7 +47,11 @@ def constants(timeline: Timeline, topology: Topology, dtype: str) -> tuple[Const
 
     Of more than `MOST_CLASSES` classes of links in bandwidth, or in latency, the busiest count.
     """
-    found = [*_of_devices(topology, dtype), *_of_links(timeline, topology)]
+    found = [
+        *_of_devices(topology, dtype),
+        _of_host(timeline, topology),
+        *_of_links(timeline, topology),
+    ]
     return tuple(constant for constant in found if constant.value)
 
 
@@ -60,6 +65,14 @@ def _of_devices(topology: Topology, dtype: str) -> Iterator[Constant]:
     )
     yield Constant("launch", launch, "s", on, _launch)
     yield Constant("memory", device.memory, "B", on, _each_device(_memory))
+
+
+def _of_host(timeline: Timeline, topology: Topology) -> Constant:
+    """Return the time in which the host issues the forward of a layer."""
+    works = (op.work for program in timeline.programs.roles for op in program.ops)
+    issues = (work.seconds for work in works if isinstance(work, Work) and work.seconds)
+    host = topology.devices[0].name
+    return Constant("host", min(issues, default=0.0), "s", host, _each_device(_host))
 
 
 def _of_links(timeline: Timeline, topology: Topology) -> Iterator[Constant]:
@@ -96,6 +109,10 @@ def _memory_bandwidth(device: Device, factor: float) -> Device:
 
 def _memory(device: Device, factor: float) -> Device:
     return replace(device, memory=device.memory * factor)
+
+
+def _host(device: Device, factor: float) -> Device:
+    return replace(device, pace=replace(device.pace, host=device.pace.host / factor))
 
 
 def _launch(topology: Topology, factor: float) -> Topology:

@@ -38,7 +38,7 @@ class Bottleneck(NamedTuple):
     ----------
     resource : str
         ``"compute"``, ``"memory bandwidth"``, ``"launch"``, ``"interference"``, ``"latency"``,
-        ``"pipeline fill"``, or ``"link d0→d1"``: the first of those that are alike.
+        ``"pipeline fill"``, ``"host"``, or ``"link d0→d1"``: the first of those that are alike.
     seconds : float
         Of the critical path.
     """

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.program.types import Op
 
@@ -71,7 +72,8 @@ def exposed(timeline: Timeline, rank: int) -> Iterator[Interval]:
     program = timeline.programs.of(rank)
     starts, ends = timeline.start[rank], timeline.end[rank]
     lanes = np.array([op.lane for op in program.ops], dtype=np.intp)
-    said = np.flatnonzero((lanes != 0) & (ends > starts))
+    talks = np.array([op.message is not None for op in program.ops], dtype=np.bool_)
+    said = np.flatnonzero(talks & (ends > starts))
     said = said[np.argsort(starts[said], kind="stable")]
     begin, end = starts[said], ends[said]
     latest = np.maximum.accumulate(end) if end.size else end
@@ -85,16 +87,19 @@ def exposed(timeline: Timeline, rank: int) -> Iterator[Interval]:
 
 
 def _gaps(timeline: Timeline, rank: int, lanes: NDArray[np.intp]) -> Iterator[tuple[float, float]]:
-    """Yield the times in which a rank's compute stands still, up to the end of the step."""
-    free = 0.0
+    """Yield the times in which a rank's compute stands still, up to the end of the step.
+
+    Those in which it waits for its host alone are left out.
+    """
+    free, since = 0.0, {until: since for since, until in held(timeline, rank)}
     compute = np.flatnonzero(lanes == 0)
     starts, ends = timeline.start[rank][compute].tolist(), timeline.end[rank][compute].tolist()
     for start, end in zip(starts, ends, strict=True):  # a lane is in order
-        if start > free:
-            yield free, start
+        if (stop := since.get(start, start)) > free:
+            yield free, stop
         free = end
-    if timeline.step_time > free:
-        yield free, timeline.step_time
+    if (stop := since.get(timeline.step_time, timeline.step_time)) > free:
+        yield free, stop
 
 
 def _blamed(start: float, stop: float, spans: list[_Span]) -> Iterator[Interval]:

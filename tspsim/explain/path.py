@@ -134,6 +134,8 @@ class _Walker:
         work = work_of(op, self._timeline.mesh, rank)
         if work is None or end == start:
             return [("compute", start), ("compute", end)]
+        if work.seconds:
+            return [("host", start), ("host", end)]
         roofline, whole = self._roofline(rank), self._durations.of(rank)[op.index]
         by_flops = work.flops and roofline.seconds(work._replace(bytes=0)) >= whole
         bound: Limit = "compute" if by_flops else "memory"
@@ -181,6 +183,8 @@ def _edge(program: Program, before: int, after: int) -> Edge:
     first, second = program.ops[before], program.ops[after]
     if first.lane == second.lane:
         return "program order"
+    if first.kind.name == "issue":
+        return "host"
     written = {operand.buffer.index for operand in first.outputs}
     if any(operand.buffer.index in written for operand in second.inputs):
         return "data"

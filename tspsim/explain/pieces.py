@@ -16,10 +16,11 @@ from tspsim.program.types import Op
 #: bandwidth; ``launch``: the overhead of an op; ``interference``: compute slowed down by what
 #: else goes on; ``latency`` of links and protocols; ``fill``: of an algorithm's pipeline;
 #: ``transfer``: the links, were they free; ``contention``: sharing them with other transfers;
-#: ``arrival``: no time, the last member of a collective comes to it.
+#: ``arrival``: no time, the last member of a collective comes to it; ``host``: what the host needs
+#: to issue a pass.
 Limit = Literal[
     "compute", "memory", "launch", "interference", "latency", "fill", "transfer", "contention",
-    "arrival",
+    "arrival", "host",
 ]  # fmt: skip
 
 #: Limits whose time is spent on links.
@@ -29,9 +30,10 @@ ON_LINKS: frozenset[Limit] = frozenset({"transfer", "contention"})
 #: the lane is in order; ``data``: it reads what the other wrote; ``slot``: it fills a place that
 #: the other still used; ``issue order``: a communication waits for the compute issued before it;
 #: ``rendezvous``: the last member of a collective, or the partner of a hop, had to come;
-#: ``same task``: it is the next stretch of the same task.
+#: ``same task``: it is the next stretch of the same task; ``host``: the host issues it behind the
+#: pass before.
 Edge = Literal[
-    "start", "program order", "data", "slot", "issue order", "rendezvous", "same task"
+    "start", "program order", "data", "slot", "issue order", "rendezvous", "same task", "host"
 ]  # fmt: skip
 
 

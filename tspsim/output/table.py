@@ -90,7 +90,9 @@ def _bar(part: float, whole: float) -> str:
 
 def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     step, parts = figures["step_time"], figures["time"]
-    names = {"compute": "compute", "exposed_communication": "exposed communication", "idle": "idle"}
+    names = {"compute": "compute", "exposed_communication": "exposed communication"}
+    names |= {"host": "waiting for the host"} if "host" in parts else {}
+    names |= {"idle": "idle"}
     rows: list[tuple[str, ...]] = [("step time", time(step), "", within(figures["interval"]))]
     rows += [
         (f"  {name}", time(parts[key]), share(parts[key], step), _bar(parts[key], step))

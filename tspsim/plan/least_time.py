@@ -3,9 +3,9 @@
 Whatever else happens, a rank's ops follow each other as its program says, a compute op takes what
 the roofline says, a collective takes at least the time that it takes where nothing else uses the
 links, and a link carries what it has to carry no faster than it can. So the step is never shorter
-than the longest path through one rank's program, than all that is said on one of its communicators,
-or than all that its communicators put on one link. These are sums over pieces that repeat from
-layer to layer, so a sketch of two layers gives them for any number.
+than the longest path through one rank's program, than all that is said on one of its communicators
+or issued by its host, or than all that its communicators put on one link. These are sums over
+pieces that repeat from layer to layer, so a sketch of two layers gives them for any number.
 """
 
 from __future__ import annotations
@@ -175,10 +175,13 @@ class _Clock:
 
 
 def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:
-    """Return all that is said on each communicator, the one between replicas left out."""
+    """Return all that is said on each communicator, and all that the host issues.
+
+    The communicator between replicas is left out.
+    """
     total: dict[int, float] = defaultdict(float)
     for op in program.ops:
-        if op.message is not None and DP not in program.lanes[op.lane].axes:
+        if op.lane and DP not in program.lanes[op.lane].axes:
             total[op.lane] += made.times(op) * seconds[op.index]
     return [0.0, *total.values()]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tspsim.files.errors import ProgramError
@@ -12,6 +13,7 @@ from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
 from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
+from tspsim.program.kinds.issue import Issue
 from tspsim.program.kinds.matmul import Matmul
 from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, SeparateNormBackward
 from tspsim.program.kinds.passes import Passes
@@ -103,6 +105,20 @@ class Rank(Recorder):
     def tokens(self) -> int:
         """Tokens of one step over all replicas: what a mean over tokens divides by."""
         return self.workload.tokens * self.replicas
+
+    @contextmanager
+    def issued(self, forwards: int) -> Iterator[None]:
+        """Mark a pass through a layer, which takes the host as long as so many of its forwards.
+
+        The host begins with it when it has issued the pass before; the device begins with what
+        follows when the host is through.
+        """
+        if not self.kernels.host:
+            yield
+            return
+        issue = self.issue(Issue(forwards * self.kernels.host))
+        yield
+        self.follows(issue)
 
     # ---- buffers -----------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ from tspsim.program.types import (
 from tspsim.program.varying import Varying, at, combined, product, total, varies
 
 COMPUTE = Lane("compute")
+#: The host issues what the device does. It runs ahead, as far as it can.
+HOST = Lane("host")
 
 
 class Slots:
@@ -76,6 +78,7 @@ class Recorder:
         self._buffers: list[Buffer] = []
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
         self._computed = -1  # the op issued last on the compute lane
+        self._awaited = -1  # the op of the host that the next compute op waits for
         self._hooked = False
         self._opening = 0  # ops that belong to the end of the step before
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
@@ -187,6 +190,16 @@ class Recorder:
         ins, outs = tuple(inputs), tuple(outputs)
         self._record(kind, label or kind.name, 0, ins, outs, self._work(kind, ins, outs), None)
 
+    def issue(self, kind: ComputeKind) -> int:
+        """Record an op of this rank's host; return its index."""
+        number = self._lanes.setdefault(HOST, len(self._lanes))
+        self._record(kind, kind.name, number, (), (), self._work(kind, (), ()), None)
+        return len(self._ops) - 1
+
+    def follows(self, issue: int) -> None:
+        """Have the compute op that is recorded next wait for an op of the host."""
+        self._awaited = issue
+
     def _work(
         self, kind: ComputeKind, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
     ) -> Work | PerCoordinate:
@@ -224,7 +237,9 @@ class Recorder:
         latest: dict[int, int] = {}  # lane -> last op on it that must have ended
         if lane == 0:
             self._computed = index
-        elif self._computed >= 0 and not self._hooked:
+            if self._awaited >= 0:
+                latest[self._lanes[HOST]], self._awaited = self._awaited, -1
+        elif message is not None and self._computed >= 0 and not self._hooked:
             latest[0] = self._computed
         for before in self._dependencies(inputs, outputs):
             if before >= 0:

@@ -116,6 +116,8 @@ class Work(NamedTuple):
         What is multiplied, where that is narrower than the workload's dtype.
     launches : int
         Kernels that do it.
+    seconds : float
+        What it takes the host beside all this, on any device.
     """
 
     flops: int
@@ -124,6 +126,7 @@ class Work(NamedTuple):
     shape: tuple[int, ...] = ()
     dtype: str = ""
     launches: int = 1
+    seconds: float = 0.0
 
 
 #: Work that is the same on every rank, or one entry per coordinate of an axis.
@@ -196,14 +199,15 @@ class Message(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """An in-order stream of a rank: its compute, or one communicator of one axis or several.
+    """An in-order stream of a rank: its compute, its host, or one communicator of some axes.
 
     Attributes
     ----------
     name : str
-        ``"compute"``, or ``"axis/label"`` such as ``"tsp/weights"`` or ``"dp+tsp/experts"``.
+        ``"compute"``, ``"host"``, or ``"axis/label"`` such as ``"tsp/weights"`` or
+        ``"dp+tsp/experts"``.
     axis : str, tuple of str or None
-        The mesh axes that the communicator runs along; None for compute.
+        The mesh axes that the communicator runs along; None for compute and host.
     size : int or None
         The communicator spans blocks of this many neighbours of the axis; None: the whole axis.
     channel : str
@@ -245,7 +249,7 @@ class Op(NamedTuple):
     work : Work or PerCoordinate or None
         None for communication.
     message : Message or None
-        None for compute.
+        None for compute, and for what the host does.
     """
 
     index: int  # type: ignore[assignment]  # nobody searches an op by tuple.index
@@ -340,7 +344,7 @@ class Program:
     ops : tuple of Op
     buffers : tuple of Buffer
     lanes : tuple of Lane
-        ``lanes[0]`` is compute; the others are communicators.
+        ``lanes[0]`` is compute; the others are communicators, or the host's.
     waits : tuple of tuple of int
         For every op, the ops on *other* lanes of the same rank that must have ended before it
         starts. Its predecessor on its own lane is implied: lanes are in order.

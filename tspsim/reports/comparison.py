@@ -21,6 +21,7 @@ MARK = "▶"
 _PARTS = {
     "compute": ("computes for {} less", "computes for {} longer"),
     "exposed_communication": ("exposes {} less communication", "exposes {} more communication"),
+    "host": ("waits {} less for the host", "waits {} longer for the host"),
     "idle": ("idles for {} less", "idles for {} longer"),
 }
 #: A part that changes by less than this share of the gain is not worth a word.
@@ -103,13 +104,13 @@ def _same_work(a: Candidate, b: Candidate) -> bool:
 def _reasons(mine: dict[str, Any], its: dict[str, Any]) -> str:
     """Return what of the step time is shorter, largest first, and what is longer."""
     gain = its["step_time"] - mine["step_time"]
-    less = {part: its["time"][part] - mine["time"][part] for part in _PARTS}
+    its, mine = ({part: f["time"].get(part, 0.0) for part in _PARTS} for f in (its, mine))
+    less = {part: its[part] - mine[part] for part in _PARTS}
     worth = {part: s for part, s in less.items() if abs(s) >= _WORTH * gain}
     shorter = sorted((p for p, s in worth.items() if s > 0), key=lambda p: -worth[p])
     longer = sorted((p for p, s in worth.items() if s < 0), key=lambda p: worth[p])
     told = [
-        f"{_PARTS[p][0].format(time(worth[p]))} ({time(mine['time'][p])} instead of "
-        f"{time(its['time'][p])})"
+        f"{_PARTS[p][0].format(time(worth[p]))} ({time(mine[p])} instead of {time(its[p])})"
         for p in shorter
     ]
     text = " and ".join(told)

@@ -19,6 +19,7 @@ def render(explanation: Explanation) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{sentence(explanation)}\n", "bold"),
         *_path(explanation),
+        *_host(explanation),
         *_exposed(explanation),
     ]
     found = explanation.what_if
@@ -66,6 +67,19 @@ def _path(explanation: Explanation) -> Iterable[RenderableType]:
     yield Text(f"  {_layers(path.by(lambda piece: layer_name(piece.op.layer)))}")
     edges = ", ".join(f"{count:,} {edge}" for edge, count in path.edges().items())
     yield Text(f"  {len(path.pieces):,} stretches, tied by: {edges or 'nothing'}")
+
+
+def _host(explanation: Explanation) -> Iterable[RenderableType]:
+    """Say what compute waits for its host, and what would give that less to issue."""
+    result = explanation.result
+    waits, kernels = result.summary.time.host, result.scenario.workload.kernels
+    if waits:
+        rank = result.timeline.slowest_rank
+        yield Text(f"\ncompute of rank {rank} waits {time(waits)} for its host", "bold")
+        yield Text(
+            f"  it issues a layer's forward in {time(kernels.host)}, its backward in twice that"
+            " (kernels.host):\n  larger micro-batches, CUDA graphs or torch.compile leave it less"
+        )
 
 
 def _layers(found: Mapping[str, float]) -> str:

@@ -23,6 +23,7 @@ STILL = 5e-5
 #: What people call the constants.
 NAMES = {
     "flop_rate": "flop rate", "memory_bandwidth": "memory bandwidth", "launch": "launch overhead",
+    "host": "host time a layer",
     "link_bandwidth": "link bandwidth", "link_latency": "link latency",
     "network_bandwidth": "network bandwidth", "network_latency": "network latency",
     "call_latency": "latency of a collective call", "memory": "memory size",

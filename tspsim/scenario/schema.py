@@ -102,6 +102,7 @@ class KernelsKeys(Section):
     accumulation: Fusion | None = Field(None, description="separate: dW is added by its own kernel")
     recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
     launch: Seconds | None = Field(None, description="time of every kernel beside its work")
+    host: Seconds | None = Field(None, description="time to issue the forward of one layer")
     pace: float | None = Field(
         None, gt=0, le=1, description="share of its kernels' speed at which a step runs"
     )
@@ -116,10 +117,11 @@ class KernelsKeys(Section):
         stated = self.model_dump(exclude={"preset"}, exclude_none=True)
         return replace(PRESETS[self.preset], **stated)
 
-    def document(self) -> dict[str, Any]:
-        """Return every part of it, as keys that are read back as equal."""
-        parts = asdict(self.value())
-        return {key: parts.get(key, self.preset) for key in KernelsKeys.model_fields}
+    def resolved(self) -> dict[str, Any]:
+        """Return all keys with what the preset says in place of what is not stated."""
+        parts = asdict(self.value()) | {"preset": self.preset}
+        stated = {key: parts[key] for key in type(self).model_fields}
+        return self.model_construct(**stated).model_dump(mode="json")
 
 
 class OptimizerKeys(Section):

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: Columns of every row behind the axes, in order. Further ones, by collective and by buffer kind,
-#: stand behind the column that they are parts of.
+#: stand behind the column that they are parts of, as does what not every run has.
 COLUMNS = (
     "mesh", "step_time", "tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu",
-    "time.compute", "time.exposed_communication", "time.idle",
+    "time.compute", "time.exposed_communication", "time.host*", "time.idle",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip

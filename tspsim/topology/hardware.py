@@ -162,11 +162,14 @@ class Pace:
     ----------
     compute, memory, launch : float
         Of its compute rates, of its memory bandwidth, of the speed at which it launches ops.
+    host : float
+        Of the speed at which its host issues them.
     """
 
     compute: float = 1.0
     memory: float = 1.0
     launch: float = 1.0
+    host: float = 1.0
 
     def times(self, share: float) -> Pace:
         """Return the pace of kernels that follow each other less closely; launches stay."""
@@ -263,8 +266,9 @@ class Roofline:
 
     def seconds(self, work: Work) -> float:
         """Return the time of a piece of work; no work at all takes no time."""
+        fixed = work.seconds / self.device.pace.host
         if not work.flops and not work.bytes:
-            return 0.0
+            return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
         key = (work.curve, _ALIKE.get(dtype, dtype))
         table = self._tables.get(key) if work.flops and work.shape else None
@@ -277,7 +281,8 @@ class Roofline:
             rate *= measured or self._efficiency(work.curve, work.flops)
             rate *= self.profile.sustained
             flops = work.flops / (rate * self.device.pace.compute)
-        return max(flops, self._moving(work.bytes, measured)) + cast + work.launches * self._launch
+        moving = self._moving(work.bytes, measured)
+        return max(flops, moving) + cast + work.launches * self._launch + fixed
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""

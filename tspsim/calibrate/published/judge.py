@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import mean, pstdev
+from statistics import mean, pstdev, stdev
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from tspsim.analysis.spread import student
 from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.steps import Predicted, Step, predict
+from tspsim.kernels import Framework
 from tspsim.topology.evidence import Residuals
-from tspsim.topology.whole_steps import StepEvidence, interval
+from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval
 
-#: Fewer rows say too little of how they spread.
-FEWEST = 4
+#: Fewer sources say too little of how they differ.
+FEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,40 +78,58 @@ def judge(steps: Iterable[Step], profiles: Mapping[str, str | Mapping[str, Any]]
 
 
 def evidence(judged: Sequence[Judged]) -> tuple[StepEvidence, ...]:
-    """Return what steps that nothing was fitted to say, by framework and span."""
-    groups: dict[tuple[Any, bool], list[Judged]] = {}
+    """Return what steps that nothing was fitted to say, by framework and span.
+
+    Sources differ more from each other than the rows of one, and few have been compared. Their
+    spread is therefore taken over all of them: the interval is that of a row of a further source,
+    ``mean +- t * sqrt(between^2 * (1 + 1 / sources) + within^2)``, with Student's t at 10 and 90 %
+    of as many sources less one (random effects, as in a meta-analysis; Higgins et al. 2009,
+    doi:10.1111/j.1467-985X.2008.00552.x). A source counts once in a node and once over several.
+    """
+    groups: dict[tuple[Framework, bool, str], list[float]] = {}
     for each in judged:
-        if each.step.use == "check":
-            groups.setdefault((each.step.framework, each.step.nodes > 1), []).append(each)
+        step = each.step
+        if step.use == "check":
+            key = step.framework, step.nodes > 1, step.source
+            groups.setdefault(key, []).append(each.residual)
+    if len(groups) < FEWEST:
+        return ()
+    low, high = _of_a_further_source(list(groups.values()))
+    kinds = sorted({key[:2] for key in groups}, key=lambda kind: (kind[1], kind[0]))
     return tuple(
-        StepEvidence(framework, several, _sources(some), _residuals(some), _within(some))
-        for (framework, several), some in groups.items()
-        if len(some) >= FEWEST
+        _of_kind(*kind, [some for key, some in groups.items() if key[:2] == kind], low, high)
+        for kind in kinds
     )
 
 
-def _sources(judged: Sequence[Judged]) -> int:
-    return len({each.step.source for each in judged})
+def _of_a_further_source(sources: Sequence[Sequence[float]]) -> tuple[float, float]:
+    means = [mean(some) for some in sources]
+    count = len(means)
+    spread = math.sqrt(stdev(means) ** 2 * (1 + 1 / count) + _within(sources) ** 2)
+    half = student(COVERAGE, count - 1) * spread
+    return mean(means) - half, mean(means) + half
 
 
-def _residuals(judged: Sequence[Judged]) -> Residuals:
-    found = [each.residual for each in judged]
-    # Of n rows a tenth of a new one's chance lies outside the (n + 1) / 10-th: no less is claimed.
-    low, high = np.quantile(found, (0.1, 0.9), method="weibull")
-    return Residuals(len(found), _short(mean(found)), _short(float(low)), _short(float(high)))
+def _of_kind(
+    framework: Framework,
+    several: bool,
+    sources: Sequence[Sequence[float]],
+    low: float,
+    high: float,
+) -> StepEvidence:
+    rows = [residual for some in sources for residual in some]
+    residuals = Residuals(len(rows), _short(mean(rows)), _short(low), _short(high))
+    return StepEvidence(framework, several, len(sources), residuals, _short(_within(sources)))
 
 
 def _short(value: float) -> float:
     return round(value, 3)
 
 
-def _within(judged: Sequence[Judged]) -> float:
-    """Return the deviation of residuals beside the mean of their source."""
-    by_source: dict[str, list[float]] = {}
-    for each in judged:
-        by_source.setdefault(each.step.source, []).append(each.residual)
-    apart = [r - mean(some) for some in by_source.values() for r in some if len(some) > 1]
-    return _short(pstdev(apart)) if len(apart) > 1 else 0.0
+def _within(sources: Sequence[Sequence[float]]) -> float:
+    """Return the deviation of residuals beside the mean of their source; 0: one row each."""
+    apart = [r - mean(some) for some in sources for r in some if len(some) > 1]
+    return pstdev(apart) if len(apart) > 1 else 0.0
 
 
 def quality(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
-from tspsim.output.plots.style import WAIT, Style, style_of
+from tspsim.output.plots.style import Style, style_of
 from tspsim.output.plots.waits import waits
 from tspsim.output.plots.window import Window
 from tspsim.program.types import Op, Program
@@ -113,5 +113,5 @@ def _bars(timeline: Timeline, row: Row, seen: NDArray[np.intp]) -> Iterator[tupl
     for i, start, end in zip(of_row, starts, ends, strict=True):
         yield style_of(ops[i]), Bar(row, start, end, ops[i])
     if row.lane == 0:
-        for start, end in waits(timeline, row.rank):
-            yield WAIT, Bar(row, start, end, None)
+        for style, start, end in waits(timeline, row.rank):
+            yield style, Bar(row, start, end, None)

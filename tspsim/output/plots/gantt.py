@@ -19,9 +19,10 @@ from tspsim.output.plots.style import (
     DARK,
     GREEN,
     GREY,
+    ISSUE,
     PALE,
     RECOMPUTED,
-    WAIT,
+    WAITS,
     Style,
     axes,
     style_of,
@@ -39,7 +40,7 @@ MANY = 10_000
 #: Texts in bars beyond this say nothing more, and are slow.
 TEXTS = 400
 #: The legend's order.
-ORDER = [*COMPUTE.values(), *RECOMPUTED.values(), WAIT, *COMMUNICATION.values()]
+ORDER = [*COMPUTE.values(), *RECOMPUTED.values(), ISSUE, *WAITS, *COMMUNICATION.values()]
 
 
 def plot(
@@ -52,8 +53,8 @@ def plot(
 ) -> Axes:
     """Draw ranks as lanes over time, compute and every communicator on a row of its own.
 
-    A gap in a compute row is hatched: the rank waits there for communication. A run of many tasks
-    is cut to a few layers in its middle.
+    A gap in a compute row is hatched: the rank waits there for communication, or for its host. A
+    run of many tasks is cut to a few layers in its middle.
 
     Parameters
     ----------
@@ -102,11 +103,11 @@ def _collection(style: Style, bars: list[Bar], scale: float, many: bool) -> Poly
 
 
 def _face(style: Style) -> str:
-    return PALE if style is WAIT else style.colour
+    return PALE if style in WAITS else style.colour
 
 
 def _edge(style: Style) -> str:
-    return style.colour if style is WAIT else "white"
+    return style.colour if style in WAITS else "white"
 
 
 def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> None:

@@ -48,7 +48,10 @@ COMMUNICATION: dict[MessageKind, Style] = {
     "all_to_all": Style("all_to_all", DARK),
 }
 WAIT = Style("waits for communication", VERMILLION, "xxxxx")
-#: The ground under the hatch of a wait.
+ISSUE = Style("issued by the host", GREY, "....")
+HELD = Style("waits for the host", DARK, "xxxxx")
+#: How what stands still is drawn, and the ground under its hatch.
+WAITS = (WAIT, HELD)
 PALE = "#FBE3D4"
 
 MEMORY: dict[BufferKind, str] = {
@@ -63,6 +66,8 @@ def style_of(op: Op) -> Style:
     if op.message is not None:
         return COMMUNICATION[op.message.collective]
     name = op.kind.name
+    if name == "issue":
+        return ISSUE
     key = "attention" if name.startswith("attention") else name if name == "matmul" else "other"
     return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[key]
 

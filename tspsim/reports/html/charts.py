@@ -17,7 +17,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
-from tspsim.output.plots.style import MEMORY, PALE, RESERVED, WAIT, Style
+from tspsim.output.plots.style import MEMORY, PALE, RESERVED, WAITS, Style
 from tspsim.output.plots.window import Window
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS
@@ -203,11 +203,11 @@ def _written(
 
 
 def _style(style: Style) -> dict[str, Any]:
-    look = "hatch" if style.hatch == "////" else "wait" if style is WAIT else ""
+    look = "hatch" if style.hatch == "////" else "wait" if style in WAITS else ""
     return {
         "name": style.name,
         "colour": style.colour,
-        "ground": PALE if style is WAIT else style.colour,
+        "ground": PALE if style in WAITS else style.colour,
         "look": look,
     }
 

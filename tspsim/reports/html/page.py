@@ -138,6 +138,8 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
         ("compute", time(parts.compute), f"{share(parts.compute, step)} of the step"),
         ("exposed communication", time(parts.exposed_communication),
          f"{share(parts.exposed_communication, step)} of the step"),
+        *([] if parts.host is None else
+          [("waiting for the host", time(parts.host), f"{share(parts.host, step)} of the step")]),
         ("received per rank", size(found.communication.received_bytes_per_rank), "in one step"),
         ("peak memory", size(memory.peak), f"of {size(memory.capacity)}: {_room(memory)}"),
     ]  # fmt: skip

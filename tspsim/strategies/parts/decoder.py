@@ -244,8 +244,9 @@ class Decoder(ABC):
     # ---- a layer -----------------------------------------------------------------------------
 
     def _forward(self, x: Operand, w: LayerWeights) -> tuple[Operand, LayerTape]:
-        tape, y = self._blocks(x, w, None)
-        tape = self._joined(tape, y)
+        with self.rank.issued(1):
+            tape, y = self._blocks(x, w, None)
+            tape = self._joined(tape, y)
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
@@ -272,7 +273,7 @@ class Decoder(ABC):
 
     def _again(self, tape: LayerTape, w: LayerWeights) -> LayerTape:
         """Run a layer's forward again."""
-        with self.rank.at(phase="recompute"):
+        with self.rank.at(phase="recompute"), self.rank.issued(1):
             fresh, out = self._blocks(tape.x, w, tape.attention)
             if self.rank.kernels.dropout:
                 fresh = self._joined(fresh, out)
@@ -281,9 +282,15 @@ class Decoder(ABC):
         return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
 
     def _backward(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
-        rank = self.rank
-        if self.recompute == "full" and not self.recomputes_inside:
+        again = self.recompute == "full"
+        if again and not self.recomputes_inside:
             tape = self._again(tape, w)
+        with self.rank.issued(3 if again and self.recomputes_inside else 2):
+            return self._through(dy, w, tape)
+
+    def _through(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
+        """Return the gradient behind both blocks."""
+        rank = self.rank
         assert tape.middle is not None
         norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
         dropped = rank.masked(dy, tape.mask2, "ddropout2")
