@@ -19,6 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 #: One layer, two ranks, round numbers: 1 Tflop/s, 1 TB/s of memory, 10 GB/s and 1 us per link.
 BASE: dict[str, Any] = {
     "name": "golden",
+    "kernels": "ideal",
     "model": {
         "hidden": 64, "layers": 1, "heads": 4, "kv_heads": 2, "ffn": 128, "vocab": 0,
         "mlp": "gated", "norm": "rmsnorm",

@@ -110,4 +110,4 @@ PRESETS: dict[Preset, Kernels] = {
 }
 
 #: The preset of a scenario that names none.
-DEFAULT: Preset = "ideal"
+DEFAULT: Preset = "torch-compile"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tspsim.cli import importing
-from tspsim.cli.guard import guarded, say, show, show_json
+from tspsim.cli.guard import guarded, say, show, show_json, write
 from tspsim.files.errors import UserError
 from tspsim.files.extras import need
 
@@ -147,7 +147,7 @@ def _published(rows: Path | None, profile: Path | None, output: Path | None, as_
     if as_json:
         show_json(step_table.to_dict(judged))
     else:
-        say(step_table.table(judged).rstrip("\n"))
+        write(step_table.table(judged))
 
 
 @guarded

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tspsim.calibrate.published import measured
-from tspsim.calibrate.published.write import comparison, pictures, profiles, quality
+from tspsim.calibrate.published.write import pictures, profiles, quality
 from tspsim.files.errors import UserError
 
 _TOP = Path(__file__).resolve().parents[3]
@@ -30,10 +30,6 @@ def main() -> int:
             help=f"default: {default} of the project",
         )  # fmt: skip
     parser.add_argument(
-        "--compare", action="store_true",
-        help="write nothing; print whole steps as published and as predicted",
-    )  # fmt: skip
-    parser.add_argument(
         "--fits", action="store_true",
         help="write nothing; print how well the shipped profiles fit",
     )  # fmt: skip
@@ -46,8 +42,8 @@ def main() -> int:
         if given.curves:
             sys.stdout.write(measured.table())
             return 0
-        if given.compare or given.fits:
-            sys.stdout.write(comparison(given.rows) if given.compare else quality())
+        if given.fits:
+            sys.stdout.write(quality())
             return 0
         for name, text in profiles(given.rows):
             (given.profiles / name).write_text(text, encoding="utf-8")

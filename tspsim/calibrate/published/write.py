@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tspsim.calibrate.published import judge, step_table, steps, whole
+from tspsim.calibrate.published import judge, steps, whole
 from tspsim.calibrate.published.fit import Fitted, fit
 from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.rows import Rows
@@ -97,8 +97,3 @@ def quality() -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def comparison(folder: Path) -> str:
-    """Return the table of whole steps, measured and predicted with the shipped profiles."""
-    return step_table.table(judge.judge(steps.load(folder), judge.profiles()))

@@ -1,0 +1,135 @@
+"""Whole steps that others published: how far predictions are off, in which order, how surely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import mean
+
+import pytest
+
+from tspsim.calibrate.published import judge, step_table, steps, sustained
+from tspsim.calibrate.published.judge import Judged
+from tspsim.files.shipped import shipped
+from tspsim.kernels import TORCH_PACE
+from tspsim.topology.evidence import Residuals
+from tspsim.topology.load import parse_profile
+from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval, is_draw
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Judged]:
+    """Return every published step beside its prediction by the shipped profiles."""
+    return judge.judge(steps.load(shipped("published")), judge.profiles())
+
+
+def checks(judged: list[Judged], *, several: bool) -> list[Judged]:
+    """Return the steps that nothing was fitted to, in one node or over several."""
+    return [e for e in judged if e.step.use == "check" and (e.step.nodes > 1) == several]
+
+
+@pytest.mark.parametrize(("several", "most"), [(False, 0.10), (True, 0.15)])
+def test_steps_that_nothing_was_fitted_to_are_foreseen(judged, several, most) -> None:
+    """Under 10 % off in one node and under 15 % over several, on average; 20 rows or more each."""
+    found = checks(judged, several=several)
+    assert len(found) >= 20
+    assert mean(abs(each.error) for each in found) < most
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_as_many_steps_lie_inside_the_interval_as_it_says(judged, several) -> None:
+    """Of an 80 % interval made without their own source, 70 to 90 % of the rows lie inside."""
+    found = checks(judged, several=several)
+    sources = {each.step.source for each in found}
+    inside = sum(judge.quality(source, judged, found).inside or 0 for source in sources)
+    assert COVERAGE - 0.1 <= inside / len(found) <= COVERAGE + 0.1
+
+
+def test_layouts_of_one_model_are_ranked_as_they_were_measured(judged) -> None:
+    """Of pairs that differ by more than 5 %, at most one in forty is predicted the wrong way."""
+    sources = {each.step.source for each in judged}
+    found = [judge.quality(source, judged) for source in sources]
+    assert sum(each.pairs for each in found) > 100
+    assert sum(each.ordered for each in found) >= 0.975 * sum(each.pairs for each in found)
+
+
+def test_sharded_norms_make_megatrons_layer_faster_by_what_was_measured(judged) -> None:
+    """Forward and backward with sequence parallel: -3.1 % (Korthikanti et al. 2022, table 4)."""
+    times = {e.step.name: e for e in judged if e.step.source == "korthikanti-2022"}
+
+    def both(kind: str) -> tuple[float, float]:
+        parts = [times[f"tp8 {kind}{way}"] for way in ("forward", "backward")]
+        return sum(p.step.seconds for p in parts), sum(p.predicted.seconds for p in parts)
+
+    plain, sharded = both(""), both("sharded ")
+    measured, predicted = (sharded[i] / plain[i] - 1 for i in range(2))
+    assert measured == pytest.approx(-0.031, abs=0.001)
+    assert -0.05 < predicted < 0
+
+
+def test_peaks_of_whole_steps_are_foreseen(judged) -> None:
+    """In one node within 10 % on average, and what a further sequence adds within 15 %."""
+    found = [e for e in judged if e.step.source == "nanotron-node"]
+    apart = [e.predicted.memory / e.step.memory - 1 for e in found if e.step.memory]
+    assert mean(map(abs, apart)) < 0.10
+    peaks = {e.step.name: (e.step.memory or 0.0, e.predicted.memory) for e in found}
+    for one, two in (
+        ("1B tp1 dp8 mb1", "1B tp1 dp8 mb2"),
+        ("3B tp1 dp8 mb1 zero", "3B tp1 dp8 mb2 zero"),
+    ):
+        measured, predicted = (peaks[two][i] - peaks[one][i] for i in range(2))
+        assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def test_the_pace_of_torch_is_the_median_of_one_source() -> None:
+    """The constant in the presets is what its command gives: MPT models on A100, no other row."""
+    some = [s for s in steps.load(shipped("published")) if s.source == "llm-foundry-a100"]
+    assert sustained.pace(some, "a100-published") == TORCH_PACE
+    assert {s.use for s in some} == {"fit"}
+
+
+def test_what_is_fitted_to_is_never_counted_as_a_check(judged) -> None:
+    """Evidence changes with the checked rows and with no other."""
+    fitted = [e for e in judged if e.step.use == "fit"]
+    halved = [replace(e, step=replace(e.step, seconds=e.step.seconds / 2)) for e in fitted]
+    checked = [e for e in judged if e.step.use == "check"]
+    assert judge.evidence([*checked, *halved]) == judge.evidence(judged)
+    assert judge.evidence(checked) != judge.evidence(checked[10:])
+
+
+def test_shipped_profiles_hold_the_evidence_of_the_rows(judged) -> None:
+    """What a profile's file says is what the rows say now."""
+    for name in ("a100-published", "h100-published"):
+        assert parse_profile(name).value().steps == judge.evidence(judged)
+    assert parse_profile("b200-published").value().steps == ()
+
+
+def test_the_table_names_every_source_and_what_was_fitted_to(judged) -> None:
+    """A line a source, with the rows inside, or that they were fitted to."""
+    text = step_table.table(judged)
+    for source in {each.step.source for each in judged}:
+        assert source in text
+    assert "rows that nothing was fitted to" in text
+    assert len(step_table.to_dict(judged)["steps"]) == len(judged)
+
+
+NODE = StepEvidence("torch", False, 2, Residuals(9, 0.0, -0.1, 0.2), 0.04)
+
+
+def test_an_interval_holds_for_the_frameworks_and_spans_that_were_compared() -> None:
+    """Another framework borrows it and says so; another span, or nobody's kernels, has none."""
+    own, other = interval([NODE], "torch", 1), interval([NODE], "megatron", 1)
+    assert own is not None and other is not None
+    assert (own.borrowed, other.borrowed) == (False, True)
+    low, high = own.of(1.0)
+    assert low < 1 < high
+    assert interval([NODE], "torch", 2) is None
+    assert interval([NODE], "none", 1) is None
+    assert interval([], "torch", 1) is None
+
+
+def test_a_small_difference_is_a_draw_and_a_large_one_is_not() -> None:
+    """What remains between two runs of one program tells them apart, in both directions."""
+    assert is_draw(1.05, 0.04)
+    assert is_draw(1 / 1.05, 0.04)
+    assert not is_draw(1.2, 0.04)
+    assert not is_draw(0.8, 0.04)
