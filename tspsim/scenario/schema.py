@@ -115,10 +115,11 @@ class KernelsKeys(Section):
             PRESETS[self.preset], **self.model_dump(exclude={"preset"}, exclude_none=True)
         )
 
-    def resolved(self) -> dict[str, Any]:
-        """Return all keys with what the preset says in place of what is not stated."""
-        whole = asdict(self.value()) | {"preset": self.preset}
-        return self.model_construct(**whole).model_dump(mode="json")
+    def document(self) -> dict[str, Any]:
+        """Return every part of it, as keys that are read back as equal."""
+        parts = asdict(self.value()) | {"preset": self.preset}
+        keys = {key: parts[key] for key in KernelsKeys.model_fields}
+        return self.model_construct(**keys).model_dump(mode="json")
 
 
 class OptimizerKeys(Section):
