@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import benchmark_table
+import kernel_table
 import listing
 import pictures
 import topology_tables
@@ -71,6 +72,12 @@ def topologies() -> Iterator[Text]:
     yield page, topology_tables.renewed(page.read_text(encoding="utf-8"))
 
 
+def kernels() -> Iterator[Text]:
+    """Yield docs/how-to.md with the table of the presets of kernels."""
+    page = kernel_table.PAGE
+    yield page, kernel_table.renewed(page.read_text(encoding="utf-8"))
+
+
 def study_pages() -> Iterator[Text]:
     """Yield the studies' pages with the tables of their results."""
     for name in regenerate.TABLES:
@@ -109,6 +116,7 @@ PARTS = {
     "schema": Part("the JSON Schema of scenarios", schema),
     "profiles": Part("profiles fitted to published rows", profiles),
     "topologies": Part("the tables of shipped files", topologies, topology_tables.draw),
+    "kernels": Part("the table of kernels", kernels),
     "listing": Part("the listing in docs/design.md", listed),
     "studies": Part("the studies' results (minutes)", study_pages, run_studies),
     "oracles": Part("the comparison with torch (a minute)", make=run_oracles),

@@ -175,7 +175,10 @@ class _Engine:
             else:
                 ended.append(task)
             return
-        task, moment = self._run_through(task, now)
+        if self._interfered is None:
+            task, moment = self._run_through(task, now)
+        else:  # the host's: nothing slows it down, and what follows may be slowed
+            self._start[task], moment = now, now + self._duration[task]
         if moment > now:
             self._steady.put(moment, task)
         else:
@@ -185,8 +188,7 @@ class _Engine:
         """Start a compute task; return the last of those that follow it at once, and its end.
 
         Where nothing but the next compute task waits for one, and that one for nothing else, both
-        are one stretch of work: only its end is an event. The host's tasks are alike, but nothing
-        slows them down: where compute may be, every one is by itself.
+        are one stretch of work: only its end is an event.
         """
         start, end, duration, tasks = self._start, self._end, self._duration, self._tasks
         message, successors, pending = tasks.message, tasks.successors, tasks.pending
@@ -194,7 +196,7 @@ class _Engine:
             start[task] = now
             now += duration[task]
             after = successors[task]
-            if len(after) != 1 or self._interfered is not None:
+            if len(after) != 1:
                 return task, now
             following = task + after[0]
             if pending[following] != 1 or message[following] is not None:

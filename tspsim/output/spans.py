@@ -4,7 +4,7 @@ Columns, in this order:
 
 =============== ==================================================================================
 ``rank``        rank that plays the task
-``lane``        stream: ``compute``, or ``axis/label`` of a communicator
+``lane``        stream: ``compute``, ``host``, or ``axis/label`` of a communicator
 ``op``          index of the op in the rank's program: its issue order
 ``kind``        ``matmul``, ``attention``, ``broadcast``...
 ``label``       what it is in the model, ``mlp.gate``

@@ -77,8 +77,8 @@ def _host(explanation: Explanation) -> Iterable[RenderableType]:
         rank = result.timeline.slowest_rank
         yield Text(f"\ncompute of rank {rank} waits {time(waits)} for its host", "bold")
         yield Text(
-            f"  it issues a layer's forward in {time(kernels.host)}, its backward in twice that"
-            " (kernels.host):\n  larger micro-batches, CUDA graphs or torch.compile leave it less"
+            f"  kernels.host: {time(kernels.host)} for a layer's forward, "
+            "twice that for its backward;\n  larger micro-batches, CUDA graphs or torch.compile leave it less to issue"
         )
 
 

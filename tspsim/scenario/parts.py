@@ -63,7 +63,7 @@ class Parts:
         document["name"] = name
         document["model"] = asdict(self.keys.model.value())
         document["topology"] = dict(self.hardware.document)
-        document["kernels"] = self.keys.kernels.resolved()
+        document["kernels"] = self.keys.kernels.document()
         document["strategy"] = self.strategy.model_dump(mode="json")
         return document
 

@@ -117,11 +117,11 @@ class KernelsKeys(Section):
         stated = self.model_dump(exclude={"preset"}, exclude_none=True)
         return replace(PRESETS[self.preset], **stated)
 
-    def resolved(self) -> dict[str, Any]:
-        """Return all keys with what the preset says in place of what is not stated."""
+    def document(self) -> dict[str, Any]:
+        """Return every part of it, as keys that are read back as equal."""
         parts = asdict(self.value()) | {"preset": self.preset}
-        stated = {key: parts[key] for key in type(self).model_fields}
-        return self.model_construct(**stated).model_dump(mode="json")
+        keys = {key: parts[key] for key in KernelsKeys.model_fields}
+        return self.model_construct(**keys).model_dump(mode="json")
 
 
 class OptimizerKeys(Section):
