@@ -78,7 +78,8 @@ def _host(explanation: Explanation) -> Iterable[RenderableType]:
         yield Text(f"\ncompute of rank {rank} waits {time(waits)} for its host", "bold")
         yield Text(
             f"  kernels.host: {time(kernels.host)} for a layer's forward, "
-            "twice that for its backward;\n  larger micro-batches, CUDA graphs or torch.compile leave it less to issue"
+            "twice that for its backward;\n"
+            "  larger micro-batches, CUDA graphs or torch.compile leave it less to issue"
         )
 
 
