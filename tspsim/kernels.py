@@ -61,8 +61,8 @@ class Kernels:
     framework : Framework
         Whose kernels these are.
     pace : float
-        Fraction of the speed of its kernels at which a step is run: gaps between them, stalls of
-        the host, and whatever else is not simulated.
+        Fraction of the speed of its kernels at which a step is run: gaps between them, and
+        whatever else is not simulated; what the host takes to issue them is `host`.
     """
 
     attention: Attention = "flash-2"
