@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tspsim.topology.whole_steps import COVERAGE, is_draw, told_apart
+from tspsim.topology.whole_steps import COVERAGE, told_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +17,17 @@ class Apart:
     ----------
     ratio : float
         The first one's tokens per second over the second one's.
-    within : float
-        See `tspsim.analysis.interval.IntervalFigures.within`: the larger of the two.
+    least : float
+        Fraction by which two such runs have to differ to be told apart.
     """
 
     ratio: float
-    within: float
+    least: float
 
     @property
     def draw(self) -> bool:
         """Whether they may as well be equal."""
-        return is_draw(self.ratio, self.within)
-
-    @property
-    def least(self) -> float:
-        """By which fraction two such runs have to differ to be told apart."""
-        return told_apart(self.within)
+        return self.differ < self.least
 
     @property
     def differ(self) -> float:
@@ -66,9 +61,9 @@ def apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> Apart | None:
         Figures of a run, as in ``--json``.
     """
     one, other = first["interval"], second["interval"]
-    if one is None or other is None or first["profile"]["name"] != second["profile"]["name"]:
+    if one is None or other is None or one["framework"] != other["framework"]:
         return None
     rates = [figures["tokens_per_second"] for figures in (first, second)]
-    if one["framework"] != other["framework"] or not all(rates):
+    if first["profile"]["name"] != second["profile"]["name"] or not all(rates):
         return None
-    return Apart(rates[0] / rates[1], max(one["within"], other["within"]))
+    return Apart(rates[0] / rates[1], told_apart(max(one["within"], other["within"])))

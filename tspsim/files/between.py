@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
@@ -37,3 +37,12 @@ def rests_on(interval: Mapping[str, Any] | None) -> str:
         return "error unknown: no published step is like it"
     rows = f"{interval['rows']} published steps of {interval['sources']} sources"
     return f"interval by {rows}{', run by other frameworks' if interval['borrowed'] else ''}"
+
+
+def a_draw(names: Sequence[str], differ: float, least: float) -> str:
+    """Return that some runs differ by a fraction, and that less than another is no difference."""
+    most = "at most " if len(names) > 2 else ""
+    return (
+        f"a draw: {', '.join(names[:-1])} and {names[-1]} differ by {most}{100 * differ:.1f} %, "
+        f"less than what two runs of one program are told apart by ({100 * least:.1f} %)"
+    )

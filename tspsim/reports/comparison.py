@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tspsim.analysis.apart import Apart, apart
-from tspsim.files.between import between, rests_on, within
+from tspsim.files.between import a_draw, between, rests_on, within
 from tspsim.output.units import size, time
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
 from tspsim.topology.whole_steps import COVERAGE
@@ -100,7 +100,7 @@ def why(found: Sequence[Candidate]) -> str:
     ]
     same = alike(found)
     told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other)}"
-    return "; ".join([told, *map(_too_large, faster)]) + "."
+    return "; ".join([told, *(_too_large(best, each) for each in faster)]) + "."
 
 
 def alike(found: Sequence[Candidate]) -> list[Candidate]:
@@ -120,13 +120,7 @@ def _is_draw(known: Apart | None) -> bool:
 def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
     known = [apart(best.figures, each.figures) for each in same]
     widest = max((each for each in known if each is not None), key=lambda each: each.differ)
-    names = [best.name, *(each.name for each in same)]
-    most = "at most " if len(same) > 1 else ""
-    return (
-        f"a draw: {', '.join(names[:-1])} and {names[-1]} differ by {most}"
-        f"{100 * widest.differ:.1f} %, less than what two runs of one program are told apart by "
-        f"({100 * widest.least:.1f} %)"
-    )
+    return a_draw([best.name, *(each.name for each in same)], widest.differ, widest.least)
 
 
 def _against(best: Candidate, other: Candidate | None) -> str:
@@ -185,10 +179,11 @@ def _reasons(mine: dict[str, Any], its: dict[str, Any]) -> str:
     return text
 
 
-def _too_large(each: Candidate) -> str:
+def _too_large(best: Candidate, each: Candidate) -> str:
     memory = each.figures["memory"]
     over = size(memory["peak"] - memory["capacity"])
-    return f"{each.name} would be faster ({time(each.figures['step_time'])}) but needs {over} more"
+    would = "as fast" if _is_draw(apart(each.figures, best.figures)) else "faster"
+    return f"{each.name} would be {would} ({time(each.figures['step_time'])}) but needs {over} more"
 
 
 def _nothing_fits(found: Sequence[Candidate]) -> str:

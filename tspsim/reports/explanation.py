@@ -31,9 +31,7 @@ def render(explanation: Explanation) -> RenderableType:
     if found is not None:
         parts += remedies(found)
     name, profile = explanation.result.scenario.name, explanation.result.summary.profile.name
-    parts.append(
-        Text(f"\ntimes from profile {profile}: {rests_on(_interval(explanation))}", "dim")
-    )
+    parts.append(Text(f"\ntimes from profile {profile}: {rests_on(_interval(explanation))}", "dim"))
     parts.append(Text(f"{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
     return Group(*parts)
 

@@ -87,7 +87,9 @@ def _best(answer: Answer) -> Table:
 
 
 def _is_alike(answer: Answer, ranked: Ranked) -> bool | None:
-    """Whether a plan cannot be told from the best by its speed; None: unknown."""
+    """Whether a plan cannot be told from the best; None: unknown, or it is no matter of speed."""
+    if answer.objective == "memory":
+        return None
     known = apart(answer.best[0].figures, ranked.figures)
     return None if known is None else known.draw
 
@@ -97,14 +99,15 @@ def _mark(answer: Answer, ranked: Ranked) -> str:
 
 
 def _sure(answer: Answer) -> str:
-    """Return what the times rest on, and how many of the best cannot be told apart."""
+    """Return what the times rest on, and what the mark of those like the first says."""
     best = answer.best[0].figures
     text = f"times from profile {best['profile']['name']}: {rests_on(best['interval'])}"
-    known = [apart(best, ranked.figures) for ranked in answer.best[1:]]
-    least = [100 * each.least for each in known if each is not None and each.draw]
-    if not least:
+    alike = (ranked for ranked in answer.best[1:] if _is_alike(answer, ranked))
+    known = [apart(best, ranked.figures) for ranked in alike]
+    if not known:
         return text
-    return f"{text}\n{ALIKE} not told from the first: two differ from {max(least):.1f} % on"
+    least = 100 * max(each.least for each in known if each is not None)
+    return f"{text}\n{ALIKE} cannot be told from the first: less than {least:.1f} % apart"
 
 
 def _cells(answer: Answer, ranked: Ranked) -> tuple[str, ...]:

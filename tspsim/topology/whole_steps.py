@@ -105,8 +105,3 @@ def told_apart(within: float) -> float:
     Both predictions were off by about the same; by what is left, `within`, each for itself.
     """
     return math.exp(_DEVIATIONS * math.sqrt(2) * within) - 1
-
-
-def is_draw(ratio: float, within: float) -> bool:
-    """Whether two runs that differ by a factor may as well be equal."""
-    return abs(math.log(ratio)) < math.log1p(told_apart(within))
