@@ -110,7 +110,7 @@ def _cells(ax: Axes, found: Chosen) -> list[Artist]:
     ran = {found.group(row) for row in found.rows if row.figures}
     compete = [Patch(color=look.colour, label=name)
                for name, look in found.looks.items() if name in ran]  # fmt: skip
-    said = [Line2D([], [], ls="", label="≈: less than two runs are told apart by")]
+    said = [Line2D([], [], ls="", label="≈: a draw, within the difference's error")]
     return [*compete, *map(grid.hatch_patch, sorted(states)), *(said if draws else [])]
 
 
