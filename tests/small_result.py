@@ -190,7 +190,8 @@ def summary(line: Timeline, trace: MemoryTrace) -> dict[str, Any]:
     by_op = {"broadcast": 7.5e9, "all_gather": 3.7e9, "shift": 12e9}
     return {
         "scenario": "small-tsp", "strategy": {"kind": "tsp", "axes": {"tsp": line.mesh.ranks}},
-        "ranks": line.mesh.ranks, "step_time": step, "tokens_per_second": 131072 / step,
+        "ranks": line.mesh.ranks, "step_time": step, "interval": None,
+        "tokens_per_second": 131072 / step,
         "tokens_per_second_per_device": 131072 / step / line.mesh.ranks, "mfu": 0.431, "hfu": 0.52,
         "time": {
             "compute": 0.8 * step, "exposed_communication": 0.15 * step, "idle": 0.05 * step,

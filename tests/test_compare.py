@@ -53,6 +53,8 @@ def _made(
     """Return a candidate with made-up figures on a device of 100 GiB; times in seconds."""
     figures = {
         "step_time": step,
+        "interval": None,
+        "profile": {"name": "datasheet", "error": None},
         "tokens_per_second": tokens / step,
         "tokens_per_second_per_device": tokens / step / 8,
         "mfu": 0.5,
@@ -73,18 +75,21 @@ def _made(
     [
         (
             [_made("tsp 8", 1.0, 0.1), _made("tp 8", 1.25, 0.34)],
-            "tsp 8 wins: 1,000.0 ms a step, 20.0 % less than tp 8, because it exposes 240.0 ms "
-            "less communication (100.0 ms instead of 340.0 ms).",
+            "tsp 8 wins: 1,000.0 ms a step, 20.0 % less than tp 8 (the difference's error is "
+            "unknown), because it exposes 240.0 ms less communication (100.0 ms instead of "
+            "340.0 ms).",
         ),
         (
             [_made("tp 8", 1.2, 0.0), _made("tsp 8", 1.0, 0.2)],
-            "tsp 8 wins: 1,000.0 ms a step, 16.7 % less than tp 8, because it computes for "
+            "tsp 8 wins: 1,000.0 ms a step, 16.7 % less than tp 8 (the difference's error is "
+            "unknown), because it computes for "
             "400.0 ms less (800.0 ms instead of 1,200.0 ms), although it exposes 200.0 ms more "
             "communication.",
         ),
         (
             [_made("a", 1.0, idle=0.1), _made("b", 1.2, idle=0.3), _made("c", 0.5, peak=120)],
-            "a wins: 1,000.0 ms a step, 16.7 % less than b, because it idles for 200.0 ms less "
+            "a wins: 1,000.0 ms a step, 16.7 % less than b (the difference's error is unknown), "
+            "because it idles for 200.0 ms less "
             "(100.0 ms instead of 300.0 ms); c would be faster (500.0 ms) but needs 20.0 GiB more.",
         ),
         (
@@ -97,7 +102,8 @@ def _made(
         ),
         (
             [_made("long", 3.0, tokens=4000), _made("short", 1.0)],
-            "long wins: 1,333 tokens/s, 33.3 % more than short.",
+            "long wins: 1,333 tokens/s, 33.3 % more than short (the difference's error is "
+            "unknown).",
         ),
         (
             [_made("a", 1.0, peak=130), _made("b", 2.0, peak=110)],

@@ -41,7 +41,7 @@ def changed(**memory: Any) -> Any:
 def test_the_table_says_where_the_time_goes() -> None:
     """The parts of the step stand under it with their shares."""
     text = printed(small_result.result())
-    assert line(text, "step time") == "step time 15.80 ms of the slowest rank"
+    assert line(text, "step time") == "step time 15.80 ms error unknown"
     assert line(text, "  compute").startswith("compute 12.64 ms 80.0 %")
     assert line(text, "  exposed communication").startswith("exposed communication 2.370 ms 15.0 %")
     assert line(text, "MFU / HFU") == "MFU / HFU 43.1 % / 52.0 %"
@@ -80,12 +80,16 @@ def test_memory_that_does_not_fit_says_by_how_much_and_what_fills_it() -> None:
     assert listed.strip().split()[-1] == "optimizer"
 
 
-def test_the_error_of_the_profile_is_said_even_if_unknown() -> None:
+def test_what_a_time_rests_on_is_said_even_if_unknown() -> None:
     """Whoever reads a time sees what it rests on."""
     base = small_result.result()
     assert "times from profile datasheet: error unknown" in printed(base)
-    base.summary.to_dict()["profile"]["error"] = 0.043
-    assert "times from profile datasheet: error 4.3 %" in printed(base)
+    base.summary.to_dict()["interval"] = {
+        "low": 0.0141, "high": 0.0189, "coverage": 0.8, "rows": 16, "sources": 3, "borrowed": False,
+    }  # fmt: skip
+    text = printed(base)
+    assert "times from profile datasheet: interval by 16 published steps of 3 sources" in text
+    assert line(text, "step time") == "step time 15.80 ms 80 %: 14.1 to 18.9 ms"
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_run_says_what_its_summary_says(made: Path) -> None:
     assert f"step time {time(told['step_time'])} of the slowest rank" in text
     assert "How long does a step of 64 tokens take with tsp 4 on 4 x h100-sxm" in text
     assert told["provenance"]["document"] in text
-    assert f"Times come from the profile '{told['profile']['name']}', of unknown error." in text
+    assert f"Times come from the profile '{told['profile']['name']}': error unknown: " in text
     assert '"strategy": { "kind": "tsp"' in text
     assert "Not modelled" in text
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tspsim import __version__
 from tspsim.analysis.summary import Summary
 from tspsim.engine.timeline import Span, Timeline
+from tspsim.files.between import within
 from tspsim.files.errors import UserError
 from tspsim.files.extras import install
 from tspsim.memory import MemoryTrace
@@ -148,7 +149,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     verdict = "fits" if memory["fits"] else "DOES NOT FIT"
     return [
         ("strategy", f"{figures['strategy']['kind']} ({axes}), {figures['ranks']} ranks"),
-        ("step time", f"{figures['step_time'] * 1e3:,.3f} ms"),
+        ("step time", f"{figures['step_time'] * 1e3:,.3f} ms ({within(figures['interval'])})"),
         ("compute", f"{time['compute'] * 1e3:,.3f} ms of the slowest rank"),
         ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
         ("tokens/s", f"{figures['tokens_per_second']:,.0f}"),

@@ -25,6 +25,8 @@ class IntervalFigures:
         machine: differences are judged by it.
     borrowed : bool
         Those steps were run by another framework.
+    framework : str
+        Whose kernels are timed.
     """
 
     low: float
@@ -34,6 +36,7 @@ class IntervalFigures:
     sources: int
     within: float
     borrowed: bool
+    framework: str
 
 
 def interval_of(
@@ -46,5 +49,5 @@ def interval_of(
         return None
     low, high = found.of(seconds)
     return IntervalFigures(
-        low, high, COVERAGE, found.rows, found.sources, found.within, found.borrowed
+        low, high, COVERAGE, found.rows, found.sources, found.within, found.borrowed, framework
     )

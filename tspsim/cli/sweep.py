@@ -164,6 +164,7 @@ def _table(store: Store) -> RenderableType:
 
 
 def _cells(row: Row, axes: list[str]) -> list[str]:
+    from tspsim.files.between import between
     from tspsim.output.units import size, time
     from tspsim.sweeps.values import label
 
@@ -173,7 +174,9 @@ def _cells(row: Row, axes: list[str]) -> list[str]:
     found = row.figures
     rate, peak = f"{found['tokens_per_second_per_device']:,.0f}", size(found["memory.peak"])
     verdict = "" if row.status == "ok" else row.reason
-    return [*shown, found["mesh"], time(found["step_time"]), rate, peak, verdict]
+    low = found.get("step_time_low")
+    lies = "" if low is None else f"\n{between(low, found['step_time_high'])}"
+    return [*shown, found["mesh"], f"{time(found['step_time'])}{lies}", rate, peak, verdict]
 
 
 @guarded

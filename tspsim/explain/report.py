@@ -19,6 +19,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
     return {
         "scenario": figures["scenario"],
         "step_time": figures["step_time"],
+        "interval": figures["interval"],
         "critical_path": _path(explanation),
         "bottleneck": explanation.bottlenecks[0]._asdict() if explanation.bottlenecks else None,
         "exposed_communication": {

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.files.between import rests_on, within
 from tspsim.memory import alive
 from tspsim.output.units import share, size, time
 
@@ -64,22 +65,6 @@ def _rows(rows: Iterable[tuple[str, ...]]) -> Table:
     for name, *values in rows:
         table.add_row(Text(name, style="" if name.startswith(" ") else "bold"), *values)
     return table
-
-
-def within(interval: dict[str, Any] | None) -> str:
-    """Return where a time lies, in few words."""
-    if interval is None:
-        return "error unknown"
-    low, high = time(interval["low"]), time(interval["high"])
-    return f"{interval['coverage']:.0%}: {low} to {high}"
-
-
-def rests_on(interval: dict[str, Any] | None) -> str:
-    """Return what an interval rests on."""
-    if interval is None:
-        return "error unknown: no published step is like it"
-    rows = f"{interval['rows']} published steps of {interval['sources']} sources"
-    return f"interval by {rows}{', run by other frameworks' if interval['borrowed'] else ''}"
 
 
 def _bar(part: float, whole: float) -> str:

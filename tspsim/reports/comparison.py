@@ -9,14 +9,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.analysis.apart import Apart, apart
+from tspsim.files.between import a_draw, between, rests_on, within
 from tspsim.output.units import size, time
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
+from tspsim.topology.whole_steps import COVERAGE
 
 if TYPE_CHECKING:
     from tspsim.sweeps.difference import Difference, Entry
 
-#: The mark of the winner.
-MARK = "▶"
+#: The marks of the winner, and of those that cannot be told from it.
+MARK, ALIKE = "▶", "≈"
 #: Parts of the step time, and how a sentence says that they are shorter and longer.
 _PARTS = {
     "compute": ("computes for {} less", "computes for {} longer"),
@@ -34,14 +37,37 @@ def render(found: Sequence[Candidate]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("", "candidate"):
         table.add_column(name, overflow="fold")
-    for name in ("step time", "tok/s/dev", "MFU", "exposed", "peak", "headroom", "fits"):
+    known = any(c.result is not None and c.figures["interval"] for c in found)
+    for name in (step_title(known), "tok/s/dev", "MFU", "exposed", "peak", "headroom", "fits"):
         table.add_column(name, justify="right", no_wrap=True)
+    same = alike(found)
     for each in found:
         if each.result is not None:
             style = "bold green" if each is best else ""
-            table.add_row(MARK if each is best else "", each.name, *row_of(each), style=style)
+            mark = MARK if each is best else ALIKE if each in same else ""
+            table.add_row(mark, each.name, *row_of(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
-    return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)))
+    said = [Text(text, "dim") for text in _basis(found)]
+    return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *said)
+
+
+def step_cell(figures: dict[str, Any]) -> str:
+    """Return a step's time, and on a line of its own where it lies, if that is known."""
+    known = figures["interval"]
+    under = "" if known is None else f"\n{between(known['low'], known['high'])}"
+    return f"{time(figures['step_time'])}{under}"
+
+
+def step_title(known: bool) -> str:
+    """Return what stands over cells with or without intervals."""
+    return f"step time\n({100 * COVERAGE:.0f} % within)" if known else "step time"
+
+
+def _basis(found: Sequence[Candidate]) -> list[str]:
+    """Return what the intervals rest on, each once."""
+    ran = [each.figures for each in found if each.result is not None]
+    told = (f"times from profile {f['profile']['name']}: {rests_on(f['interval'])}" for f in ran)
+    return list(dict.fromkeys(told))
 
 
 def row_of(each: Candidate) -> tuple[str, ...]:
@@ -50,7 +76,7 @@ def row_of(each: Candidate) -> tuple[str, ...]:
     memory, mfu = figures["memory"], figures["mfu"]
     left = memory["capacity"] - memory["peak"]
     return (
-        time(figures["step_time"]),
+        step_cell(figures),
         f"{figures['tokens_per_second_per_device']:,.0f}",
         "unknown" if mfu is None else f"{100 * mfu:.1f} %",
         time(figures["time"]["exposed_communication"]),
@@ -72,28 +98,60 @@ def why(found: Sequence[Candidate]) -> str:
         and not each.result.fits
         and each.figures["tokens_per_second"] > best.figures["tokens_per_second"]
     ]
-    parts = [f"{best.name} wins: {_against(best, other)}", *map(_too_large, faster)]
-    return "; ".join(parts) + "."
+    same = alike(found)
+    told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other)}"
+    return "; ".join([told, *(_too_large(best, each) for each in faster)]) + "."
+
+
+def alike(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that fit and cannot be told from the winner by their speed."""
+    best = winner(found)
+    if best is None:
+        return []
+    others = (c for c in found if c.result is not None and c.result.fits and c is not best)
+    return [each for each in others if _is_draw(apart(best.figures, each.figures))]
+
+
+def _is_draw(known: Apart | None) -> bool:
+    """Whether a difference is smaller than its error; of equal times the peak decides."""
+    return known is not None and known.draw and known.ratio != 1
+
+
+def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
+    known = [apart(best.figures, each.figures) for each in same]
+    widest = max((each for each in known if each is not None), key=lambda each: each.differ)
+    return a_draw([best.name, *(each.name for each in same)], widest.differ, widest.least)
 
 
 def _against(best: Candidate, other: Candidate | None) -> str:
-    step = time(best.figures["step_time"])
+    mine = best.figures
+    sure = "" if mine["interval"] is None else f" ({within(mine['interval'])})"
+    step = f"{time(mine['step_time'])} a step{sure}"
     if other is None:
-        return f"{step} a step; nothing else could run"
+        return f"{step}; nothing else could run"
     if not other.figures["memory"]["fits"]:
         memory = other.figures["memory"]
         over = size(memory["peak"] - memory["capacity"])
-        return f"{step} a step; nothing else fits ({other.name} needs {over} more)"
-    mine, its = best.figures, other.figures
+        return f"{step}; nothing else fits ({other.name} needs {over} more)"
+    its = other.figures
     if not _same_work(best, other):
-        gain = mine["tokens_per_second"] / its["tokens_per_second"] - 1
+        more = 100 * (mine["tokens_per_second"] / its["tokens_per_second"] - 1)
         rates = f"{mine['tokens_per_second']:,.0f} tokens/s"
-        return f"{rates}, {100 * gain:.1f} % more than {other.name}"
+        return f"{rates}, {more:.1f} % more than {other.name} ({_sure(mine, its, less=False)})"
     gain = its["step_time"] - mine["step_time"]
     if gain <= 0:
-        return f"{step} a step as {other.name}, with a peak of {size(mine['memory']['peak'])}"
-    share = 100 * gain / its["step_time"]
-    return f"{step} a step, {share:.1f} % less than {other.name}, because it {_reasons(mine, its)}"
+        return f"{step} as {other.name}, with a peak of {size(mine['memory']['peak'])}"
+    less = f"{100 * gain / its['step_time']:.1f} % less than {other.name}"
+    return f"{step}, {less} ({_sure(mine, its)}), because it {_reasons(mine, its)}"
+
+
+def _sure(mine: dict[str, Any], its: dict[str, Any], *, less: bool = True) -> str:
+    """Return between which percentages a difference lies, of time or of tokens per second."""
+    known = apart(mine, its)
+    if known is None:
+        return "the difference's error is unknown"
+    ends = [100 * (1 - 1 / end if less else end - 1) for end in (known.low, known.high)]
+    return f"{100 * COVERAGE:.0f} %: {ends[0]:.1f} to {ends[1]:.1f} %"
 
 
 def _same_work(a: Candidate, b: Candidate) -> bool:
@@ -121,10 +179,11 @@ def _reasons(mine: dict[str, Any], its: dict[str, Any]) -> str:
     return text
 
 
-def _too_large(each: Candidate) -> str:
+def _too_large(best: Candidate, each: Candidate) -> str:
     memory = each.figures["memory"]
     over = size(memory["peak"] - memory["capacity"])
-    return f"{each.name} would be faster ({time(each.figures['step_time'])}) but needs {over} more"
+    would = "as fast" if _is_draw(apart(each.figures, best.figures)) else "faster"
+    return f"{each.name} would be {would} ({time(each.figures['step_time'])}) but needs {over} more"
 
 
 def _nothing_fits(found: Sequence[Candidate]) -> str:
@@ -167,10 +226,18 @@ def _entries(
 
 def to_dict(found: Sequence[Candidate]) -> dict[str, Any]:
     """Return the comparison as a JSON-able mapping: its rows, the winner, and why."""
-    best = winner(found)
+    best, other = winner(found), runner_up(found)
     rows = [
         {"candidate": c.name, "reason": c.reason or None}
         | ({"result": c.figures} if c.result is not None else {"result": None})
         for c in found
     ]
-    return {"candidates": rows, "winner": best.name if best else None, "why": why(found)}
+    # Of the winner and the second that fits; None: there is no such pair, or it is unknown.
+    known = apart(best.figures, other.figures) if best and other and other.done.fits else None
+    return {
+        "candidates": rows,
+        "winner": best.name if best else None,
+        "draw": known.draw if known else None,
+        "difference_interval": known.to_dict() if known else None,
+        "why": why(found),
+    }

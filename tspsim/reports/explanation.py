@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
+from tspsim.files.between import rests_on, within
 from tspsim.output.units import share, size, time
 from tspsim.reports.rows import Row, bars, table
 from tspsim.reports.what_if import gains, remedies, what_if
@@ -28,21 +30,22 @@ def render(explanation: Explanation) -> RenderableType:
     parts += [Text(), *_memory(explanation)]
     if found is not None:
         parts += remedies(found)
-    name = explanation.result.scenario.name
-    parts.append(Text(f"\n{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
+    name, profile = explanation.result.scenario.name, explanation.result.summary.profile.name
+    parts.append(Text(f"\ntimes from profile {profile}: {rests_on(_interval(explanation))}", "dim"))
+    parts.append(Text(f"{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
     return Group(*parts)
 
 
 def sentence(explanation: Explanation) -> str:
     """Return the answer: how long, what limits it, and what twice of it would give."""
-    step = explanation.path.total
+    step, interval = explanation.path.total, _interval(explanation)
     if not explanation.bottlenecks:
         return "0 s: nothing in this step takes time."
     shares = ", ".join(
         f"{share(b.seconds, step)} {b.resource}" for b in explanation.bottlenecks[:3]
     )
     first = explanation.bottlenecks[0].resource
-    text = f"{time(step)}: {shares}. The bottleneck is {first}"
+    text = f"{time(step)} ({within(interval)}): {shares}. The bottleneck is {first}"
     found = explanation.what_if
     doubled = [] if found is None else gains(found)
     text = f"{text}: {', '.join(doubled)}." if doubled else f"{text}."
@@ -50,6 +53,12 @@ def sentence(explanation: Explanation) -> str:
     if not figures.fits:
         text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much."
     return text
+
+
+def _interval(explanation: Explanation) -> dict[str, Any] | None:
+    """Return where the step time lies, as in ``--json``."""
+    found: dict[str, Any] | None = explanation.result.summary.to_dict()["interval"]
+    return found
 
 
 # ---- the path ------------------------------------------------------------------------------------

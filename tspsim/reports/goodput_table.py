@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.files.between import within
 from tspsim.output.units import duration, share, size, time
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def _figures(found: Goodput) -> Iterable[tuple[str, str, str]]:
         yield "  closed form (Daly)", f"{100 * found.closed_form:.2f} %", "of a long job"
     yield "useful steps/s", f"{found.steps_per_second:.4g}", _useful(found)
     mean = f"mean of {found.steps} steps" if found.steps > 1 else "simulated"
-    yield "step time", time(found.step_time), mean
+    known = found.step_interval
+    yield "step time", time(found.step_time), f"{mean}; {within(asdict(known) if known else None)}"
     written = found.checkpoint_bytes
     each = "stated" if written is None else f"{size(written)} per rank"
     yield "checkpoint", duration(found.checkpoint_time), each

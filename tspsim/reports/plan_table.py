@@ -9,11 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.analysis.apart import apart
+from tspsim.files.between import rests_on
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.search import Answer, Miss, Ranked
-from tspsim.reports.comparison import MARK
+from tspsim.reports.comparison import ALIKE, MARK, step_cell, step_title
 
 #: Options that a candidate's mesh shows already, or that say nothing where they are so.
 _SHOWN = frozenset({"kind", "dp", "placement", "bucket", "replicate_kv_heads"})
@@ -42,7 +44,7 @@ def render(answer: Answer, lengths: Sequence[Longest] = ()) -> RenderableType:
     """Return the table of the best, the nearest misses, and the longest sequences."""
     parts: list[RenderableType] = [Text(_title(answer.question))]
     if answer.best:
-        parts.append(_best(answer))
+        parts += [_best(answer), Text(_sure(answer), "dim")]
     else:
         parts.append(Text("Nothing fits.", "bold red"))
     parts += [Text(), Text(_counts(answer))]
@@ -74,20 +76,45 @@ def _table(*columns: str) -> Table:
 def _best(answer: Answer) -> Table:
     table = _table("", "mesh", "how")
     priced = answer.dollars(answer.best[0]) is not None
-    for name in ("step time", "tok/s/dev", *(["$/Mtok"] if priced else ["MFU"]), "peak"):
+    known = any(ranked.figures["interval"] for ranked in answer.best)
+    for name in (step_title(known), "tok/s/dev", *(["$/Mtok"] if priced else ["MFU"]), "peak"):
         table.add_column(name, justify="right", no_wrap=True)
     for number, ranked in enumerate(answer.best):
-        mark, style = (MARK, "bold green") if not number else ("", "")
+        mark, style = (MARK, "bold green") if not number else (_mark(answer, ranked), "")
         row = (mark, mesh_name(ranked.candidate), how(ranked.candidate), *_cells(answer, ranked))
         table.add_row(*row, style=style)
     return table
+
+
+def _is_alike(answer: Answer, ranked: Ranked) -> bool | None:
+    """Whether a plan cannot be told from the best; None: unknown, or it is no matter of speed."""
+    if answer.objective == "memory":
+        return None
+    known = apart(answer.best[0].figures, ranked.figures)
+    return None if known is None else known.draw
+
+
+def _mark(answer: Answer, ranked: Ranked) -> str:
+    return ALIKE if _is_alike(answer, ranked) else ""
+
+
+def _sure(answer: Answer) -> str:
+    """Return what the times rest on, and what the mark of those like the first says."""
+    best = answer.best[0].figures
+    text = f"times from profile {best['profile']['name']}: {rests_on(best['interval'])}"
+    alike = (ranked for ranked in answer.best[1:] if _is_alike(answer, ranked))
+    known = [apart(best, ranked.figures) for ranked in alike]
+    if not known:
+        return text
+    least = 100 * max(each.least for each in known if each is not None)
+    return f"{text}\n{ALIKE} cannot be told from the first: less than {least:.1f} % apart"
 
 
 def _cells(answer: Answer, ranked: Ranked) -> tuple[str, ...]:
     figures, dollars = ranked.figures, answer.dollars(ranked)
     mfu = "unknown" if figures["mfu"] is None else f"{100 * figures['mfu']:.1f} %"
     return (
-        time(figures["step_time"]),
+        step_cell(figures),
         f"{figures['tokens_per_second_per_device']:,.0f}",
         mfu if dollars is None else f"{dollars:.3g}",
         size(figures["memory"]["peak"]),
@@ -149,10 +176,11 @@ def to_dict(answer: Answer, lengths: Sequence[Longest] = ()) -> dict[str, Any]:
             _candidate(ranked.candidate)
             | {
                 "bounds": {"step_time": ranked.bound.seconds, "memory": ranked.bound.memory},
+                "draw": _is_alike(answer, ranked) if number else None,
                 "dollars_per_million_tokens": answer.dollars(ranked),
                 "result": ranked.figures,
             }
-            for ranked in answer.best
+            for number, ranked in enumerate(answer.best)
         ],
         "not_among_them": [_miss(miss) for miss in answer.misses],
         "counts": {

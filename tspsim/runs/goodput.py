@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.spread import CONFIDENCE, Spread, spread
 from tspsim.engine.jobs.checkpointing import daly, efficiency, first_order, young
 from tspsim.engine.jobs.goodput import Job, Spent, failure_times, play_job
@@ -82,6 +83,8 @@ class Goodput:
     devices : int
     step_time : float
         Of one undisturbed step; with jitter the mean of `steps`.
+    step_interval : IntervalFigures or None
+        Where that lies, by published steps like it; None: unknown.
     steps : int
     tokens : int
         Per step.
@@ -107,6 +110,7 @@ class Goodput:
     scenario: str
     devices: int
     step_time: float
+    step_interval: IntervalFigures | None
     steps: int
     tokens: int
     horizon: float
@@ -205,6 +209,12 @@ class _Question:
         """Mean time between failures of any device."""
         return self.job.mtbf and self.job.mtbf / len(self.scenario.topology.devices)
 
+    @property
+    def step_interval(self) -> IntervalFigures | None:
+        """Where the time of a step lies."""
+        framework, topology = self.scenario.workload.kernels.framework, self.scenario.topology
+        return interval_of(self.step, framework, topology, self.scenario.strategy.mesh().ranks)
+
     def whole_steps(self, interval: float) -> float:
         return max(1, round(interval / self.step)) * self.step
 
@@ -234,6 +244,7 @@ class _Question:
             scenario=self.scenario.name,
             devices=len(self.scenario.topology.devices),
             step_time=self.step,
+            step_interval=self.step_interval,
             steps=self.steps,
             tokens=self.scenario.workload.tokens,
             horizon=job.horizon,

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tspsim.topology.whole_steps import told_apart
+
 #: Columns of every row behind the axes, in order. Further ones, by collective and by buffer kind,
 #: stand behind the column that they are parts of, as does what not every run has.
 COLUMNS = (
-    "mesh", "step_time", "tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu",
+    "mesh", "step_time", "step_time_low", "step_time_high", "told_apart", "tokens_per_second",
+    "tokens_per_second_per_device", "mfu", "hfu",
     "time.compute", "time.exposed_communication", "time.host*", "time.idle",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip
+
+
+#: Those of the error; empty where it is unknown.
+INTERVAL = ("step_time_low", "step_time_high", "told_apart")
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +29,7 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"mesh": " x ".join(f"{axis} {degree}" for axis, degree in axes)}
     for name in ("step_time", "tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu"):
         found[name] = summary[name]
+    found |= _interval(summary["interval"])
     found |= {f"time.{name}": seconds for name, seconds in summary["time"].items()}
     received = "communication.received_bytes_per_rank"
     found[received] = summary["communication"]["received_bytes_per_rank"]
@@ -29,6 +37,15 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     found |= {f"memory.{name}": memory[name] for name in ("capacity", "peak")}
     found |= {f"memory.at_peak.{kind}": size for kind, size in memory["at_peak"].items()}
     return found | {"fits": memory["fits"]}
+
+
+def _interval(known: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Return where the step time lies, and how far apart two like it are told apart."""
+    if known is None:
+        return dict.fromkeys(INTERVAL)
+    return dict(
+        zip(INTERVAL, (known["low"], known["high"], told_apart(known["within"])), strict=True)
+    )
 
 
 def order(axes: Iterable[str], present: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from tspsim.files.names import Name
 from tspsim.files.reading import parse_json
 from tspsim.files.source import dotted
 from tspsim.scenario.section import Count, Section
-from tspsim.sweeps.columns import COLUMNS
+from tspsim.sweeps.columns import COLUMNS, INTERVAL
 from tspsim.sweeps.samples import Method
 
 #: Differences named when a store is of another study.
@@ -26,9 +26,10 @@ STATUSES = frozenset({"ok", "unfit", "invalid", "failed"})
 RAN = frozenset({"ok", "unfit"})
 #: Columns that are no number, or may be empty.
 _TYPES: Mapping[str, type] = {"mesh": str, "fits": bool}
-_EMPTY = frozenset({"mfu", "hfu"})
+_EMPTY = frozenset({"mfu", "hfu", *INTERVAL})
 #: Columns of every row that ran, and how those begin that only some rows have.
 _ALWAYS = frozenset(c for c in COLUMNS if not c.endswith("*")) - {"status", "reason", "hash"}
+_NEEDED = _ALWAYS - set(INTERVAL)  # which stores of before have not
 _PARTS = tuple(c.removesuffix("*") for c in COLUMNS if c.endswith("*"))
 
 #: Id, axes, status, reason, hash and figures of a point.
@@ -118,7 +119,7 @@ def _wrong(figures: Any, *, ran: bool) -> str:
         return "a mapping is needed"
     if figures and not ran:
         return "nothing ran, so there are none"
-    if ran and (missing := _ALWAYS - figures.keys()):
+    if ran and (missing := _NEEDED - figures.keys()):
         return f"'{min(missing)}' is missing"
     for key, value in figures.items():
         if key not in _ALWAYS and not key.startswith(_PARTS):

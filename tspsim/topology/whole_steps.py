@@ -99,9 +99,9 @@ def interval(known: Iterable[StepEvidence], framework: Framework, nodes: int) ->
     )
 
 
-def is_draw(ratio: float, within: float) -> bool:
-    """Whether two runs that differ by a factor may as well be equal.
+def told_apart(within: float) -> float:
+    """Return the fraction by which two runs have to differ to be told apart.
 
-    Both were off by about the same; by what is left, `within`, each for itself.
+    Both predictions were off by about the same; by what is left, `within`, each for itself.
     """
-    return abs(math.log(ratio)) < _DEVIATIONS * math.sqrt(2) * within
+    return math.exp(_DEVIATIONS * math.sqrt(2) * within) - 1

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tspsim.explain.explanation import explain
-from tspsim.output.units import size, time
+from tspsim.files.between import a_draw
+from tspsim.output.units import size
 from tspsim.reports import explanation
 from tspsim.reports.comparison import why
-from tspsim.reports.html.settings import Setting, number, rate, short, shown
+from tspsim.reports.html.settings import Setting, number, rate, short, shown, step_time
 from tspsim.reports.html.sources import Subject, Swept
 from tspsim.result import Result
 from tspsim.sweeps.candidates import strategy_name
@@ -115,10 +116,14 @@ def _nothing(swept: Swept) -> str:
 
 def _one(swept: Swept, setting: Setting) -> str:
     first = setting.ranked[0]
-    text = f"{swept.names.name(first)} wins: {time(first.figures['step_time'])} a step"
+    text = f"{swept.names.name(first)} wins: {step_time(first)} a step"
     if setting.margin is None:
         return f"{text}; nothing else fits."
     second = swept.names.name(setting.ranked[1])
+    lead = setting.lead
+    if lead is not None and lead.draw:
+        names = [swept.names.name(first), second]
+        return f"{a_draw(names, lead.differ, lead.least)}."
     return f"{text}, {100 * setting.margin:.1f} % more tokens per second than {second}."
 
 
@@ -127,7 +132,7 @@ def _best_points(swept: Swept, able: Sequence[Setting]) -> str:
     best = max(rows, key=rate)
     told = ", ".join(f"{short(key)} {shown(value)}" for key, value in best.axes.items())
     return (
-        f"Most tokens per second at {told}: {rate(best):,.0f}, {time(best.figures['step_time'])} "
+        f"Most tokens per second at {told}: {rate(best):,.0f}, {step_time(best)} "
         f"a step. {len(rows)} of {len(swept.rows)} points fit."
     )
 
@@ -144,19 +149,27 @@ def _wins(swept: Swept, able: Sequence[Setting]) -> str:
             values = [shown(setting.axes[axis.key]) for setting in stretch]
             told.append(f"{winner} at {' to '.join(dict.fromkeys((values[0], values[-1])))}")
         if len(told) <= NAMED:
-            return f"The fastest that fits, by {short(axis.key)}: {', '.join(told)}."
+            return f"The fastest that fits, by {short(axis.key)}: {', '.join(told)}.{_draws(able)}"
     counts = Counter(name(setting.ranked[0]) for setting in able).most_common()
     first, *rest = counts
     total = len(swept.settings)
     where = f"all {total} settings" if first[1] == total else f"{first[1]} of {total} settings"
     text = f"{first[0]} is the fastest that fits at {where}"
-    return ", ".join([text, *(f"{who} at {count}" for who, count in rest)]) + "."
+    return ", ".join([text, *(f"{who} at {count}" for who, count in rest)]) + f".{_draws(able)}"
+
+
+def _draws(able: Sequence[Setting]) -> str:
+    """Return at how many settings the first cannot be told from the second."""
+    count = sum(setting.draw for setting in able)
+    if not count:
+        return ""
+    return f" At {count} of them the first cannot be told from the second."
 
 
 def _widest(swept: Swept, able: Sequence[Setting]) -> str:
     """Return where the winner wins by most."""
     widest = max(able, key=lambda setting: setting.margin or 0.0)
-    if not widest.margin:
+    if not widest.margin or widest.draw:
         return ""
     first, second = (swept.names.name(row) for row in widest.ranked[:2])
     place = ", ".join(f"{short(key)} {shown(value)}" for key, value in widest.axes.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tspsim.files.between import rests_on
 from tspsim.reports.html.sources import Subject
 from tspsim.result import Result
 from tspsim.scenario.types import Scenario
@@ -34,10 +35,8 @@ def _runs(subject: Subject) -> list[tuple[str, Result]]:
 
 def _of_run(result: Result) -> list[str]:
     scenario, profile = result.scenario, result.summary.profile
-    error = (
-        "of unknown error" if profile.error is None else f"with {100 * profile.error:.1f} % error"
-    )
-    told = f"Times come from the profile '{profile.name}', {error}."
+    basis = rests_on(result.summary.to_dict()["interval"])
+    told = f"Times come from the profile '{profile.name}': {basis}."
     if profile.name == "datasheet":
         told += (
             " It takes every op at the peak rate that the vendor states: step times are optimistic,"

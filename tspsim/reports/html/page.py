@@ -13,11 +13,12 @@ from typing import Any
 from tspsim import __version__
 from tspsim.analysis.summary import MemoryFigures
 from tspsim.explain.explanation import Explanation, explain
+from tspsim.files.between import within
 from tspsim.files.errors import OutputError, UserError
 from tspsim.files.extras import install
 from tspsim.output.units import share, size, time
 from tspsim.reports import explanation
-from tspsim.reports.comparison import row_of
+from tspsim.reports.comparison import ALIKE, MARK, alike, row_of
 from tspsim.reports.html import answers, assumptions, charts, maps, sweep_tables
 from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
@@ -129,9 +130,10 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     """Return the figures of a run: name, value, and what it is of."""
     found = result.summary
     step, parts, memory = found.step_time, found.time, found.memory
+    interval = found.to_dict()["interval"]
     mfu = "unknown" if found.mfu is None else f"{100 * found.mfu:.1f} %"
     return [
-        ("step time", time(step), "of the slowest rank"),
+        ("step time", time(step), f"of the slowest rank; {within(interval)}"),
         ("tokens/s per device", f"{found.tokens_per_second_per_device:,.0f}",
          f"{found.tokens_per_second:,.0f} of all {found.ranks}"),
         ("MFU", mfu, "model flops over the peak rate"),
@@ -157,11 +159,12 @@ def _memory(memory: MemoryFigures) -> str:
 
 
 def _compared(subject: Subject) -> list[dict[str, Any]]:
-    best = winner(subject.compared)
+    best, same = winner(subject.compared), alike(subject.compared)
     return [
         {
             "name": each.name,
             "best": each is best,
+            "mark": MARK if each is best else ALIKE if each in same else "",
             "cells": row_of(each) if each.result is not None else (),
             "reason": each.reason,
         }

@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tspsim.analysis.apart import Apart
+from tspsim.files.between import between
+from tspsim.output.units import time
 from tspsim.sweeps import values
+from tspsim.sweeps.contest import apart
 from tspsim.sweeps.store import Row
 
 #: Options of a strategy that its mesh shows already.
@@ -44,10 +48,27 @@ class Setting:
         first, second = (rate(row) for row in self.ranked[:2])
         return first / second - 1
 
+    @property
+    def lead(self) -> Apart | None:
+        """How sure it is that the first is faster than the second; None: unknown."""
+        return apart(*self.ranked[:2]) if len(self.ranked) > 1 else None
+
+    @property
+    def draw(self) -> bool:
+        """Whether the first cannot be told from the second."""
+        return self.lead is not None and self.lead.draw
+
 
 def rate(row: Row) -> float:
     """Return tokens per second."""
     return float(row.figures["tokens_per_second"])
+
+
+def step_time(row: Row) -> str:
+    """Return a step's time, and where it lies, if that is known."""
+    found, low = row.figures, row.figures.get("step_time_low")
+    known = "" if low is None else f" ({between(low, found['step_time_high'])})"
+    return f"{time(found['step_time'])}{known}"
 
 
 def is_of_strategy(key: str) -> bool:

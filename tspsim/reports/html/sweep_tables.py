@@ -8,7 +8,7 @@ from typing import Any
 
 from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from tspsim.output.units import size, time
-from tspsim.reports.html.settings import Setting, number, rate, short, shown
+from tspsim.reports.html.settings import Setting, number, rate, short, shown, step_time
 from tspsim.reports.html.sources import Swept
 from tspsim.sweeps import values
 from tspsim.sweeps.store import AxisInfo, Row
@@ -53,14 +53,15 @@ def _winner(swept: Swept, setting: Setting) -> dict[str, Any]:
     first = setting.ranked[0]
     told |= {
         "name": swept.names.name(first),
-        "step": time(first.figures["step_time"]),
+        "step": step_time(first),
         "rate": f"{first.figures['tokens_per_second_per_device']:,.0f}",
         "peak": size(first.figures["memory.peak"]),
         "second": "",
     }
     if setting.margin is not None:
         second = swept.names.name(setting.ranked[1])
-        told["second"] = f"{100 * setting.margin:.1f} % ahead of {second}"
+        draw = " (a draw)" if setting.draw else ""
+        told["second"] = f"{100 * setting.margin:.1f} % ahead of {second}{draw}"
     elif setting.others:
         told["second"] = "nothing else fits"
     return told
@@ -106,8 +107,12 @@ def _cell(swept: Swept, setting: Setting | None, colours: dict[str, str]) -> dic
     name = swept.names.name(setting.ranked[0])
     colour = colours[name]
     ink = "white" if colour in (BLUE, GREEN, DARK, VERMILLION) else "black"
-    margin = "alone" if setting.margin is None else f"+{100 * setting.margin:.0f} %"
+    margin = "alone" if setting.margin is None else _lead(setting, setting.margin)
     return {"name": name, "margin": margin, "colour": colour, "ink": ink}
+
+
+def _lead(setting: Setting, margin: float) -> str:
+    return f"{'≈ ' if setting.draw else ''}+{100 * margin:.0f} %"
 
 
 def _rows(swept: Swept) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def _texts(row: Row, keys: Sequence[str]) -> list[tuple[str, float | str]]:
     return [
         *cells,
         (found["mesh"], found["mesh"]),
-        (time(found["step_time"]), found["step_time"]),
+        (step_time(row), found["step_time"]),
         (
             f"{found['tokens_per_second_per_device']:,.0f}",
             found["tokens_per_second_per_device"],
@@ -184,7 +189,7 @@ def lines(swept: Swept) -> dict[str, Any] | None:
 
 
 def _point(swept: Swept, row: Row, across: str, others: Sequence[str]) -> dict[str, Any]:
-    told = [time(row.figures["step_time"]), f"peak {size(row.figures['memory.peak'])}"]
+    told = [step_time(row), f"peak {size(row.figures['memory.peak'])}"]
     return {
         "x": number(across, row.axes[across]),
         "xt": shown(row.axes[across]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tspsim.reports.maps import grid
 from tspsim.reports.maps.choose import SEQUENCE, Asked, Chosen, choose
 from tspsim.reports.maps.rule import batch, rule
 from tspsim.reports.maps.scale import tokens
+from tspsim.sweeps.contest import apart
 from tspsim.sweeps.store import Row, Store
 
 #: A lead below this fraction is written as none.
@@ -27,6 +28,8 @@ FULL, PALE = 0.25, 0.45
 #: Of more groups than this, the pale colour of one may be taken for the full one of another.
 TINTED = 4
 RULE = (0, (4, 2))
+#: Figures that are as far off as the step time is.
+SPEEDS = ("tokens_per_second", "tokens_per_second_per_device", "step_time")
 
 
 def chosen(store: Store, asked: Asked) -> Chosen:
@@ -92,7 +95,7 @@ def plot(
 
 def _cells(ax: Axes, found: Chosen) -> list[Artist]:
     """Draw the cells; return what explains them."""
-    states = set()
+    states, draws = set(), 0
     for place, rows in found.cells().items():
         best = found.best(rows)
         if not best:
@@ -101,11 +104,14 @@ def _cells(ax: Axes, found: Chosen) -> list[Artist]:
         group, lead = _winner(found, best)
         colour = _colour(found, group, lead)
         grid.fill(ax, found.scales, place, colour)
-        grid.write(ax, found.scales, place, _told(lead), colour)
+        draw = _is_draw(found, best[group], best.values())
+        grid.write(ax, found.scales, place, f"{'≈ ' if draw else ''}{_told(lead)}", colour)
+        draws += draw
     ran = {found.group(row) for row in found.rows if row.figures}
     compete = [Patch(color=look.colour, label=name)
                for name, look in found.looks.items() if name in ran]  # fmt: skip
-    return [*compete, *map(grid.hatch_patch, sorted(states))]
+    said = [Line2D([], [], ls="", label="≈: a draw, within the difference's error")]
+    return [*compete, *map(grid.hatch_patch, sorted(states)), *(said if draws else [])]
 
 
 def _winner(found: Chosen, best: Mapping[str, Row]) -> tuple[str, float | None]:
@@ -117,6 +123,14 @@ def _winner(found: Chosen, best: Mapping[str, Row]) -> tuple[str, float | None]:
         return group, None
     second = found.figure.best(others)
     return group, found.figure.gain(found.figure.of(row), found.figure.of(second))
+
+
+def _is_draw(found: Chosen, first: Row, best: Iterable[Row]) -> bool:
+    """Whether the fastest cannot be told from another; of other figures nothing is said."""
+    if found.figure.name not in SPEEDS:
+        return False
+    known = (apart(first, row) for row in best if row is not first)
+    return any(each is not None and each.draw for each in known)
 
 
 def _told(lead: float | None) -> str:

@@ -1,0 +1,315 @@
+"""Intervals wherever a time is printed, and differences that are smaller than their error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tspsim
+from tspsim.analysis.apart import apart
+from tspsim.cli.app import app
+from tspsim.files.between import between, rests_on, within
+from tspsim.reports.comparison import to_dict, why
+from tspsim.sweeps import columns, contest
+from tspsim.sweeps.candidates import Candidate
+from tspsim.sweeps.store import Row
+from tspsim.topology.whole_steps import told_apart
+
+#: A program whose like was measured on such a machine, and two of which that does not hold.
+KNOWN: dict[str, Any] = {
+    "name": "known",
+    "model": {"hidden": 1024, "layers": 2, "heads": 8, "kv_heads": 8, "ffn": 4096, "vocab": 1024},
+    "workload": {"sequence": 4096},
+    "topology": {"file": "h100-node.yaml"},
+    "timing": {"profile": "h100-published"},
+    "kernels": "torch-compile",
+    "strategy": {"kind": "tp", "degree": 8},
+}
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "datasheet": {**KNOWN, "timing": {"profile": "datasheet"}},
+    "ideal": {**KNOWN, "kernels": "ideal"},
+}
+INTERVAL = {
+    "low": 0.9, "high": 1.2, "coverage": 0.8, "rows": 16, "sources": 3, "within": 0.05,
+    "borrowed": False, "framework": "torch",
+}  # fmt: skip
+#: By how much two runs have to differ where `within` is 0.05: exp(1.2816 sqrt(2) 0.05) - 1.
+LEAST = 0.0949
+
+
+def call(*arguments: str) -> str:
+    """Run the command in this process; it has to succeed."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def written(folder: Path, scenario: Mapping[str, Any] = KNOWN) -> str:
+    """Write a scenario into a folder; return its place."""
+    path = folder / "scenario.yaml"
+    path.write_text(json.dumps(scenario))
+    return str(path)
+
+
+def figures(step: float, peak: float = 50.0, **changes: Any) -> dict[str, Any]:
+    """Return made-up figures of a run whose time has an interval."""
+    return {
+        "step_time": step,
+        "interval": {**INTERVAL, "low": 0.9 * step, "high": 1.2 * step},
+        "profile": {"name": "h100-published", "error": 0.1},
+        "tokens_per_second": 1000 / step,
+        "tokens_per_second_per_device": 125 / step,
+        "mfu": 0.5,
+        "time": {"compute": step, "exposed_communication": 0.0, "idle": 0.0},
+        "memory": {"capacity": 100 * 2**30, "peak": peak * 2**30, "fits": peak <= 100},
+        **changes,
+    }
+
+
+def candidate(name: str, step: float, peak: float = 50.0, **changes: Any) -> Candidate:
+    """Return a candidate with such figures."""
+    found = figures(step, peak, **changes)
+    summary = SimpleNamespace(to_dict=lambda: found)
+    result: Any = SimpleNamespace(summary=summary, fits=peak <= 100)
+    return Candidate(name, result)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (7.83, 10.46, "7.8 to 10.5 s"),
+        (8.31, 9.68, "8.3 to 9.7 s"),
+        (0.4902, 0.6098, "490 to 610 ms"),
+        (0.95, 1.26, "0.95 to 1.26 s"),
+        (1830.0, 2450.0, "1,830 to 2,450 s"),
+        (35e-6, 42e-6, "35.0 to 42.0 µs"),
+        (0.0, 0.0, "0.00 to 0.00 µs"),
+    ],
+)
+def test_both_bounds_are_told_in_one_unit(low: float, high: float, text: str) -> None:
+    """With the digits that their distance is worth."""
+    assert between(low, high) == text
+
+
+def test_an_unknown_error_is_told_as_such() -> None:
+    """It is never left out."""
+    assert within(None) == "error unknown"
+    assert within(INTERVAL) == "80 %: 0.90 to 1.20 s"
+    assert rests_on(None) == "error unknown: no published step is like it"
+    borrowed = rests_on({**INTERVAL, "borrowed": True})
+    assert borrowed == "interval by 16 published steps of 3 sources, run by other frameworks"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "draw"), [(1.09, True), (1 / 1.09, True), (1.10, False), (1 / 1.10, False)]
+)
+def test_a_difference_larger_than_its_interval_is_declared(ratio: float, draw: bool) -> None:
+    """And a smaller one is a draw; whoever comes first."""
+    assert told_apart(0.05) == pytest.approx(LEAST, abs=1e-4)
+    found = apart(figures(1.0), figures(ratio))
+    assert found is not None
+    assert found.ratio == pytest.approx(ratio)
+    assert found.draw is draw
+    assert (found.low < 1 < found.high) is draw
+    assert found.low * found.high == pytest.approx(ratio**2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"interval": None},
+        {"interval": {**INTERVAL, "framework": "megatron"}},
+        {"profile": {"name": "a100-published", "error": 0.1}},
+    ],
+)
+def test_errors_cancel_on_one_machine_and_with_one_framework_alone(changes: Any) -> None:
+    """Otherwise the error of a difference is unknown, whichever comes first."""
+    assert apart(figures(1.0), figures(2.0, **changes)) is None
+    assert apart(figures(1.0, **changes), figures(2.0)) is None
+
+
+def test_the_less_certain_of_two_runs_decides() -> None:
+    """A run over several nodes and one in a node have errors of their own."""
+    wide = {**INTERVAL, "within": 0.1}
+    found = apart(figures(1.0), figures(2.0, interval=wide))
+    assert found is not None
+    assert found.least == pytest.approx(math.exp(1.2816 * math.sqrt(2) * 0.1) - 1)
+
+
+def test_a_comparison_within_the_error_is_a_draw() -> None:
+    """The sentence names all that cannot be told from the first, and no reasons."""
+    one, two, three = (candidate(n, t) for n, t in (("a", 1.0), ("b", 1.03), ("c", 1.3)))
+    said = "less than what two runs of one program are told apart by (9.5 %)"
+    assert why([three, two, one]) == f"a draw: a and b differ by 3.0 %, {said}."
+    more = [one, two, candidate("d", 1.05)]
+    assert why(more) == f"a draw: a, b and d differ by at most 5.0 %, {said}."
+    found = to_dict([three, two, one])
+    assert (found["winner"], found["draw"]) == ("a", True)
+    bounds = {"ratio": 1.03, "low": 1.03 / (1 + LEAST), "high": 1.03 * (1 + LEAST)}
+    assert found["difference_interval"] == pytest.approx({**bounds, "coverage": 0.8}, rel=1e-4)
+
+
+def test_a_comparison_beyond_the_error_has_a_winner() -> None:
+    """Its time and its lead carry their intervals."""
+    found = [candidate("a", 1.0), candidate("b", 1.25)]
+    assert why(found).startswith(
+        "a wins: 1,000.0 ms a step (80 %: 0.90 to 1.20 s), 20.0 % less than b "
+        "(80 %: 12.4 to 26.9 %), because it computes for 250.0 ms less"
+    )
+    assert to_dict(found)["draw"] is False
+
+
+def test_of_unknown_error_nothing_is_called_a_draw() -> None:
+    """The winner is named with what is not known."""
+    found = [candidate("a", 1.0, interval=None), candidate("b", 1.03, interval=None)]
+    assert "2.9 % less than b (the difference's error is unknown)" in why(found)
+    told = to_dict(found)
+    assert (told["winner"], told["draw"], told["difference_interval"]) == ("a", None, None)
+
+
+def test_equal_times_are_decided_by_the_peak() -> None:
+    """Runs of one time are no draw by an error: one of them needs less."""
+    found = [candidate("a", 1.0, 60), candidate("b", 1.0, 40)]
+    assert "b wins: 1,000.0 ms a step (80 %: 0.90 to 1.20 s) as a" in why(found)
+
+
+@pytest.mark.parametrize(("step", "said"), [(0.5, "faster"), (0.97, "as fast")])
+def test_what_does_not_fit_is_faster_only_beyond_the_error(step: float, said: str) -> None:
+    """The same measure for those that need more memory."""
+    found = [candidate("a", 1.0), candidate("b", step, 120)]
+    assert f"b would be {said} (" in why(found)
+
+
+def test_a_run_prints_where_its_time_lies() -> None:
+    """In Python as in the terminal, in text and in HTML."""
+    result = tspsim.run(KNOWN)
+    known = result.summary.interval
+    assert known is not None
+    assert known.framework == "torch"
+    assert known.low < result.summary.step_time < known.high
+    text = f"ms (80 %: {between(known.low, known.high)})"
+    assert text in repr(result)
+    assert text in result._repr_html_()
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_no_interval_is_made_up(name: str) -> None:
+    """By the datasheet's rates, and of kernels that nobody runs."""
+    result = tspsim.run(UNKNOWN[name])
+    assert result.summary.interval is None
+    assert "ms (error unknown)" in repr(result)
+
+
+def test_a_comparison_shows_every_candidates_interval(tmp_path: Path) -> None:
+    """Under its step time, and the basis of all of them once."""
+    path = written(tmp_path)
+    found = json.loads(call("compare", path, "strategy=tp,tsp", "--json"))
+    text = call("compare", path, "strategy=tp,tsp")
+    for each in found["candidates"]:
+        known = each["result"]["interval"]
+        assert between(known["low"], known["high"]) in text
+    assert text.count("interval by 16 published steps of 3 sources") == 1
+    assert found["draw"] in (True, False)
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_plan_marks_what_cannot_be_told_from_the_best(tmp_path: Path) -> None:
+    """JSON carries the intervals, and which are draws."""
+    options = ("plan", written(tmp_path), "--jobs", "1", "--top", "4")
+    best = json.loads(call(*options, "--json"))["best"]
+    assert best[0]["draw"] is None
+    first, *others = (each["result"] for each in best)
+    for each, found in zip(best[1:], others, strict=True):
+        known = apart(first, found)
+        assert known is not None
+        assert each["draw"] is known.draw
+    text = call(*options)
+    marked = sum(line.startswith("≈") for line in text.splitlines())
+    draws = sum(each["draw"] for each in best[1:])
+    assert draws
+    assert marked == draws + 1  # and the line that says what the mark means
+    assert between(first["interval"]["low"], first["interval"]["high"]) in text
+
+
+def test_a_plan_for_memory_marks_no_draws(tmp_path: Path) -> None:
+    """What its order rests on has no such error."""
+    options = ("--objective", "memory", "--jobs", "1", "--top", "3", "--json")
+    best = json.loads(call("plan", written(tmp_path), *options))["best"]
+    assert [each["draw"] for each in best] == [None] * len(best)
+
+
+def test_an_explanation_says_where_the_time_lies(tmp_path: Path) -> None:
+    """In its sentence, in JSON, and what it rests on."""
+    path = written(tmp_path)
+    known = json.loads(call("explain", path, "--json"))["interval"]
+    text = call("explain", path)
+    assert f"ms ({within(known)}): " in text.replace("\n", " ")
+    assert f"times from profile h100-published: {rests_on(known)}" in text
+
+
+def test_an_exported_sweep_has_columns_of_the_error(tmp_path: Path) -> None:
+    """Empty where it is unknown; CSV, JSON and the frame have the same."""
+    place = str(tmp_path / "sweep")
+    axes = ("kernels=torch-compile,ideal", "-o", place, "--jobs", "1")
+    assert " to " in call("sweep", written(tmp_path), *axes)
+    known, unknown = csv.DictReader(call("export", place, "--format", "csv").splitlines())
+    low, step, high = (float(known[f"step_time{k}"]) for k in ("_low", "", "_high"))
+    assert low < step < high
+    assert float(known["told_apart"]) == pytest.approx(told_apart(0.041))
+    assert {unknown[name] for name in ("step_time_low", "step_time_high", "told_apart")} == {""}
+    rows = json.loads(call("export", place, "--format", "json"))
+    assert [row["step_time_low"] for row in rows] == [low, None]
+    assert tspsim.Store.open(place).columns().count("step_time_low") == 1
+
+
+def test_rows_of_a_sweep_are_told_apart_on_one_machine_alone() -> None:
+    """As runs are: other links or kernels make the error of a difference unknown."""
+
+    def row(seconds: float, least: float | None = LEAST, **axes: str) -> Row:
+        told = {"tokens_per_second": 1 / seconds, "told_apart": least}
+        return Row(0, axes, "ok", figures=told)
+
+    found = contest.apart(row(1.0, strategy="tp"), row(1.05, strategy="tsp"))
+    assert found is not None
+    assert found.draw
+    assert contest.apart(row(1.0, None), row(1.05)) is None
+    assert contest.apart(row(1.0, kernels="ideal"), row(1.05, kernels="torch-eager")) is None
+
+
+def test_a_store_of_before_is_still_read(tmp_path: Path) -> None:
+    """Its rows have no error: nothing is told of it."""
+    place = tmp_path / "sweep"
+    tspsim.sweep(KNOWN, "workload.sequence=4096", output=place)
+    store = tspsim.Store.open(place)
+    (row,) = store.rows()
+    kept = {k: v for k, v in row.figures.items() if k not in columns.INTERVAL}
+    store.add([Row(row.id, row.axes, row.status, row.reason, row.hash, kept)])
+    store.close()
+    (again,) = tspsim.Store.open(place).rows()
+    assert again.cell("step_time_low") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "basis"),
+    [
+        ("known", "interval by 16 published steps of 3 sources"),
+        ("ideal", "error unknown: no published step is like it"),
+    ],
+)
+def test_a_report_says_what_its_times_rest_on(tmp_path: Path, name: str, basis: str) -> None:
+    """In place of one number for all that a profile times."""
+    run, page = str(tmp_path / "run"), tmp_path / "page.html"
+    call("run", written(tmp_path, UNKNOWN.get(name, KNOWN)), "-o", run)
+    call("report", run, "-o", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert f"h100-published&#39;: {basis}." in text
+    assert f"of the slowest rank; {'80 %: ' if name == 'known' else 'error unknown'}" in text
+    assert "% error" not in text
