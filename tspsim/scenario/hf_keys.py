@@ -11,24 +11,26 @@ from tspsim.files.source import AtKey
 
 #: Names, ids of tokens, initialisation, constants of norms and positions, and what generation
 #: asks for: whatever their value, a training step multiplies and moves the same.
-HARMLESS = frozenset(
-    """
-    _attn_implementation _name_or_path architectures auto_map attn_implementation
-    begin_suppress_tokens bos_token_id chunk_size_feed_forward decoder_start_token_id do_sample
-    dtype eos_token_id finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing id2label initializer_factor initializer_range is_decoder keys_to_ignore
-    keys_to_ignore_at_inference label2id layer_norm_eps layer_norm_epsilon max_length
-    max_new_tokens max_position_embeddings max_sequence_length min_length model_max_length
-    model_name model_type n_ctx n_positions name_or_path note num_beams original_max_position
-    original_max_position_embeddings output_attentions output_hidden_states pad_token_id
-    prefix predict_special_tokens pretraining_tp problem_type repetition_penalty return_dict
-    return_dict_in_generate rms_norm_eps rope_interleaved rope_parameters rope_scaling rope_theta
-    scale_attn_by_inverse_layer_idx scale_attn_weights sep_token_id summary_activation
-    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens
-    task_specific_params temperature tokenizer_class top_k top_p torch_dtype torchscript
-    transformers.js_config transformers_version unk_token_id use_bfloat16 use_cache
-    """.split()
-)
+HARMLESS = frozenset({
+    "_attn_implementation", "_name_or_path", "architectures", "attn_implementation", "auto_map",
+    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
+    "decoder_start_token_id", "do_sample", "dtype", "eos_token_id", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label",
+    "initializer_factor", "initializer_range", "is_decoder", "keys_to_ignore",
+    "keys_to_ignore_at_inference", "label2id", "layer_norm_eps", "layer_norm_epsilon",
+    "max_length", "max_new_tokens", "max_position_embeddings", "max_sequence_length",
+    "min_length", "model_max_length", "model_name", "model_type", "n_ctx", "n_positions",
+    "name_or_path", "note", "num_beams", "original_max_position",
+    "original_max_position_embeddings", "output_attentions", "output_hidden_states",
+    "pad_token_id", "predict_special_tokens", "prefix", "pretraining_tp", "problem_type",
+    "repetition_penalty", "return_dict", "return_dict_in_generate", "rms_norm_eps",
+    "rope_interleaved", "rope_parameters", "rope_scaling", "rope_theta",
+    "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "sep_token_id",
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature",
+    "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config",
+    "transformers_version", "unk_token_id", "use_bfloat16", "use_cache",
+})  # fmt: skip
 
 _GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu")
 _DROPOUT = "set it to 0 here, and kernels.dropout: true for dropout after embedding and blocks"
@@ -38,7 +40,7 @@ CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "attention_bias": ((False,), "biases of attention's four projections", ""),
     "mlp_bias": ((False,), "biases of the MLP's projections", ""),
     "use_bias": ((False,), "biases of the projections", ""),
-    "use_qkv_bias": ((False,), "biases stated by another key", "say model.qkv_bias: true, and null here"),
+    "use_qkv_bias": ((False,), "biases by another name", "null here, and model.qkv_bias: true"),
     "use_qk_norm": ((False,), "norms of queries and keys", ""),
     "qk_norm": ((False,), "norms of queries and keys", ""),
     "qk_layernorm": ((False,), "norms of queries and keys", ""),
@@ -62,8 +64,8 @@ CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "is_encoder_decoder": ((False,), "an encoder", ""),
     "tie_encoder_decoder": ((False,), "an encoder", ""),
     "cross_attention_hidden_size": ((), "attention to an encoder", ""),
-    "reorder_and_upcast_attn": ((False,), "scores in fp32", "kernels.softmax: separate has them; set this to null"),
-    "quantization_config": ((), "quantized weights", "workload.linears: fp8 multiplies in fp8; set this to null"),
+    "reorder_and_upcast_attn": ((False,), "scores in fp32", "null here, and kernels.softmax: separate"),
+    "quantization_config": ((), "quantized weights", "null here, and workload.linears: fp8 for fp8"),
     "text_config": ((), "a model of several kinds of input", ""),
     "vision_config": ((), "a model of several kinds of input", ""),
     "pruned_heads": (({},), "layers with fewer heads", ""),

@@ -42,14 +42,14 @@ def window_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _layers(data: Mapping[str, Any]) -> bool | None:
     """Return whether all layers have the window, or none has it; None: some have."""
-    types, first = data.get("layer_types"), data.get("max_window_layers")
+    types = data.get("layer_types")
     used = data.get("sliding_window") is not None and data.get("use_sliding_window") is not False
     if types is not None:
         return False if _all(types, _FULL) else True if used and _all(types, _SLIDING) else None
     if not used or data.get("model_type") != _SWITCHED:
         return used
-    layers = data.get("num_hidden_layers")
-    if not _is_integer(first) or not _is_integer(layers):
+    first, layers = data.get("max_window_layers"), data.get("num_hidden_layers")
+    if not (isinstance(first, int) and isinstance(layers, int)):
         return None
     return True if first == 0 else False if first >= layers else None
 
