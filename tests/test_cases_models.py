@@ -16,6 +16,9 @@ from tspsim.memory import alive
 
 CASES = Path(__file__).parent / "data" / "cases"
 GIB = 2**30
+#: How near is near enough, of what was measured: of a time or a rate, and of bytes. What was counted
+#: by hand states its own.
+TIME, MEMORY = 0.15, 0.1
 
 
 @cache
@@ -43,18 +46,18 @@ def allocated(run: tspsim.Run, buffer: str) -> int:
 def test_local_kernels_of_megatron_hold_what_was_measured() -> None:
     """Megatron-LM#5438: 34.23 GB for Llama-2-7B over TP 8, scores and dropout masks included."""
     run = case("megatron-5438-llama2-7b-tp8")
-    assert run.summary.memory.peak == pytest.approx(34.23e9, rel=0.05)
+    assert run.summary.memory.peak == pytest.approx(34.23e9, rel=MEMORY)
 
 
 @pytest.mark.xfail(
-    reason="4,096 tokens over eight H100 leave the devices waiting for the host, whose time a layer "
-    "under Megatron's local kernels no row tells",
+    reason="missed by 57 %: 4,096 tokens over eight H100 leave the devices waiting for the host, "
+    "whose time a layer under Megatron's local kernels no row tells",
     raises=AssertionError,
     strict=True,
 )
 def test_local_kernels_of_megatron_take_as_long_as_measured() -> None:
     """Megatron-LM#5438: 234.76 ms a step."""
-    assert case("megatron-5438-llama2-7b-tp8").summary.step_time == pytest.approx(0.23476, rel=0.15)
+    assert case("megatron-5438-llama2-7b-tp8").summary.step_time == pytest.approx(0.23476, rel=TIME)
 
 
 @pytest.mark.parametrize(("buffer", "gib"), [("logits", 2.32), ("logits.fp32", 4.638)])
@@ -74,13 +77,13 @@ def test_torchs_loss_holds_the_gradients_of_both_too() -> None:
 
 def test_a_rank_of_tp_holds_what_was_seen() -> None:
     """aicb#36: 21 GB (said without a decimal, or whether they are GiB)."""
-    assert case("aicb-36-qwen7b-tp8").summary.memory.peak == pytest.approx(21 * GIB, rel=0.1)
+    assert case("aicb-36-qwen7b-tp8").summary.memory.peak == pytest.approx(21 * GIB, rel=MEMORY)
 
 
 def test_activations_of_a_70b_model_over_two_axes() -> None:
     """torchtitan#678: the asker's count of 50 GB, of which the MLP's product is 9 GB."""
     run = case("torchtitan-678-70b-cp8-tp8")
-    assert held(run)["activation"] == pytest.approx(50e9, rel=0.1)
+    assert held(run)["activation"] == pytest.approx(50e9, rel=MEMORY)
     there = alive(run.timeline, 0, run.memory.peak_time)
     product = sum(b.bytes for b in there if b.name == "hidden")
     assert product == pytest.approx(9e9, rel=0.05)
@@ -89,7 +92,7 @@ def test_activations_of_a_70b_model_over_two_axes() -> None:
 def test_nemo_runs_as_fast_as_its_vendor_says() -> None:
     """Speech#8059: 2,357 tokens a second and GPU by the vendor; the asker stayed below 1,900."""
     rate = case("nemo-8059-llama13b-tp4").summary.tokens_per_second / 8
-    assert rate == pytest.approx(2357, rel=0.1)
+    assert rate == pytest.approx(2357, rel=TIME)
 
 
 FSDP = ("workload.batch=1", "strategy={kind: tp, degree: 1, dp: 8, zero: 1}")
@@ -97,18 +100,18 @@ FSDP = ("workload.batch=1", "strategy={kind: tp, degree: 1, dp: 8, zero: 1}")
 
 def test_eager_torch_reaches_the_measured_share_of_the_peak() -> None:
     """pytorch#88838: 26.9 % MFU without TP."""
-    assert case("pytorch-88838-8b-tp4", *FSDP).summary.mfu == pytest.approx(0.269, rel=0.1)
+    assert case("pytorch-88838-8b-tp4", *FSDP).summary.mfu == pytest.approx(0.269, rel=TIME)
 
 
 @pytest.mark.xfail(
-    reason="missed by 16 %: DTensor gathers weights over FSDP's two ranks in forward and backward, "
-    "which zero: 1 does not",
+    reason="missed by 16 %: DTensor's collectives wait for each other and for the host, and FSDP "
+    "gathers weights in forward and backward, which zero: 1 does not",
     raises=AssertionError,
     strict=True,
 )
 def test_eager_torch_with_tp_reaches_the_measured_share_of_the_peak() -> None:
     """pytorch#88838: 22.4 % MFU with TP 4."""
-    assert case("pytorch-88838-8b-tp4").summary.mfu == pytest.approx(0.224, rel=0.1)
+    assert case("pytorch-88838-8b-tp4").summary.mfu == pytest.approx(0.224, rel=TIME)
 
 
 def test_tp_is_slower_than_sharded_replicas_as_measured() -> None:
@@ -132,7 +135,7 @@ def test_a_window_of_4096_halves_the_step_of_128k_tokens() -> None:
     """Mistral-7B-v0.1, by hand: 2.1 times as fast."""
     longer = "workload.sequence=131072"
     windowed, full = case("mistral-7b-window", longer), case("mistral-7b-window", longer, WITHOUT)
-    assert full.summary.step_time / windowed.summary.step_time == pytest.approx(2.1, rel=0.06)
+    assert full.summary.step_time / windowed.summary.step_time == pytest.approx(2.1, rel=0.1)
 
 
 def core(run: tspsim.Run) -> float:
@@ -154,18 +157,18 @@ ONE_H800 = (
 )
 def test_flash_attention_with_few_heads_takes_as_long_as_measured() -> None:
     """ring-flash-attention#55: 0.405 ms for 8,192 tokens and 5 heads on one H800."""
-    assert core(case("ring-flash-55-h800", *ONE_H800)) == pytest.approx(0.405e-3, rel=0.15)
+    assert core(case("ring-flash-55-h800", *ONE_H800)) == pytest.approx(0.405e-3, rel=TIME)
 
 
 @pytest.mark.xfail(
-    reason="missed by 71 %: the kernel is FlashAttention-2 (above), and each hop and merge is issued "
-    "by Python: 5.86 ms are 1.8 times eight kernels of one device",
+    reason="missed by 71 %: the kernel is FlashAttention-2 (above), and each hop and merge is "
+    "issued by Python: 5.86 ms are 1.8 times eight kernels of one device",
     raises=AssertionError,
     strict=True,
 )
 def test_zigzag_ring_attention_takes_as_long_as_measured() -> None:
     """ring-flash-attention#55: 5.86 ms on eight H800."""
-    assert case("ring-flash-55-h800").summary.step_time == pytest.approx(5.86e-3, rel=0.15)
+    assert case("ring-flash-55-h800").summary.step_time == pytest.approx(5.86e-3, rel=TIME)
 
 
 def ratio(sequence: int) -> float:
@@ -177,19 +180,19 @@ def ratio(sequence: int) -> float:
 
 
 def test_a_step_of_twice_the_tokens_takes_more_than_twice_as_long() -> None:
-    """bigcode Megatron-LM#41: 2.225 times, from 2,048 tokens to 4,096."""
-    assert ratio(4096) == pytest.approx(2.225, rel=0.12)
+    """Megatron-LM#41 of BigCode: 2.225 times, from 2,048 tokens to 4,096."""
+    assert ratio(4096) == pytest.approx(2.225, rel=TIME)
 
 
 @pytest.mark.xfail(
-    reason="FlashAttention 1 gives a block to each head of each sequence, 16 for 108 processors, "
-    "and its share grows; no row was measured with it",
+    reason="missed by 18 %: FlashAttention 1 gives a block to each head of each sequence, 16 for 108 "
+    "processors, and its share grows; no row was measured with it",
     raises=AssertionError,
     strict=True,
 )
 def test_long_sequences_under_the_first_flash_attention() -> None:
-    """bigcode Megatron-LM#41: 2.582 times, from 4,096 tokens to 8,192."""
-    assert ratio(8192) == pytest.approx(2.582, rel=0.12)
+    """Megatron-LM#41 of BigCode: 2.582 times, from 4,096 tokens to 8,192."""
+    assert ratio(8192) == pytest.approx(2.582, rel=TIME)
 
 
 def test_gpt2_large_does_not_fit_without_a_flash_kernel() -> None:
@@ -201,6 +204,6 @@ def test_gpt2_large_does_not_fit_without_a_flash_kernel() -> None:
 def test_gpt2_large_has_allocated_what_torch_said_when_it_asked_for_the_logits() -> None:
     """Megatron-LM#525: 28.82 GiB in the first step, before there are moments; then 786 MiB."""
     run = case("megatron-525-gpt2-large", "optimizer={bytes_per_parameter: {moments: 0}}")
-    assert allocated(run, "logits.fp32") == pytest.approx(28.82 * GIB, rel=0.05)
+    assert allocated(run, "logits.fp32") == pytest.approx(28.82 * GIB, rel=MEMORY)
     there = alive(run.timeline, 0, run.memory.peak_time)
     assert {b.bytes for b in there if b.name == "logits.fp32"} == {786 * 2**20}
