@@ -16,8 +16,8 @@ from tspsim.memory import alive
 
 CASES = Path(__file__).parent / "data" / "cases"
 GIB = 2**30
-#: How near is near enough, of what was measured: of a time or a rate, and of bytes. What was counted
-#: by hand states its own.
+#: How near is near enough, of what was measured: of a time or a rate, and of bytes. What was
+#: counted by hand states its own.
 TIME, MEMORY = 0.15, 0.1
 
 
@@ -185,8 +185,8 @@ def test_a_step_of_twice_the_tokens_takes_more_than_twice_as_long() -> None:
 
 
 @pytest.mark.xfail(
-    reason="missed by 18 %: FlashAttention 1 gives a block to each head of each sequence, 16 for 108 "
-    "processors, and its share grows; no row was measured with it",
+    reason="missed by 18 %: FlashAttention 1 gives a block to each head of each sequence, 16 for "
+    "108 processors, and its share grows; no row was measured with it",
     raises=AssertionError,
     strict=True,
 )
