@@ -252,6 +252,19 @@ def test_selective_recompute_adds_the_attention_core() -> None:
         assert (flops(again) - flops(plain)) * 8 == core
 
 
+@pytest.mark.parametrize("window", [1024, 16384, 131072, 200000])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous"])
+def test_a_window_leaves_its_keys_to_every_query(causal, window) -> None:
+    """The pairs of all ranks together: S W - W^2 / 2, or half the square where W spans it."""
+    model = replace(GQA, window=window)
+    workload = replace(WORKLOAD, causal=causal, phase="forward")
+    least = min(window, WORKLOAD.sequence)
+    assert twice_attention_pairs(workload, window) == 2 * WORKLOAD.sequence * least - least**2
+    for variant in (SP, ("sp", {"degree": 8, "kv": "ring"}), TSP):
+        recorded, _ = program(variant, model, workload)
+        assert sum(flops(recorded, c) for c in range(8)) == forward_flops(model, workload)
+
+
 @pytest.mark.parametrize("variant", [SP, ("sp", {"degree": 8, "kv": "ring"}), TSP], ids=str)
 def test_contiguous_shards_share_causal_work_unequally_and_completely(variant) -> None:
     """The last rank has the most pairs; all together have the model's."""

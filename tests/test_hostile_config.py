@@ -21,7 +21,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {
         "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "head_dim": 8,
         "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 128,
-        "vocab_size": 256, "tie_word_embeddings": False,
+        "vocab_size": 256, "tie_word_embeddings": False, "sliding_window": 16,
     },
     "gpt2": {
         "model_type": "gpt2", "n_embd": 64, "n_layer": 1, "n_head": 8, "n_inner": 256,

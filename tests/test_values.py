@@ -47,6 +47,15 @@ def test_a_training_step_computes_the_dense_models_numbers(variant, causal, reco
         prove(variant, model, replace(WORKLOAD, causal=causal, recompute=recompute))
 
 
+@pytest.mark.parametrize("window", [2, 5])
+@pytest.mark.parametrize("causal", ["zigzag", "contiguous"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=title)
+def test_a_window_cuts_the_past_of_every_query(variant, causal, window) -> None:
+    """Within a rank's tokens and across ranks, under every strategy."""
+    workload = replace(WORKLOAD, causal=causal, recompute="selective", micro_batches=1)
+    prove(variant, replace(GQA, window=window), workload)
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=title)
 def test_a_forward_pass_computes_the_dense_models_output_and_loss(variant) -> None:
     """The forward phase alone agrees too."""

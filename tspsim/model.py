@@ -33,6 +33,8 @@ class ModelShape:
         The head uses the embedding's matrix.
     qkv_bias : bool
         The query, key and value projections add a bias (Qwen2.5).
+    window : int or None
+        Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
     """
 
     hidden: int
@@ -46,6 +48,7 @@ class ModelShape:
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     tied: bool = False
     qkv_bias: bool = False
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if not self.head_dim:
@@ -171,14 +174,17 @@ class Optimizer:
     temporary: float = 0.0
 
 
-def twice_attention_pairs(workload: Workload) -> int:
+def twice_attention_pairs(workload: Workload, window: int | None = None) -> int:
     """Return twice the (query, key) pairs of one sequence that count: 2 S^2, or S^2 causal.
+
+    A window of W leaves out the pairs W and more apart: S^2 - (S - W)^2.
 
     A causal mask counts half of the square, the diagonal half: the convention in which
     FlashAttention (arXiv 2307.08691) and Megatron-LM report flop/s. Twice, so that it is whole.
     """
     s = workload.sequence
-    return 2 * s * s if workload.causal == "off" else s * s
+    beyond = max(s - window, 0) if window else 0
+    return 2 * s * s if workload.causal == "off" else s * s - beyond * beyond
 
 
 def forward_flops(model: ModelShape, workload: Workload) -> int:
@@ -191,7 +197,8 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
     weights = model.layers * (model.attention_weights + model.mlp_weights)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
-    attention = 2 * twice_attention_pairs(workload) * model.query_width * model.layers * sequences
+    pairs = twice_attention_pairs(workload, model.window)
+    attention = 2 * pairs * model.query_width * model.layers * sequences
     return matmul + attention
 
 

@@ -98,6 +98,19 @@ def twice_causal_pairs(queries: Ranges, keys: Ranges) -> int:
     return sum(_twice_pairs(a, b, c, d) for a, b in queries for c, d in keys)
 
 
+def twice_windowed_pairs(queries: Ranges, keys: Ranges, window: int | None) -> int:
+    """Return twice the pairs that a causal mask and a window leave; None: no window.
+
+    A query sees the `window` keys that end with its own. Those before them are what a causal mask
+    leaves of keys that stand `window` places later.
+    """
+    pairs = twice_causal_pairs(queries, keys)
+    if window is None:
+        return pairs
+    later = tuple((start + window, end + window) for start, end in keys)
+    return pairs - twice_causal_pairs(queries, later)
+
+
 def _twice_pairs(a: int, b: int, c: int, d: int) -> int:
     """Count for queries in [a, b) and keys in [c, d)."""
     below = max(0, b - max(a, d))  # queries that see all of [c, d)

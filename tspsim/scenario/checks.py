@@ -33,6 +33,14 @@ def model_problems(keys: ModelKeys) -> Iterator[Problem]:
         yield Problem(("model", "head_dim" if keys.head_dim else "heads"), message)
 
 
+def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield a problem when a window has no causal mask whose past it could cut."""
+    window = keys.model.window
+    if window is not None and keys.workload.causal == "off":
+        message = f"found {window}; a window is simulated with a causal mask, not with causal: off"
+        yield Problem(("model", "window"), message)
+
+
 def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
     model, work = keys.model, keys.workload

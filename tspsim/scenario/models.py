@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.source import KeyPath, Source
+from tspsim.scenario.hf_keys import OTHERS, changing_problems, key_problems
+from tspsim.scenario.hf_window import KEYS, window_of, window_problems
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
 _LLAMA = {
@@ -53,6 +55,7 @@ FAMILIES = {
     "llama": Family(_LLAMA, _GATED),
     "mistral": Family(_LLAMA, _GATED),
     "qwen2": Family(_LLAMA, {**_GATED, "qkv_bias": True}),
+    "phi3": Family(_LLAMA, _GATED),
     "gpt2": Family(_GPT2, {"mlp": "plain", "norm": "layernorm", "tied": True}),
 }
 _OPTIONAL = frozenset({"kv_heads", "head_dim", "tied"})
@@ -75,7 +78,9 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
     family = FAMILIES[data["model_type"]]
     given = {ours: theirs for ours, theirs in family.keys.items() if data.get(theirs) is not None}
     keys = {**family.fixed, **{ours: data[theirs] for ours, theirs in given.items()}}
-    if family.keys is _GPT2:
+    if family.keys is _LLAMA:
+        keys["window"], given["window"] = window_of(data), "sliding_window"
+    else:
         keys.setdefault("ffn", 4 * keys["hidden"])  # what n_inner: null means
     return keys, {ours: (theirs,) for ours, theirs in given.items()}
 
@@ -83,22 +88,22 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
 def _problems(data: Mapping[str, Any]) -> list[Problem]:
     kind = data.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        return [Problem(("model_type",), f"{found(kind)}; known: {', '.join(FAMILIES)}")]
-    wanted = {ours: key for ours, key in FAMILIES[kind].keys.items() if ours not in _OPTIONAL}
-    missing = [
-        Problem((theirs,), f"{found(data.get(theirs))}; must be an integer")
-        for theirs in wanted.values()
-        if not _is_integer(data.get(theirs)) and not (theirs == "n_inner" and _no(data, theirs))
-    ]
-    biased = [
-        Problem((key,), f"{found(data[key])}; {_UNBIASED}: must be false")
-        for key in ("attention_bias", "mlp_bias")
-        if not _no(data, key) and data[key] is not False
-    ]
-    return missing + biased
+        other = OTHERS.get(kind) if isinstance(kind, str) else None
+        reason = f" (has {other}: not modelled)" if other else ""
+        message = f"{found(kind)}{reason}; known: {', '.join(FAMILIES)}"
+        return [Problem(("model_type",), message), *changing_problems(data)]
+    keys = FAMILIES[kind].keys
+    windows = keys is _LLAMA
+    read = frozenset(keys.values()) | (KEYS if windows else frozenset())
+    problems = [*_missing(data, keys), *key_problems(data, read)]
+    return problems + (list(window_problems(data)) if windows else [])
 
 
-_UNBIASED = "biases of this kind are not modelled"
+def _missing(data: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for every size that is no integer, or is not there."""
+    for theirs in (key for ours, key in keys.items() if ours not in _OPTIONAL):
+        if not _is_integer(data.get(theirs)) and not (theirs == "n_inner" and _no(data, theirs)):
+            yield Problem((theirs,), f"{found(data.get(theirs))}; must be an integer")
 
 
 def _is_integer(value: Any) -> bool:

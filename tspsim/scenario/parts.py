@@ -128,6 +128,7 @@ def _together(
     if keys:
         problems += checks.model_problems(keys.model)
         problems += checks.size_problems(keys)
+        problems += checks.window_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and strategy and not problems:
         problems += strategy.problems(keys.model.value(), keys.work())

@@ -47,6 +47,9 @@ class ModelKeys(Section):
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     tied: bool = Field(False, description="the head uses the embedding's matrix")
     qkv_bias: bool = Field(False, description="query, key and value projections add a bias")
+    window: Count | None = Field(
+        None, description="keys that a query sees in every layer, its own included (default: all)"
+    )
 
     def value(self) -> ModelShape:
         """Return the shape with its defaults filled in."""

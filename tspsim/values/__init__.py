@@ -30,8 +30,9 @@ def check(scenario: Scenario) -> Proof:
     """
     replica = scenario.strategy.mesh().ranks // scenario.strategy.dp
     least = scenario.strategy.least
-    model = small_model(scenario.model, replica, least.layers)
     workload = small_workload(scenario.workload, replica, least.micro_batches)
+    share = workload.sequence / scenario.workload.sequence
+    model = small_model(scenario.model, replica, least.layers, share)
     strategy = small_strategy(scenario.strategy, scenario.model, model)
     programs = strategy.record(model, workload, scenario.optimizer)
     return compare(programs, strategy.mesh(), model, workload)

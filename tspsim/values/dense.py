@@ -237,6 +237,8 @@ class Dense:
         scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
         if self.workload.causal != "off":
             scores += np.triu(np.full((s, s), -np.inf), 1)
+        if model.window:
+            scores += np.tril(np.full((s, s), -np.inf), -model.window)
         a = np.exp(scores - scores.max(-1, keepdims=True))
         a /= a.sum(-1, keepdims=True)
         o = np.einsum("bngqk,bknd->bqngd", a, vh).reshape(b, s, model.query_width)

@@ -22,10 +22,11 @@ def small_strategy(
     return strategy.model_copy(update=few)
 
 
-def small_model(model: ModelShape, ranks: int, layers: int) -> ModelShape:
+def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) -> ModelShape:
     """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides.
 
-    Of the `layers` that a strategy wants to be proven with it has as many as the model has.
+    Of the `layers` that a strategy wants to be proven with it has as many as the model has; its
+    window is that `share` of the model's, as the sequence is.
     """
     return replace(
         model,
@@ -34,6 +35,7 @@ def small_model(model: ModelShape, ranks: int, layers: int) -> ModelShape:
         layers=min(model.layers, layers),
         ffn=2 * ranks,
         vocab=4 * ranks if model.vocab else 0,
+        window=model.window and max(1, int(model.window * share)),
     )
 
 

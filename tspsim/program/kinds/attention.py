@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from tspsim.program.kinds.base import Array, Where, elementwise, moved
-from tspsim.program.tokens import Tokens, twice_causal_pairs
+from tspsim.program.tokens import Tokens, twice_windowed_pairs
 from tspsim.program.types import Operand, PerCoordinate, Work
 
 
@@ -24,6 +24,8 @@ class Core:
         Positions of the rows of q and of K, V.
     causal : bool
         Leave out the pairs whose key comes after the query.
+    window : int or None
+        Of a causal core: leave out the pairs that are so many places apart, or more.
     """
 
     heads: int
@@ -31,6 +33,7 @@ class Core:
     queries: Tokens
     keys: Tokens
     causal: bool
+    window: int | None = None
 
     @property
     def axis(self) -> str | None:
@@ -41,7 +44,8 @@ class Core:
         """Return twice the (query, key) pairs of one sequence and head that count."""
         if not self.causal:
             return 2 * self.queries.local * self.keys.local
-        return twice_causal_pairs(self.queries.ranges(coordinate), self.keys.ranges(coordinate))
+        queries, keys = self.queries.ranges(coordinate), self.keys.ranges(coordinate)
+        return twice_windowed_pairs(queries, keys, self.window)
 
     def mask(self, where: Where) -> Array:
         """Return which pairs count, shape (queries, keys)."""
@@ -49,7 +53,8 @@ class Core:
         q, k = self.queries.positions(coordinate), self.keys.positions(coordinate)
         if not self.causal:
             return np.ones((len(q), len(k)), dtype=bool)
-        return np.asarray(k[None, :] <= q[:, None])
+        distance = q[:, None] - k[None, :]
+        return np.asarray((distance >= 0) & (distance < (self.window or np.inf)))
 
     def split(self, x: Array, heads: int) -> Array:
         """Return [batch, tokens, heads * d] as [batch, heads, tokens, d]."""
@@ -73,6 +78,7 @@ class Core:
     def text(self, name: str) -> str:
         """Return the name with its heads and mask."""
         mask = "causal" if self.causal else "full"
+        mask += f", window {self.window}" if self.window else ""
         return f"{name}({self.heads}/{self.kv_heads} heads, {mask})"
 
 

@@ -139,4 +139,5 @@ class Exchange(ABC):
 
 def core_of(rank: Rank, heads: Heads, queries: Tokens, keys: Tokens) -> Core:
     """Return the attention core between two sets of tokens."""
-    return Core(heads.queries, heads.keys, queries, keys, rank.workload.causal != "off")
+    causal, window = rank.workload.causal != "off", rank.model.window
+    return Core(heads.queries, heads.keys, queries, keys, causal, window)

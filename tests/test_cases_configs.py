@@ -1,0 +1,154 @@
+"""Published configurations of models, as people load them: read exactly, or refused by the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tspsim.files.errors import ScenarioError
+from tspsim.files.source import parse, read
+from tspsim.model import ModelShape
+from tspsim.scenario.models import read_config
+from tspsim.scenario.schema import ModelKeys
+
+CASES = Path(__file__).parent / "data" / "cases"
+#: Sizes of a model of the Llama family; a case adds the key that it is about.
+LLAMA = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4,
+    "num_attention_heads": 8, "vocab_size": 256,
+}  # fmt: skip
+
+
+def shape_of(config: dict[str, Any]) -> ModelShape:
+    """Return the shape that a config.json with these keys describes."""
+    keys, _ = read_config(parse(json.dumps(config), "config.json"))
+    return ModelKeys.model_validate(keys).value()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "window"),
+    [
+        ("llama-1-7b-noKV", 6_738_415_616, None),
+        ("llama-3.1-405b", 405_853_388_800, None),
+        ("llama-3.2-1b", 1_235_814_400, None),
+        ("mistral-7b-v0.1", 7_241_732_096, 4096),
+        ("mistral-nemo-12b", 12_247_782_400, None),
+        ("phi-3-mini", 3_821_079_552, 2047),
+        ("qwen2.5-0.5b", 494_032_768, None),
+        ("qwen2.5-14b", 14_770_033_664, None),
+        ("smollm2-135m", 134_515_008, None),
+        ("yi-34b", 34_388_917_248, None),
+    ],
+)
+def test_a_published_configuration_has_the_published_parameters(
+    name: str, parameters: int, window: int | None
+) -> None:
+    """To the last one, as its page counts them; and every layer has its window."""
+    keys, _ = read_config(read(CASES / "hf" / f"{name}.json"))
+    shape = ModelKeys.model_validate(keys).value()
+    assert (shape.parameters, shape.window) == (parameters, window)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("gpt2", 124_439_808), ("gpt2-large", 774_030_080)]
+)
+def test_gpt2_lacks_its_positions_and_biases(name: str, parameters: int) -> None:
+    """Learned positions and the biases of projections, as models/README says, and no more."""
+    keys, _ = read_config(read(CASES / "hf" / f"{name}.json"))
+    shape = ModelKeys.model_validate(keys).value()
+    biases = shape.layers * (4 * shape.hidden + shape.ffn + shape.hidden)
+    assert shape.parameters + biases + 1024 * shape.hidden == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("deepseek-v3", ["model_type", "n_routed_experts", "moe_intermediate_size"]),
+        ("gemma-2-9b", ["model_type", "final_logit_softcapping"]),
+        ("gemma-3-4b", ["model_type", "text_config"]),
+        ("internlm-llama-bias", ["attention_bias"]),
+        ("mixtral-8x7b", ["model_type", "num_local_experts", "num_experts_per_tok"]),
+        ("olmo-2-7b", ["model_type"]),
+        ("qwen3-8b", ["model_type"]),
+    ],
+)
+def test_a_configuration_of_another_kind_is_refused_by_the_keys_that_make_it_so(
+    name: str, keys: list[str]
+) -> None:
+    """Each with its place in the file, and no other key."""
+    with pytest.raises(ScenarioError) as caught:
+        read_config(read(CASES / "hf" / f"{name}.json", "config.json"))
+    told = [line.split(": ") for line in caught.value.lines]
+    assert sorted(line[1] for line in told) == sorted(keys)
+    assert all(line[0].startswith("config.json:") for line in told)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("num_local_experts", 8, r"found 8 \(a mixture of experts: not modelled\)"),
+        ("attn_logit_softcapping", 50.0, r"a soft cap of the attention's scores"),
+        ("layer_types", ["full_attention", "linear_attention"], "layers that differ"),
+        ("use_qk_norm", True, "norms of queries and keys"),
+        ("mlp_bias", True, "must be null or false"),
+        ("partial_rotary_factor", 0.5, "must be null or 1"),
+        ("hidden_act", "relu", "found 'relu'"),
+        ("attention_dropout", 0.1, "kernels.dropout"),
+        ("quantization_config", {"bits": 4}, "quantized weights"),
+        ("embedding_multiplier", 12, "does not know what it changes"),
+        ("sliding_window", "4096", "must be a positive integer or null"),
+        ("sliding_window", 0, "must be a positive integer or null"),
+        ("use_sliding_window", 1, "must be true or false"),
+    ],
+)
+def test_a_key_that_changes_the_work_is_refused_by_name(key: str, value: Any, said: str) -> None:
+    """In a model of a family that is known; without it, or with null, the model is read."""
+    with pytest.raises(ScenarioError, match=rf"{key}: .*{said}"):
+        shape_of({**LLAMA, key: value})
+    assert shape_of({**LLAMA, key: None}) == shape_of(LLAMA)
+
+
+def test_keys_that_change_no_work_are_passed_over() -> None:
+    """What configurations of checkpoints hold beside their sizes."""
+    harmless = {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 1, "eos_token_id": [2, 3], "hidden_act": "silu", "mlp_bias": False,
+        "initializer_range": 0.02, "max_position_embeddings": 8192, "pretraining_tp": 1,
+        "rms_norm_eps": 1e-5, "rope_scaling": {"factor": 8.0}, "rope_theta": 5e5,
+        "torch_dtype": "bfloat16", "transformers_version": "4.43.0", "use_cache": True,
+    }  # fmt: skip
+    assert shape_of({**LLAMA, **harmless}) == shape_of(LLAMA)
+
+
+SLIDING, FULL = "sliding_attention", "full_attention"
+
+
+@pytest.mark.parametrize(
+    ("keys", "window"),
+    [
+        ({"sliding_window": 16}, 16),
+        ({"sliding_window": None}, None),
+        ({"sliding_window": 16, "use_sliding_window": False}, None),
+        ({"sliding_window": 16, "layer_types": [SLIDING] * 4}, 16),
+        ({"sliding_window": 16, "layer_types": [FULL] * 4}, None),
+    ],
+)
+def test_a_window_counts_where_it_is_used(keys: dict[str, Any], window: int | None) -> None:
+    """By the switch and the kinds of layers that newer configurations state."""
+    assert shape_of({**LLAMA, "model_type": "mistral", **keys}).window == window
+
+
+@pytest.mark.parametrize(
+    ("keys", "window"), [({"max_window_layers": 0}, 16), ({"max_window_layers": 4}, None)]
+)
+def test_qwen2_has_windows_from_a_layer_on(keys: dict[str, Any], window: int | None) -> None:
+    """From all or from none; where it is some the key is named."""
+    config = {**LLAMA, "model_type": "qwen2", "sliding_window": 16, "use_sliding_window": True}
+    assert shape_of({**config, **keys}).window == window
+    with pytest.raises(ScenarioError, match="max_window_layers: found 2; layers that differ"):
+        shape_of({**config, "max_window_layers": 2})
+    with pytest.raises(ScenarioError, match="use_sliding_window must be true or false beside"):
+        shape_of({**config, "use_sliding_window": None})

@@ -1,0 +1,134 @@
+"""Keys of a Hugging Face ``config.json`` that leave the work as it is, and those that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tspsim.files.errors import Problem
+from tspsim.files.faults import found
+from tspsim.files.source import AtKey
+
+#: Names, ids of tokens, initialisation, constants of norms and positions, and what generation
+#: asks for: whatever their value, a training step multiplies and moves the same.
+HARMLESS = frozenset({
+    "_attn_implementation", "_name_or_path", "architectures", "attn_implementation", "auto_map",
+    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
+    "decoder_start_token_id", "do_sample", "dtype", "eos_token_id", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label",
+    "initializer_factor", "initializer_range", "is_decoder", "keys_to_ignore",
+    "keys_to_ignore_at_inference", "label2id", "layer_norm_eps", "layer_norm_epsilon",
+    "max_length", "max_new_tokens", "max_position_embeddings", "max_sequence_length",
+    "min_length", "model_max_length", "model_name", "model_type", "n_ctx", "n_positions",
+    "name_or_path", "note", "num_beams", "original_max_position",
+    "original_max_position_embeddings", "output_attentions", "output_hidden_states",
+    "pad_token_id", "predict_special_tokens", "prefix", "pretraining_tp", "problem_type",
+    "repetition_penalty", "return_dict", "return_dict_in_generate", "rms_norm_eps",
+    "rope_interleaved", "rope_parameters", "rope_scaling", "rope_theta",
+    "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "sep_token_id",
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature",
+    "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config",
+    "transformers_version", "unk_token_id", "use_bfloat16", "use_cache",
+})  # fmt: skip
+
+_GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu")
+_DROPOUT = "set it to 0 here, and kernels.dropout: true for dropout after embedding and blocks"
+
+#: Key -> the values that leave the work as it is, what any other means, and what to do about it.
+CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
+    "attention_bias": ((False,), "biases of attention's four projections", ""),
+    "mlp_bias": ((False,), "biases of the MLP's projections", ""),
+    "use_bias": ((False,), "biases of the projections", ""),
+    "use_qkv_bias": ((False,), "biases by another name", "null here, and model.qkv_bias: true"),
+    "use_qk_norm": ((False,), "norms of queries and keys", ""),
+    "qk_norm": ((False,), "norms of queries and keys", ""),
+    "qk_layernorm": ((False,), "norms of queries and keys", ""),
+    "attn_logit_softcapping": ((), "a soft cap of the attention's scores", ""),
+    "final_logit_softcapping": ((), "a soft cap of the logits", ""),
+    "partial_rotary_factor": ((1,), "rotary positions on a part of each head", ""),
+    "alibi": ((False,), "positions as a bias of the scores", ""),
+    "num_local_experts": ((0,), "a mixture of experts", ""),
+    "num_experts": ((0,), "a mixture of experts", ""),
+    "n_routed_experts": ((0,), "a mixture of experts", ""),
+    "n_shared_experts": ((0,), "experts that see all tokens", ""),
+    "num_experts_per_tok": ((0,), "a mixture of experts", ""),
+    "moe_intermediate_size": ((), "a mixture of experts", ""),
+    "kv_lora_rank": ((), "latent attention", ""),
+    "q_lora_rank": ((), "latent attention", ""),
+    "num_nextn_predict_layers": ((0,), "layers that predict further tokens", ""),
+    "parallel_attn": ((False,), "attention and MLP side by side", ""),
+    "parallel_residual": ((False,), "attention and MLP side by side", ""),
+    "use_parallel_residual": ((False,), "attention and MLP side by side", ""),
+    "add_cross_attention": ((False,), "attention to an encoder", ""),
+    "is_encoder_decoder": ((False,), "an encoder", ""),
+    "tie_encoder_decoder": ((False,), "an encoder", ""),
+    "cross_attention_hidden_size": ((), "attention to an encoder", ""),
+    "reorder_and_upcast_attn": ((False,), "scores in fp32", "null here; kernels.softmax: separate"),
+    "quantization_config": ((), "quantized weights", "null here; workload.linears: fp8"),
+    "text_config": ((), "a model of several kinds of input", ""),
+    "vision_config": ((), "a model of several kinds of input", ""),
+    "pruned_heads": (({},), "layers with fewer heads", ""),
+    "hidden_act": (("silu", "swish"), "another activation than SwiGLU's", ""),
+    "activation_function": (_GELUS, "another activation than GELU", ""),
+    "attention_dropout": ((0,), "dropout", _DROPOUT),
+    "attn_pdrop": ((0,), "dropout", _DROPOUT),
+    "embd_pdrop": ((0,), "dropout", _DROPOUT),
+    "hidden_dropout": ((0,), "dropout", _DROPOUT),
+    "resid_pdrop": ((0,), "dropout", _DROPOUT),
+}  # fmt: skip
+
+#: What models of other types have that is not modelled, where it is not a key.
+OTHERS = {
+    "gemma": "embeddings that are scaled, and GeGLU",
+    "gemma2": "soft caps, norms behind blocks, and windows in every other layer",
+    "gemma3": "windows in five of six layers, norms of queries and keys, and images",
+    "gemma3_text": "windows in five of six layers, norms of queries and keys",
+    "mixtral": "experts",
+    "deepseek_v2": "experts and latent attention",
+    "deepseek_v3": "experts and latent attention",
+    "olmo2": "norms of queries and keys, and norms behind blocks",
+    "qwen2_moe": "experts",
+    "qwen3": "norms of queries and keys",
+    "qwen3_moe": "experts, and norms of queries and keys",
+}
+
+
+def key_problems(data: Mapping[str, Any], read: frozenset[str]) -> Iterator[Problem]:
+    """Yield a problem for every key that may change the work and is not modelled.
+
+    Parameters
+    ----------
+    data : Mapping
+        A configuration.
+    read : frozenset of str
+        The keys that become keys of ``model:``.
+    """
+    yield from changing_problems(data)
+    for key, value in data.items():
+        if value is not None and key not in HARMLESS and key not in CHANGES and key not in read:
+            message = (
+                f"{found(value)}; tspsim does not know what it changes: set it to null or remove "
+                "it, if a step is the same without it"
+            )
+            yield AtKey((key,), message)
+
+
+def changing_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for every key that is known to change the work, and does."""
+    for key, (fine, what, way_out) in CHANGES.items():
+        value = data.get(key)
+        if value is None or any(_same(value, allowed) for allowed in fine):
+            continue
+        allowed = " or ".join(["null", *(_shown(value) for value in fine)])
+        hint = way_out or f"must be {allowed}, to simulate the model without"
+        yield Problem((key,), f"{found(value)} ({what}: not modelled); {hint}")
+
+
+def _same(value: Any, allowed: Any) -> bool:
+    """Whether a value is the allowed one: 0 is 0.0, and neither is false."""
+    return isinstance(value, bool) == isinstance(allowed, bool) and bool(value == allowed)
+
+
+def _shown(value: Any) -> str:
+    return found(value).removeprefix("found ")
