@@ -156,8 +156,8 @@ ONE_H800 = (
 
 
 @pytest.mark.xfail(
-    reason="missed by 54 %: FlashAttention-2 on Hopper reaches 57 % of FlashAttention-3 and less at "
-    "few heads; kernels.attention tells them apart by name alone, the time is that of the latter",
+    reason="missed by 54 %: FlashAttention-2 on Hopper reaches 57 % of FlashAttention-3 and less "
+    "at few heads; kernels.attention tells them apart by name alone: the latter's rows time both",
     raises=AssertionError,
     strict=True,
 )
