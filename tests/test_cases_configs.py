@@ -119,6 +119,7 @@ def test_keys_that_change_no_work_are_passed_over() -> None:
         "initializer_range": 0.02, "max_position_embeddings": 8192, "pretraining_tp": 1,
         "rms_norm_eps": 1e-5, "rope_scaling": {"factor": 8.0}, "rope_theta": 5e5,
         "torch_dtype": "bfloat16", "transformers_version": "4.43.0", "use_cache": True,
+        "is_llama_config": True, "use_mrope": False,
     }  # fmt: skip
     assert shape_of({**LLAMA, **harmless}) == shape_of(LLAMA)
 

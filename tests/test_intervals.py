@@ -18,6 +18,8 @@ from tspsim.analysis.apart import apart
 from tspsim.cli.app import app
 from tspsim.files.between import between, rests_on, within
 from tspsim.reports.comparison import to_dict, why
+from tspsim.reports.html.settings import settings
+from tspsim.reports.maps import winner
 from tspsim.sweeps import columns, contest
 from tspsim.sweeps.candidates import Candidate
 from tspsim.sweeps.store import Row
@@ -282,6 +284,21 @@ def test_rows_of_a_sweep_are_told_apart_on_one_machine_alone() -> None:
     assert found.draw
     assert contest.apart(row(1.0, None), row(1.05)) is None
     assert contest.apart(row(1.0, kernels="ideal"), row(1.05, kernels="torch-eager")) is None
+
+
+def test_maps_and_reports_say_which_leads_are_draws(tmp_path: Path) -> None:
+    """Where two differ by less than their difference's error, and nowhere else."""
+    axes = ("workload.sequence=16384,65536", "workload.batch=1,4", "strategy.kind=tp,tsp")
+    swept = tspsim.sweep(KNOWN, *axes, output=tmp_path / "sweep")
+    pairs = [each.ranked[:2] for each in settings(swept.rows)]
+    draws = [found is not None and found.draw for found in (contest.apart(*p) for p in pairs)]
+    assert set(draws) == {True, False}
+    told = [text.get_text() for text in winner.plot(swept.store).texts]
+    assert sum(text.startswith("≈ +") for text in told) == sum(draws)
+    page = tmp_path / "page.html"
+    call("report", str(tmp_path / "sweep"), "-o", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert f"At {sum(draws)} of them the first cannot be told from the second." in text
 
 
 def test_a_store_of_before_is_still_read(tmp_path: Path) -> None:

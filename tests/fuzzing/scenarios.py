@@ -54,6 +54,8 @@ def scenario(rng: Random) -> Tree:
         "topology": topology(rng, ranks),
         "network": _network(rng),
     }
+    if found["workload"]["causal"] != "off" and rng.random() < 0.2:
+        found["model"]["window"] = rng.choice((1, 3, 64, 100_000))
     if rng.random() < 0.3:
         found["timing"] = {"profile": profile(rng)}
     if rng.random() < 0.3:

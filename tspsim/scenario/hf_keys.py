@@ -12,41 +12,44 @@ from tspsim.files.source import AtKey
 #: Names, ids of tokens, initialisation, constants of norms and positions, and what generation
 #: asks for: whatever their value, a training step multiplies and moves the same.
 HARMLESS = frozenset({
-    "_attn_implementation", "_name_or_path", "architectures", "attn_implementation", "auto_map",
-    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
-    "decoder_start_token_id", "do_sample", "dtype", "eos_token_id", "finetuning_task",
-    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label",
-    "initializer_factor", "initializer_range", "is_decoder", "keys_to_ignore",
-    "keys_to_ignore_at_inference", "label2id", "layer_norm_eps", "layer_norm_epsilon",
-    "max_length", "max_new_tokens", "max_position_embeddings", "max_sequence_length",
-    "min_length", "model_max_length", "model_name", "model_type", "n_ctx", "n_positions",
-    "name_or_path", "note", "num_beams", "original_max_position",
+    "_attn_implementation", "_commit_hash", "_name_or_path", "architectures",
+    "attn_implementation", "auto_map", "begin_suppress_tokens", "bos_token_id",
+    "chunk_size_feed_forward", "decoder_start_token_id", "do_sample", "dtype", "eos_token_id",
+    "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
+    "id2label", "initializer_factor", "initializer_range", "is_decoder", "is_llama_config",
+    "keys_to_ignore", "keys_to_ignore_at_inference", "label2id", "layer_norm_eps",
+    "layer_norm_epsilon", "max_length", "max_new_tokens", "max_position_embeddings",
+    "max_sequence_length", "min_length", "model_max_length", "model_name", "model_type", "n_ctx",
+    "n_positions", "name_or_path", "note", "num_beams", "original_max_position",
     "original_max_position_embeddings", "output_attentions", "output_hidden_states",
     "pad_token_id", "predict_special_tokens", "prefix", "pretraining_tp", "problem_type",
     "repetition_penalty", "return_dict", "return_dict_in_generate", "rms_norm_eps",
     "rope_interleaved", "rope_parameters", "rope_scaling", "rope_theta",
-    "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "sep_token_id",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
-    "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature",
-    "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config",
-    "transformers_version", "unk_token_id", "use_bfloat16", "use_cache",
+    "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "sep_token_id", "summary_activation",
+    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    "suppress_tokens", "task_specific_params", "temperature", "tokenizer_class", "top_k", "top_p",
+    "torch_dtype", "torchscript", "transformers.js_config", "transformers_version",
+    "unk_token_id", "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache",
 })  # fmt: skip
 
 _GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu")
+_QKV = "null here, and model.qkv_bias: true for biases of query, key and value alone"
 _DROPOUT = "set it to 0 here, and kernels.dropout: true for dropout after embedding and blocks"
 
 #: Key -> the values that leave the work as it is, what any other means, and what to do about it.
 CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
-    "attention_bias": ((False,), "biases of attention's four projections", ""),
+    "attention_bias": ((False,), "biases of attention's four projections", _QKV),
     "mlp_bias": ((False,), "biases of the MLP's projections", ""),
     "use_bias": ((False,), "biases of the projections", ""),
-    "use_qkv_bias": ((False,), "biases by another name", "null here, and model.qkv_bias: true"),
+    "qkv_bias": ((False,), "biases under this name", _QKV),
+    "use_qkv_bias": ((False,), "biases under this name", _QKV),
     "use_qk_norm": ((False,), "norms of queries and keys", ""),
     "qk_norm": ((False,), "norms of queries and keys", ""),
     "qk_layernorm": ((False,), "norms of queries and keys", ""),
     "attn_logit_softcapping": ((), "a soft cap of the attention's scores", ""),
     "final_logit_softcapping": ((), "a soft cap of the logits", ""),
     "partial_rotary_factor": ((1,), "rotary positions on a part of each head", ""),
+    "use_mrope": ((False,), "positions of images", ""),
     "alibi": ((False,), "positions as a bias of the scores", ""),
     "num_local_experts": ((0,), "a mixture of experts", ""),
     "num_experts": ((0,), "a mixture of experts", ""),
