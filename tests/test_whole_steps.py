@@ -13,7 +13,7 @@ from tspsim.files.shipped import shipped
 from tspsim.kernels import TORCH_PACE
 from tspsim.topology.evidence import Residuals
 from tspsim.topology.load import parse_profile
-from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval, is_draw
+from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +125,3 @@ def test_an_interval_holds_for_the_frameworks_and_spans_that_were_compared() -> 
     assert interval([NODE], "torch", 2) is None
     assert interval([NODE], "none", 1) is None
     assert interval([], "torch", 1) is None
-
-
-def test_a_small_difference_is_a_draw_and_a_large_one_is_not() -> None:
-    """What remains between two runs of one program tells them apart, in both directions."""
-    assert is_draw(1.05, 0.04)
-    assert is_draw(1 / 1.05, 0.04)
-    assert not is_draw(1.2, 0.04)
-    assert not is_draw(0.8, 0.04)
