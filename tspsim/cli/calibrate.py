@@ -143,7 +143,7 @@ def _published(rows: Path | None, profile: Path | None, output: Path | None, as_
 
     if rows or profile or output:
         raise UserError("--published takes the shipped profiles: leave DIR, --profile, -o out")
-    judged = judge.judge(steps.load(shipped("published")), judge.profiles())
+    judged = judge.judge(steps.load(shipped("published")))
     if as_json:
         show_json(step_table.to_dict(judged))
     else:

@@ -356,7 +356,8 @@ class Rank(Recorder):
             return self._unfused(core, q).forward(q, k, v)
         o = self.tensor("o", q.shape)
         lse = self.statistics("lse", (q.shape[0], core.heads, q.shape[1]))
-        self.compute(Attention(core), (q, k, v), (o, lse), "attention")
+        kind = Attention(core, self.kernels.attention)
+        self.compute(kind, (q, k, v), (o, lse), "attention")
         return o, lse
 
     def _unfused(self, core: Core, q: Operand) -> UnfusedAttention:
@@ -382,7 +383,8 @@ class Rank(Recorder):
             return self._unfused(core, q).backward((do, q, k, v), kept)
         shapes = (("dq", q.shape), ("dk", k.shape), ("dv", v.shape))
         dq, dk, dv = (self.tensor(name, shape) for name, shape in shapes)
-        self.compute(AttentionBackward(core), (*inputs, kept), (dq, dk, dv), "attention_backward")
+        kind = AttentionBackward(core, self.kernels.attention)
+        self.compute(kind, (*inputs, kept), (dq, dk, dv), "attention_backward")
         return dq, dk, dv
 
 

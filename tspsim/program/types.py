@@ -112,6 +112,8 @@ class Work(NamedTuple):
     shape : tuple of int
         ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal)`` of
         attention.
+    kernel : str
+        Which of several kernels for such work, where that makes a difference: of attention.
     dtype : str
         What is multiplied, where that is narrower than the workload's dtype.
     launches : int
@@ -126,6 +128,7 @@ class Work(NamedTuple):
     shape: tuple[int, ...] = ()
     dtype: str = ""
     launches: int = 1
+    kernel: str = ""
     seconds: float = 0.0
 
 

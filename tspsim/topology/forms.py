@@ -22,6 +22,7 @@ from tspsim.files.errors import UserError
 from tspsim.files.names import Name
 from tspsim.files.shipped import Kind, locate, shipped
 from tspsim.files.units import LEAST_SHARE, Bytes, BytesPerSecond, FlopRate, Price, Seconds
+from tspsim.kernels import Attention
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.evidence_forms import EvidenceForm, StepEvidenceForm
 from tspsim.topology.extends import read_whole, resolved
@@ -216,6 +217,8 @@ class ProfileForm(Form):
         How collectives travel inside a node: the fastest for the size; none: as the links state.
     collectives : dict of str to str
         By kind, the algorithm that the library was seen to use; what is missing is chosen.
+    attention : dict of str to float
+        By flash kernel (``flash-2``), its efficiency as a part of what table or curve say.
     tables : TablesForm, optional
         Measured kernels, in place of the curves of the same work.
     fits : dict of str to FitForm
@@ -237,6 +240,9 @@ class ProfileForm(Form):
     error: float | None = Field(default=None, ge=0)
     protocols: list[ProtocolForm] = Field(default_factory=list)
     collectives: dict[CollectiveKind, str] = Field(default_factory=dict)
+    attention: dict[Attention, Annotated[float, Field(ge=LEAST_SHARE, le=2)]] = Field(
+        default_factory=dict
+    )
     tables: TablesForm | None = None
     fits: dict[str, FitForm] = Field(default_factory=dict)
     evidence: list[EvidenceForm] = Field(default_factory=list)
@@ -266,6 +272,7 @@ class ProfileForm(Form):
             self.name, curves, self.launch, self.interference, self.error, source, protocols,
             tuple(self.collectives.items()), self.tables.value() if self.tables else (),
             evidence=tuple(form.value() for form in self.evidence), sustained=self.sustained,
+            attention=tuple(self.attention.items()),
             steps=tuple(form.value() for form in self.steps),
         )  # fmt: skip
 

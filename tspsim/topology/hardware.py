@@ -115,6 +115,8 @@ class Profile:
         Algorithm by kind of collective, where the library was seen to use it; others are chosen.
     tables : tuple of Table
         Efficiency over the shape of the work, in place of the curve of the same name.
+    attention : tuple of (str, float)
+        By flash kernel, its efficiency as a part of what table or curve say; 1 where none is given.
     steps : tuple of StepEvidence
         How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
@@ -132,6 +134,7 @@ class Profile:
     tables: tuple[Table, ...] = ()
     sustained: float = 1.0
     steps: tuple[StepEvidence, ...] = ()
+    attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
     def protocols_of(
@@ -245,6 +248,7 @@ class Roofline:
     dtype: str
     _curves: dict[str, Curve] = field(init=False, compare=False, repr=False)
     _tables: dict[tuple[str, str], Table] = field(init=False, compare=False, repr=False)
+    _kernels: dict[str, float] = field(init=False, compare=False, repr=False)
     _launch: float = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -253,6 +257,7 @@ class Roofline:
         tables = {(str(table.kind), table.dtype): table for table in self.profile.tables}
         object.__setattr__(self, "_curves", dict(self.profile.curves))
         object.__setattr__(self, "_tables", tables)
+        object.__setattr__(self, "_kernels", dict(self.profile.attention))
         object.__setattr__(self, "_launch", launch)
 
     @property
@@ -279,7 +284,7 @@ class Roofline:
         if work.flops:
             rate = self.device.peak(dtype)
             rate *= measured or self._efficiency(work.curve, work.flops)
-            rate *= self.profile.sustained
+            rate *= self.profile.sustained * self._kernels.get(work.kernel, 1.0)
             flops = work.flops / (rate * self.device.pace.compute)
         moving = self._moving(work.bytes, measured)
         return max(flops, moving) + cast + work.launches * self._launch + fixed

@@ -88,7 +88,11 @@ class Table:
 
     def of(self, work: Work) -> float:
         """Return the efficiency of a piece of work of this kind."""
-        return self.at(_PLACES[self.kind](work))
+        place = _PLACES[self.kind](work)
+        if AXES[self.kind][1] == "sequence" and place[1] > self.axes[1][-1]:
+            longer = place[1] / self.axes[1][-1]
+            place = (place[0] * longer, self.axes[1][-1], *place[2:])
+        return self.at(place)
 
 
 def _between(axis: tuple[float, ...], value: float) -> tuple[int, float]:
@@ -111,7 +115,8 @@ def _of_attention(work: Work) -> tuple[float, ...]:
     """Return the place of the causal square with as many flops per block.
 
     Shards have other numbers of queries than of keys, and masks of other forms: q queries that
-    all see k keys count as a causal sequence of ``sqrt(2 q k)``.
+    all see k keys count as a causal sequence of ``sqrt(2 q k)``. A sequence longer than any
+    measured has as many tiles as the longest one with more blocks.
     """
     batch, heads, kv_heads, _, _, head_dim = work.shape[:6]
     products = 2 if work.curve == "attention" else 5

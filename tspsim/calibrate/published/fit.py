@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from statistics import mean
 
-from tspsim.calibrate.published import calls, curves, tables
+from tspsim.calibrate.published import calls, curves, flash, tables
 from tspsim.calibrate.published.calls import Quality
 from tspsim.calibrate.published.recipes import CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Call, Point, Rows
@@ -58,6 +58,8 @@ class Fitted:
     evidence : tuple of Evidence
         Of the profile.
     tables : FittedTables or None
+    flash : Mapping of str to float
+        Efficiency of slower flash kernels / the fastest.
     """
 
     recipe: Recipe
@@ -68,6 +70,7 @@ class Fitted:
     qualities: tuple[tuple[str, Quality], ...]
     evidence: tuple[Evidence, ...]
     tables: FittedTables | None = None
+    flash: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:
@@ -108,7 +111,10 @@ def fit(recipe: Recipe, rows: Rows) -> Fitted:
     kept = (each.call for part in judged for each in part.kept)
     checked = tuple(call for call in kept if call not in fitted)
     evidence = calls.evidence_of(judged)
-    return Fitted(recipe, made, ways, fitted, checked, tuple(qualities), evidence, measured)
+    kernels = flash.factors(rows, recipe.flash)
+    return Fitted(
+        recipe, made, ways, fitted, checked, tuple(qualities), evidence, measured, kernels
+    )
 
 
 def _curve(recipe: CurveRecipe, device: str, rows: Rows) -> FittedCurve:

@@ -10,7 +10,6 @@ from statistics import mean, pstdev, stdev
 from typing import Any, NamedTuple
 
 from tspsim.analysis.spread import student
-from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.steps import Predicted, Step, predict
 from tspsim.kernels import Framework
 from tspsim.topology.evidence import Residuals
@@ -67,14 +66,20 @@ class Quality(NamedTuple):
     memory_error: float | None
 
 
-def profiles() -> dict[str, str]:
-    """Return the shipped profiles by their devices."""
-    return {recipe.device: recipe.name for recipe in RECIPES}
+def judge(
+    steps: Iterable[Step], profiles: Mapping[str, str | Mapping[str, Any]] | None = None
+) -> list[Judged]:
+    """Return steps beside their predictions, by their devices' own profiles.
 
-
-def judge(steps: Iterable[Step], profiles: Mapping[str, str | Mapping[str, Any]]) -> list[Judged]:
-    """Return steps beside their predictions; profiles by device."""
-    return [Judged(step, predict(step, profiles[step.device])) for step in steps]
+    Parameters
+    ----------
+    steps : iterable of Step
+    profiles : mapping, optional
+        Others by device; steps of devices that are not in it are left out.
+    """
+    if profiles is None:
+        return [Judged(step, predict(step)) for step in steps]
+    return [Judged(s, predict(s, profiles[s.device])) for s in steps if s.device in profiles]
 
 
 def evidence(judged: Sequence[Judged]) -> tuple[StepEvidence, ...]:
@@ -89,7 +94,7 @@ def evidence(judged: Sequence[Judged]) -> tuple[StepEvidence, ...]:
     groups: dict[tuple[Framework, bool, str], list[float]] = {}
     for each in judged:
         step = each.step
-        if step.use == "check":
+        if step.use == "check" and step.framework != "none":  # a part alone is no step
             key = step.framework, step.nodes > 1, step.source
             groups.setdefault(key, []).append(each.residual)
     if len(groups) < FEWEST:

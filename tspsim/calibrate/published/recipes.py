@@ -110,6 +110,8 @@ class Recipe:
         File of its kernel tables; empty: none were measured.
     backward : str
         The device whose attention's backward was published.
+    flash : str
+        The device whose flash kernels were compared with each other.
     long : str
         The source of steps that its sustained rate is fitted to; empty: as fast as kernels alone.
     steps : bool
@@ -124,6 +126,7 @@ class Recipe:
     checked: tuple[CallRecipe, ...] = ()
     tables: str = ""
     backward: str = ""
+    flash: str = ""
     long: str = ""
     steps: bool = False
 
@@ -274,6 +277,7 @@ RECIPES = (
         ),
         tables="h100-sxm",
         backward="h100-sxm",
+        flash="h100-sxm",
         long="llm-foundry-h100",
         steps=True,
     ),
@@ -303,6 +307,7 @@ RECIPES = (
         ),
         tables="h200-sxm",
         backward="h100-sxm",
+        flash="h100-sxm",
         long="llm-foundry-h100",
     ),
     Recipe(

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from tspsim.files.errors import UserError
 from tspsim.files.shipped import names
+from tspsim.kernels import Attention
 from tspsim.program.types import CollectiveKind
 from tspsim.topology.files import read
 from tspsim.topology.forms import DeviceField, DeviceForm
@@ -27,6 +28,10 @@ _CURVES: dict[str, tuple[tuple[str, float], ...]] = {
     "backward": (("attention_backward", 2.5),),
     "forward_backward": (("attention", 1.0), ("attention_backward", 2.5)),
 }
+
+
+#: Kernels of attention beside a faster one of the same device, as `tspsim.kernels` names them.
+SLOWER: dict[tuple[str, str], Attention] = {("h100-sxm", "FlashAttention-2"): "flash-2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,15 @@ class Rows:
 
     Parameters
     ----------
-    points : tuple of Point
+    points, slower : tuple of Point
+        Of the fastest kernels of a device; of attention's others, which stand beside them.
     calls : tuple of Call
     sources : dict of str to str
         Where the rows of a source stand and how they were read, by its name.
     """
 
     points: tuple[Point, ...]
+    slower: tuple[Point, ...]
     calls: tuple[Call, ...]
     sources: dict[str, str]
 
@@ -121,17 +128,20 @@ def load(folder: Path) -> Rows:
     tables = {name: dict(device.flop_rate) for name, device in devices.items()}
     # the published rows are bf16; a device without it (V100) has none
     peaks |= {name: rates["bf16"] for name, rates in tables.items() if "bf16" in rates}
+    attention = _table(folder, "attention")
+    fastest = [row for row in attention if (row["device"], row["kernel"]) not in SLOWER]
     points = (
         *(_matmul(row, peaks) for row in _table(folder, "matmul")),
-        *(point for row in _table(folder, "attention") for point in _attention(row, peaks)),
+        *(point for row in fastest for point in _attention(row, peaks)),
         *(_elementwise(row, devices) for row in _table(folder, "elementwise")),
     )
+    slower = tuple(p for row in attention if row not in fastest for p in _attention(row, peaks))
     made = calls(folder)
     sources = {name: _citation(entry) for name, entry in read(folder / "sources.yaml").items()}
     named = {point.source for point in points} | {call.source for call in made}
     if unknown := sorted(named - sources.keys()):
         raise UserError(f"{folder / 'sources.yaml'}: rows name {unknown}, which it does not have")
-    return Rows(points, made, sources)
+    return Rows(points, slower, made, sources)
 
 
 def calls(folder: Path) -> tuple[Call, ...]:

@@ -43,7 +43,7 @@ def summary(judged: Sequence[Judged]) -> list[str]:
         f"{'in order':>9} {'inside':>8} {'memory':>7}"
     ]
     lines += [_source(source, judged) for source in _sources(judged)]
-    checks = [each for each in judged if each.step.use == "check"]
+    checks = [e for e in judged if e.step.use == "check" and e.step.framework != "none"]
     lines += ["", "rows that nothing was fitted to:"]
     for name, several in (("one node", False), ("several nodes", True)):
         chosen = [each for each in checks if (each.step.nodes > 1) == several]

@@ -85,7 +85,7 @@ def _step(source: str, entry: Mapping[str, Any], row: Mapping[str, Any]) -> Step
 
 
 def _scenario(entry: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("sequence", "batch", "micro_batches", "recompute")
+    keys = ("sequence", "batch", "micro_batches", "recompute", "causal")
     own = {key: row[key] for key in keys if key in row}
     nodes, strategy = row.get("nodes", 1), row["strategy"]
     topology = dict(entry["topology"])
@@ -110,16 +110,16 @@ def with_kernels(step: Step, **parts: Any) -> Step:
     return replace(step, scenario={**step.scenario, "kernels": {**named, **parts}})
 
 
-def predict(step: Step, profile: str | Mapping[str, Any]) -> Predicted:
-    """Return what the simulator gives with a profile, by name or as its keys.
+def predict(step: Step, profile: str | Mapping[str, Any] | None = None) -> Predicted:
+    """Return what the simulator gives with a profile, by name or as its keys, or the device's own.
 
     Of many micro-batches two are played: every further one adds what the second does.
     """
 
     def run(**workload: Any) -> tspsim.Run:
         changed = {**step.scenario["workload"], **workload}
-        document = {**step.scenario, "workload": changed, "timing": {"profile": profile}}
-        return tspsim.run(document)
+        timing = {"timing": {"profile": profile}} if profile else {}
+        return tspsim.run({**step.scenario, "workload": changed, **timing})
 
     count = step.scenario["workload"].get("micro_batches", 1)
     first = run(micro_batches=1)

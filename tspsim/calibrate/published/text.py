@@ -36,6 +36,7 @@ def profile_text(fitted: Fitted, rows: Rows, whole: Whole) -> str:
         *(line for part in fitted.curves for line in _curve(part)),
         "protocols:",
         *(_protocol(protocol) for protocol in fitted.protocols),
+        *_flash(fitted),
         *_tables(fitted),
         *([f"sustained: {whole.sustained}"] if whole.sustained < 1 else []),
         *([f"error: {whole.error:.2f}"] if whole.error is not None else []),
@@ -54,6 +55,12 @@ def profile_text(fitted: Fitted, rows: Rows, whole: Whole) -> str:
 def _curve(part: FittedCurve) -> list[str]:
     points = [f"    - [{size:.4g}, {level}]" for size, level in part.curve.points]
     return [f"  {part.recipe.curve}:", *points]
+
+
+def _flash(fitted: Fitted) -> list[str]:
+    if not fitted.flash:
+        return []
+    return ["attention:", *(f"  {kernel}: {part}" for kernel, part in fitted.flash.items())]
 
 
 def _tables(fitted: Fitted) -> list[str]:

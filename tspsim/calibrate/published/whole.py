@@ -45,7 +45,8 @@ def long_runs(steps: Sequence[Step], source: str, profile: Mapping[str, Any]) ->
 
 def of_device(judged: Sequence[Judged], device: str, found: float) -> Whole:
     """Return what judged steps say of the profile of a device that sustains so much."""
-    own = [e for e in judged if e.step.device == device and e.step.use == "check"]
+    whole = [e for e in judged if e.step.use == "check" and e.step.framework != "none"]
+    own = [each for each in whole if each.step.device == device]
     sources = tuple(dict.fromkeys(each.step.source for each in own))
     error = mean(abs(each.error) for each in own)
     return Whole(found, judge.evidence(judged), error, len(own), sources)

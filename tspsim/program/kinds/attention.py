@@ -83,7 +83,9 @@ class Core:
 
 
 @lru_cache(maxsize=4096)
-def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Work | PerCoordinate:
+def _work(
+    core: Core, kernel: str, batch: int, width: int, products: int, bytes_: int
+) -> Work | PerCoordinate:
     """Return `products` matmuls over the unmasked pairs, per coordinate where they differ."""
     d = width // core.heads
     curve = "attention" if products == 2 else "attention_backward"
@@ -93,7 +95,7 @@ def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Wor
     def at(coordinate: int) -> Work:
         pairs = core.twice_pairs(coordinate)
         traffic = bytes_ if pairs else 0  # a kernel whose pairs are all masked is not launched
-        return Work(products * pairs * width * batch, traffic, curve, shape)
+        return Work(products * pairs * width * batch, traffic, curve, shape, kernel=kernel)
 
     if core.axis is None:
         return at(0)
@@ -104,9 +106,17 @@ def _work(core: Core, batch: int, width: int, products: int, bytes_: int) -> Wor
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """``(q, K, V) -> (o, lse)``; lse is the log-sum-exp of the scores, [batch, heads, queries]."""
+    """``(q, K, V) -> (o, lse)``; lse is the log-sum-exp of the scores, [batch, heads, queries].
+
+    Parameters
+    ----------
+    core : Core
+    kernel : str
+        Which flash kernel: a profile may tell them apart.
+    """
 
     core: Core
+    kernel: str = ""
     name = "attention"
 
     def work(
@@ -114,7 +124,7 @@ class Attention:
     ) -> Work | PerCoordinate:
         """Return two products over the unmasked pairs: 4 * pairs * width flops per sequence."""
         batch, _, width = inputs[0].shape
-        return _work(self.core, batch, width, 2, moved(inputs, outputs))
+        return _work(self.core, self.kernel, batch, width, 2, moved(inputs, outputs))
 
     def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
         """Return o, the shape of q, and lse; a query with no key gives 0 and -inf."""
@@ -138,9 +148,10 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class AttentionBackward:
-    """``(do, q, K, V, o, lse) -> (dq, dK, dV)`` from the saved log-sum-exp."""
+    """``(do, q, K, V, o, lse) -> (dq, dK, dV)`` from the saved log-sum-exp; see `Attention`."""
 
     core: Core
+    kernel: str = ""
     name = "attention_backward"
 
     def work(
@@ -148,7 +159,7 @@ class AttentionBackward:
     ) -> Work | PerCoordinate:
         """Return five products: scores, dV, dP, dQ, dK (FlashAttention-2, arXiv 2307.08691)."""
         batch, _, width = inputs[1].shape
-        return _work(self.core, batch, width, 5, moved(inputs, outputs))
+        return _work(self.core, self.kernel, batch, width, 5, moved(inputs, outputs))
 
     def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
         """Return dq, dK and dV."""
