@@ -223,5 +223,7 @@ def real(kind: str = "tsp", causal: str = "zigzag") -> Result:
                 "link": {"bandwidth": "50 GB/s", "latency": "500 ns"},
             },
             "strategy": {"kind": kind, **degrees},
+            "kernels": "ideal",
+            "timing": {"profile": "datasheet"},
         }
     )  # fmt: skip

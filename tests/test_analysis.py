@@ -152,6 +152,7 @@ def test_keys_of_the_json_are_fixed() -> None:
         "scenario",
         "ranks",
         "step_time",
+        "interval",
         "tokens_per_second",
         "tokens_per_second_per_device",
         "mfu",

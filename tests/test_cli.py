@@ -393,7 +393,7 @@ def test_result_shows_itself(small: str) -> None:
 def test_result_gives_a_frame_with_a_row_per_task(small: str) -> None:
     """Rows are the tasks of all ranks, columns those of the documentation."""
     pytest.importorskip("pandas")
-    result = tspsim.run(small)
+    result = tspsim.run(small, "engine.fold=off")
     frame = result.frame()
     assert len(frame) == result.timeline.tasks
     assert (frame["end"] >= frame["start"]).all()

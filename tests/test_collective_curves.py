@@ -169,9 +169,13 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
+#: Links as they are stated.
+STATED = ("--topology", "mi300x-node", "--profile", "datasheet")
+
+
 def test_json_is_a_list_of_rows_in_si_units() -> None:
     """Every size doubles, and the two bandwidths are those of nccl-tests."""
-    found = rows_of("all_reduce", "--bytes", "8..8GiB", "--topology", "mi300x-node", "--ranks", "8")
+    found = rows_of("all_reduce", "--bytes", "8..8GiB", *STATED, "--ranks", "8")
     assert [row["bytes"] for row in found] == [2**k for k in range(3, 34)]
     for row in found:
         assert row.keys() == {
@@ -186,7 +190,7 @@ def test_json_is_a_list_of_rows_in_si_units() -> None:
 
 def test_fewer_ranks_are_the_first_devices() -> None:
     """Four of eight fully connected devices use three of their seven links."""
-    four = rows_of("all_gather", "--bytes", "1 GiB", "--topology", "mi300x-node", "--ranks", "4")
+    four = rows_of("all_gather", "--bytes", "1 GiB", *STATED, "--ranks", "4")
     assert four[0]["time"] == pytest.approx(2.3e-6 + GIB / 4 / 64e9)
 
 
@@ -198,7 +202,8 @@ def test_a_topology_file_and_an_algorithm_can_be_named(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     row = rows_of(
-        "all_reduce", "--bytes", "1MiB", "--topology", str(path), "--algorithm", "ring"
+        "all_reduce", "--bytes", "1MiB", "--topology", str(path), "--algorithm", "ring",
+        "--profile", "datasheet",
     )[0]  # fmt: skip
     assert row["algorithm"] == "ring"
     assert row["time"] == pytest.approx(14 * (500e-9 + MIB / 8 / 50e9))

@@ -23,6 +23,8 @@ from tspsim.sweeps.difference import difference
 
 SMALL: dict[str, Any] = {
     "name": "small",
+    "kernels": "ideal",
+    "timing": {"profile": "datasheet"},
     "model": {"hidden": 64, "layers": 2, "heads": 8, "kv_heads": 4, "ffn": 128, "vocab": 256},
     "workload": {"sequence": 64},
     "topology": {

@@ -420,7 +420,9 @@ def test_a_resolved_scenario_keeps_its_disturbances() -> None:
 
 def test_reserved_memory_leaves_a_slow_device_slow() -> None:
     """Both change the device, whichever comes first."""
-    slow = scenario("memory.reserved=2 GiB", slow_devices=[{"device": 1, "speed": 0.5}])
+    slow = scenario(
+        "memory.reserved=2 GiB", "kernels=ideal", slow_devices=[{"device": 1, "speed": 0.5}]
+    )
     device = slow.topology.devices[1]
     assert (device.pace, device.reserved) == (Pace(0.5, 0.5, 0.5), 2 * 2**30)
 

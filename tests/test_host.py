@@ -274,7 +274,7 @@ def test_explain_names_the_host_and_what_relieves_it() -> None:
     assert found.elasticity == pytest.approx(1, rel=1e-2)
     console = Console(width=80, record=True, file=StringIO())
     console.print(render(explained))
-    text = console.export_text()
+    text = " ".join(console.export_text().split())
     for word in ("The bottleneck is host", "larger micro-batches", "CUDA graphs", "torch.compile"):
         assert word in text
 

@@ -18,6 +18,7 @@ WORKLOAD = Workload(sequence=32, micro_batches=2)
 #: One layer of 22B on eight A100 (Korthikanti et al., arXiv 2205.05198, table 4).
 LAYER: dict[str, Any] = {
     "name": "layer",
+    "kernels": "megatron-2022",
     "model": {
         "hidden": 6144, "layers": 1, "heads": 64, "kv_heads": 64, "ffn": 24576, "vocab": 0,
         "mlp": "plain", "norm": "layernorm",

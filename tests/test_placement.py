@@ -24,6 +24,8 @@ WORKLOAD = Workload(sequence=16, dtype="fp64")
 #: Two nodes of eight devices, on rails.
 CLUSTER: dict[str, Any] = {
     "name": "cluster",
+    "kernels": "ideal",
+    "timing": {"profile": "datasheet"},
     "model": {
         "hidden": 4096, "layers": 2, "heads": 32, "kv_heads": 32, "ffn": 16384, "vocab": 0,
     },

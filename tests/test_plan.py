@@ -402,7 +402,7 @@ def test_the_command_prints_the_best_and_what_became_of_the_others(small: str) -
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "small: a training step of 2 sequences of 64 tokens on 4 x h100-sxm"
-    assert lines[2].startswith("▶ ")
+    assert lines[3].startswith("▶ ")
     assert "cannot be among the best 2" in result.stdout
     assert "not among them" in result.stdout
     assert max(map(len, lines)) <= 80

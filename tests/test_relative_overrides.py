@@ -214,6 +214,7 @@ def _extended(folder: Path, name: str, ranks: int, *overrides: str) -> Scenario:
     document = {
         "model": {"hidden": 4096, "layers": 1, "heads": 32, "ffn": 4096, "vocab": 0},
         "workload": {"sequence": 65536},
+        "kernels": "ideal",
         "topology": {"file": str(folder / name)},
         "strategy": {"kind": "tp", "degree": ranks},
     }

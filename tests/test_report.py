@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.small_reports import SMALL, call, make, reports
+from tspsim.files.between import rests_on
 from tspsim.output.plots.style import COMPUTE, Style
 from tspsim.output.units import time
 from tspsim.reports.html import answers, assumptions, charts, maps, sources, sweep_tables
@@ -95,7 +96,8 @@ def test_a_run_says_what_its_summary_says(made: Path) -> None:
     assert f"step time {time(told['step_time'])} of the slowest rank" in text
     assert "How long does a step of 64 tokens take with tsp 4 on 4 x h100-sxm" in text
     assert told["provenance"]["document"] in text
-    assert f"Times come from the profile '{told['profile']['name']}': error unknown: " in text
+    assert f"Times come from the profile '{told['profile']['name']}': " in text
+    assert rests_on(told["interval"]) in text
     assert '"strategy": { "kind": "tsp"' in text
     assert "Not modelled" in text
 

@@ -73,7 +73,9 @@ def test_document_names_every_default() -> None:
     assert document["strategy"]["slots"] == 2
     assert document["model"]["head_dim"] == 8
     assert document["topology"]["device"]["name"] == "h100-sxm"
-    assert document["topology"]["device"]["profile"]["name"] == "datasheet"
+    assert document["topology"]["device"]["profile"]["name"] == "h100-published"
+    assert document["kernels"]["preset"] == "torch-compile"
+    assert document["kernels"]["loss"] == "fp32"
     assert document["optimizer"]["bytes_per_parameter"]["moments"] == 8
 
 

@@ -94,7 +94,7 @@ def test_a_faster_link_hides_the_travelling_weights() -> None:
     """From 16 GB/s to 450 GB/s the exposed communication all but disappears."""
     slow = tspsim.run("scenarios/slow-link.yaml").summary
     fast = tspsim.run("scenarios/slow-link.yaml", "topology.link.bandwidth=450 GB/s").summary
-    assert slow.time.exposed_communication > 0.5 * slow.step_time
+    assert slow.time.exposed_communication > slow.step_time / 3
     assert fast.time.exposed_communication < 0.1 * fast.step_time
 
 

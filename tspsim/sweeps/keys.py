@@ -35,14 +35,22 @@ def check(keys: Iterable[str]) -> None:
         raise UserError("\n".join(lines))
 
 
+#: What holds keys that no form names: dtypes, work, kinds of collectives, kernels, lists.
+_NAMED_FREELY = (
+    ".flop_rate", ".curves", ".collectives", ".protocols", ".attention", ".evidence", ".steps",
+)  # fmt: skip
+
+
 def _is_known(key: str) -> bool:
     inner = key
     while inner.startswith("topology.node."):  # nodes may hold nodes
         inner = f"topology.{inner.removeprefix('topology.node.')}"
     if inner in known() or any(inner.startswith(prefix) for prefix in OPEN):
         return True
+    if ".profile.fits." in inner:
+        return True
     parent, _, _ = inner.rpartition(".")
-    return parent.endswith((".flop_rate", ".curves", ".collectives", ".protocols"))
+    return parent.endswith(_NAMED_FREELY)
 
 
 @cache

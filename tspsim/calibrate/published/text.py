@@ -116,7 +116,9 @@ def _source(fitted: Fitted, rows: Rows, whole: Whole) -> list[str]:
         *_text(
             "protocols", [*_borrowed(fitted), *(rows.sources[s] for s in fitted.used if s in calls)]
         ),
+        *(_text("attention", [_of_flash(fitted)]) if fitted.flash else []),
         *(_text("sustained", [_of_long_runs(fitted)]) if whole.sustained < 1 else []),
+        *(_text("steps", [_OF_INTERVALS]) if whole.evidence else []),
         *_text("error", [_of_steps(whole)]),
     ]
 
@@ -135,6 +137,17 @@ def _borrowed(fitted: Fitted) -> list[str]:
     devices = [f"{p.label}: {p.device} stands in ({p.reason})" for p in parts if p.reason]
     kinds = [f"{kind}: as {p.label}, no rows of its own" for p in parts for kind in p.also]
     return devices + kinds
+
+
+_OF_INTERVALS = (
+    "log(measured / predicted) of the steps in published/steps that nothing is fitted to, on all "
+    "devices together; made by 'tspsim validate --published'"
+)
+
+
+def _of_flash(fitted: Fitted) -> str:
+    whose = fitted.recipe.flash
+    return f"efficiency / that of the fastest kernel, by published forward rows of {whose}"
 
 
 def _of_long_runs(fitted: Fitted) -> str:

@@ -114,7 +114,7 @@ def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> No
     """Draw a line where the first rank begins a layer, with the layer's name if there is room."""
     marks = list(layer_starts(timeline, part))
     ends = [start for start, _ in marks[1:]] + [part.end]
-    for (start, name), end in zip(marks, ends, strict=True):
+    for (start, name), end in zip(marks, ends, strict=False):  # of no mark there is no end
         ax.axvline(start / scale, color=GREY, lw=0.8, zorder=0)
         room = _inches(end - start, part) / 0.08
         text = next((form for form in (name, name.rpartition(" ")[0]) if len(form) < room), "")
