@@ -65,7 +65,10 @@ def test_every_profile_says_where_it_comes_from_and_how_well_it_fits(name: str) 
     form = parse_profile(name)
     assert isinstance(form.source, dict)
     tables = {"tables"} if form.tables else set()
-    assert form.source.keys() == {"curves", "protocols", "error"} | tables
+    assert form.source.keys() >= {"curves", "protocols", "error"} | tables
+    assert form.source.keys() <= {
+        "curves", "protocols", "error", "tables", "attention", "sustained", "steps",
+    }  # fmt: skip
     assert form.curves.keys() == {"matmul", "attention", "attention_backward", "elementwise"}
     for curve in form.curves:
         assert form.fits[curve].residual is not None
@@ -245,7 +248,7 @@ def test_a_micro_batch_is_forward_and_backward() -> None:
     """The parts of a layer's time add up, and none of them is the optimizer's."""
     step = next(s for s in steps.load(FOLDER) if s.quantity == "forward")
     parts = {
-        quantity: steps.predict(replace(step, quantity=quantity), "datasheet")
+        quantity: steps.predict(replace(step, quantity=quantity), "datasheet").seconds
         for quantity in ("forward", "backward", "micro_batch")
     }
     assert parts["micro_batch"] == pytest.approx(parts["forward"] + parts["backward"])
@@ -253,8 +256,16 @@ def test_a_micro_batch_is_forward_and_backward() -> None:
 
 
 def test_published_profiles_come_nearer_to_whole_steps_than_the_datasheet() -> None:
-    """Still too fast, in every step, but less so."""
+    """Of every source in a node: the datasheet is too fast for each step, the profile is nearer."""
+    off: dict[str, list[tuple[float, float]]] = {}
     for step in steps.load(FOLDER):
-        profile = recipe(step.device).name
-        stated, fitted = (steps.predict(step, name) for name in ("datasheet", profile))
-        assert stated < fitted < step.seconds
+        if step.nodes == 1:
+            stated, fitted = (
+                steps.predict(step, name).seconds / step.seconds - 1 for name in ("datasheet", None)
+            )
+            assert stated < 0
+            off.setdefault(step.source, []).append((abs(stated), abs(fitted)))
+    assert len(off) > 5
+    for source, errors in off.items():
+        stated, fitted = (sum(each) for each in zip(*errors, strict=True))
+        assert fitted < stated, source
