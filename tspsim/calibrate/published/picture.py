@@ -108,7 +108,7 @@ def _collectives(fitted: Fitted, above: Axes, below: Axes) -> None:
         apart = [100 * (protocols.predict(call, topology) / call.seconds - 1) for call in calls]
         below.plot(x, apart, "o", **style)
     above.set_xscale("log", base=2)
-    above.set_ylim(0, 1.3 * above.get_ylim()[1])  # room for the legend
+    above.set_ylim(0, 1.6 * above.get_ylim()[1])  # room for the legend
     above.set_ylabel("bus bandwidth, GB/s")
     below.set_xlabel("bytes of the message")
     ticks = [2**k for k in range(10, 36, 5)]
