@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -22,7 +22,9 @@ def profiles(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name of every profile's file and what stands in it, from a folder of rows."""
     rows, published = load_rows(folder), steps.load(folder)
     fits = {recipe.device: fit(recipe, rows) for recipe in RECIPES}
-    found = {d: _sustained(each, rows, published) for d, each in fits.items()}
+    sources = {recipe.long for recipe in RECIPES}
+    by_source = {name: _sustained(name, fits, rows, published) for name in sources}
+    found = {recipe.device: by_source[recipe.long] for recipe in RECIPES}
     measured = {recipe.device for recipe in RECIPES if recipe.steps}
     profiles = {d: _mapping(fits[d], rows, Whole(found[d])) for d in measured}
     judged = judge.judge(published, profiles)
@@ -34,13 +36,14 @@ def profiles(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"{fitted.recipe.name}.yaml", profile_text(fitted, rows, of_steps)
 
 
-def _sustained(fitted: Fitted, rows: Rows, published: Sequence[Step]) -> float:
-    """Return what a device sustains: the figure is that of the device that was measured."""
-    if not fitted.recipe.long:
+def _sustained(
+    source: str, fits: Mapping[str, Fitted], rows: Rows, published: Sequence[Step]
+) -> float:
+    """Return what the device of a source of steps sustains; 1 where there is none."""
+    device = next((step.device for step in published if step.source == source), None)
+    if device is None:
         return 1.0
-    source = next(step for step in published if step.source == fitted.recipe.long)
-    own = next(recipe for recipe in RECIPES if recipe.device == source.device)
-    return whole.long_runs(published, own.long, _mapping(fit(own, rows), rows, Whole()))
+    return whole.long_runs(published, source, _mapping(fits[device], rows, Whole()))
 
 
 def _mapping(fitted: Fitted, rows: Rows, of_steps: Whole) -> dict[str, Any]:
