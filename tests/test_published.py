@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
 
 import pytest
 
@@ -64,11 +63,10 @@ def test_every_profile_says_where_it_comes_from_and_how_well_it_fits(name: str) 
     """Sources of curves, protocols and error; a residual for each curve and collective."""
     form = parse_profile(name)
     assert isinstance(form.source, dict)
-    tables = {"tables"} if form.tables else set()
-    assert form.source.keys() >= {"curves", "protocols", "error"} | tables
-    assert form.source.keys() <= {
-        "curves", "protocols", "error", "tables", "attention", "sustained", "steps",
-    }  # fmt: skip
+    said = {"tables": form.tables, "attention": form.attention, "steps": form.steps}
+    said["sustained"] = form.sustained < 1
+    more = {key for key, there in said.items() if there}
+    assert form.source.keys() == {"curves", "protocols", "error"} | more
     assert form.curves.keys() == {"matmul", "attention", "attention_backward", "elementwise"}
     for curve in form.curves:
         assert form.fits[curve].residual is not None
@@ -117,13 +115,27 @@ def test_the_all_reduce_of_a_node_of_mi300x_is_reproduced(rows: Rows) -> None:
     assert max(errors) < 0.03
 
 
-def test_ring_all_reduces_over_part_of_a_node_are_foreseen(rows: Rows) -> None:
-    """Fitted to 8 GiB over 8 devices, and 512 MiB over 2 and 4, the B200 profile knows 4 to 7."""
+@pytest.mark.parametrize(
+    "ranks",
+    [
+        pytest.param(
+            4,
+            marks=pytest.mark.xfail(
+                reason="3.2 %: rings over 4 are fitted to sizes up to 512 MiB, this is 8 GiB",
+                raises=AssertionError,
+                strict=True,
+            ),
+        ),
+        5, 6, 7, 8,
+    ],
+)  # fmt: skip
+def test_ring_all_reduces_over_part_of_a_node_are_foreseen(rows: Rows, ranks: int) -> None:
+    """Fitted to 8 GiB over 8 devices, and 512 MiB over 2 and 4, the B200 profile knows 4 to 8."""
     topology = adding_up(load_file("b200-node", parse_profile("b200-published")), switches=False)
     calls = [c for c in rows.calls if (c.device, c.source) == ("b200-sxm", "ml-engineering")]
     assert {call.ranks for call in calls} == {4, 5, 6, 7, 8}
-    errors = [predict(call, topology) / call.seconds - 1 for call in calls if call.ranks < 8]
-    assert mean(map(abs, errors)) < 0.03
+    (call,) = (call for call in calls if call.ranks == ranks)
+    assert predict(call, topology) == pytest.approx(call.seconds, rel=0.03)
 
 
 efficiencies = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12)
@@ -253,18 +265,3 @@ def test_a_micro_batch_is_forward_and_backward() -> None:
     }
     assert parts["micro_batch"] == pytest.approx(parts["forward"] + parts["backward"])
     assert 1.2 < parts["backward"] / parts["forward"] < 2.5
-
-
-def test_published_profiles_come_nearer_to_whole_steps_than_the_datasheet() -> None:
-    """With the kernels that were run, for sources in a node, on average: every third row."""
-    off: dict[str, list[tuple[float, float]]] = {}
-    for step in steps.load(FOLDER)[::3]:
-        if step.nodes == 1:
-            stated, fitted = (
-                steps.predict(step, name).seconds / step.seconds - 1 for name in ("datasheet", None)
-            )
-            off.setdefault(step.source, []).append((abs(stated), abs(fitted)))
-    assert len(off) > 4
-    for source, errors in off.items():
-        stated, fitted = (sum(each) for each in zip(*errors, strict=True))
-        assert fitted < stated, source
