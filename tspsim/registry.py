@@ -1,9 +1,10 @@
-"""Finds strategies, collectives, topology generators and plots by name: one file each.
+"""Finds strategies, schedules, collectives, topologies and plots by name: one file each.
 
 The name of a thing is the name of the module that holds it, so adding one file adds one name and
-nothing else changes. Other packages add theirs as entry points of the same shape, name and module,
-and are found wherever they are installed, in worker processes too. A program that runs by itself
-may add one with :meth:`Registry.register`.
+nothing else changes; a name that no module can have (``1f1b``) is the module's ``NAME``. Other
+packages add theirs as entry points of the same shape, name and module, and are found wherever they
+are installed, in worker processes too. A program that runs by itself may add one with
+:meth:`Registry.register`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Registry:
             package = importlib.import_module(self._package)
             names = (info.name for info in pkgutil.iter_modules(package.__path__))
             modules = ((name, importlib.import_module(f"{self._package}.{name}")) for name in names)
-            own = {n: m for n, m in modules if hasattr(m, self._marker)}
+            own = {getattr(m, "NAME", n): m for n, m in modules if hasattr(m, self._marker)}
             self._entries = {**self._outside(own), **own}
         return self._entries
 
@@ -126,6 +127,7 @@ def _package(point: Any) -> str:
 
 STRATEGIES = Registry("strategy", "tspsim.strategies", "STRATEGY", "tspsim.strategies")
 COLLECTIVES = Registry("collective algorithm", "tspsim.collectives", "plan", "tspsim.collectives")
+SCHEDULES = Registry("pipeline schedule", "tspsim.schedules", "SCHEDULE", "tspsim.schedules")
 TOPOLOGIES = Registry("topology kind", "tspsim.topology.generators", "Spec", "tspsim.topologies")
 PLOTS = Registry("plot", "tspsim.output.plots", "plot")
 MAPS = Registry("map", "tspsim.reports.maps", "plot")
@@ -134,7 +136,7 @@ MAPS = Registry("map", "tspsim.reports.maps", "plot")
 Modules: TypeAlias = tuple[dict[str, str], ...]
 
 #: Those that other packages may add to.
-OPEN = (STRATEGIES, COLLECTIVES, TOPOLOGIES)
+OPEN = (STRATEGIES, COLLECTIVES, SCHEDULES, TOPOLOGIES)
 
 
 def registered() -> Modules:

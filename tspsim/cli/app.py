@@ -176,7 +176,7 @@ def list_names(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="strategies, collectives, topologies, devices, models, scenarios or plots",
+            help="strategies, schedules, collectives, topologies, devices, models, scenarios, plots",
         ),
     ],
     json: Json = False,

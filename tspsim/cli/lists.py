@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tspsim.files.errors import UnknownNameError
 from tspsim.files.shipped import Kind, shipped
-from tspsim.registry import COLLECTIVES, MAPS, PLOTS, STRATEGIES, TOPOLOGIES, Registry
+from tspsim.registry import COLLECTIVES, MAPS, PLOTS, SCHEDULES, STRATEGIES, TOPOLOGIES, Registry
 
 Entry = dict[str, str]
 
@@ -29,6 +29,7 @@ def entries(what: str) -> list[Entry]:
     """
     lists: dict[str, Callable[[], list[Entry]]] = {
         "strategies": lambda: _registered(STRATEGIES),
+        "schedules": lambda: _registered(SCHEDULES),
         "collectives": lambda: _registered(COLLECTIVES),
         "topologies": lambda: _files("topologies") + _registered(TOPOLOGIES, "kind: "),
         "devices": lambda: _files("topologies/devices"),

@@ -1,0 +1,1 @@
+"""What the schedules share: actions, orders, their shape, and how one is written down."""
