@@ -176,7 +176,8 @@ def list_names(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="strategies, schedules, collectives, topologies, devices, models, scenarios, plots",
+            help="strategies, schedules, collectives, topologies, devices, models, scenarios "
+            "or plots",
         ),
     ],
     json: Json = False,
