@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from tspsim.files.errors import Problem
 from tspsim.schedules import dualpipe_v
-from tspsim.schedules.parts.actions import Action, Pair
+from tspsim.schedules.orders.actions import Action, Pair
+from tspsim.schedules.orders.order import Order, fold, order_of
 from tspsim.schedules.parts.base import MICROBATCHES, RANKS, Schedule, Size
-from tspsim.schedules.parts.order import Order, fold, order_of
 from tspsim.schedules.parts.phrases import spoken
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tspsim.files.errors import Problem
-from tspsim.schedules.parts.actions import Action, Pair
+from tspsim.schedules.orders.actions import Action, Pair
+from tspsim.schedules.orders.order import fold
 from tspsim.schedules.parts.base import MICROBATCHES, Schedule, Size
-from tspsim.schedules.parts.order import fold
 from tspsim.schedules.parts.phrases import Phrase, spoken
 
 

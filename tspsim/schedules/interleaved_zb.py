@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tspsim.schedules.parts.actions import Action
+from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.parts.alternate import alternate
 from tspsim.schedules.parts.base import Size
 from tspsim.schedules.parts.groups import Grouped

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tspsim.schedules.parts.actions import Action
+from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.parts.alternate import alternate, one_by_one
 from tspsim.schedules.parts.base import Schedule, Size
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tspsim.schedules.parts.actions import Action
+from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.order import fold
 from tspsim.schedules.parts.base import Schedule, Size
-from tspsim.schedules.parts.order import fold
 from tspsim.schedules.parts.phrases import Phrase, spoken
 
 

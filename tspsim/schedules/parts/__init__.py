@@ -1,1 +1,1 @@
-"""What the schedules share: actions, orders, their shape, and how one is written down."""
+"""What the schedules share: their base, and how the rows of similar ones are made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from tspsim.schedules.parts.actions import Action
+from tspsim.schedules.orders.actions import Action
 
 #: Stages and micro-batches, in the order of their passes.
 Passes: TypeAlias = Sequence[tuple[int, int]]

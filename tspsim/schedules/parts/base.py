@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from tspsim.files.errors import Problem, UserError
-from tspsim.schedules.parts.order import Order, Row, loop, order_of
+from tspsim.schedules.orders.order import Order, Row, loop, order_of
 
 #: Where a scenario says how large a pipeline is.
 RANKS, CHUNKS = ("strategy", "pp", "stages"), ("strategy", "pp", "chunks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias, cast
 
-from tspsim.schedules.parts.actions import Action, Kind, Pair
+from tspsim.schedules.orders.actions import Action, Kind, Pair
 
 #: How often, and what: a pass is its kind and which of the rank's stages; ``F0+B1`` is a pair; a
 #: ``W`` without a stage is the weight gradients that have waited longest.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tspsim.schedules.parts.actions import Action, Pair
+from tspsim.schedules.orders.actions import Action, Pair
 
 #: What the rows of an order are made of.
 Row: TypeAlias = Iterable[Action | Pair]

@@ -1,0 +1,101 @@
+"""Checks an order before it runs: every action once, on its rank, in a legal order, and it can end.
+
+It refuses what ``torch.distributed.pipelining`` (2.13) refuses when it validates an order and
+places sends and receives, and what torch does not count: an action twice, a micro-batch that is not
+there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tspsim.files.errors import UserError
+from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.circle import circle
+from tspsim.schedules.orders.order import Order
+
+#: Messages of one refusal; what is wrong with one action is often wrong with many.
+MOST = 8
+
+
+class OrderError(UserError):
+    """An order that cannot run: says which rank, step and action, and what is allowed."""
+
+
+def check(order: Order, name: str = "schedule") -> None:
+    """Raise unless an order can run.
+
+    Parameters
+    ----------
+    order : Order
+    name : str
+        What it is called in messages.
+
+    Raises
+    ------
+    OrderError
+        With the first things that are wrong, one line each, or the circle of actions that wait for
+        each other.
+    """
+    wrong = list(faults(order))
+    if wrong:
+        more = [f"and {len(wrong) - MOST} more"] if len(wrong) > MOST else []
+        raise OrderError("\n".join(f"{name}: {line}" for line in wrong[:MOST] + more))
+    if stuck := circle(order):
+        raise OrderError(f"{name}: {stuck}")
+
+
+def faults(order: Order) -> Iterator[str]:
+    """Yield what is wrong with the actions of an order, each with its place."""
+    wrong = list(_misplaced(order))
+    yield from wrong
+    if not wrong:
+        yield from _uncounted(order)
+        yield from _early(order)
+
+
+def _places(order: Order) -> Iterator[tuple[str, int, Action]]:
+    for rank, row in enumerate(order.rows):
+        for step, action in enumerate(row):
+            yield f"rank {rank}, step {step}: {action}", rank, action
+
+
+def _misplaced(order: Order) -> Iterator[str]:
+    """Yield the actions that this pipeline does not have, or has on another rank."""
+    for place, rank, (_, stage, microbatch) in _places(order):
+        if stage >= order.stages:
+            yield f"{place}: stage {stage}; there are {order.stages}, 0 to {order.stages - 1}"
+        elif microbatch >= order.microbatches:
+            last = order.microbatches - 1
+            yield f"{place}: micro-batch {microbatch}; there are {last + 1}, 0 to {last}"
+        elif order.placement[stage] != rank:
+            yield f"{place}: stage {stage} lies on rank {order.placement[stage]}"
+        elif stage not in order.route(microbatch):
+            first, *_, last = order.route(microbatch)
+            yield f"{place}: micro-batch {microbatch} goes through stages {first} to {last}"
+
+
+def _uncounted(order: Order) -> Iterator[str]:
+    """Yield the passes that an order has twice, or lacks."""
+    count = Counter(action for row in order.rows for action in row)
+    for microbatch in range(order.microbatches):
+        for stage in order.route(microbatch):
+            place = f"stage {stage}, micro-batch {microbatch}"
+            f, i, w, b = (count[Action(kind, stage, microbatch)] for kind in ("F", "I", "W", "B"))
+            if f != 1:
+                yield f"{place}: {f} times F; there must be one"
+            if (i, w, b) not in ((0, 0, 1), (1, 1, 0)):
+                found = f"{i} times I, {w} W and {b} B"
+                yield f"{place}: {found}; there must be one B, or one I and one W"
+
+
+def _early(order: Order) -> Iterator[str]:
+    """Yield the actions that come before something of their own stage that they need."""
+    seen: set[Action] = set()
+    for place, _, action in _places(order):
+        for needed in order.needs(action):
+            if needed.stage == action.stage and needed not in seen:
+                which = "I" if needed.kind == "I" else "F"
+                yield f"{place} comes before {action.stage}{which}{action.microbatch}"
+        seen.add(action.gives)
