@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: The axis along which replicas of the model lie; every other axis belongs to a strategy.
+#: The axis along which replicas of the model lie.
 DP = "dp"
+#: The axis along which the stages of a pipeline lie.
+PP = "pp"
 
 #: One axis, or several that are seen as one: the last of them varies fastest.
 Axes: TypeAlias = str | tuple[str, ...]

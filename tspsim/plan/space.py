@@ -65,7 +65,7 @@ def _batched(
                 continue
             candidate = Candidate(strategy, batch, micro_batches, recompute)
             workload = candidate.workload(question)
-            wrong = next(iter(strategy.problems(question.base.model, workload)), None)
+            wrong = next(iter(strategy.all_problems(question.base.model, workload)), None)
             if wrong is not None:
                 reasons.setdefault(family, wrong.message)
                 continue

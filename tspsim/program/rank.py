@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, Axes, Mesh
@@ -32,8 +34,9 @@ from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.replicas import Replication
+from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
-from tspsim.program.types import BindingRole, BufferKind, Operand
+from tspsim.program.types import BindingRole, BufferKind, Operand, Phase
 from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
@@ -59,6 +62,14 @@ class NormTape:
     saved: tuple[Operand, ...]
 
 
+class Postponed(NamedTuple):
+    """What of backward is recorded later, and where it belongs."""
+
+    layer: int | None
+    phase: Phase
+    record: Callable[[], None]
+
+
 class Rank(Recorder):
     """One rank, as a strategy sees it.
 
@@ -72,8 +83,9 @@ class Rank(Recorder):
         How replicas keep their weights equal; must be said where there are any.
     role : int
         Which of the strategy's programs is recorded: ``StrategyOptions.role``.
-    layers : range, optional
-        The layers that the role holds; all of the model's when not given.
+    stages : Stages, optional
+        The layers that the role holds, and the order of what it does with them; all of the
+        model's, one micro-batch after another, when not given.
     """
 
     def __init__(
@@ -84,10 +96,11 @@ class Rank(Recorder):
         optimizer: Optimizer,
         replication: Replication | None = None,
         role: int = 0,
-        layers: range | None = None,
+        stages: Stages | None = None,
     ) -> None:
         super().__init__(mesh)
-        self.role, self.layers = role, range(model.layers) if layers is None else layers
+        self.role, self.stages = role, stages or whole(model.layers, workload.micro_batches)
+        self._postponed: list[Postponed] | None = None
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.kernels = workload.kernels
         self.trains = workload.phase == "train"
@@ -97,9 +110,19 @@ class Rank(Recorder):
         self.replication = replication or Replication()
 
     @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that the role holds, in the order in which forward reads them."""
+        return self.stages.held
+
+    @property
+    def holds_first_layer(self) -> bool:
+        """Whether the first layer is among the role's: there the embedding is."""
+        return 0 in self.stages.parts
+
+    @property
     def holds_last_layer(self) -> bool:
         """Whether the last layer is among the role's: there the loss is."""
-        return self.model.layers - 1 in self.layers
+        return self.stages.order.depth - 1 in self.stages.parts
 
     @property
     def tokens(self) -> int:
@@ -119,6 +142,39 @@ class Rank(Recorder):
         issue = self.issue(Issue(forwards * self.kernels.host))
         yield
         self.follows(issue)
+
+    # ---- backward in two halves --------------------------------------------------------------
+
+    @property
+    def postpones(self) -> bool:
+        """Whether what only weight gradients need is being put off."""
+        return self._postponed is not None
+
+    def weighs(self, record: Callable[[], None]) -> None:
+        """Record what only weight gradients need: now, or with the second half of backward.
+
+        What is put off reads its operands when it is recorded: they live until then, and nothing
+        may write over them in between.
+        """
+        if self._postponed is None:
+            record()
+        else:
+            self._postponed.append(Postponed(self.layer, self.phase, record))
+
+    @contextmanager
+    def postponing(self) -> Iterator[list[Postponed]]:
+        """Put off what only weight gradients need; give what is to be recorded later, in order."""
+        self._postponed = postponed = list[Postponed]()
+        try:
+            yield postponed
+        finally:
+            self._postponed = None
+
+    def record_postponed(self, postponed: Sequence[Postponed]) -> None:
+        """Record what was put off."""
+        for part in postponed:
+            with self.at(layer=part.layer, phase=part.phase):
+                part.record()
 
     # ---- buffers -----------------------------------------------------------------------------
 
@@ -204,6 +260,9 @@ class Rank(Recorder):
         self, x: Operand, dy: Operand, into: Operand, label: str, *, add: bool = True
     ) -> None:
         """Add ``xᵀ dy`` to a weight gradient, or write it there when `add` is False."""
+        if self.postpones:
+            self.weighs(partial(self.weight_gradient, x, dy, into, label, add=add))
+            return
         if add and self.kernels.accumulation == "separate":
             fresh = self.tensor(f"d{label}", into.shape, "workspace")
             self.compute(Matmul(transpose_a=True), (x, dy), (fresh,), f"d{label}")
@@ -219,6 +278,9 @@ class Rank(Recorder):
 
     def bias_gradient(self, dy: Operand, into: Operand, label: str, *, add: bool = True) -> None:
         """Add the sum of dy over tokens to a bias gradient, or write it there."""
+        if self.postpones:
+            self.weighs(partial(self.bias_gradient, dy, into, label, add=add))
+            return
         self.compute(BiasGradient(), (dy, into) if add else (dy,), (into,), f"d{label}")
 
     # ---- element-wise ------------------------------------------------------------------------
@@ -249,10 +311,11 @@ class Rank(Recorder):
     ) -> Operand:
         """Add the parameter gradient to ``weights[1]``; return the input gradient.
 
-        It is added to an operand, written to one, or new.
+        It is new, or written to `out`; with `add_to` given it is added to that, in place where
+        there is no `out`.
         """
         parameters, gradient = weights
-        dx = add_to or out or self.tensor("dx", dy.shape)
+        dx = out or add_to or self.tensor("dx", dy.shape)
         inputs = (dy, *saved, parameters, gradient, *_given(add_to))
         kind = SeparateNormBackward() if self._norms_apart else NormBackward(self.model.norm)
         self.compute(kind, inputs, (gradient, dx), f"d{label}")

@@ -131,7 +131,7 @@ def _together(
         problems += checks.window_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and strategy and not problems:
-        problems += strategy.problems(keys.model.value(), keys.work())
+        problems += strategy.all_problems(keys.model.value(), keys.work())
     if keys and hardware:
         problems += checks.device_problems(
             hardware.topology, keys.workload.dtype, keys.workload.linears

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.files.errors import Problem
 from tspsim.files.units import Bytes
-from tspsim.mesh import Mesh
+from tspsim.mesh import PP, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
+from tspsim.program.stages import Stages
 from tspsim.program.types import Programs
 from tspsim.strategies.parts.placement import Axes, arrange
+from tspsim.strategies.parts.stages import Least, Pipeline
 
 
 class StrategyOptions(BaseModel):
@@ -41,8 +43,11 @@ class StrategyOptions(BaseModel):
     overlap_weights : bool
         With ``zero: 1``: gather updated weights during the next step's forward (Megatron-Core's
         ``overlap_param_gather``, off by default there too), not at the end of the step.
+    pp : Pipeline, optional
+        Stages, their schedule, and the layers of each.
     placement : tuple of str, optional
-        All axes, innermost first; the strategy's own inside of ``dp`` when not given.
+        All axes, innermost first; the strategy's own inside of ``dp``, that inside of ``pp``, when
+        not given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -57,6 +62,7 @@ class StrategyOptions(BaseModel):
     overlap_weights: bool = Field(
         False, description="zero: 1: gather updated weights during the next forward"
     )
+    pp: Pipeline | None = Field(None, description="stages of a pipeline: {stages: 4, ...}")
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="all axes, innermost (neighbouring devices) first"
     )
@@ -112,18 +118,20 @@ class StrategyOptions(BaseModel):
 
     def mesh(self) -> Mesh:
         """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
-        return arrange(self.axes(), self.dp, self.placement)
+        return arrange(self.axes(), self.dp, self.placement, self.pp.stages if self.pp else 1)
 
-    def role(self, mesh: Mesh, rank: int) -> int:  # noqa: ARG002  # one program for all, unless overridden
-        """Return which program a rank of the mesh plays: roles are numbered from 0, without gaps.
+    def all_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
+        yield from self.problems(model, workload)
+        if self.pp:
+            yield from self.pp.problems(model, workload)
 
-        A strategy with stages returns the stage; ``rank.role`` says which one `step` records.
+    def role(self, mesh: Mesh, rank: int) -> int:
+        """Return which program a rank of the mesh plays: its place in the pipeline.
+
+        Roles are numbered from 0, without gaps; ``rank.role`` says which one `step` records.
         """
-        return 0
-
-    def layers(self, model: ModelShape, role: int) -> range:  # noqa: ARG002
-        """Return the layers that a role holds; all of them, unless overridden."""
-        return range(model.layers)
+        return mesh.coordinate(rank, PP)
 
     @property
     def least(self) -> Least:
@@ -131,32 +139,30 @@ class StrategyOptions(BaseModel):
 
         So many are played with values to prove it.
         """
-        return Least()
+        return self.pp.least if self.pp else Least()
 
     def rank(
-        self, model: ModelShape, workload: Workload, optimizer: Optimizer, role: int = 0
+        self,
+        model: ModelShape,
+        workload: Workload,
+        optimizer: Optimizer,
+        role: int = 0,
+        stages: Stages | None = None,
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
         early = self.overlap_gradients
         early = self.zero == 0 if early is None else early
         replication = Replication(self.zero, self.bucket, early, self.overlap_weights)
-        layers = self.layers(model, role)
-        return Rank(self.mesh(), model, workload, optimizer, replication, role, layers)
+        return Rank(self.mesh(), model, workload, optimizer, replication, role, stages)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step, one per role."""
         mesh = self.mesh()
         roles = tuple(self.role(mesh, rank) for rank in range(mesh.ranks))
+        stages = self.pp.roles(model, workload) if self.pp else (None,) * (max(roles) + 1)
         recorded = []
-        for role in range(max(roles) + 1):
-            rank = self.rank(model, workload, optimizer, role)
+        for role, does in enumerate(stages):
+            rank = self.rank(model, workload, optimizer, role, does)
             self.step(rank)
             recorded.append(rank.program())
         return Programs(tuple(recorded), roles)
-
-
-class Least(NamedTuple):
-    """Layers and micro-batches that a proof by values has at least, if the scenario has them."""
-
-    layers: int = 2
-    micro_batches: int = 2

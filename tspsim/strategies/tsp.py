@@ -7,7 +7,7 @@ the one below is derived, and proven by its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -23,7 +23,8 @@ from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
-from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
+from tspsim.strategies.parts.decoder import Decoder, Normed
+from tspsim.strategies.parts.gradient_ring import GradientRing
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, staggered
@@ -241,28 +242,39 @@ class TspDecoder(Decoder):
         def core(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None
             restored = self.exchange.restore(self.heads, turn.tape)
-            into = self._gradient_pack(turn, w, packs)
-            name, add = f"o{turn.bucket}", self.axis.degree == 1
-            self.rank.weight_gradient(restored.output, dy, into[name], "o", add=add)
-            do = self.rank.matmul(dy, turn.w[name], "do", transpose_b=True)
+            self.rank.weighs(partial(self._output_gradient, turn, restored, dy, w, packs))
+            do = self.rank.matmul(dy, turn.w[f"o{turn.bucket}"], "do", transpose_b=True)
             return replace(turn, gradients=self.exchange.backward(self.heads, do, restored))
 
         def finish(turn: Turn) -> Turn:
             assert turn.gradients is not None and turn.w is not None
             self.projections.unrotate(turn.gradients[0], turn.gradients[1])
-            into, add = packs[turn.owner], self.axis.degree == 1
             dx[0] = self.projections.input_gradient(turn.gradients, turn.w, turn.bucket, dx[0])
-            self.projections.weight_gradients(x, turn.gradients, into, turn.bucket, add=add)
-            if turn.bucket + 1 == self.cut.buckets and not add:
-                target = w.gradient.flat
-                self.axis.reduce(
-                    into.flat, turn.owner, add_to=target, lane="gradients", label="dweights"
-                )
+            self.rank.weighs(partial(self._turn_gradients, turn, x, w, packs))
             return turn
 
         staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
         assert dx[0] is not None
         return dx[0]
+
+    def _output_gradient(
+        self, turn: Turn, tape: CoreTape, dy: Operand, w: Weights, packs: dict[int, Packed]
+    ) -> None:
+        into = self._gradient_pack(turn, w, packs)[f"o{turn.bucket}"]
+        self.rank.weight_gradient(tape.output, dy, into, "o", add=self.axis.degree == 1)
+
+    def _turn_gradients(
+        self, turn: Turn, x: Operand, w: Weights, packs: dict[int, Packed]
+    ) -> None:
+        """Record dW of the projections; what is complete is reduced to its owner."""
+        assert turn.gradients is not None
+        into, add = packs[turn.owner], self.axis.degree == 1
+        self.projections.weight_gradients(x, turn.gradients, into, turn.bucket, add=add)
+        if turn.bucket + 1 == self.cut.buckets and not add:
+            target = w.gradient.flat
+            self.axis.reduce(
+                into.flat, turn.owner, add_to=target, lane="gradients", label="dweights"
+            )
 
     def _gradient_pack(self, turn: Turn, w: Weights, packs: dict[int, Packed]) -> Packed:
         """Return where this turn's weight gradients are written, in the activations' type."""
@@ -304,16 +316,16 @@ class TspDecoder(Decoder):
         """Weights go round again; dW grows hop by hop and reaches its owner last."""
         x, degree = normed(), self.axis.degree
         dx: Operand | None = None
-        partial: Packed | None = None
         arriving = self._hops(w.value)
+        ring = GradientRing(self.rank, self.axis, self.local_mlp, w, self.ring_gradient_slots)
         for step in range(1, degree):
             shard = arriving.take()
-            kept, into = self._mlp_tape(tape, step, x, shard), partial or self._ring_gradient(w)
-            dx = self._mlp_step(dy, x, shard, kept, into, dx, add=partial is not None)
-            partial = self._send_home(into)
-        dx = self._mlp_step(dy, x, w.value, self._mlp_tape(tape, 0, x, w.value), w.gradient, dx)
-        if partial is not None:
-            self.rank.add(partial.flat, to=w.gradient.flat, label="dweights")
+            kept = self._mlp_tape(tape, step, x, shard)
+            dx = self._mlp_step(dy, shard, kept, dx)
+            self.rank.weighs(partial(ring.travel, x, dy, kept))
+        kept = self._mlp_tape(tape, 0, x, w.value)
+        dx = self._mlp_step(dy, w.value, kept, dx)
+        self.rank.weighs(partial(ring.arrive, x, dy, kept))
         return dx
 
     def _mlp_tape(self, tape: Any, step: int, x: Operand, shard: Packed) -> MlpTape:
@@ -324,43 +336,19 @@ class TspDecoder(Decoder):
             return self.local_mlp.hidden(x, shard)
 
     def _mlp_step(
-        self,
-        dy: Operand,
-        x: Operand,
-        shard: Packed,
-        tape: MlpTape,
-        into: Packed,
-        dx: Operand | None,
-        *,
-        add: bool = True,
+        self, dy: Operand, shard: Packed, tape: MlpTape, dx: Operand | None
     ) -> Operand:
         """Record dX first: the gradients that dW is added to arrive meanwhile."""
         self.local_mlp.hidden_backward(dy, tape, shard)
-        dx = self.local_mlp.input_gradient(tape.ups, shard, add_to=dx)
-        self.local_mlp.down_gradient(dy, tape, into, add=add)
-        self.local_mlp.weight_gradients(x, tape.ups, into, add=add)
-        return dx
-
-    def _ring_gradient(self, w: Weights) -> Packed:
-        shape, slots = w.value.flat.shape, self.ring_gradient_slots
-        return w.value.over(self.rank.tensor("dweights", shape, "workspace", into=slots))
-
-    def _send_home(self, partial: Packed) -> Packed:
-        slots = self.ring_gradient_slots
-        (flat,) = self.axis.shift(partial.flat, lane="gradients", label="dweights", into=slots)
-        return partial.over(flat)
+        return self.local_mlp.input_gradient(tape.ups, shard, add_to=dx)
 
     # ---- what is still partial ---------------------------------------------------------------
 
-    def reduce_gradients(self, layer: LayerWeights | None) -> None:
-        """Sum the gradients of norms over the axis, and of key/value heads held more than once."""
-        if layer is None:
-            assert self.ends is not None
-            norms = [self.ends.norm.gradient.flat]
-        else:
-            norms = [layer.norm1.gradient.flat, layer.norm2.gradient.flat]
-            self.reduce_shared_heads(layer.attention.gradient)
-        self.axis.all_reduce(*norms, lane="gradients", label="gradients.norms")
+    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:  # noqa: ARG002
+        """Sum the gradients of norms over the axis; all others have come to their owners."""
+        flats = [w.gradient.flat for w in norms]
+        if flats:
+            self.axis.all_reduce(*flats, lane="gradients", label="gradients.norms")
 
     def reduce_loss(self) -> None:
         """Sum the loss over ranks; a vocabulary cut over the same axis has summed it already."""

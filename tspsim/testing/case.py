@@ -49,7 +49,7 @@ class Case:
         AssertionError
             When the strategy says that it cannot split the model so.
         """
-        problems = list(self.strategy.problems(self.model, self.workload))
+        problems = list(self.strategy.all_problems(self.model, self.workload))
         told = "; ".join(f"{'.'.join(map(str, p.path))}: {p.message}" for p in problems)
         assert not problems, f"the case is none: {told}"
         return self.strategy.record(self.model, self.workload, self.optimizer)

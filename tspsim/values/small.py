@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tspsim.model import ModelShape, Workload
 from tspsim.strategies.base import StrategyOptions
@@ -18,7 +19,9 @@ def small_strategy(
 ) -> StrategyOptions:
     """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
     scale = small.layer_parameters / model.layer_parameters
-    few = {"dp": min(strategy.dp, REPLICAS), "bucket": strategy.bucket * scale}
+    few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS), "bucket": strategy.bucket * scale}
+    if strategy.pp:  # as many layers in every stage, see `StrategyOptions.least`
+        few["pp"] = strategy.pp.model_copy(update={"layers": "auto"})
     return strategy.model_copy(update=few)
 
 

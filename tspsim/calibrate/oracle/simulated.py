@@ -35,7 +35,7 @@ def record(job: Job) -> tuple[Programs, Mesh]:
     size = ITEMSIZE[job.dtype]
     optimizer = Optimizer("adamw", size, size, (("moments", 2.0 * size),))
     strategy = STRATEGIES.get(job.strategy)(**dict(job.options))
-    problems = list(strategy.problems(model, workload))
+    problems = list(strategy.all_problems(model, workload))
     if problems:
         raise ScenarioError([f"{job.title}: {problem.message}" for problem in problems])
     programs, mesh = strategy.record(model, workload, optimizer), strategy.mesh()

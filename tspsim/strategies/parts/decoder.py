@@ -1,7 +1,8 @@
-"""The skeleton of a step that all strategies share: micro-batches, layers, backward, optimizer.
+"""The skeleton of a decoder that all strategies share: layers, backward, the end of a step.
 
 A strategy fills in how attention and MLP run on its mesh. What backward needs stays alive only
-because backward reads it: nothing here frees or saves anything.
+because backward reads it: nothing here frees or saves anything. In which order micro-batches pass
+is the schedule's (`strategies/parts/pipeline.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from tspsim.mesh import DP
@@ -16,7 +18,8 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
-from tspsim.strategies.parts.ends import Ends
+from tspsim.strategies.parts.ends import Ends, HeadTape
+from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.weights import Cut
 
@@ -125,9 +128,9 @@ class Decoder(ABC):
 
     def _weights(self) -> Iterator[Operand]:
         """Yield all weights, each once, in the order in which forward reads them."""
-        ends = self.ends.weights if self.ends else ()  # embedding, head, final norm
+        first, behind = self.ends.in_order if self.ends else ((), ())
         layers = (w for layer in self.layers.values() for w in layer.packs)
-        yield from (w.value.flat for w in (*ends[:1], *layers, *ends[:0:-1]))
+        yield from (w.value.flat for w in (*first, *layers, *behind))
 
     # ---- what a strategy fills in ------------------------------------------------------------
 
@@ -152,8 +155,8 @@ class Decoder(ABC):
         return None
 
     @abstractmethod
-    def reduce_gradients(self, layer: LayerWeights | None) -> None:
-        """Sum over ranks what is still partial: of a layer, or of the ends (None)."""
+    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:
+        """Sum over ranks what is still partial of some weights: of a layer, or of the ends."""
 
     def reduce_shared_heads(self, gradient: Packed) -> None:
         """Sum the gradients of key/value heads that neighbours hold alike."""
@@ -166,25 +169,19 @@ class Decoder(ABC):
     def reduce_loss(self) -> None:
         """Sum the loss over the strategy's axes that cut the tokens."""
 
-    # ---- a step ------------------------------------------------------------------------------
+    # ---- what a step is made of --------------------------------------------------------------
 
     def step(self) -> None:
-        """Record all micro-batches, one after another through all layers, and the optimizer step.
-
-        A strategy with stages calls what this is made of in the order of its schedule.
-        """
-        count = self.rank.workload.micro_batches
-        for number in range(count):
-            self.rank.micro_batch = number
-            y, tapes = self.forward(self.input())
-            dy = self.output_gradient(y)
-            if dy is not None:
-                dx = self.backward(dy, tapes, last=number + 1 == count)
-                self.input_gradient(dx, last=number + 1 == count)
+        """Record a step: the rank's actions in the order of its schedule, and the optimizer."""
+        play(self, self.rank)
         self.finish()
 
     def finish(self) -> None:
         """Record what comes once per step: the loss, gradients over replicas, the optimizer."""
+        if self.rank.trains and self.ends:
+            with self.rank.at(phase="backward"):
+                self.reduce_gradients(self.ends.norms, self.ends.tables)
+                self.ends.sum_tied()
         has_loss = self.rank.holds_last_layer and (self.ends is not None or self.rank.trains)
         if has_loss:
             self.reduce_loss()
@@ -194,24 +191,30 @@ class Decoder(ABC):
         if has_loss:  # behind the gradients: nothing waits for it
             self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
 
-    def forward(self, x: Operand) -> tuple[Operand, list[LayerTape]]:
-        """Return the output of this rank's layers, and what their backward reads."""
+    def forward(self, x: Operand, layers: Sequence[int]) -> tuple[Operand, list[LayerTape]]:
+        """Return the output of some layers, and what their backward reads."""
         tapes = []
-        for index, weights in self.layers.items():
+        for index in layers:
             with self.rank.at(layer=index):
-                x, tape = self._forward(x, weights)
+                x, tape = self._forward(x, self.layers[index])
                 tapes.append(tape)
         return x, tapes
 
-    def backward(self, dy: Operand, tapes: Sequence[LayerTape], *, last: bool) -> Operand:
-        """Return the gradient of these layers' input; the `last` micro-batch sums over ranks."""
-        pairs = zip(reversed(self.layers.items()), reversed(tapes), strict=True)
-        for (index, weights), tape in pairs:
-            with self.rank.at(phase="backward", layer=index):
+    def backward(
+        self, dy: Operand, tapes: Sequence[LayerTape], layers: Sequence[int], *, last: bool
+    ) -> Operand:
+        """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
+        for index, tape in reversed(list(zip(layers, tapes, strict=True))):
+            weights = self.layers[index]
+            with self.rank.at(layer=index, phase="backward"):
                 dy = self._backward(dy, weights, tape)
                 if last:
-                    self.reduce_gradients(weights)
+                    self.rank.weighs(partial(self._reduce, weights))
         return dy
+
+    def _reduce(self, w: LayerWeights) -> None:
+        self.reduce_shared_heads(w.attention.gradient)
+        self.reduce_gradients((w.norm1, w.norm2), (w.attention, w.mlp))
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -222,24 +225,25 @@ class Decoder(ABC):
         self.rank.bind(x, f"input.{self.rank.micro_batch}", self.place, "value")
         return x
 
-    def output_gradient(self, x: Operand) -> Operand | None:
-        """Record the loss; return the gradient of the last layer's output when training."""
+    def output(self, x: Operand) -> Operand | HeadTape:
+        """Record what becomes of the last layer's output; return what its backward reads."""
         self.rank.probe(x, f"output.{self.rank.micro_batch}", self.place)
-        if self.ends:
-            return self.ends.head(x, self.loss)
-        if not self.rank.trains:
-            return None
-        self.rank.objective(x, self.loss)
-        return x
+        return self.ends.head(x, self.loss) if self.ends else x
 
-    def input_gradient(self, dx: Operand, *, last: bool) -> None:
+    def output_gradient(self, tape: Operand | HeadTape) -> Operand:
+        """Return the gradient of the last layer's output."""
+        if isinstance(tape, HeadTape):
+            assert self.ends is not None
+            return self.ends.head_backward(tape)
+        self.rank.objective(tape, self.loss)
+        return tape
+
+    def input_gradient(self, dx: Operand) -> None:
         """Record what becomes of the gradient of the first layer's input."""
         self.rank.probe(dx, f"dinput.{self.rank.micro_batch}", self.place)
         if self.ends:
             with self.rank.at(phase="backward"):
-                self.ends.embed_backward(dx)
-                if last:
-                    self.reduce_gradients(None)
+                self.rank.weighs(partial(self.ends.embed_backward, dx))
 
     # ---- a layer -----------------------------------------------------------------------------
 
@@ -304,8 +308,10 @@ class Decoder(ABC):
     def _norm_backward(
         self, dy: Operand, norm: LazyNorm, w: Weights, label: str, residual: Operand
     ) -> Operand:
-        pair = (w.value.flat, w.gradient.flat)
-        return self.rank.norm_backward(dy, norm.tape.saved, pair, label, add_to=residual)
+        """Add to the residual's gradient: in place, unless weight gradients still read it."""
+        pair, saved = (w.value.flat, w.gradient.flat), norm.tape.saved
+        out = self.rank.tensor("dx", dy.shape) if self.rank.postpones else None
+        return self.rank.norm_backward(dy, saved, pair, label, add_to=residual, out=out)
 
     def _lazy(self, kept: NormTape | None, x: Operand, w: Weights, label: str) -> LazyNorm:
         def again() -> NormTape:

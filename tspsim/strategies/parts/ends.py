@@ -8,7 +8,10 @@ embedding and cross-entropy, arXiv 1909.08053; with sharded tokens, arXiv 2205.0
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from tspsim.mesh import PP
 from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.vocabulary import Embed, EmbedGradient
 from tspsim.program.packed import Weights
@@ -22,8 +25,35 @@ from tspsim.strategies.parts.weights import Cut
 ID_ITEMSIZE = 4
 
 
+@dataclass(frozen=True, slots=True)
+class HeadTape:
+    """What the head's forward leaves for its backward.
+
+    Parameters
+    ----------
+    pieces : tuple of HeadPiece
+        Of the tokens, one after another.
+    dx : Operand or None
+        The gradient of the input, where forward has computed it piece by piece.
+    """
+
+    x: Operand
+    pieces: tuple[HeadPiece, ...]
+    dx: Operand | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPiece:
+    """Some tokens on their way through the head."""
+
+    at: int
+    saved: tuple[Operand, ...]
+    normed: Operand
+    entropy: CrossEntropy
+
+
 class Ends:
-    """Embedding and head of one rank.
+    """Embedding and head of one rank: what its stages hold of them.
 
     Parameters
     ----------
@@ -39,19 +69,50 @@ class Ends:
         self.rank, self.place = rank, place
         self.axis = rank.axis(cut.axis) if cut.axis else None
         self.gathers = gather_axis is not None
-        self.embedding = rank.weights("embedding", [cut.table("embedding")])
-        tied = rank.model.tied
-        self.table = self.embedding if tied else rank.weights("head", [cut.table("head")])
-        self.norm = rank.weights("final_norm", [cut.norm("final_norm")])
-        self.ids = [self._ids("tokens", i) for i in range(rank.workload.micro_batches)]
-        self.masks: list[Operand | None] = []  # of the embedding's dropout, by micro-batch
-        self.targets = [self._ids("targets", i) for i in range(rank.workload.micro_batches)]
+        first, last, tied = rank.holds_first_layer, rank.holds_last_layer, rank.model.tied
+        both = first and last
+        self.embedding = rank.weights("embedding", [cut.table("embedding")]) if first else None
+        self.table = self._head(cut, self.embedding if tied else None) if last else None
+        self.norm = rank.weights("final_norm", [cut.norm("final_norm")]) if last else None
+        self.shares_table = tied and (first or last) and not both
+        count = range(rank.workload.micro_batches)
+        self.ids = [self._ids("tokens", i) for i in count] if first else []
+        self.masks: dict[int, Operand | None] = {}  # of the embedding's dropout, by micro-batch
+        self.targets = [self._ids("targets", i) for i in count] if last else []
+
+    def _head(self, cut: Cut, tied: Weights | None) -> Weights:
+        name = "embedding" if self.rank.model.tied else "head"
+        return tied or self.rank.weights(name, [cut.table(name)])
 
     @property
-    def weights(self) -> tuple[Weights, ...]:
-        """The tables, each once, and the final norm."""
-        tables = (self.embedding,) if self.table is self.embedding else (self.embedding, self.table)
-        return (*tables, self.norm)
+    def tables(self) -> tuple[Weights, ...]:
+        """The tables, each once."""
+        first = () if self.embedding is None else (self.embedding,)
+        alike = self.table is None or self.table is self.embedding
+        return first if alike else (*first, self.table)
+
+    @property
+    def norms(self) -> tuple[Weights, ...]:
+        """The final norm, where the rank has it."""
+        return () if self.norm is None else (self.norm,)
+
+    @property
+    def in_order(self) -> tuple[tuple[Weights, ...], tuple[Weights, ...]]:
+        """What forward reads first, and what it reads behind all layers."""
+        first = self.tables[:1] if self.embedding is not None else ()
+        return first, (*self.norms, *self.tables[len(first) :])
+
+    def sum_tied(self) -> None:
+        """Sum the gradients of a table that stands at both ends of a pipeline."""
+        table = self.embedding or self.table
+        if not self.shares_table or table is None:
+            return
+        gradient, pp = table.gradient.flat, self.rank.axis(PP)
+        ends, way = "tied", -1 if self.embedding is not None else 1
+        other = self.rank.buffer("dtied", gradient.shape, gradient.buffer.itemsize, "workspace")
+        pp.send(gradient, lane=ends, label="tied", offset=way)
+        pp.receive(other, lane=ends, label="tied", offset=way)
+        self.rank.add(other, to=gradient, label="tied")
 
     def _ids(self, name: str, micro_batch: int) -> Operand:
         shape = self.place.shape(self.rank.workload.batch, 1)[:2]
@@ -72,15 +133,17 @@ class Ends:
 
     def embed(self) -> Operand:
         """Return the first layer's input."""
+        assert self.embedding is not None
         rank, ids, table = self.rank, self._whole_ids(), self.embedding.value["embedding"]
         x = rank.tensor("x", (*ids.shape, table.shape[1]))
         rank.compute(Embed(self._over()), (ids, table), (x,), "embed")
         x = self._leave(x, dim=1, label="embed")
-        self.masks.append(rank.drop(x, "dropout.embed"))
+        self.masks[rank.micro_batch] = rank.drop(x, "dropout.embed")
         return x
 
     def embed_backward(self, dx: Operand) -> None:
         """Add the gradient of the embedding table."""
+        assert self.embedding is not None
         ids, gradient = self.ids[self.rank.micro_batch], self.embedding.gradient["embedding"]
         dx = self.rank.masked(dx, self.masks[self.rank.micro_batch], "ddropout.embed")
         if self.axis and self.gathers:
@@ -98,47 +161,59 @@ class Ends:
 
     # ---- head --------------------------------------------------------------------------------
 
-    def head(self, x: Operand, loss: Operand) -> Operand | None:
-        """Record norm, head and loss chunk by chunk; return the gradient of x when training."""
-        rank, h = self.rank, self.rank.model.hidden
-        tokens, chunks = math.prod(x.shape[:-1]), rank.workload.loss_chunks
-        size = tokens // chunks
+    def head(self, x: Operand, loss: Operand) -> HeadTape:
+        """Record norm, head and loss; in pieces, each with its backward, when there are several."""
+        rank, pieces = self.rank, _pieces(x, self.rank.workload.loss_chunks)
+        if len(pieces) == 1 or not rank.trains:
+            return HeadTape(x, tuple(self._piece(x, *piece, loss) for piece in pieces))
         dx: Operand | None = None
-        for chunk in range(chunks):
-            part = view(x, chunk * size * h, (size, h))
-            targets = view(self.targets[rank.micro_batch], chunk * size, (size,))
-            normed = rank.norm(part, self.norm.value.flat, "final_norm")
-            dnormed = self._chunk(normed.output, targets, loss)
-            if dnormed is None:
-                continue
+        for piece in pieces:
+            tape = self._piece(x, *piece, loss)
             with rank.at(phase="backward"):
-                dx = dx or rank.tensor("dx", x.shape)
-                out, pair = view(dx, chunk * size * h, (size, h)), self._norm_pair()
-                rank.norm_backward(dnormed, normed.saved, pair, "final_norm", out=out)
-        return dx
+                dx = self._piece_backward(x, tape, dx)
+        return HeadTape(x, (), dx)
 
-    def _norm_pair(self) -> tuple[Operand, Operand]:
-        return self.norm.value.flat, self.norm.gradient.flat
-
-    def _chunk(self, normed: Operand, targets: Operand, loss: Operand) -> Operand | None:
-        """Record head and loss of some tokens; return the gradient of their normed activations."""
-        rank, table = self.rank, self.table.value
+    def _piece(self, x: Operand, at: int, size: int, loss: Operand) -> HeadPiece:
+        """Record norm, logits and loss of `size` tokens."""
+        assert self.table is not None and self.norm is not None
+        rank, h, table = self.rank, self.rank.model.hidden, self.table.value
+        targets = view(self.targets[rank.micro_batch], at, (size,))
+        tape = rank.norm(view(x, at * h, (size, h)), self.norm.value.flat, "final_norm")
+        normed = tape.output
         if self.axis and self.gathers:
             normed, targets = self.axis.all_gather(
                 normed, targets, dim=0, lane="tokens", label="head"
             )
-        weight = table[table.parts[0].name]
-        logits = rank.matmul(normed, weight, "logits", transpose_b=True)
+        logits = rank.matmul(normed, table[table.parts[0].name], "logits", transpose_b=True)
         entropy = CrossEntropy(rank, self.axis, targets)
         entropy.forward(logits, loss)
-        if not rank.trains:
-            return None
-        with rank.at(phase="backward"):
-            return self._chunk_backward(normed, entropy.backward())
+        return HeadPiece(at, tape.saved, normed, entropy)
 
-    def _chunk_backward(self, normed: Operand, dlogits: Operand) -> Operand:
-        rank, table = self.rank, self.table
+    def head_backward(self, tape: HeadTape) -> Operand:
+        """Return the gradient of the head's input."""
+        if tape.dx is not None:
+            return tape.dx
+        with self.rank.at(phase="backward"):
+            return self._piece_backward(tape.x, tape.pieces[0], None)
+
+    def _piece_backward(self, x: Operand, piece: HeadPiece, dx: Operand | None) -> Operand:
+        assert self.table is not None and self.norm is not None
+        rank, table, h = self.rank, self.table, self.rank.model.hidden
         name = table.value.parts[0].name
+        dlogits = piece.entropy.backward()
         dnormed = self._leave(rank.matmul(dlogits, table.value[name], "dnormed"), 0, "dhead")
-        rank.weight_gradient(dlogits, normed, table.gradient[name], "head")
-        return dnormed
+        rank.weight_gradient(dlogits, piece.normed, table.gradient[name], "head")
+        dx = dx or rank.tensor("dx", x.shape)
+        out, pair = view(dx, piece.at * h, dnormed.shape), self._norm_pair()
+        rank.norm_backward(dnormed, piece.saved, pair, "final_norm", out=out)
+        return dx
+
+    def _norm_pair(self) -> tuple[Operand, Operand]:
+        assert self.norm is not None
+        return self.norm.value.flat, self.norm.gradient.flat
+
+
+def _pieces(x: Operand, count: int) -> Sequence[tuple[int, int]]:
+    """Return where each of `count` equal pieces of x's tokens begins, and its tokens."""
+    size = math.prod(x.shape[:-1]) // count
+    return [(number * size, size) for number in range(count)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tspsim.files.errors import Problem, did_you_mean
-from tspsim.mesh import DP, Mesh
+from tspsim.mesh import DP, PP, Mesh
 
 #: Names and degrees of axes, outermost first, as a `Mesh` has them.
 Axes = tuple[tuple[str, int], ...]
 
 
-def arrange(axes: Axes, dp: int, placement: Sequence[str] | None) -> Mesh:
-    """Return the mesh of a strategy's own axes and of its replicas.
+def arrange(axes: Axes, dp: int, placement: Sequence[str] | None, pp: int = 1) -> Mesh:
+    """Return the mesh of a strategy's own axes, of its replicas and of its stages.
 
     Parameters
     ----------
@@ -22,23 +22,30 @@ def arrange(axes: Axes, dp: int, placement: Sequence[str] | None) -> Mesh:
         Number of replicas; of one there is no axis.
     placement : sequence of str, optional
         All axes, innermost first: neighbouring devices differ in the first one. When not given,
-        the strategy's own order, and replicas outermost.
+        the strategy's own order, replicas outside of it and stages outermost.
+    pp : int
+        Number of stages; of one there is no axis.
     """
-    there = ((DP, dp), *axes) if dp > 1 else axes
+    outer = tuple((name, degree) for name, degree in ((PP, pp), (DP, dp)) if degree > 1)
+    there = (*outer, *axes)
     if placement is None:
         return Mesh(there)
     degrees = dict(there)
     return Mesh(tuple((name, degrees[name]) for name in reversed(placement) if name in degrees))
 
 
-def placement_problems(axes: Axes, dp: int, placement: Sequence[str] | None) -> Iterator[Problem]:
+def placement_problems(
+    axes: Axes, dp: int, placement: Sequence[str] | None, pp: int = 1
+) -> Iterator[Problem]:
     """Yield what is wrong with a placement: an axis that is unknown, named twice or missing.
 
-    ``dp`` may be named where there is one replica, so that one placement serves any number.
+    ``dp`` and ``pp`` may be named where there is one of them, so that one placement serves any
+    number.
     """
     if placement is None:
         return
-    known = (*(name for name, _ in reversed(axes)), DP)
+    own = tuple(name for name, _ in reversed(axes))
+    known = (*own, DP, PP)
     path = ("strategy", "placement")
     for position, name in enumerate(placement):
         if name not in known:
@@ -47,7 +54,7 @@ def placement_problems(axes: Axes, dp: int, placement: Sequence[str] | None) -> 
             yield Problem((*path, position), message)
         elif name in placement[:position]:
             yield Problem((*path, position), f"'{name}' stands there twice; name every axis once")
-    required = known if dp > 1 else known[:-1]
+    required = (*own, *[DP] * (dp > 1), *[PP] * (pp > 1))
     missing = [name for name in required if name not in placement]
     if missing and set(placement) <= set(known):  # else the unknown one was meant
         message = f"{', '.join(missing)} is missing; name all axes, innermost first: "

@@ -5,6 +5,7 @@ Either axis may have degree 1: tensor parallelism is the one, sequence paralleli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
-from tspsim.strategies.parts.decoder import Decoder, LayerWeights, Normed
+from tspsim.strategies.parts.decoder import Decoder, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.weights import Cut
@@ -78,6 +79,8 @@ class ShardedDecoder(Decoder):
         """
         if not self.scatters:
             return normed
+        if self.rank.postpones:
+            return lambda: self._enter(normed(), label)
         x = self._enter(normed(), label)
         return lambda: x
 
@@ -111,7 +114,9 @@ class ShardedDecoder(Decoder):
         x = self._gathering(normed, "attention.in")
         dx = self.projections.input_gradient(gradients, w.value, 0)
         dx = self._leave(dx, "attention.din")
-        self.projections.weight_gradients(x(), gradients, w.gradient, 0)
+        self.rank.weighs(
+            lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0)
+        )
         return dx
 
     # ---- MLP ---------------------------------------------------------------------------------
@@ -127,27 +132,18 @@ class ShardedDecoder(Decoder):
         self.local_mlp.down_backward(dy, tape, w.value, w.gradient)
         x = self._gathering(normed, "mlp.in")
         dx = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
-        self.local_mlp.weight_gradients(x(), tape.ups, w.gradient)
+        self.rank.weighs(lambda: self.local_mlp.weight_gradients(x(), tape.ups, w.gradient))
         return dx
 
     # ---- gradients that are still partial ----------------------------------------------------
 
-    def reduce_gradients(self, layer: LayerWeights | None) -> None:
-        """Sum replicated weights over sp, norms over the token axes, shared K/V heads."""
-        norms, rest = self._gradients(layer)
-        if layer:
-            self.reduce_shared_heads(layer.attention.gradient)
-        if self.scatters:
-            self.tp.all_reduce(*norms, lane="gradients", label="gradients.norms")
-        self.sp.all_reduce(*norms, *rest, lane="gradients", label="gradients")
-
-    def _gradients(self, layer: LayerWeights | None) -> tuple[list[Operand], list[Operand]]:
-        if layer is None:
-            assert self.ends is not None
-            *tables, norm = (w.gradient.flat for w in self.ends.weights)
-            return [norm], tables
-        norms = [w.gradient.flat for w in (layer.norm1, layer.norm2)]
-        return norms, [w.gradient.flat for w in (layer.attention, layer.mlp)]
+    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:
+        """Sum replicated weights over sp, norms over the token axes."""
+        flats, rest = ([w.gradient.flat for w in some] for some in (norms, matrices))
+        if self.scatters and flats:
+            self.tp.all_reduce(*flats, lane="gradients", label="gradients.norms")
+        if flats or rest:
+            self.sp.all_reduce(*flats, *rest, lane="gradients", label="gradients")
 
     def reduce_loss(self) -> None:
         """Sum the loss over the token axes."""

@@ -1,0 +1,114 @@
+"""Plays a schedule: the actions of one rank, in order, with what travels between stages.
+
+A strategy knows nothing of it: it records forward and backward of one micro-batch through some
+layers. Without a pipeline there is one stage, and nothing travels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from tspsim.mesh import PP
+from tspsim.program.rank import Postponed, Rank
+from tspsim.program.types import Operand
+from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.transfers import Transfer
+from tspsim.strategies.parts.ends import HeadTape
+
+if TYPE_CHECKING:
+    from tspsim.strategies.parts.decoder import Decoder, LayerTape
+
+#: A stage and a micro-batch.
+Pass: TypeAlias = tuple[int, int]
+
+
+def play(decoder: Decoder, rank: Rank) -> None:
+    """Record everything that a rank does with its layers in a step."""
+    passes = _Passes(decoder, rank)
+    for step in rank.stages.steps:
+        rank.micro_batch = step.of.microbatch if isinstance(step, Transfer) else step.microbatch
+        if isinstance(step, Transfer):
+            passes.transfer(step)
+        elif step.kind == "F":
+            passes.forward(step)
+        elif rank.trains and step.kind == "W":
+            passes.weights(step)
+        elif rank.trains:
+            passes.backward(step)
+
+
+class _Passes:
+    """What the passes of a rank leave for those that come later.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    rank : Rank
+    """
+
+    def __init__(self, decoder: Decoder, rank: Rank) -> None:
+        self.decoder, self.rank, self.stages = decoder, rank, rank.stages
+        self._tapes: dict[Pass, list[LayerTape]] = {}
+        self._heads: dict[Pass, Operand | HeadTape] = {}
+        self._postponed: dict[Pass, list[Postponed]] = {}
+        #: Activations and gradients on their way, by what they are the result of.
+        self._results: dict[Action, Operand] = {}
+
+    # ---- actions -----------------------------------------------------------------------------
+
+    def forward(self, action: Action) -> None:
+        """Record a micro-batch's forward through a stage."""
+        _, stage, number = action
+        first, last = self.stages.ends(stage)
+        x = self.decoder.input() if first else self._results.pop(Action("F", stage - 1, number))
+        y, self._tapes[stage, number] = self.decoder.forward(x, self.stages.of(stage))
+        if last:
+            self._heads[stage, number] = self.decoder.output(y)
+        else:
+            self._results[action] = y
+
+    def backward(self, action: Action) -> None:
+        """Record a micro-batch's backward through a stage: all of it, or its first half."""
+        if action.kind == "B":
+            self._backward(action)
+            return
+        with self.rank.postponing() as postponed:
+            self._backward(action)
+        self._postponed[action.stage, action.microbatch] = postponed
+
+    def _backward(self, action: Action) -> None:
+        _, stage, number = action
+        first, last = self.stages.ends(stage)
+        if last:
+            dy = self.decoder.output_gradient(self._heads.pop((stage, number)))
+        else:
+            dy = self._results.pop(Action("I", stage + 1, number))
+        tapes, layers = self._tapes.pop((stage, number)), self.stages.of(stage)
+        final = self.stages.last(stage) == number
+        dx = self.decoder.backward(dy, tapes, layers, last=final)
+        if first:
+            self.decoder.input_gradient(dx)
+        else:
+            self._results[action.gives] = dx
+
+    def weights(self, action: Action) -> None:
+        """Record the second half of a micro-batch's backward: its weight gradients."""
+        self.rank.record_postponed(self._postponed.pop((action.stage, action.microbatch)))
+
+    # ---- between stages ----------------------------------------------------------------------
+
+    def transfer(self, step: Transfer) -> None:
+        """Record one end of a message between stages."""
+        axis, rank = self.rank.axis(PP), self.rank
+        offset = step.rank - self.stages.place
+        forward = step.of.kind == "F"
+        lane, label = ("activations", "x") if forward else ("gradients", "dx")
+        with rank.at(phase="forward" if forward else "backward"):
+            if step.way == "send":
+                axis.send(self._results.pop(step.of), lane=lane, label=label, offset=offset)
+                return
+            place, workload = self.decoder.place, rank.workload
+            x = rank.tensor(label, place.shape(workload.batch, rank.model.hidden))
+            axis.receive(x, lane=lane, label=label, offset=offset)
+        self._results[step.of] = x
+

@@ -1,0 +1,207 @@
+"""``strategy.pp``: stages of a pipeline, under any strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tspsim.files.errors import Problem, UserError, did_you_mean
+from tspsim.files.faults import problems as faults
+from tspsim.model import ModelShape, Workload
+from tspsim.program.stages import Stages, Streams
+from tspsim.registry import SCHEDULES
+from tspsim.schedules.orders.order import Order, order_of
+from tspsim.schedules.orders.reading import parsed
+from tspsim.schedules.orders.transfers import Step, placed
+from tspsim.schedules.parts.base import Schedule, Size
+
+_PATH = ("strategy", "pp")
+#: A schedule that a user wrote: its rows, as text.
+GIVEN = "rows"
+
+
+class Least(NamedTuple):
+    """Layers and micro-batches that a proof by values has at least, if the scenario has them."""
+
+    layers: int = 2
+    micro_batches: int = 2
+
+
+class Pipeline(BaseModel):
+    """Options of a pipeline.
+
+    Parameters
+    ----------
+    stages : int
+        Ranks of the pipeline: degree of the axis ``pp``.
+    schedule : str or Mapping
+        Name of a schedule; or ``{kind: name, ...}`` with its options, or ``{rows: [...]}``: a line
+        of actions per rank.
+    chunks : int, optional
+        Stages on each rank; the fewest that the schedule can have when not given.
+    layers : "auto" or tuple of int
+        Layers of every stage. ``auto``: as many in each; where that does not divide, embedding and
+        head count as a layer each (Megatron-Core's ``account_for_embedding_in_pipeline_split`` and
+        ``account_for_loss_in_pipeline_split``).
+    streams : {"rank", "pair", "direction"}
+        Sends and receives of a rank follow each other in one stream, as of one communicator
+        (``torch.distributed.pipelining``); in one per neighbour (NCCL's unbatched sends, which
+        Megatron-Core uses with ``overlap_p2p_comm``); or in one per direction and kind.
+    overlap : bool
+        Compute goes on while activations and gradients travel; else it waits for the sends, too
+        (Megatron-Core without ``overlap_p2p_comm``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    stages: int = Field(ge=1, le=16384, description="ranks of the pipeline")
+    schedule: str | dict[str, Any] = Field("1f1b", description="a name, or {kind: name, options}")
+    chunks: int | None = Field(None, ge=1, le=16384, description="stages on each rank")
+    layers: Literal["auto"] | Annotated[tuple[int, ...], Field(strict=False)] = Field(
+        "auto", description="layers of every stage"
+    )
+    streams: Streams = Field("pair", description="which sends and receives follow each other")
+    overlap: bool = Field(True, description="compute goes on while activations travel")
+
+    # ---- the schedule ------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """The schedule's name."""
+        if isinstance(self.schedule, str):
+            return self.schedule
+        return "given" if GIVEN in self.schedule else str(self.schedule.get("kind"))
+
+    def _options(self) -> dict[str, Any]:
+        stated = {} if isinstance(self.schedule, str) else dict(self.schedule)
+        stated.pop("kind", None)
+        return stated
+
+    def read_schedule(self) -> Schedule:
+        """Return the schedule with its options; see `problems` for what can be wrong."""
+        form: type[Schedule] = SCHEDULES.get(self.kind)
+        return form.model_validate(self._options())
+
+    @property
+    def chunk_count(self) -> int:
+        """Stages on each rank."""
+        if self.chunks is not None or self.kind == "given":
+            return self.chunks or 1
+        return self.read_schedule().chunks[0]
+
+    def order(self, micro_batches: int, *, trains: bool = True) -> Order:
+        """Return what every rank runs.
+
+        Raises
+        ------
+        UserError
+            When the schedule is not made for this size, or cannot run.
+        """
+        if self.kind == "given":
+            text = "\n".join(self._options()[GIVEN])
+            made = parsed(text, self.stages, micro_batches, self.chunk_count, "schedule")
+        else:
+            made = self.read_schedule().order(self.stages, micro_batches, self.chunk_count)
+        return made if trains else _forward_only(made)
+
+    # ---- the layers --------------------------------------------------------------------------
+
+    def split(self, model: ModelShape, depth: int) -> tuple[range, ...] | None:
+        """Return the layers of every part of a model; None where ``auto`` finds no equal ones."""
+        counts = self.layers
+        if counts == "auto":
+            counts = _even(model, depth)
+        if counts is None:
+            return None
+        return tuple(range(a, b) for a, b in pairwise((0, *accumulate(counts))))
+
+    def roles(self, model: ModelShape, workload: Workload) -> tuple[Stages, ...]:
+        """Return what every rank of the pipeline does."""
+        order = self.order(workload.micro_batches, trains=workload.phase == "train")
+        layers = self.split(model, order.depth)
+        assert layers is not None, "see problems"
+        return tuple(
+            Stages(order, place, layers, steps, self.streams, self.overlap)
+            for place, steps in enumerate(_placed(order))
+        )
+
+    @property
+    def least(self) -> Least:
+        """A layer in every stage, and micro-batches for a warm-up and a steady state."""
+        many = 16384 if self.kind == "given" else 2 * self.stages
+        return Least(self.stages * self.chunk_count, many)
+
+    # ---- what is wrong -----------------------------------------------------------------------
+
+    def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        """Yield what makes these options impossible; paths are from the root of the scenario."""
+        wrong = list(self._schedule_problems(workload))
+        yield from wrong or self._layer_problems(model, workload)
+
+    def _schedule_problems(self, workload: Workload) -> Iterator[Problem]:
+        path, known = (*_PATH, "schedule"), SCHEDULES.names()
+        if self.kind == "given":
+            yield from self._given_problems(workload)
+            return
+        if self.kind not in known:
+            near = did_you_mean(self.kind, known)
+            yield Problem(path, f"found '{self.kind}'; known: {', '.join(known)}{near}")
+            return
+        try:
+            schedule = self.read_schedule()
+        except ValidationError as error:
+            form = SCHEDULES.get(self.kind)
+            yield from faults(error, form, self._options(), path)
+            return
+        size = Size(self.stages, workload.micro_batches, self.chunk_count)
+        yield from schedule.problems(size)
+
+    def _given_problems(self, workload: Workload) -> Iterator[Problem]:
+        path, rows = (*_PATH, "schedule", GIVEN), self._options()[GIVEN]
+        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+            yield Problem(path, "a list of texts is expected: the actions of every rank, '0F0 0B0'")
+            return
+        try:
+            self.order(workload.micro_batches)
+        except UserError as error:
+            yield Problem(path, str(error))
+
+    def _layer_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
+        path = (*_PATH, "layers")
+        depth = self.order(workload.micro_batches).depth
+        if self.layers == "auto":
+            if self.split(model, depth) is None:
+                message = f"{depth} stages do not divide the model's {model.layers} layers"
+                yield Problem(path, f"{message}; give the layers of every stage in a list")
+            return
+        if len(self.layers) != depth:
+            yield Problem(path, f"{len(self.layers)} numbers; there are {depth} stages")
+        elif sum(self.layers) != model.layers or min(self.layers) < 0:
+            message = f"they make {sum(self.layers)}; the model has {model.layers} layers"
+            yield Problem(path, f"{message}, and no stage has fewer than 0")
+
+
+def _even(model: ModelShape, depth: int) -> tuple[int, ...] | None:
+    """Return equal numbers of layers; or equal ones when both ends count as a layer each."""
+    if model.layers % depth == 0:
+        return (model.layers // depth,) * depth
+    share, left = divmod(model.layers + 2, depth)
+    if not model.vocab or left or share < 2 or depth < 2:
+        return None
+    return (share - 1, *(share,) * (depth - 2), share - 1)
+
+
+def _forward_only(order: Order) -> Order:
+    rows = [[action for action in row if action.kind == "F"] for row in order.rows]
+    return order_of(rows, order.placement, order.microbatches, order.pipelines)
+
+
+@lru_cache(maxsize=4)  # asked for once per role
+def _placed(order: Order) -> tuple[tuple[Step, ...], ...]:
+    return placed(order)
+
+
