@@ -1,4 +1,4 @@
-"""The stages of a pipeline as one of its ranks sees them: layers, and what is done in which order."""
+"""The stages of a pipeline as one of its ranks sees them: layers, and the order of its passes."""
 
 from __future__ import annotations
 
@@ -75,4 +75,3 @@ def whole(layers: int, micro_batches: int) -> Stages:
     row = [Action(kind, 0, number) for number in range(micro_batches) for kind in ("F", "B")]
     order = order_of([row], (0,), micro_batches)
     return Stages(order, 0, (range(layers),), order.rows[0])
-

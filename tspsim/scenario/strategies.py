@@ -30,9 +30,14 @@ def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list
         strategy = options.model_validate(data)
     except ValidationError as error:
         return None, faults.problems(error, options, data, ("strategy",))
-    wrong = list(placement_problems(
-            strategy.axes(), strategy.dp, strategy.placement, strategy.pp.stages if strategy.pp else 1
-        ))
+    wrong = list(
+        placement_problems(
+            strategy.axes(),
+            strategy.dp,
+            strategy.placement,
+            strategy.pp.stages if strategy.pp else 1,
+        )
+    )
     wrong.extend(strategy.replica_problems())
     return (None, wrong) if wrong else (strategy, [])
 

@@ -263,9 +263,7 @@ class TspDecoder(Decoder):
         into = self._gradient_pack(turn, w, packs)[f"o{turn.bucket}"]
         self.rank.weight_gradient(tape.output, dy, into, "o", add=self.axis.degree == 1)
 
-    def _turn_gradients(
-        self, turn: Turn, x: Operand, w: Weights, packs: dict[int, Packed]
-    ) -> None:
+    def _turn_gradients(self, turn: Turn, x: Operand, w: Weights, packs: dict[int, Packed]) -> None:
         """Record dW of the projections; what is complete is reduced to its owner."""
         assert turn.gradients is not None
         into, add = packs[turn.owner], self.axis.degree == 1
@@ -335,9 +333,7 @@ class TspDecoder(Decoder):
         with self.rank.at(phase="recompute"):
             return self.local_mlp.hidden(x, shard)
 
-    def _mlp_step(
-        self, dy: Operand, shard: Packed, tape: MlpTape, dx: Operand | None
-    ) -> Operand:
+    def _mlp_step(self, dy: Operand, shard: Packed, tape: MlpTape, dx: Operand | None) -> Operand:
         """Record dX first: the gradients that dW is added to arrive meanwhile."""
         self.local_mlp.hidden_backward(dy, tape, shard)
         return self.local_mlp.input_gradient(tape.ups, shard, add_to=dx)

@@ -18,6 +18,7 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
@@ -178,18 +179,25 @@ class Decoder(ABC):
 
     def finish(self) -> None:
         """Record what comes once per step: the loss, gradients over replicas, the optimizer."""
-        if self.rank.trains and self.ends:
+        if self.rank.trains:
             with self.rank.at(phase="backward"):
-                self.reduce_gradients(self.ends.norms, self.ends.tables)
-                self.ends.sum_tied()
+                self._finish_gradients()
         has_loss = self.rank.holds_last_layer and (self.ends is not None or self.rank.trains)
         if has_loss:
             self.reduce_loss()
+            sum_copies(self.rank, [self.loss])
         if self.rank.trains:
             with self.rank.at(phase="optimizer"):
                 update(self.rank)
         if has_loss:  # behind the gradients: nothing waits for it
             self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
+
+    def _finish_gradients(self) -> None:
+        """Sum what is not a layer's own, and what other stages hold alike."""
+        if self.ends:
+            self.reduce_gradients(self.ends.norms, self.ends.tables)
+            self.ends.sum_tied()
+        sum_copies(self.rank, self.rank.residents("gradient"))
 
     def forward(self, x: Operand, layers: Sequence[int]) -> tuple[Operand, list[LayerTape]]:
         """Return the output of some layers, and what their backward reads."""

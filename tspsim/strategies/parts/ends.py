@@ -11,13 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tspsim.mesh import PP
 from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.vocabulary import Embed, EmbedGradient
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.copies import sum_with
 from tspsim.strategies.parts.losses import CrossEntropy
 from tspsim.strategies.parts.weights import Cut
 
@@ -87,9 +87,8 @@ class Ends:
     @property
     def tables(self) -> tuple[Weights, ...]:
         """The tables, each once."""
-        first = () if self.embedding is None else (self.embedding,)
-        alike = self.table is None or self.table is self.embedding
-        return first if alike else (*first, self.table)
+        there = (table for table in (self.embedding, self.table) if table is not None)
+        return tuple({id(table): table for table in there}.values())
 
     @property
     def norms(self) -> tuple[Weights, ...]:
@@ -107,12 +106,8 @@ class Ends:
         table = self.embedding or self.table
         if not self.shares_table or table is None:
             return
-        gradient, pp = table.gradient.flat, self.rank.axis(PP)
-        ends, way = "tied", -1 if self.embedding is not None else 1
-        other = self.rank.buffer("dtied", gradient.shape, gradient.buffer.itemsize, "workspace")
-        pp.send(gradient, lane=ends, label="tied", offset=way)
-        pp.receive(other, lane=ends, label="tied", offset=way)
-        self.rank.add(other, to=gradient, label="tied")
+        way = -1 if self.embedding is not None else 1  # round the ring from end to end
+        sum_with(self.rank, [table.gradient.flat], way, "tied")
 
     def _ids(self, name: str, micro_batch: int) -> Operand:
         shape = self.place.shape(self.rank.workload.batch, 1)[:2]

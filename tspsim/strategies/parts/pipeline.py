@@ -111,4 +111,3 @@ class _Passes:
             x = rank.tensor(label, place.shape(workload.batch, rank.model.hidden))
             axis.receive(x, lane=lane, label=label, offset=offset)
         self._results[step.of] = x
-

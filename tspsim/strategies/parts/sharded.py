@@ -114,9 +114,7 @@ class ShardedDecoder(Decoder):
         x = self._gathering(normed, "attention.in")
         dx = self.projections.input_gradient(gradients, w.value, 0)
         dx = self._leave(dx, "attention.din")
-        self.rank.weighs(
-            lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0)
-        )
+        self.rank.weighs(lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0))
         return dx
 
     # ---- MLP ---------------------------------------------------------------------------------

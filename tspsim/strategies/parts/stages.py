@@ -112,9 +112,7 @@ class Pipeline(BaseModel):
 
     def split(self, model: ModelShape, depth: int) -> tuple[range, ...] | None:
         """Return the layers of every part of a model; None where ``auto`` finds no equal ones."""
-        counts = self.layers
-        if counts == "auto":
-            counts = _even(model, depth)
+        counts = _even(model, depth) if self.layers == "auto" else self.layers
         if counts is None:
             return None
         return tuple(range(a, b) for a, b in pairwise((0, *accumulate(counts))))
@@ -203,5 +201,3 @@ def _forward_only(order: Order) -> Order:
 @lru_cache(maxsize=4)  # asked for once per role
 def _placed(order: Order) -> tuple[tuple[Step, ...], ...]:
     return placed(order)
-
-
