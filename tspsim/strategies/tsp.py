@@ -353,14 +353,14 @@ class TspDecoder(Decoder):
     # ---- what is still partial ---------------------------------------------------------------
 
     def reduce_gradients(self, layer: LayerWeights | None) -> None:
-        """Sum the gradients of norms over the axis, and of key/value heads held more than once."""
+        """Sum over the axis what is between blocks, and key/value heads held more than once."""
         if layer is None:
             assert self.ends is not None
-            norms = [self.ends.norm.gradient.flat]
+            between = [self.ends.norm.gradient.flat]
         else:
-            norms = [layer.norm1.gradient.flat, layer.norm2.gradient.flat]
+            between = [w.gradient.flat for w in layer.between]
             self.reduce_shared_heads(layer.attention.gradient)
-        self.axis.all_reduce(*norms, lane="gradients", label="gradients.norms")
+        self.axis.all_reduce(*between, lane="gradients", label="gradients.norms")
 
     def reduce_loss(self) -> None:
         """Sum the loss over ranks; a vocabulary cut over the same axis has summed it already."""

@@ -133,21 +133,24 @@ class ShardedDecoder(Decoder):
     # ---- gradients that are still partial ----------------------------------------------------
 
     def reduce_gradients(self, layer: LayerWeights | None) -> None:
-        """Sum replicated weights over sp, norms over the token axes, shared K/V heads."""
-        norms, rest = self._gradients(layer)
+        """Sum replicated weights over sp, what is between blocks over the token axes too.
+
+        And shared key/value heads.
+        """
+        between, rest = self._gradients(layer)
         if layer:
             self.reduce_shared_heads(layer.attention.gradient)
         if self.scatters:
-            self.tp.all_reduce(*norms, lane="gradients", label="gradients.norms")
-        self.sp.all_reduce(*norms, *rest, lane="gradients", label="gradients")
+            self.tp.all_reduce(*between, lane="gradients", label="gradients.norms")
+        self.sp.all_reduce(*between, *rest, lane="gradients", label="gradients")
 
     def _gradients(self, layer: LayerWeights | None) -> tuple[list[Operand], list[Operand]]:
         if layer is None:
             assert self.ends is not None
             *tables, norm = (w.gradient.flat for w in self.ends.weights)
             return [norm], tables
-        norms = [w.gradient.flat for w in (layer.norm1, layer.norm2)]
-        return norms, [w.gradient.flat for w in (layer.attention, layer.mlp)]
+        between = [w.gradient.flat for w in layer.between]
+        return between, [w.gradient.flat for w in (layer.attention, layer.mlp)]
 
     def reduce_loss(self) -> None:
         """Sum the loss over the token axes."""
