@@ -69,14 +69,17 @@ def test_true_is_no_number_and_no_name(family: str, key: str, tmp_path: Path) ->
     assert "found true" in result.stderr
 
 
-@pytest.mark.parametrize("value", ["false", 1, {}, True, []])
-def test_biases_are_refused_with_what_was_found(value: object, tmp_path: Path) -> None:
-    """Whatever is there but false or nothing."""
-    result = run(tmp_path, CONFIGS["llama"] | {"attention_bias": value})
+@pytest.mark.parametrize("key", ["attention_bias", "mlp_bias"])
+@pytest.mark.parametrize("value", ["false", 1, {}, []])
+def test_biases_that_are_neither_there_nor_not_are_refused(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    """Whatever is stated but true, false or nothing."""
+    result = run(tmp_path, CONFIGS["llama"] | {key: value})
     assert result.exit_code == 2
-    assert "attention_bias: found " in result.stderr
-    for fine in (False, None):
-        assert run(tmp_path, CONFIGS["llama"] | {"attention_bias": fine}).exit_code == 0
+    assert f"{key}: found " in result.stderr
+    for fine in (True, False, None):
+        assert run(tmp_path, CONFIGS["llama"] | {key: fine}).exit_code == 0
 
 
 @pytest.mark.parametrize("config", [[], "llama", None, 1, True, {}])

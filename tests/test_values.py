@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from tests.schedules import VARIANTS, record, title
+from tspsim.kernels import PRESETS
 from tspsim.model import ModelShape, Workload
 from tspsim.registry import STRATEGIES
 from tspsim.values import compare
@@ -19,6 +21,9 @@ GQA = ModelShape(hidden=32, layers=2, heads=16, kv_heads=8, ffn=24, vocab=24, he
 MHA = replace(GQA, heads=8, vocab=0)
 #: Everything else: LayerNorm, plain MLP, tied tables, biases.
 OTHER = replace(GQA, norm="layernorm", mlp="plain", tied=True, qkv_bias=True)
+#: Biases of all products: with a plain MLP as GPT has them, and with a gated one.
+GPT = replace(OTHER, attention_bias=True, mlp_bias=True)
+BIASED = replace(GQA, attention_bias=True, mlp_bias=True)
 MODELS = {"gqa": GQA, "mha": MHA, "other": OTHER}
 
 WORKLOAD = Workload(sequence=16, batch=2, micro_batches=2, dtype="fp64")
@@ -45,6 +50,25 @@ def test_a_training_step_computes_the_dense_models_numbers(variant, causal, reco
     """Loss, output, input gradient and every weight gradient agree to 1e-10."""
     for model in MODELS.values():
         prove(variant, model, replace(WORKLOAD, causal=causal, recompute=recompute))
+
+
+@pytest.mark.parametrize("kernels", ["ideal", "torch-eager", "megatron-2022"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=title)
+def test_every_bias_gets_its_gradient(variant, kernels) -> None:
+    """Of all projections of attention and all matrices of the MLP, under every strategy."""
+    if kernels == "megatron-2022" and variant[1].get("kv") in ("ring", "usp"):
+        pytest.skip("scores say nothing of how partial outputs are weighted: refused")
+    for model, recompute in product((GPT, BIASED), ("none", "selective", "full")):
+        prove(variant, model, replace(WORKLOAD, recompute=recompute, kernels=PRESETS[kernels]))
+
+
+@pytest.mark.parametrize("model", [GPT, BIASED])
+def test_a_bias_that_is_left_out_fails_the_proof(model) -> None:
+    """A program of the same model without the MLP's biases does not compute its numbers."""
+    programs, mesh = record(VARIANTS[0], replace(model, mlp_bias=False), WORKLOAD)
+    proof = compare(programs, mesh, model, WORKLOAD)
+    failed = {c.tensor for c in proof.comparisons if not c.passed}
+    assert {"L0.b_up gradient", "L0.b_down gradient", "loss"} <= failed
 
 
 @pytest.mark.parametrize("window", [2, 5])

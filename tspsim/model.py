@@ -33,6 +33,10 @@ class ModelShape:
         The head uses the embedding's matrix.
     qkv_bias : bool
         The query, key and value projections add a bias (Qwen2.5).
+    attention_bias : bool
+        All four projections of attention do (Hugging Face's key of this name).
+    mlp_bias : bool
+        All matrices of the MLP do.
     window : int or None
         Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
     """
@@ -48,6 +52,8 @@ class ModelShape:
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     tied: bool = False
     qkv_bias: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
     window: int | None = None
 
     def __post_init__(self) -> None:
@@ -80,10 +86,21 @@ class ModelShape:
         return self.hidden * (2 if self.norm == "layernorm" else 1)
 
     @property
+    def biased_inputs(self) -> bool:
+        """Whether query, key and value projections add a bias."""
+        return self.qkv_bias or self.attention_bias
+
+    @property
+    def biases(self) -> int:
+        """Elements of the biases of one layer."""
+        qkv = (self.query_width + 2 * self.kv_width) * self.biased_inputs
+        columns = (2 if self.mlp == "gated" else 1) * self.ffn
+        return qkv + self.hidden * self.attention_bias + (columns + self.hidden) * self.mlp_bias
+
+    @property
     def layer_parameters(self) -> int:
         """Parameters of one layer, norms and biases included."""
-        bias = self.query_width + 2 * self.kv_width if self.qkv_bias else 0
-        return self.attention_weights + self.mlp_weights + bias + 2 * self.norm_parameters
+        return self.attention_weights + self.mlp_weights + self.biases + 2 * self.norm_parameters
 
     @property
     def parameters(self) -> int:

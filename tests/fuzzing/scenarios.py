@@ -111,6 +111,7 @@ def _model(rng: Random, axes: dict[str, int]) -> Tree:
         "kv_heads": kv_heads, "ffn": cut * rng.choice((1, 7, 256)),
         "vocab": cut * rng.choice((0, 0, 1, 100, 4096)), "mlp": rng.choice(("gated", "plain")),
         "norm": rng.choice(("rmsnorm", "layernorm")), "qkv_bias": rng.random() < 0.2,
+        "attention_bias": rng.random() < 0.1, "mlp_bias": rng.random() < 0.2,
     }  # fmt: skip
     if rng.random() < 0.2:
         found |= {"head_dim": width, "hidden": rng.choice((8, 64, 1000))}

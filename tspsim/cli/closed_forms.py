@@ -39,7 +39,7 @@ def forward_volume(scenario: Scenario) -> float | None:
     if options.get("kv") in ("ulysses", "usp") or model.kv_heads % heads_cut:
         return None
     if options["kind"] == "tsp":
-        elements = None if model.qkv_bias else _tsp(model, work, degrees["tsp"])
+        elements = None if model.biases else _tsp(model, work, degrees["tsp"])
     elif options["kind"] in ("tp", "sp", "tp_sp"):
         elements = _tp_sp(model, work, degrees.get("tp", 1), degrees.get("sp", 1))
     else:

@@ -326,41 +326,55 @@ class Rank(Recorder):
         self.compute(Add(), (x, to), (to,), label)
         return to
 
-    def activate(self, ups: Sequence[Operand], label: str) -> tuple[Operand, Operand | None]:
+    def activate(
+        self, ups: Sequence[Operand], biases: Sequence[Operand], label: str
+    ) -> tuple[Operand, Operand | None]:
         """Return the MLP's hidden activations, silu(gate) * up of (gate, up) or gelu of (up,).
 
-        With them comes what backward reads beside (gate,) up: silu(gate) where it is a kernel of
-        its own.
+        Biases of these, where there are any, are added in the same kernel; where there are several
+        kernels, before them and in place. With the activations comes what backward reads beside
+        (gate,) up: silu(gate) where it is a kernel of its own.
         """
         out = self.tensor("hidden", ups[0].shape)
         if len(ups) == 1 or self.kernels.activation == "fused":
-            self.compute(Gated() if len(ups) == 2 else Gelu(), ups, (out,), label)
+            self.compute(Gated() if len(ups) == 2 else Gelu(), (*ups, *biases), (out,), label)
             return out, None
+        for x, bias in zip(ups, biases, strict=False):
+            self.bias(x, bias, f"b{x.buffer.name}")
         silu = self.tensor("silu", ups[0].shape)
         self.compute(Silu(), ups[:1], (silu,), "silu")
         self.compute(Multiply(), (silu, ups[1]), (out,), label)
         return out, silu
 
     def activate_backward(
-        self, dhidden: Operand, ups: Sequence[Operand], silu: Operand | None, label: str
+        self,
+        dhidden: Operand,
+        ups: Sequence[Operand],
+        biases: Sequence[Operand],
+        silu: Operand | None,
+        label: str,
     ) -> None:
         """Write the gradients of (gate, up) or (up,) over them."""
         if silu is None:
             kind = GatedBackward() if len(ups) == 2 else GeluBackward()
-            self.compute(kind, (dhidden, *ups), ups, label)
+            self.compute(kind, (dhidden, *ups, *biases), ups, label)
             return
         dsilu = self.tensor("dsilu", silu.shape)
         self.compute(Multiply(), (dhidden, ups[1]), (dsilu,), "dsilu")
         self.compute(Multiply(), (dhidden, silu), ups[1:], "dup")
         self.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], label)
 
-    def join(self, x: Operand, to: Operand, label: str) -> Operand | None:
-        """Add the residual stream to a block's output in place; return the mask of its dropout."""
+    def join(self, x: Operand, to: Operand, bias: Operand | None, label: str) -> Operand | None:
+        """Add a bias and the residual stream to a block's output in place, in one kernel.
+
+        Return the mask of the dropout in between.
+        """
+        inputs = (x, to, *_given(bias))
         if not self.kernels.dropout:
-            self.add(x, to, label)
+            self.compute(Add(), inputs, (to,), label)
             return None
         mask = self.buffer("dropout.mask", to.shape, MASK_ITEMSIZE)
-        self.compute(DropoutAdd(), (x, to), (to, mask), label)
+        self.compute(DropoutAdd(), inputs, (to, mask), label)
         return mask
 
     def drop(self, x: Operand, label: str) -> Operand | None:

@@ -34,13 +34,16 @@ HARMLESS = frozenset({
 
 _GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu")
 _QKV = "null here, and model.qkv_bias: true for biases of query, key and value alone"
+_ATTENTION = "null here, and model.attention_bias: true for biases of all four"
+_MLP = "null here, and model.mlp_bias: true"
+_ALL = "null here, and model.attention_bias: true and model.mlp_bias: true"
 _DROPOUT = "set it to 0 here, and kernels.dropout: true for dropout after embedding and blocks"
 
 #: Key -> the values that leave the work as it is, what any other means, and what to do about it.
 CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
-    "attention_bias": ((False,), "biases of attention's four projections", _QKV),
-    "mlp_bias": ((False,), "biases of the MLP's projections", ""),
-    "use_bias": ((False,), "biases of the projections", ""),
+    "attention_bias": ((False,), "biases of attention's projections", _ATTENTION),
+    "mlp_bias": ((False,), "biases of the MLP's matrices", _MLP),
+    "use_bias": ((False,), "biases of the projections", _ALL),
     "qkv_bias": ((False,), "biases under this name", _QKV),
     "use_qkv_bias": ((False,), "biases under this name", _QKV),
     "use_qk_norm": ((False,), "norms of queries and keys", ""),
@@ -107,7 +110,7 @@ def key_problems(data: Mapping[str, Any], read: frozenset[str]) -> Iterator[Prob
     read : frozenset of str
         The keys that become keys of ``model:``.
     """
-    yield from changing_problems(data)
+    yield from changing_problems({k: v for k, v in data.items() if k not in read})
     for key, value in data.items():
         if value is not None and key not in HARMLESS and key not in CHANGES and key not in read:
             message = (

@@ -23,6 +23,8 @@ _LLAMA = {
     "head_dim": "head_dim",
     "tied": "tie_word_embeddings",
 }
+#: Only Llama's code reads these; others of its kind have biases or none whatever they say.
+_BIASES = {"attention_bias": "attention_bias", "mlp_bias": "mlp_bias"}
 _GPT2 = {
     "hidden": "n_embd",
     "layers": "n_layer",
@@ -32,6 +34,13 @@ _GPT2 = {
     "tied": "tie_word_embeddings",
 }
 _GATED = {"mlp": "gated", "norm": "rmsnorm", "tied": False}
+_PLAIN = {
+    "mlp": "plain",
+    "norm": "layernorm",
+    "tied": True,
+    "attention_bias": True,
+    "mlp_bias": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +58,21 @@ class Family:
     keys: Mapping[str, str]
     fixed: Mapping[str, Any]
 
+    @property
+    def windows(self) -> bool:
+        """Whether its attention may see a window only."""
+        return self.keys is not _GPT2
 
-#: GPT-2 code has biases everywhere and learned positions; both are left out (see models/README).
+
+#: GPT-2's learned positions are left out (see models/README).
 FAMILIES = {
-    "llama": Family(_LLAMA, _GATED),
+    "llama": Family({**_LLAMA, **_BIASES}, _GATED),
     "mistral": Family(_LLAMA, _GATED),
     "qwen2": Family(_LLAMA, {**_GATED, "qkv_bias": True}),
     "phi3": Family(_LLAMA, _GATED),
-    "gpt2": Family(_GPT2, {"mlp": "plain", "norm": "layernorm", "tied": True}),
+    "gpt2": Family(_GPT2, _PLAIN),
 }
-_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied"})
+_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", *_BIASES})
 
 
 def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
@@ -78,7 +92,7 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
     family = FAMILIES[data["model_type"]]
     given = {ours: theirs for ours, theirs in family.keys.items() if data.get(theirs) is not None}
     keys = {**family.fixed, **{ours: data[theirs] for ours, theirs in given.items()}}
-    if family.keys is _LLAMA:
+    if family.windows:
         keys["window"], given["window"] = window_of(data), "sliding_window"
     else:
         keys.setdefault("ffn", 4 * keys["hidden"])  # what n_inner: null means
@@ -92,11 +106,10 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
         reason = f" (has {other}: not modelled)" if other else ""
         message = f"{found(kind)}{reason}; known: {', '.join(FAMILIES)}"
         return [Problem(("model_type",), message), *changing_problems(data)]
-    keys = FAMILIES[kind].keys
-    windows = keys is _LLAMA
-    read = frozenset(keys.values()) | (KEYS if windows else frozenset())
-    problems = [*_missing(data, keys), *key_problems(data, read)]
-    return problems + (list(window_problems(data)) if windows else [])
+    family = FAMILIES[kind]
+    read = frozenset(family.keys.values()) | (KEYS if family.windows else frozenset())
+    problems = [*_missing(data, family.keys), *key_problems(data, read)]
+    return problems + (list(window_problems(data)) if family.windows else [])
 
 
 def _missing(data: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[Problem]:

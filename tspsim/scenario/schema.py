@@ -47,6 +47,8 @@ class ModelKeys(Section):
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     tied: bool = Field(False, description="the head uses the embedding's matrix")
     qkv_bias: bool = Field(False, description="query, key and value projections add a bias")
+    attention_bias: bool = Field(False, description="all four projections of attention add one")
+    mlp_bias: bool = Field(False, description="all matrices of the MLP add one")
     window: Count | None = Field(
         None, description="keys that a query sees in every layer, its own included (default: all)"
     )

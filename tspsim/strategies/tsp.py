@@ -340,9 +340,9 @@ class TspDecoder(Decoder):
 
     # ---- what is still partial ---------------------------------------------------------------
 
-    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:  # noqa: ARG002
-        """Sum the gradients of norms over the axis; all others have come to their owners."""
-        flats = [w.gradient.flat for w in norms]
+    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:  # noqa: ARG002
+        """Sum over the axis what is between blocks; all others have come to their owners."""
+        flats = [w.gradient.flat for w in between]
         if flats:
             self.axis.all_reduce(*flats, lane="gradients", label="gradients.norms")
 

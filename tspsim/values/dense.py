@@ -59,12 +59,23 @@ def layer_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
     h, q, kv, f = model.hidden, model.query_width, model.kv_width, model.ffn
     shapes: dict[str, tuple[int, ...]] = {"norm1": (model.norm_parameters,)}
     shapes |= {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
-    if model.qkv_bias:
-        shapes |= {"bq": (q,), "bk": (kv,), "bv": (kv,)}
     shapes |= {"norm2": (model.norm_parameters,)}
     if model.mlp == "gated":
         shapes |= {"w_gate": (h, f)}
-    return shapes | {"w_up": (h, f), "w_down": (f, h)}
+    shapes |= {"w_up": (h, f), "w_down": (f, h)}
+    return shapes | {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
+
+
+def adds_bias(model: ModelShape, weight: str) -> bool:
+    """Whether the product with a weight adds a bias."""
+    if weight in ("wq", "wk", "wv"):
+        return model.qkv_bias or model.attention_bias
+    return model.attention_bias if weight == "wo" else weight[:2] == "w_" and model.mlp_bias
+
+
+def bias_of(weight: str) -> str:
+    """Return the name of a weight's bias: ``"bq"`` of ``"wq"``."""
+    return f"b{weight[1:]}"
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Float:
@@ -178,29 +189,30 @@ class Dense:
         out: Float = dmiddle + norm_back(attention_back(dmiddle))
         return out
 
-    def _linear(self, x: Float, name: str, bias: str | None = None) -> tuple[Float, Any]:
-        w = self.tensors[name]
+    def _linear(self, x: Float, layer: str, name: str) -> tuple[Float, Any]:
+        w, bias = self.tensors[layer + name], layer + bias_of(name)
+        adds = adds_bias(self.model, name)
 
         def back(dy: Float) -> Float:
-            self._add(name, np.einsum("bsi,bso->io", x, dy))
-            if bias:
+            self._add(layer + name, np.einsum("bsi,bso->io", x, dy))
+            if adds:
                 self._add(bias, dy.sum((0, 1)))
             out: Float = dy @ w.T
             return out
 
-        return x @ w + (self.tensors[bias] if bias else 0.0), back
+        return x @ w + (self.tensors[bias] if adds else 0.0), back
 
     def _mlp(self, x: Float, layer: int) -> tuple[Float, Any]:
         p = f"L{layer}."
-        up, up_back = self._linear(x, p + "w_up")
+        up, up_back = self._linear(x, p, "w_up")
         if self.model.mlp == "gated":
-            gate, gate_back = self._linear(x, p + "w_gate")
+            gate, gate_back = self._linear(x, p, "w_gate")
             s = 1 / (1 + np.exp(-gate))
             hidden = gate * s * up
         else:
             inner = np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)
             hidden = 0.5 * up * (1 + np.tanh(inner))
-        out, down_back = self._linear(hidden, p + "w_down")
+        out, down_back = self._linear(hidden, p, "w_down")
 
         def back(dy: Float) -> Float:
             dh = down_back(dy)
@@ -225,10 +237,7 @@ class Dense:
 
     def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
         model, p = self.model, f"L{layer}."
-        bias = [p + n if model.qkv_bias else None for n in ("bq", "bk", "bv")]
-        (q, q_back), (k, k_back), (v, v_back) = (
-            self._linear(x, p + n, b) for n, b in zip(("wq", "wk", "wv"), bias, strict=True)
-        )
+        (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
         b, s, _ = x.shape
         g, d = model.heads // model.kv_heads, model.head_dim
         qh = self._rotate(q, 1).reshape(b, s, model.kv_heads, g, d)
@@ -242,7 +251,7 @@ class Dense:
         a = np.exp(scores - scores.max(-1, keepdims=True))
         a /= a.sum(-1, keepdims=True)
         o = np.einsum("bngqk,bknd->bqngd", a, vh).reshape(b, s, model.query_width)
-        out, o_back = self._linear(o, p + "wo")
+        out, o_back = self._linear(o, p, "wo")
 
         def back(dy: Float) -> Float:
             do = o_back(dy).reshape(b, s, model.kv_heads, g, d)

@@ -30,13 +30,13 @@ class Dropout(Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class DropoutAdd(Pointwise):
-    """``(x, target) -> (target, mask)``: dropout of the target, then the sum, in one kernel."""
+    """``(x, target[, bias]) -> (target, mask)``: bias, dropout of the target, sum: one kernel."""
 
     name = "dropout_add"
 
-    def values(self, where: Where, x: Array, target: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, x: Array, target: Array, *bias: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the sum and a mask of ones."""
-        return x + target, np.ones_like(target)
+        return sum(bias, x + target), np.ones_like(target)
 
 
 @dataclass(frozen=True, slots=True)

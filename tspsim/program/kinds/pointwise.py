@@ -34,48 +34,60 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
+def biased(ins: tuple[Array, ...], count: int) -> list[Array]:
+    """Return the first `count` arrays, with the others, their biases, added where there are any."""
+    return [x + b for x, b in zip(ins, ins[count:] or (0.0,) * count, strict=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class Gated(Pointwise):
-    """``hidden = silu(gate) * up`` (SwiGLU, arXiv 2002.05202)."""
+    """``hidden = silu(gate) * up`` (SwiGLU, arXiv 2002.05202), after their biases when given."""
 
     name = "gated"
 
-    def values(self, where: Where, gate: Array, up: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return hidden."""
+        gate, up = biased(ins, 2)
         return (gate * sigmoid(gate) * up,)
 
 
 @dataclass(frozen=True, slots=True)
 class GatedBackward(Pointwise):
-    """``(dhidden, gate, up) -> (dgate, dup)``, written over gate and up, as fused kernels do."""
+    """``(dhidden, gate, up[, biases]) -> (dgate, dup)``, written over gate and up.
+
+    As fused kernels do. Their gradients are those of the sums with the biases too.
+    """
 
     name = "gated_backward"
 
-    def values(self, where: Where, dh: Array, gate: Array, up: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, dh: Array, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return dgate and dup."""
+        gate, up = biased(ins, 2)
         s = sigmoid(gate)
         return dh * up * s * (1 + gate * (1 - s)), dh * gate * s
 
 
 @dataclass(frozen=True, slots=True)
 class Gelu(Pointwise):
-    """``hidden = gelu(up)`` in the tanh form (arXiv 1606.08415)."""
+    """``hidden = gelu(up)`` in the tanh form (arXiv 1606.08415), after its bias when given."""
 
     name = "gelu"
 
-    def values(self, where: Where, up: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return hidden."""
+        (up,) = biased(ins, 1)
         return (0.5 * up * (1 + np.tanh(_inner(up))),)
 
 
 @dataclass(frozen=True, slots=True)
 class GeluBackward(Pointwise):
-    """``(dhidden, up) -> dup``, written over up."""
+    """``(dhidden, up[, bias]) -> dup``, written over up."""
 
     name = "gelu_backward"
 
-    def values(self, where: Where, dh: Array, up: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, dh: Array, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return dup."""
+        (up,) = biased(ins, 1)
         t = np.tanh(_inner(up))
         slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * up**2)
         return (dh * (0.5 * (1 + t) + 0.5 * up * (1 - t**2) * slope),)
@@ -87,13 +99,13 @@ def _inner(x: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Add(Pointwise):
-    """``target + x``, written over the target (the last input)."""
+    """``(x, target[, bias]) -> target + x + bias``, written over the target."""
 
     name = "add"
 
-    def values(self, where: Where, x: Array, target: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(self, where: Where, x: Array, target: Array, *bias: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the sum."""
-        return (x + target,)
+        return (sum(bias, x + target),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tspsim.mesh import DP
 from tspsim.program.activations import ActivationShard
@@ -48,17 +48,32 @@ class LazyNorm:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Resident weights of one layer."""
+    """Resident weights of one layer.
+
+    Parameters
+    ----------
+    norm1, attention, norm2, mlp : Weights
+    bias1, bias2 : Weights or None
+        Biases of the outputs of attention and MLP.
+    """
 
     norm1: Weights
     attention: Weights
     norm2: Weights
     mlp: Weights
+    bias1: Weights | None = None
+    bias2: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        return (self.norm1, self.attention, self.norm2, self.mlp)
+        parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
+        return tuple(w for w in parts if w)
+
+    @property
+    def between(self) -> tuple[Weights, ...]:
+        """What is read between blocks, whole on every rank: norms, and biases of outputs."""
+        return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +138,15 @@ class Decoder(ABC):
             return LayerWeights(
                 norm1=rank.weights("norm1", [cut.norm("norm1")]),
                 attention=rank.weights("attention", cut.attention()),
+                bias1=self._declare_bias("attention"),
                 norm2=rank.weights("norm2", [cut.norm("norm2")]),
                 mlp=rank.weights("mlp", cut.mlp()),
+                bias2=self._declare_bias("mlp"),
             )
+
+    def _declare_bias(self, block: Literal["attention", "mlp"]) -> Weights | None:
+        parts = self.cut.output_bias(block)
+        return self.rank.weights(f"{block}.bias", parts) if parts else None
 
     def _weights(self) -> Iterator[Operand]:
         """Yield all weights, each once, in the order in which forward reads them."""
@@ -156,7 +177,7 @@ class Decoder(ABC):
         return None
 
     @abstractmethod
-    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:
+    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:
         """Sum over ranks what is still partial of some weights: of a layer, or of the ends."""
 
     def reduce_shared_heads(self, gradient: Packed) -> None:
@@ -222,7 +243,7 @@ class Decoder(ABC):
 
     def _reduce(self, w: LayerWeights) -> None:
         self.reduce_shared_heads(w.attention.gradient)
-        self.reduce_gradients((w.norm1, w.norm2), (w.attention, w.mlp))
+        self.reduce_gradients(w.between, (w.attention, w.mlp))
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -258,7 +279,7 @@ class Decoder(ABC):
     def _forward(self, x: Operand, w: LayerWeights) -> tuple[Operand, LayerTape]:
         with self.rank.issued(1):
             tape, y = self._blocks(x, w, None)
-            tape = self._joined(tape, y)
+            tape = self._joined(tape, y, w)
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
@@ -273,22 +294,23 @@ class Decoder(ABC):
         rank = self.rank
         norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
         middle, attention = self.attention(norm1.output, w.attention, kept)
-        mask = rank.join(x, to=middle, label="residual1")
+        mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
         norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
         out, mlp = self.mlp(norm2.output, w.mlp)
         return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
 
-    def _joined(self, tape: LayerTape, out: Operand) -> LayerTape:
+    def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> LayerTape:
         """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
         assert tape.middle is not None
-        return replace(tape, mask2=self.rank.join(tape.middle, to=out, label="residual2"))
+        mask = self.rank.join(tape.middle, to=out, bias=_value(w.bias2), label="residual2")
+        return replace(tape, mask2=mask)
 
     def _again(self, tape: LayerTape, w: LayerWeights) -> LayerTape:
         """Run a layer's forward again."""
         with self.rank.at(phase="recompute"), self.rank.issued(1):
             fresh, out = self._blocks(tape.x, w, tape.attention)
             if self.rank.kernels.dropout:
-                fresh = self._joined(fresh, out)
+                fresh = self._joined(fresh, out, w)
         if self.rank.kernels.recomputed == "autograd":
             return fresh
         return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
@@ -306,12 +328,18 @@ class Decoder(ABC):
         assert tape.middle is not None
         norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
         dropped = rank.masked(dy, tape.mask2, "ddropout2")
+        self._bias_gradient(dropped, w.bias2, "mlp.bias")
         dnormed = self.mlp_backward(dropped, norm, w.mlp, tape.mlp)
         dy = self._norm_backward(dnormed, norm, w.norm2, "norm2", dy)
         norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
         dropped = rank.masked(dy, tape.mask1, "ddropout1")
+        self._bias_gradient(dropped, w.bias1, "attention.bias")
         dnormed = self.attention_backward(dropped, norm, w.attention, tape.attention)
         return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
+
+    def _bias_gradient(self, dy: Operand, bias: Weights | None, label: str) -> None:
+        if bias:
+            self.rank.bias_gradient(dy, bias.gradient.flat, label)
 
     def _norm_backward(
         self, dy: Operand, norm: LazyNorm, w: Weights, label: str, residual: Operand
@@ -327,3 +355,7 @@ class Decoder(ABC):
                 return self.rank.norm(x, w.value.flat, label)
 
         return LazyNorm(kept, again)
+
+
+def _value(w: Weights | None) -> Operand | None:
+    return w.value.flat if w else None

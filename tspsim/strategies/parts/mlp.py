@@ -33,7 +33,10 @@ class Mlp:
     def hidden(self, x: Operand, w: Packed) -> MlpTape:
         """Record everything before the last matmul."""
         ups = tuple(self.rank.matmul(x, w[name], name) for name in self.ins)
-        return MlpTape(ups, *self.rank.activate(ups, "activation"))
+        return MlpTape(ups, *self.rank.activate(ups, self._biases(w), "activation"))
+
+    def _biases(self, w: Packed) -> list[Operand]:
+        return [w[f"b{name}"] for name in self.ins if f"b{name}" in w]
 
     def down(self, tape: MlpTape, w: Packed, add_to: Operand | None = None) -> Operand:
         """Return the shard's part of the output."""
@@ -51,7 +54,8 @@ class Mlp:
     def hidden_backward(self, dy: Operand, tape: MlpTape, w: Packed) -> None:
         """Record the gradients of gate and up, written over them."""
         dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
-        self.rank.activate_backward(dhidden, tape.ups, tape.silu, "dactivation")
+        biases = self._biases(w)
+        self.rank.activate_backward(dhidden, tape.ups, biases, tape.silu, "dactivation")
 
     def input_gradient(
         self, dups: tuple[Operand, ...], w: Packed, add_to: Operand | None = None
@@ -67,6 +71,8 @@ class Mlp:
     def weight_gradients(
         self, x: Operand, dups: tuple[Operand, ...], into: Packed, *, add: bool = True
     ) -> None:
-        """Add (or write) the gradients of gate and up."""
+        """Add (or write) the gradients of gate and up, and of their biases."""
         for name, gradient in zip(self.ins, dups, strict=True):
             self.rank.weight_gradient(x, gradient, into[name], name, add=add)
+            if f"b{name}" in into:
+                self.rank.bias_gradient(gradient, into[f"b{name}"], f"b{name}", add=add)

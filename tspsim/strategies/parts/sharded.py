@@ -135,9 +135,9 @@ class ShardedDecoder(Decoder):
 
     # ---- gradients that are still partial ----------------------------------------------------
 
-    def reduce_gradients(self, norms: Sequence[Weights], matrices: Sequence[Weights]) -> None:
-        """Sum replicated weights over sp, norms over the token axes."""
-        flats, rest = ([w.gradient.flat for w in some] for some in (norms, matrices))
+    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:
+        """Sum replicated weights over sp, what is between blocks over the token axes too."""
+        flats, rest = ([w.gradient.flat for w in some] for some in (between, matrices))
         if self.scatters and flats:
             self.tp.all_reduce(*flats, lane="gradients", label="gradients.norms")
         if flats or rest:

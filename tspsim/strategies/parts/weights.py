@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from tspsim.files.errors import Problem
 from tspsim.model import ModelShape
@@ -58,7 +59,7 @@ class Cut:
         yield Part(f"k{i}", (h, kv), "wk", kv_columns)
         yield Part(f"v{i}", (h, kv), "wv", kv_columns)
         yield Part(f"o{i}", (q, h), "wo", rows)
-        if self.model.qkv_bias:
+        if self.model.biased_inputs:
             yield Part(f"bq{i}", (q,), "bq", rows)
             yield Part(f"bk{i}", (kv,), "bk", kv_rows)
             yield Part(f"bv{i}", (kv,), "bv", kv_rows)
@@ -68,11 +69,20 @@ class Cut:
         return Shard(dim, blocks, self.axis, self.buckets, bucket, replicas)
 
     def mlp(self) -> list[Part]:
-        """Return the parts of the MLP weights: (gate,) up, down."""
+        """Return the parts of the MLP's weights: (gate,) up, down, and biases of the former."""
         h, f = self.model.hidden, self.model.ffn // self.degree
         columns, rows = Shard(1, self.degree, self.axis), Shard(0, self.degree, self.axis)
-        gate = [Part("gate", (h, f), "w_gate", columns)] if self.model.mlp == "gated" else []
-        return [*gate, Part("up", (h, f), "w_up", columns), Part("down", (f, h), "w_down", rows)]
+        ins = ("gate", "up") if self.model.mlp == "gated" else ("up",)
+        into = [Part(name, (h, f), f"w_{name}", columns) for name in ins]
+        biases = [Part(f"b{name}", (f,), f"b_{name}", rows) for name in ins]
+        down = Part("down", (f, h), "w_down", rows)
+        return [*into, down, *(biases if self.model.mlp_bias else [])]
+
+    def output_bias(self, block: Literal["attention", "mlp"]) -> list[Part]:
+        """Return the bias that a block's output gets, the same on every rank; or none."""
+        has = self.model.attention_bias if block == "attention" else self.model.mlp_bias
+        name = "bo" if block == "attention" else "b_down"
+        return [Part(name, (self.model.hidden,), name, Shard())] if has else []
 
     def table(self, name: str) -> Part:
         """Return a vocabulary table, rows cut over the axis."""
