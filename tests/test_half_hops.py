@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tspsim import memory
 from tspsim.engine.checks.dryrun import check
 from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
+from tspsim.explain.path import walk
 from tspsim.files.errors import ProgramError, ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.axis import Axis
@@ -211,6 +214,216 @@ def test_other_axes_fold_around_stages() -> None:
     for rank in range(8):
         assert folded.end[rank].tolist() == whole.end[rank].tolist()
     assert sorted(t.ranks for t in folded.transfers) == [(0, 1), (2, 3), (4, 5), (6, 7)]
+
+
+# ---- where they run, and whom they meet, are two things ---------------------------------------
+
+
+def work(rank: Recorder, seconds: int, label: str = "work") -> None:
+    """Compute for some seconds on a buffer that nothing else touches."""
+    mine = x(rank, 1, "mine")
+    rank.compute(Wait(seconds), (mine,), (mine,), label)
+
+
+def two_channels(stream: str | None) -> tuple[Programs, Mesh]:
+    """Return a rank that sends `late`, then `early`; the other one receives them as it can."""
+
+    def sender(rank: Recorder, pp: Axis) -> None:
+        pp.send(x(rank), lane="late", label="late", stream=stream)
+        pp.send(x(rank), lane="early", label="early", stream=stream)
+
+    def receiver(rank: Recorder, pp: Axis) -> None:
+        pp.receive(rank.buffer("y", (4,), 1), lane="early", label="early")
+        work(rank, 6)
+        pp.receive(rank.buffer("z", (4,), 1), lane="late", label="late")
+
+    return stages(sender, receiver)
+
+
+def test_on_one_stream_a_send_is_held_up_by_the_one_before_it() -> None:
+    """Behind a send whose receiver computes for 6 s, another one of 4 s ends after 14, not 4."""
+    alone = played(*two_channels(None))
+    assert text(alone) == "0: early 0-4, late 6-10\n1: early 0-4, work 0-6, late 6-10"
+
+
+def test_on_one_stream_ranks_must_agree_on_an_order() -> None:
+    """The receiver has streams of its own, so the sender's order is the only one: no deadlock."""
+    one = played(*two_channels("p2p"))
+    assert text(one) == "0: late 6-10, early 10-14\n1: work 0-6, late 6-10, early 10-14"
+
+
+def in_the_middle(streams: dict[str, str] | None, size: int = 4) -> tuple[Programs, Mesh]:
+    """Return three stages; the middle one awaits the first before it sends to the last.
+
+    Parameters
+    ----------
+    streams : dict, optional
+        By partner of the middle stage.
+    size : int
+        Bytes of each message.
+    """
+    names = streams or {}
+
+    def first(rank: Recorder, pp: Axis) -> None:
+        work(rank, 5)
+        pp.send(x(rank, size), lane="a", label="send")
+
+    def middle(rank: Recorder, pp: Axis) -> None:
+        y = rank.buffer("y", (size,), 1)
+        pp.receive(y, lane="a", label="in", stream=names.get("first"))
+        pp.send(x(rank, size), lane="a", label="out", stream=names.get("last"))
+
+    return stages(first, middle, receives(size))
+
+
+def test_a_stream_per_rank_costs_what_the_first_of_its_ops_waits_for() -> None:
+    """What could leave at once waits 5 s for the first stage's work and 4 s for its bytes."""
+    one = played(*in_the_middle({"first": "p2p", "last": "p2p"}))
+    assert text(one) == "0: work 0-5, send 5-9\n1: in 5-9, out 9-13\n2: receive0 9-13, use0 13-14"
+
+
+@pytest.mark.parametrize("streams", [None, {"first": "with 0", "last": "with 2"}])
+def test_a_stream_per_pair_or_per_direction_does_not(streams: dict[str, str] | None) -> None:
+    """The last stage has its message after the 4 s that it travels."""
+    free = played(*in_the_middle(streams))
+    assert text(free) == "0: work 0-5, send 5-9\n1: out 0-4, in 5-9\n2: receive0 0-4, use0 4-5"
+
+
+def test_one_stream_costs_time_even_where_nothing_travels() -> None:
+    """Messages without bytes take no time, and are still held up by the 5 s of the first stage."""
+    assert played(*in_the_middle({"first": "p2p", "last": "p2p"}, size=0)).step_time == 6
+    assert played(*in_the_middle(None, size=0)).step_time == 5
+
+
+def test_the_path_says_that_a_send_stood_behind_another_partner_of_its_stream() -> None:
+    """Of the three stages on a stream per rank: the send of the middle one was held up."""
+    timeline = played(*in_the_middle({"first": "p2p", "last": "p2p"}))
+    planner = ToyPlanner(timeline_topology := full(3))
+    path = walk(timeline, timeline_topology, "bf16", planner)
+    assert [(p.rank, p.op.label, p.edge) for p in path.pieces] == [
+        (0, "work", "start"), (0, "send", "issue order"), (1, "in", "same task"),
+    ]  # fmt: skip
+
+
+def test_the_kth_send_of_a_channel_meets_its_kth_receive_on_whatever_stream() -> None:
+    """Two channels on one stream of the sender, on one each of the receiver: values stay apart."""
+
+    def sender(rank: Recorder, pp: Axis) -> None:
+        for lane, number in (("a", 0), ("b", 1), ("b", 2), ("a", 3)):
+            mine = x(rank, number + 1, f"x{number}")
+            pp.send(mine, lane=lane, label=f"x{number}", stream="p2p")
+
+    def receiver(rank: Recorder, pp: Axis) -> None:
+        for lane, number in (("b", 1), ("b", 2), ("a", 0), ("a", 3)):
+            y = rank.buffer(f"y{number}", (number + 1,), 1)
+            pp.receive(y, lane=lane, label=f"x{number}")
+
+    programs, mesh = stages(sender, receiver)
+    timeline = played(programs, mesh)
+    assert (
+        text(timeline) == "0: x0 0-1, x1 1-3, x2 3-6, x3 6-10\n1: x0 0-1, x1 1-3, x2 3-6, x3 6-10"
+    )
+    player = Player(programs, mesh, {})
+    player.states[0].buffers[:] = [np.full(number + 1, number) for number in range(4)]
+    player.run()
+    arrived = [player.states[1].read(op.outputs[0])[0] for op in programs.roles[1].ops]
+    assert arrived == [1, 2, 0, 3]
+    first, second = programs.roles
+    pairs = [Partners().find(first, op.index, second) for op in first.ops]
+    assert [second.ops[index].label for index in pairs] == ["x0", "x1", "x2", "x3"]
+
+
+def test_in_order_streams_that_wait_for_each_other_are_refused() -> None:
+    """Either rank's receive, for which the other's send waits, stands behind its own send."""
+
+    def stage(rank: Recorder, pp: Axis) -> None:
+        pp.send(x(rank), lane="a", label="out", stream="p2p")
+        pp.receive(rank.buffer("y", (4,), 1), lane="a", label="in", stream="p2p")
+
+    with pytest.raises(ScheduleError) as found:
+        check(*stages(stage, stage))
+    assert str(found.value) == (
+        "deadlock: 4 ops wait for each other in a circle\n"
+        "  rank 0: 'forward out' on pp/p2p\n"
+        "    waits for rank 1: 'forward in' on pp/p2p\n"
+        "  rank 1: 'forward in' on pp/p2p\n"
+        "    stands behind rank 1: 'forward out' on pp/p2p\n"
+        "  rank 1: 'forward out' on pp/p2p\n"
+        "    waits for rank 0: 'forward in' on pp/p2p\n"
+        "  rank 0: 'forward in' on pp/p2p\n"
+        "    stands behind rank 0: 'forward out' on pp/p2p\n"
+        "A stream is in order: give these sends and receives streams of their own, or issue them "
+        "in an order in which each meets its other half"
+    )
+    with pytest.raises(ScheduleError, match="stands behind rank 0"):
+        check(*shared(stage, 4))  # round a ring, which folds to one rank
+
+
+def test_a_collective_may_share_the_stream_of_sends() -> None:
+    """It counts apart from them: the second of either kind meets the second."""
+
+    def sender(rank: Recorder, pp: Axis) -> None:
+        for number in range(2):
+            pp.send(x(rank), lane="a", label=f"send{number}", stream="all")
+            pp.all_gather(x(rank, 2), dim=0, lane="all", label=f"gather{number}")
+
+    def receiver(rank: Recorder, pp: Axis) -> None:
+        for number in range(2):
+            pp.receive(rank.buffer("y", (4,), 1), lane="a", label=f"receive{number}")
+            pp.all_gather(x(rank, 2), dim=0, lane="all", label=f"gather{number}")
+
+    timeline = played(*stages(sender, receiver))
+    assert (
+        text(timeline) == "0: send0 0-4, gather0 4-6, send1 6-10, gather1 10-12\n"
+        "1: receive0 0-4, gather0 4-6, receive1 6-10, gather1 10-12"
+    )
+
+
+class Hop(NamedTuple):
+    """Seconds that the sender computes before it, sender, places further, and bytes."""
+
+    before: int
+    sender: int
+    offset: int
+    size: int
+
+
+HOPS = st.builds(Hop, st.integers(0, 5), st.integers(0, 3), st.integers(1, 3), st.integers(1, 5))
+STREAMS = st.dictionaries(
+    st.tuples(*[st.integers(0, 3)] * 3), st.sampled_from(["s", "t"]), max_size=36
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(HOPS, max_size=14), STREAMS)
+def test_any_streams_of_one_order_give_the_times_of_a_player_by_hand(
+    hops: list[Hop], streams: dict[tuple[int, int, int], str]
+) -> None:
+    """All ranks issue in one order, so nothing hangs: a hop begins when both streams are free.
+
+    A stream is one of (rank, sender, receiver), so that a link carries one hop at a time.
+    """
+    recorders = [Recorder(Mesh((("pp", 4),))) for _ in range(4)]
+    axes = [Axis(rank, "pp", 4) for rank in recorders]
+    free: dict[object, int] = defaultdict(int)
+    expected: list[dict[str, float]] = [{} for _ in range(4)]
+    for number, (before, a, offset, size) in enumerate(hops):
+        b, label = (a + offset) % 4, f"hop{number}"
+        on, to = streams.get((a, a, b)), streams.get((b, a, b))
+        work(recorders[a], before, f"work{number}")
+        axes[a].send(x(recorders[a], size), lane="a", label=label, offset=offset, stream=on)
+        arriving = recorders[b].buffer("y", (size,), 1)
+        axes[b].receive(arriving, lane="a", label=label, offset=-offset, stream=to)
+        free[a] += before
+        ends = (a, on or (a, b)), (b, to or (a, b))
+        end = max(free[key] for key in (a, b, *ends)) + size
+        free.update(dict.fromkeys(ends, end))
+        expected[a][label] = expected[b][label] = end
+    programs = Programs(tuple(rank.program() for rank in recorders), (0, 1, 2, 3))
+    timeline = played(programs, recorders[0].mesh)
+    for rank in range(4):
+        ends_of = {s.op.label: s.end for s in timeline.spans(rank) if s.op.message is not None}
+        assert ends_of == expected[rank]
 
 
 # ---- what does not meet is found before anything is simulated --------------------------------

@@ -55,7 +55,7 @@ class Half(NamedTuple):
     sender, receiver : int
         The ranks that are played in their places.
     ordinal : int
-        Position on the lane.
+        Position among what the one sends to the other on the channel.
     """
 
     channel: str
@@ -123,9 +123,6 @@ class Rendezvous:
     ) -> None:
         self._tasks, self._mesh = tasks, mesh
         self._communicators = communicators(programs, mesh, tasks.ranks, stand_ins)
-        self._channels = [
-            [lane.channel for lane in programs.of(rank).lanes] for rank in tasks.ranks
-        ]
         self._halves: dict[Half, int] = {}  # sends and receives whose other half is awaited
 
     def communicator(self, task: int) -> Communicator:
@@ -182,8 +179,7 @@ class Rendezvous:
         other = communicator.partner(rank, message.offset)
         sends = message.collective == "send"
         ends = (rank, communicator.played(other)) if sends else (communicator.played(other), rank)
-        channel = self._channels[place][self._tasks.lane[task]]
-        return Half(channel, *ends, self._tasks.ordinal[task])
+        return Half(message.channel, *ends, self._tasks.ordinal[task])
 
     def _half_hop(self, communicator: Communicator, message: Message, task: int) -> list[Meeting]:
         """Begin a hop when the second of its two halves arrives."""

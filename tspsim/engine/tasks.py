@@ -7,6 +7,7 @@ milliseconds. Successors are stored as distances ``s - t``: these are the same f
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ class Shape:
     pending : tuple of int
         Number of ops that an op waits for, its predecessor on its lane included, by op.
     ordinals : tuple of int
-        Position of an op on its lane, by op.
+        Position of an op on its lane, by op; of a send or a receive, at its end of its channel.
     """
 
     successors: tuple[tuple[int, ...], ...]
@@ -60,11 +61,12 @@ def shape_of(program: Program) -> Shape:
     for index, earlier in enumerate(before):
         for other in sorted(earlier):
             after[other].append(index - other)
-    counts = [0] * len(program.lanes)
+    counts: dict[object, int] = defaultdict(int)
     ordinals = []
     for op in program.ops:
-        ordinals.append(counts[op.lane])
-        counts[op.lane] += 1
+        end = op.message.end if op.message is not None else None
+        ordinals.append(counts[end or op.lane])
+        counts[end or op.lane] += 1
     return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
 
 
@@ -122,8 +124,10 @@ class Tasks:
         Number of tasks still awaited, by task: the engine counts them down.
     message : list of Message or None
         None for compute.
-    lane, ordinal : list of int
-        Stream, and position on it.
+    lane : list of int
+        Stream.
+    ordinal : list of int
+        As in `Shape.ordinals`.
     """
 
     ranks: tuple[int, ...]

@@ -184,21 +184,34 @@ class Axis:
         outs = [self._like(x, x.shape, "workspace", into) for x in xs]
         return self._call(Shift(offset), lane, xs, outs, label, size=_bytes(xs), offset=offset)
 
-    def send(self, *xs: Operand, lane: str, label: str, offset: int = 1) -> None:
+    def send(
+        self, *xs: Operand, lane: str, label: str, offset: int = 1, stream: str | None = None
+    ) -> None:
         """Send operands to the member `offset` places further, which has to receive them.
 
-        The k-th send of a member to another on a lane meets that one's k-th receive from it, and
-        the bytes travel when both have been issued. Every direction is a stream of its own: sends
-        to one offset follow each other, and nothing else.
+        The k-th send of a member to another on a lane meets that one's k-th receive from it,
+        whatever streams they run on. The bytes travel when both stand first on theirs.
+
+        Parameters
+        ----------
+        *xs : Operand
+        lane, label : str
+        offset : int
+        stream : str, optional
+            The in-order stream that it runs on: what is issued on it, to whomever and from
+            whomever, begins when all before it has ended. Not given: one of its own for every lane
+            and direction, where sends to one offset follow each other, and nothing else.
 
         Raises
         ------
         ProgramError
             When that member is the rank itself.
         """
-        self._half_hop(Send(offset), lane, "to", xs, (), label)
+        self._half_hop(Send(offset), lane, stream, xs, (), label)
 
-    def receive(self, *into: Operand, lane: str, label: str, offset: int = -1) -> None:
+    def receive(
+        self, *into: Operand, lane: str, label: str, offset: int = -1, stream: str | None = None
+    ) -> None:
         """Receive operands from the member `offset` places further: see `send`.
 
         Parameters
@@ -207,19 +220,20 @@ class Axis:
             What is written: as many bytes as are sent.
         lane, label : str
         offset : int
+        stream : str, optional
 
         Raises
         ------
         ProgramError
             When that member is the rank itself.
         """
-        self._half_hop(Receive(offset), lane, "from", (), into, label)
+        self._half_hop(Receive(offset), lane, stream, (), into, label)
 
     def _half_hop(
         self,
         kind: Send | Receive,
         lane: str,
-        way: str,
+        stream: str | None,
         inputs: tuple[Operand, ...],
         outputs: tuple[Operand, ...],
         label: str,
@@ -227,12 +241,14 @@ class Axis:
         if kind.offset % self.degree == 0:
             where = f"axis '{self.name}' of degree {self.degree}"
             raise ProgramError(f"{kind.text()} on {where}: a rank cannot meet itself")
-        name = f"{self.name}/{lane}"
-        onward = kind.offset if isinstance(kind, Send) else -kind.offset
-        channel = f"{name} {onward % self.degree:+d}"  # the same for both of its ends
-        stream = Lane(f"{name} {way} {kind.offset:+d}", self._axes, self._size, channel)
-        message = Message(kind.name, _bytes(inputs or outputs), None, kind.offset)
-        self._rank.communicate(kind, stream, message, inputs, outputs, label)
+        way, onward = ("to", kind.offset) if isinstance(kind, Send) else ("from", -kind.offset)
+        block = "" if self._size is None else f" in blocks of {self._size}"
+        # The same for both of its ends.
+        channel = f"{self.name}/{lane} {onward % self.degree:+d}{block}"
+        runs_on = f"{lane} {way} {kind.offset:+d}" if stream is None else stream
+        message = Message(kind.name, _bytes(inputs or outputs), None, kind.offset, channel)
+        on = Lane(f"{self.name}/{runs_on}", self._axes, self._size)
+        self._rank.communicate(kind, on, message, inputs, outputs, label)
 
 
 def _bytes(operands: Sequence[Operand]) -> int:

@@ -1,15 +1,16 @@
-"""Finds, in another rank's program, the op that meets an op: the same place on the same lane."""
+"""Finds, in another rank's program, the op that meets an op.
+
+It has the same place on the same lane; of a send or a receive, at the other end of the channel.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tspsim.program.types import Op, Program
 
-#: Whose ops on which lane: a half of a hop on a channel, or ``""`` and the name of a lane.
-_Way = tuple[Literal["", "send", "receive"], str]
+#: Which ops are counted: those at one end of a channel, or ``""`` and the name of a lane.
+_Way = tuple[str, str]
 
-_OTHER: dict[str, Literal["", "send", "receive"]] = {"send": "receive", "receive": "send", "": ""}
+_OTHER = {"send": "receive", "receive": "send", "": ""}
 
 
 class Partners:
@@ -46,7 +47,5 @@ class Partners:
 
 
 def _way(program: Program, op: Op) -> _Way:
-    lane = program.lanes[op.lane]
-    if op.message is not None and lane.channel:
-        return ("send" if op.message.collective == "send" else "receive"), lane.channel
-    return "", lane.name
+    end = op.message.end if op.message is not None else None
+    return end or ("", program.lanes[op.lane].name)

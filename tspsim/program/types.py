@@ -159,17 +159,26 @@ class Message(NamedTuple):
     offset : int
         Where a shift or a send goes to: the member `offset` places further round the ring; where
         a receive comes from, likewise.
+    channel : str
+        What a send and its receive have in common, whatever streams they run on: the k-th send
+        from a rank to another on a channel meets the k-th receive there. Empty for all others.
     """
 
     collective: MessageKind
     bytes: int
     root: int | None = None
     offset: int = 0
+    channel: str = ""
 
     @property
     def hop(self) -> bool:
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
+
+    @property
+    def end(self) -> tuple[MessageKind, str] | None:
+        """Which end of which channel it is, of a send or a receive."""
+        return (self.collective, self.channel) if self.channel else None
 
     def carried_as(self, members: int | None = None) -> PlanKind:
         """Return what the network carries: a send and its receive are a hop of a shift.
@@ -204,6 +213,8 @@ class Message(NamedTuple):
 class Lane(NamedTuple):
     """An in-order stream of a rank: its compute, its host, or one communicator of some axes.
 
+    It says where ops run, not whom they meet: sends and receives of several channels may share one.
+
     Attributes
     ----------
     name : str
@@ -213,14 +224,11 @@ class Lane(NamedTuple):
         The mesh axes that the communicator runs along; None for compute and host.
     size : int or None
         The communicator spans blocks of this many neighbours of the axis; None: the whole axis.
-    channel : str
-        Of sends to, or receives from, one offset: what the lanes of both ends have in common.
     """
 
     name: str
     axis: Axes | None = None
     size: int | None = None
-    channel: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ class Player:
         lane = self.programs.of(rank).lanes[op.lane]
         members = lane.members(self.mesh, rank)
         other = members[(members.index(rank) + message.offset) % len(members)]
-        way = self._sent[lane.channel, *((rank, other) if sends else (other, rank))]
+        way = self._sent[message.channel, *((rank, other) if sends else (other, rank))]
         if sends:
             kind = cast("Send", op.kind)
             way.append(kind.values(state.where, *(state.read(x) for x in op.inputs)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tspsim.engine.checks.untimed import Untimed
 from tspsim.engine.tasks import predecessors, shape_of
 from tspsim.mesh import Mesh
-from tspsim.program.types import Program, Programs
+from tspsim.program.types import Op, Operand, Program, Programs
 
 
 class Circle(NamedTuple):
@@ -18,8 +18,12 @@ class Circle(NamedTuple):
     ----------
     names : tuple of str
         Rank, op and lane of each; each waits for the next, the last for the first.
+    behind : tuple of bool
+        Whether it waits for the next one only because that stands before it on its lane.
+    held_up : bool
+        Whether a send or a receive is among those that do.
     lane : str
-        A communicator in the circle; empty when there is none.
+        A communicator with a collective in the circle; empty when there is none.
     ranks : tuple of int
         Its members.
     step : int
@@ -27,6 +31,8 @@ class Circle(NamedTuple):
     """
 
     names: tuple[str, ...]
+    behind: tuple[bool, ...]
+    held_up: bool
     lane: str
     ranks: tuple[int, ...]
     step: int
@@ -78,12 +84,26 @@ class _Standstill:
             task = self._awaited(task)
         circle = path[path.index(task) :]
         names = tuple(self._name(task) for task in circle)
-        for task in circle:
-            if self._play.tasks.message[task] is not None:
+        links = zip(circle, (*circle[1:], circle[0]), strict=True)
+        behind = tuple(self._behind(*link) for link in links)
+        messages = [self._play.tasks.message[task] for task in circle]
+        halves = [message is not None and message.end is not None for message in messages]
+        held_up = any(half and after for half, after in zip(halves, behind, strict=True))
+        for task, message, half in zip(circle, messages, halves, strict=True):
+            if message is not None and not half:
                 communicator = self._play.rendezvous.communicator(task)
                 step = self._play.tasks.ordinal[task]
-                return Circle(names, communicator.name, communicator.ranks, step)
-        return Circle(names, "", (), 0)
+                return Circle(names, behind, held_up, communicator.name, communicator.ranks, step)
+        return Circle(names, behind, held_up, "", (), 0)
+
+    def _behind(self, task: int, awaited: int) -> bool:
+        """Whether nothing but the order of its lane has a task wait for another one."""
+        if self._play.tasks.place[task] != self._play.tasks.place[awaited]:
+            return False
+        here, there = self._op(task), self._op(awaited)
+        read, written = _buffers(there.inputs), _buffers(there.outputs)
+        needed = written & _buffers(here.inputs) or (read | written) & _buffers(here.outputs)
+        return here.lane == there.lane and not needed
 
     def _awaited(self, task: int) -> int:
         """Return a task that has not ended and that this one waits for."""
@@ -122,14 +142,22 @@ class _Standstill:
         a, b = tasks.message[other], tasks.message[task]
         if a is None or b is None or tasks.ordinal[other] != tasks.ordinal[task]:
             return False
-        if b.collective in ("send", "receive"):
-            apart = a.collective != b.collective and a.collective in ("send", "receive")
+        if a.channel or b.channel:
+            apart = a.collective != b.collective and a.channel == b.channel
             return apart and rendezvous.half(other, a) == rendezvous.half(task, b)
         return rendezvous.communicator(other).name == rendezvous.communicator(task).name
 
     def _name(self, task: int) -> str:
-        place = self._play.tasks.place[task]
-        rank = self._play.tasks.ranks[place]
-        program = self._programs.of(rank)
-        op = program.ops[task - self._play.tasks.first[place]]
-        return f"rank {rank}: '{op.name}' on {program.lanes[op.lane].name}"
+        rank, op = self._rank(task), self._op(task)
+        return f"rank {rank}: '{op.name}' on {self._programs.of(rank).lanes[op.lane].name}"
+
+    def _rank(self, task: int) -> int:
+        return self._play.tasks.ranks[self._play.tasks.place[task]]
+
+    def _op(self, task: int) -> Op:
+        first = self._play.tasks.first[self._play.tasks.place[task]]
+        return self._programs.of(self._rank(task)).ops[task - first]
+
+
+def _buffers(operands: Sequence[Operand]) -> set[int]:
+    return {operand.buffer.index for operand in operands}

@@ -12,7 +12,13 @@ from tspsim.engine.checks.member import Member
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of
-from tspsim.program.types import Message, Op, Programs
+from tspsim.program.types import Message, Op, Program, Programs
+
+#: What helps where a send or a receive stands behind another one on its stream.
+_HELD_UP = (
+    "A stream is in order: give these sends and receives streams of their own, or issue them in an "
+    "order in which each meets its other half"
+)
 
 
 class Membership(NamedTuple):
@@ -55,12 +61,16 @@ def check(programs: Programs, mesh: Mesh) -> None:
         _check_calls(communicator)
         _check_roots(communicator)
     check_halves(programs, mesh, played)
-    sends = any(lane.channel for program in programs.roles for lane in program.lanes)
-    if len(programs.roles) == 1 and not sends and deadlock.can_end(programs.roles[0]):
+    only = programs.roles[0]
+    if len(programs.roles) == 1 and not _sends(only) and deadlock.can_end(only):
         return
     stuck = deadlock.find(programs, mesh, stand_ins)
     if stuck is not None:
         raise ScheduleError(_stuck(programs, mesh, stuck))
+
+
+def _sends(program: Program) -> bool:
+    return any(op.message is not None and op.message.channel for op in program.ops)
 
 
 def _stand_ins(programs: Programs, mesh: Mesh) -> tuple[int, ...]:
@@ -94,13 +104,14 @@ def _communicators(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> Iter
     for rank in ranks:
         for lane in programs.of(rank).lanes:
             group = lane.members(mesh, rank)
-            if lane.axis is None or lane.channel or (lane.name, group) in seen:
+            if lane.axis is None or (lane.name, group) in seen:
                 continue
             seen.add((lane.name, group))
             of = (issued[programs.role_of_rank[member]] for member in group)
             pairs = (lanes.get(lane.name, ((), ())) for lanes in of)
-            members = (Member(r, *pair) for r, pair in zip(group, pairs, strict=True))
-            yield Membership(lane.name, tuple(members))
+            members = tuple(Member(r, *pair) for r, pair in zip(group, pairs, strict=True))
+            if any(member.calls for member in members):
+                yield Membership(lane.name, members)
 
 
 def _issued_by_lane(
@@ -109,7 +120,7 @@ def _issued_by_lane(
     program = programs.roles[role]
     ops: dict[str, list[Op]] = {}
     for op in program.ops:
-        if op.message is not None:
+        if op.message is not None and not op.message.channel:
             ops.setdefault(program.lanes[op.lane].name, []).append(op)
     return {
         name: (tuple(issued), tuple(op.message for op in issued if op.message is not None))
@@ -164,9 +175,14 @@ def _check_roots(communicator: Membership) -> None:
 
 def _stuck(programs: Programs, mesh: Mesh, stuck: deadlock.Circle) -> str:
     """Return the circle in words, and the grid of the first communicator in it."""
-    links = zip(stuck.names, (*stuck.names[1:], stuck.names[0]), strict=True)
-    lines = [f"  {waiting}\n    waits for {awaited}" for waiting, awaited in links]
+    links = zip(stuck.names, stuck.behind, (*stuck.names[1:], stuck.names[0]), strict=True)
+    lines = [
+        f"  {waiting}\n    {'stands behind' if behind else 'waits for'} {awaited}"
+        for waiting, behind, awaited in links
+    ]
     text = "\n".join([f"deadlock: {len(lines)} ops wait for each other in a circle", *lines])
+    if stuck.held_up:
+        text += f"\n{_HELD_UP}"
     for communicator in _communicators(programs, mesh, range(mesh.ranks)):
         ranks = tuple(member.rank for member in communicator.members)
         if (communicator.name, ranks) == (stuck.lane, stuck.ranks):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from tspsim.engine.checks import grid
 from tspsim.engine.checks.member import Member
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
-from tspsim.program.types import Message, Program, Programs
+from tspsim.program.types import Message, Op, Program, Programs
 
 _OTHER = {"send": "receive", "receive": "send"}
+
+#: What one program issues at each end of each channel, in order.
+_Ends = dict[tuple[str, str], tuple[Op, ...]]
 
 
 def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
@@ -21,41 +25,35 @@ def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
     ScheduleError
         Says which send or receive finds no other half like it, and draws both sides.
     """
+    ends = [_ends(program) for program in programs.roles]
+    role = programs.role_of_rank
     for rank in ranks:
-        program = programs.of(rank)
-        for number, lane in enumerate(program.lanes):
-            if lane.channel:
-                _check_lane(programs, mesh, rank, number)
+        for (collective, channel), ops in ends[role[rank]].items():
+            partner = _partner(programs.of(rank), mesh, rank, ops[0])
+            back = ends[role[partner]].get((_OTHER[collective], channel), ())
+            sides = _member(mesh, rank, ops), _member(mesh, partner, back)
+            _compare(channel, *(sides if collective == "send" else sides[::-1]))
 
 
-def _check_lane(programs: Programs, mesh: Mesh, rank: int, number: int) -> None:
-    program = programs.of(rank)
-    lane = program.lanes[number]
-    mine = _side(program, mesh, rank, number)
-    kind, offset = mine.calls[0].collective, mine.calls[0].offset
-    members = lane.members(mesh, rank)
-    partner = members[(members.index(rank) + offset) % len(members)]
-    other = programs.of(partner)
-    theirs = _side(other, mesh, partner, _lane_back(other, lane.channel, kind))
-    sides = (mine, theirs) if kind == "send" else (theirs, mine)
-    _compare(lane.channel, *sides)
+def _ends(program: Program) -> _Ends:
+    found: dict[tuple[str, str], list[Op]] = defaultdict(list)
+    for op in program.ops:
+        if op.message is not None and op.message.end is not None:
+            found[op.message.end].append(op)
+    return {end: tuple(ops) for end, ops in found.items()}
 
 
-def _side(program: Program, mesh: Mesh, rank: int, number: int | None) -> Member:
-    """Return a rank's calls on a lane, sizes as it has them; none where it has no such lane."""
-    ops = tuple(op for op in program.ops if op.lane == number)
+def _partner(program: Program, mesh: Mesh, rank: int, op: Op) -> int:
+    """Return the rank that a send goes to, or that a receive comes from."""
+    assert op.message is not None
+    members = program.lanes[op.lane].members(mesh, rank)
+    return members[(members.index(rank) + op.message.offset) % len(members)]
+
+
+def _member(mesh: Mesh, rank: int, ops: tuple[Op, ...]) -> Member:
+    """Return what a rank issues at one end of a channel, sizes as it has them."""
     calls = (op.message.of_rank(mesh, rank) for op in ops if op.message is not None)
     return Member(rank, ops, tuple(calls))
-
-
-def _lane_back(program: Program, channel: str, kind: str) -> int | None:
-    """Return the lane of the other halves on a channel."""
-    wanted = _OTHER[kind]
-    for op in program.ops:
-        said = op.message.collective if op.message is not None else None
-        if said == wanted and program.lanes[op.lane].channel == channel:
-            return op.lane
-    return None
 
 
 def _compare(channel: str, sender: Member, receiver: Member) -> None:
