@@ -121,6 +121,22 @@ def test_peak_memory_includes_what_the_runtime_reserves() -> None:
         assert sum(found.at_peak.values()) == found.peak
 
 
+def test_peak_memory_includes_what_libraries_hold() -> None:
+    """A workspace for every thread that multiplies, buffers for every communicator."""
+    program = Toy()
+    buffer = program.buffer(200)
+    program.compute(1, writes=[buffer])
+    program.communicate("all_reduce", 8, after=[0], reads=[buffer])
+    topology = full(2)
+    timeline = toy.run(shared(program, 2), topology)
+    device = replace(toy.DEVICE, blas=50.0, communicator=30.0)
+    found = summary(timeline, replace(topology, devices=(device,) * 2)).memory
+    assert found.peak == sum(found.at_peak.values()) == 200 + 50 + 30
+    assert (found.at_peak["blas"], found.at_peak["communicators"]) == (50, 30)
+    full_up = replace(device, communicator=751.0)
+    assert not summary(timeline, replace(topology, devices=(full_up,) * 2)).memory.fits
+
+
 def test_smallest_device_decides_whether_it_fits() -> None:
     """Peak and capacity are those of the rank with the least room left."""
     program = Toy()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+import tspsim
 from tests import toy
 from tests.toy import Toy, full, shared
 from tspsim.memory import MemoryTrace, alive, lifetimes, trace
-from tspsim.program.types import BUFFER_KINDS
+from tspsim.program.types import BUFFER_KINDS, Lane
 
 
 def steps(memory: MemoryTrace, rank: int = 0) -> list[tuple[float, int]]:
@@ -141,6 +142,50 @@ def test_peak_tells_rank_moment_and_kinds() -> None:
     # the hops begin at once, so `sent` ends with its writer where that is the later of the two
     assert (memory.peak, memory.peak_rank, memory.peak_time) == (37, 0, 1.0)
     assert memory.at_peak == dict(zip(BUFFER_KINDS, (5, 0, 0, 2, 30, 0), strict=True))
+
+
+def small(*overrides: str) -> dict[str, float]:
+    """Return what a small step of tensor parallelism holds at its peak."""
+    model = {"hidden": 512, "layers": 2, "heads": 8, "ffn": 1024, "vocab": 1024}
+    link = {"bandwidth": "50 GB/s", "latency": "1 us"}
+    scenario = {
+        "model": model, "workload": {"sequence": 1000}, "strategy": {"kind": "tp", "degree": 2},
+        "topology": {"kind": "full", "ranks": 2, "link": link, "device": "h100-sxm"},
+    }  # fmt: skip
+    return dict(tspsim.run(scenario, *overrides).summary.memory.at_peak)
+
+
+def test_backward_multiplies_in_a_thread_of_its_own() -> None:
+    """Autograd has a handle and a workspace beside forward's."""
+    found = [small(f"workload.phase={phase}")["blas"] for phase in ("forward", "train")]
+    assert found == [32 * 2**20, 2 * 32 * 2**20]
+    assert small("kernels=ideal")["blas"] == 0
+
+
+def test_every_lane_is_a_communicator() -> None:
+    """Those of one axis with different names have buffers of their own."""
+    lanes = tspsim.run("tsp-layer", "workload.phase=train", "memory.communicator=1 MiB")
+    names = {lane.name for lane in lanes.timeline.programs.roles[0].lanes if lane.axis}
+    assert lanes.summary.memory.at_peak["communicators"] == len(names) * 2**20 > 2**20
+
+
+def test_both_ways_of_a_hop_are_one_communicator() -> None:
+    """Sends and receives have lanes of their own, on one communicator."""
+    program = Toy()
+    for way in ("to +1", "from -1", "from +1"):
+        program.lanes.append(Lane(f"tsp/pipe {way}", "tsp", channel="tsp/pipe +1"))
+    program.compute(1)
+    assert trace(toy.run(shared(program, 2), full(2))).ranks[0].libraries == (1, 1)
+
+
+def test_the_allocator_of_torch_is_a_term_of_the_peak() -> None:
+    """It adds to buffers and workspaces what its segments hold beyond them, and nothing else."""
+    exact, placed = small(), small("memory.allocator=torch")
+    beyond = placed.pop("allocator")
+    assert placed == exact
+    segments = beyond + sum(size for kind, size in exact.items() if kind != "communicators")
+    assert beyond > 0
+    assert segments % (2 * 2**20) == 0
 
 
 def test_ranks_differ_where_their_times_do() -> None:

@@ -147,7 +147,7 @@ def test_memory_plot_stacks_up_to_the_peak() -> None:
     tops = [path.get_extents().y1 for c in axes.collections for path in c.get_paths()]
     peak = (result.memory.ranks[0].peak + 2 * 2**30) / 2**30
     assert max(tops) == pytest.approx(peak)
-    assert legend(axes)[-1] == "reserved by the runtime"
+    assert legend(axes)[-1] == "runtime and libraries"
     assert axes.get_ylabel() == "memory [GiB]"
 
 

@@ -160,6 +160,24 @@ def test_reserved_memory_reaches_every_device() -> None:
     assert {device.reserved for device in scenario.topology.devices} == {2 * 2**30}
 
 
+@pytest.mark.parametrize(
+    ("kernels", "memory", "held"),
+    [
+        ("torch-compile", {}, (32, 288)),
+        ("megatron-core", {}, (32, 288)),
+        ("ideal", {}, (0, 0)),
+        ("ideal", {"blas": "8 MiB"}, (8, 0)),
+        ("torch-compile", {"blas": "8 MiB", "communicator": "0 B"}, (8, 0)),
+    ],
+)
+def test_libraries_hold_what_the_device_or_the_scenario_says(kernels, memory, held) -> None:
+    """A framework's kernels bring their libraries, ideal ones none; what is stated counts."""
+    scenario = from_document({**SMALL, "kernels": kernels, "memory": memory})
+    found = {(device.blas, device.communicator) for device in scenario.topology.devices}
+    assert found == {(held[0] * 2**20, held[1] * 2**20)}
+    assert from_document(scenario.document).topology == scenario.topology
+
+
 def test_optimizer_takes_any_state_and_drops_empty_ones() -> None:
     """Exponential moving averages are one more name; a state of 0 bytes is none."""
     sizes = {"gradient": 2, "master": 0, "average": 4}

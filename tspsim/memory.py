@@ -15,17 +15,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.allocator import Life, taken
 from tspsim.engine.timeline import Timeline
 from tspsim.program.by_rank import axes_of
 from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
 from tspsim.program.varying import Varying, of_rank
+from tspsim.topology.hardware import Device
 
 Times = NDArray[np.float64]
+#: Exact: a buffer takes its own bytes. Otherwise those of the segments that this one takes.
+Allocator = Literal["exact", "torch"]
+
+
+class Libraries(NamedTuple):
+    """What of the libraries beside it a rank's program makes use of.
+
+    Attributes
+    ----------
+    handles : int
+        BLAS handles: torch has one for every thread that multiplies, and backward runs in a
+        thread of its own (pytorch.org/docs, "Autograd mechanics").
+    communicators : int
+        One for every lane; the lanes of sends and receives of one name share theirs.
+    """
+
+    handles: int = 0
+    communicators: int = 0
+
+
+#: Of a program that calls none.
+NO_LIBRARIES = Libraries()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +62,15 @@ class RankMemory:
         Moments at which something changes, increasing; the first is 0.
     by_kind : ndarray of int64, shape (len(BUFFER_KINDS), n)
         Bytes of every buffer kind from ``times[i]`` until ``times[i + 1]``.
+    libraries : Libraries
+    lives : tuple of Life or None
+        The buffers, for torch's allocator to place; None: each takes its own bytes.
     """
 
     times: NDArray[np.float64]
     by_kind: NDArray[np.int64]
+    libraries: Libraries = NO_LIBRARIES
+    lives: tuple[Life, ...] | None = None
 
     @property
     def total(self) -> NDArray[np.int64]:
@@ -63,6 +92,23 @@ class RankMemory:
         """Bytes by buffer kind at the first moment of the largest total."""
         column = self.by_kind[:, int(self.total.argmax())].tolist()
         return dict(zip(BUFFER_KINDS, column, strict=True))
+
+    def beside(self, device: Device) -> dict[str, float]:
+        """Return the bytes that a device holds at the peak beside the buffers, by what for.
+
+        ``reserved`` by the runtime; ``blas``, the workspaces of its handles; ``communicators``,
+        their buffers; and ``allocator``, where torch's is played: what its segments hold at most
+        beyond workspaces and buffers, by rounding and in pieces that nothing fits into.
+        """
+        handles, communicators = self.libraries
+        found = {"reserved": device.reserved, "blas": handles * device.blas}
+        found["communicators"] = communicators * device.communicator
+        if self.lives is not None:
+            workspaces = [Life(0.0, np.inf, round(device.blas))] * handles if device.blas else []
+            limit = device.memory - found["reserved"] - found["communicators"]
+            segments = taken([*workspaces, *self.lives], limit)
+            found["allocator"] = segments - found["blas"] - self.peak
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +178,15 @@ class _Accesses(NamedTuple):
         return np.where(compute, start, before), np.maximum(end, start[self.awaited])
 
 
-def trace(timeline: Timeline) -> MemoryTrace:
-    """Return what is alive on every rank over time."""
+def trace(timeline: Timeline, allocator: Allocator = "exact") -> MemoryTrace:
+    """Return what is alive on every rank over time.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    allocator : {"exact", "torch"}
+        Who gives the buffers their places.
+    """
     known: dict[tuple[object, bytes, bytes], RankMemory] = {}
     played: dict[int, RankMemory] = {}
     for rank in timeline.played:
@@ -143,10 +196,28 @@ def trace(timeline: Timeline) -> MemoryTrace:
         key = ((id(program), place), timeline.start[rank].tobytes(), timeline.end[rank].tobytes())
         if key not in known:
             accesses = _accesses_of(timeline, rank)
-            known[key] = _steps(_lifetimes(timeline, rank, accesses), accesses)
+            lives = _lifetimes(timeline, rank, accesses)
+            placed = _lives(lives, accesses.sizes) if allocator == "torch" else None
+            times, by_kind = _steps(lives, accesses)
+            known[key] = RankMemory(times, by_kind, _libraries(program), placed)
         played[rank] = known[key]
     by_rank = timeline.fold.stand_ins if timeline.fold else None
     return MemoryTrace(tuple(played[rank] for rank in by_rank or timeline.played))
+
+
+@lru_cache(maxsize=4)
+def _libraries(program: Program) -> Libraries:
+    handles = 1 + any(op.phase == "backward" for op in program.ops)
+    lanes = [lane for lane in program.lanes if lane.axis is not None]
+    names = {(lane.name.partition(" ")[0] if lane.channel else lane.name, lane.size)
+             for lane in lanes}  # fmt: skip
+    return Libraries(handles, len(names))
+
+
+def _lives(lives: Lifetimes, sizes: NDArray[np.int64]) -> tuple[Life, ...]:
+    counted = np.flatnonzero(~np.isnan(lives.birth))
+    columns = (lives.birth[counted], lives.death[counted], sizes[counted])
+    return tuple(Life(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
 
 
 def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:
@@ -261,7 +332,7 @@ def _lifetimes(timeline: Timeline, rank: int, accesses: _Accesses) -> Lifetimes:
     return Lifetimes(birth, death)
 
 
-def _steps(lives: Lifetimes, accesses: _Accesses) -> RankMemory:
+def _steps(lives: Lifetimes, accesses: _Accesses) -> tuple[Times, NDArray[np.int64]]:
     counted = np.flatnonzero(~np.isnan(lives.birth))
     freed = counted[np.isfinite(lives.death[counted])]
     moments = np.concatenate([[0.0], lives.birth[counted], lives.death[freed]])
@@ -272,4 +343,4 @@ def _steps(lives: Lifetimes, accesses: _Accesses) -> RankMemory:
     np.add.at(change, (accesses.kinds[freed], died), -accesses.sizes[freed])
     kept = np.asarray(change.any(axis=0), dtype=np.bool_)
     kept[0] = True
-    return RankMemory(times[kept], change.cumsum(axis=1)[:, kept])
+    return times[kept], change.cumsum(axis=1)[:, kept]

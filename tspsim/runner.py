@@ -180,7 +180,7 @@ def simulate_scenario(
     recorded = perf_counter()
     timeline = play(scenario, programs, progress)
     simulated = perf_counter()
-    trace = memory.trace(timeline)
+    trace = memory.trace(timeline, scenario.allocator)
     traced = perf_counter()
     summary = summarize(scenario, timeline, trace, simulated - recorded)
     walls = {"record": recorded - begin, "simulate": simulated - recorded}

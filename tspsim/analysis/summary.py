@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from math import fsum
 from typing import Any
 
@@ -16,7 +17,7 @@ from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.spread import Spread
 from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
-from tspsim.memory import MemoryTrace
+from tspsim.memory import MemoryTrace, RankMemory
 from tspsim.model import model_flops
 from tspsim.program.by_rank import axes_of, received, work_of
 from tspsim.program.recorder import HOST
@@ -85,11 +86,11 @@ class MemoryFigures:
     capacity : float
         Memory of the device.
     peak : float
-        Most that is ever taken, with what the runtime reserves.
+        Most that is ever taken, with what runtime, libraries and allocator hold beside buffers.
     peak_rank : int
     peak_time : float
     at_peak : Mapping
-        What the peak consists of, by buffer kind, and ``reserved``; the values add up to `peak`.
+        What the peak consists of: `RankMemory.beside`, then by buffer kind; it adds up to `peak`.
     fits : bool
         No rank needs more than its device has.
     """
@@ -287,13 +288,16 @@ def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:
     """Return the memory of the rank that comes closest to filling its device."""
     devices = topology.devices[: len(memory.ranks)]
     pairs = list(zip(devices, memory.ranks, strict=True))
-    left = [device.memory - device.reserved - rank.peak for device, rank in pairs]
+    beside = cache(RankMemory.beside)  # ranks that behave alike share their memory
+    peaks = [rank.peak + sum(beside(rank, device).values()) for device, rank in pairs]
+    left = [device.memory - peak for (device, _), peak in zip(pairs, peaks, strict=True)]
     fullest = left.index(min(left))
     device, rank = pairs[fullest]
-    at_peak: dict[str, float] = {"reserved": device.reserved}
+    at_peak = dict(beside(rank, device))
     at_peak.update(rank.at_peak.items())
-    peak = rank.peak + device.reserved
-    return MemoryFigures(device.memory, peak, fullest, rank.peak_time, at_peak, min(left) >= 0)
+    return MemoryFigures(
+        device.memory, peaks[fullest], fullest, rank.peak_time, at_peak, min(left) >= 0
+    )
 
 
 def _flops_by_rank(timeline: Timeline) -> list[int]:

@@ -2,8 +2,8 @@
 
 Columns, in this order: ``rank``, ``time`` (seconds from the start of the step), then the bytes of
 every buffer kind: ``weight``, ``gradient``, ``optimizer``, ``activation``, ``workspace``,
-``kv_cache``. A line holds until the next one of its rank. Memory that the runtime reserves for
-itself is not in it: it is a constant of the device.
+``kv_cache``. A line holds until the next one of its rank. What runtime, libraries and allocator
+hold beside the buffers is not in it.
 """
 
 from __future__ import annotations

@@ -86,12 +86,13 @@ def device_problems(topology: Topology, dtype: str, linears: str) -> Iterator[Pr
                 yield Problem(("workload", key), message)
 
 
-def memory_problems(topology: Topology, memory: MemoryKeys | None) -> Iterator[Problem]:
-    """Yield a problem when the reserved memory leaves nothing of the smallest device."""
+def memory_problems(topology: Topology, memory: MemoryKeys) -> Iterator[Problem]:
+    """Yield what the runtime or a library holds where it leaves nothing of the smallest device."""
     smallest = min(topology.devices, key=lambda device: device.memory)
-    if memory and memory.reserved >= smallest.memory:
-        left = f"nothing is left of the {format_bytes(smallest.memory)} of '{smallest.name}'"
-        yield Problem(("memory", "reserved"), f"found {format_bytes(memory.reserved)}; {left}")
+    for key, held in memory.stated().items():
+        if held >= smallest.memory:
+            left = f"nothing is left of the {format_bytes(smallest.memory)} of '{smallest.name}'"
+            yield Problem(("memory", key), f"found {format_bytes(held)}; {left}")
 
 
 def rank_problems(strategy: StrategyOptions, topology: Topology) -> Iterator[Problem]:

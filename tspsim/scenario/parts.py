@@ -54,6 +54,7 @@ class Parts:
             detail=keys.network.detail,
             sharing=keys.network.sharing,
             fold=keys.engine.fold == "auto",
+            allocator=keys.memory.allocator,
             disturbances=keys.disturbances.value() if keys.disturbances else Disturbances(),
         )
 
@@ -95,15 +96,18 @@ def read_parts(
     problems = [p for p in problems if not p.path or p.path[0] not in broken]
     if problems or not (keys and strategy and hardware):
         return None, problems
-    if keys.memory:
-        hardware = hardware.with_reserved(keys.memory.reserved)
-    return Parts(keys, strategy, _run_by(keys.kernels.value(), hardware)), []
+    hardware = _run_by(keys.kernels.value(), hardware)
+    if stated := keys.memory.stated():
+        hardware = hardware.with_memory(stated)
+    return Parts(keys, strategy, hardware), []
 
 
 def _run_by(kernels: Kernels, hardware: Hardware) -> Hardware:
     """Return the hardware as a framework's kernels use it."""
     if kernels.launch is not None:
         hardware = hardware.with_launch(kernels.launch)
+    if kernels.framework == "none":  # nobody's kernels call nobody's libraries
+        hardware = hardware.with_memory({"blas": 0.0, "communicator": 0.0})
     return hardware if kernels.pace == 1 else hardware.with_pace(kernels.pace)
 
 

@@ -149,7 +149,20 @@ class OptimizerKeys(Section):
 class MemoryKeys(Section):
     """``memory:`` — what a scenario says about its devices' memory."""
 
-    reserved: Bytes = Field(description="kept by the runtime on every device, such as 2 GiB")
+    reserved: Bytes | None = Field(
+        None, description="kept by the runtime on every device, such as 2 GiB"
+    )
+    blas: Bytes | None = Field(None, description="workspace of a BLAS handle, such as 32 MiB")
+    communicator: Bytes | None = Field(
+        None, description="buffers of the collective library, for every communicator"
+    )
+    allocator: Literal["exact", "torch"] = Field(
+        "exact", description="buffers take their own bytes, or segments of torch's allocator"
+    )
+
+    def stated(self) -> dict[str, float]:
+        """Return what replaces the device's own, by its name there."""
+        return self.model_dump(include={"reserved", "blas", "communicator"}, exclude_none=True)
 
 
 class TimingKeys(Section):
@@ -188,7 +201,7 @@ class ScenarioKeys(Section):
     optimizer: OptimizerKeys = OptimizerKeys()
     topology: dict[str, Any] = Field(description="{file: a topology}, or {kind: a generator, ...}")
     strategy: dict[str, Any] = Field(description="{kind: tsp, degree: 8}, for example")
-    memory: MemoryKeys | None = None
+    memory: MemoryKeys = MemoryKeys()
     timing: TimingKeys = TimingKeys()
     network: NetworkKeys = NetworkKeys()
     engine: EngineKeys = EngineKeys()

@@ -32,9 +32,9 @@ class Hardware:
     topology: Topology
     document: Mapping[str, Any]
 
-    def with_reserved(self, reserved: float) -> Hardware:
-        """Return the hardware with as many bytes reserved on every device."""
-        distinct = {d: replace(d, reserved=reserved) for d in set(self.topology.devices)}
+    def with_memory(self, held: Mapping[str, Any]) -> Hardware:
+        """Return the hardware with so many bytes held on every device, by what for."""
+        distinct = {d: replace(d, **held) for d in set(self.topology.devices)}
         devices = tuple(distinct[device] for device in self.topology.devices)
         return replace(self, topology=replace(self.topology, devices=devices))
 

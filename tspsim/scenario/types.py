@@ -37,6 +37,8 @@ class Scenario:
         Whether ranks that provably behave alike are simulated once.
     detail, sharing : str
         How collectives are played on the links; see `tspsim.engine.network.model.NetworkModel`.
+    allocator : {"exact", "torch"}
+        Who gives buffers their places; see `tspsim.memory.trace`.
     disturbances : Disturbances
         What does not go to plan; slow devices and changed links are in the topology already.
     """
@@ -53,4 +55,5 @@ class Scenario:
     detail: Literal["coflow", "steps"] = "coflow"
     sharing: Literal["fair", "fifo"] = "fair"
     fold: bool = True
+    allocator: Literal["exact", "torch"] = "exact"
     disturbances: Disturbances = field(default_factory=Disturbances)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tspsim.memory import alive
+from tspsim.program.types import BUFFER_KINDS
 from tspsim.result import Result
 
 K = TypeVar("K", bound=Hashable)
@@ -113,9 +114,8 @@ def _at_peak(result: Result) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for buffer in alive(result.timeline, memory.peak_rank, memory.peak_time):
         found[f"{buffer.name}, {buffer.kind}"] += buffer.bytes
-    if memory.at_peak.get("reserved"):
-        found["reserved"] = memory.at_peak["reserved"]
-    return found
+    beside = {name: size for name, size in memory.at_peak.items() if name not in BUFFER_KINDS}
+    return {**found, **{name: size for name, size in beside.items() if size}}
 
 
 def _largest_links(pair: tuple[Result, Result], most: int) -> tuple[Entry, ...]:

@@ -292,7 +292,11 @@ class DeviceForm(Form):
     memory : Bytes
         Capacity.
     reserved : Bytes
-        What the runtime and its libraries keep for themselves.
+        What the runtime keeps for itself.
+    blas : Bytes
+        Workspace of a BLAS handle, in the libraries that frameworks use on it.
+    communicator : Bytes
+        Buffers that a communicator of the collective library keeps there.
     launch : Seconds
         Overhead of every compute op, where the profile states none.
     price : Price, optional
@@ -306,21 +310,24 @@ class DeviceForm(Form):
     memory_bandwidth: BytesPerSecond
     memory: Annotated[Bytes, Field(gt=0)]
     reserved: Bytes = 0.0
+    blas: Bytes = 0.0
+    communicator: Bytes = 0.0
     launch: Seconds = 0.0
     price: Price | None = None
     profile: ProfileField = Field(default="datasheet", validate_default=True)
 
     @model_validator(mode="after")
-    def _reserved_fits(self) -> DeviceForm:
-        if self.reserved >= self.memory:
-            raise problem("reserved: as large as the memory itself; nothing is left")
+    def _leaves_room(self) -> DeviceForm:
+        for key in ("reserved", "blas", "communicator"):
+            if getattr(self, key) >= self.memory:
+                raise problem(f"{key}: as large as the memory itself; nothing is left")
         return self
 
     def value(self) -> Device:
         """Return the device that this form describes."""
         return Device(
             self.name, tuple(self.flop_rate.items()), self.memory_bandwidth, self.memory,
-            self.reserved, self.price, self.launch,
+            self.reserved, self.price, self.launch, self.blas, self.communicator,
         )  # fmt: skip
 
 

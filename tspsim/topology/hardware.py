@@ -198,6 +198,8 @@ class Device:
         Dollars per device hour.
     launch : float
         Seconds added to every compute op, where the profile states none.
+    blas, communicator : float
+        Bytes of the workspace of a BLAS handle, and of the buffers of a communicator.
     pace : Pace
         How much of all this it reaches. Its peak stays what it states: what a slow device falls
         short of it shows in MFU.
@@ -210,6 +212,8 @@ class Device:
     reserved: float = 0.0
     price: float | None = None
     launch: float = 0.0
+    blas: float = 0.0
+    communicator: float = 0.0
     pace: Pace = Pace()
 
     def peak(self, dtype: str) -> float:

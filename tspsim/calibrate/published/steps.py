@@ -56,7 +56,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the simulator says of a step: seconds, and peak bytes of the fullest device."""
+    """What the simulator says of a step: seconds, and peak bytes of the fullest device.
+
+    Bytes as a framework's own counters have them, which see neither the runtime nor the
+    communicators.
+    """
 
     seconds: float
     memory: float
@@ -136,4 +140,6 @@ def predict(step: Step, profile: str | Mapping[str, Any] | None = None) -> Predi
 
 
 def _of(seconds: float, result: tspsim.Run) -> Predicted:
-    return Predicted(seconds, result.summary.memory.peak)
+    memory = result.summary.memory
+    unseen = memory.at_peak["reserved"] + memory.at_peak["communicators"]
+    return Predicted(seconds, memory.peak - unseen)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
-from tspsim.output.plots.style import DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
+from tspsim.output.plots.style import BESIDE, DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
 from tspsim.program.types import BUFFER_KINDS
@@ -50,9 +50,10 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     device = result.scenario.topology.devices[rank]
     ax = axes(ax, 10.0, 4.5)
     scale, unit = time_unit(result.timeline.step_time)
-    _areas(ax, memory, result.timeline.step_time, device.reserved, scale)
-    top = _capacity(ax, device.memory, memory.peak + device.reserved)
-    _mark_peak(ax, memory, device.reserved, scale, result.timeline.step_time)
+    beside = sum(memory.beside(device).values())
+    _areas(ax, memory, result.timeline.step_time, beside, scale)
+    top = _capacity(ax, device.memory, memory.peak + beside)
+    _mark_peak(ax, memory, beside, scale, result.timeline.step_time)
     _phases(ax, result.timeline, rank, scale)
     ax.set_xlim(0, result.timeline.step_time / scale)
     ax.set_ylim(0, top / GIB)
@@ -69,15 +70,15 @@ def _title(result: Result, rank: int) -> str:
     return f"{result.scenario.name}: memory of rank {rank}{highest}"
 
 
-def _areas(ax: Axes, memory: RankMemory, step_time: float, reserved: float, scale: float) -> None:
-    """Stack the kinds that are ever used, the runtime's own memory at the bottom."""
+def _areas(ax: Axes, memory: RankMemory, step_time: float, beside: float, scale: float) -> None:
+    """Stack the kinds that are ever used, what runtime and libraries hold at the bottom."""
     seen = thin(memory.total, MOMENTS)
     times = np.append(memory.times[seen], step_time) / scale
     amounts = memory.by_kind[:, np.append(seen, seen[-1])] / GIB
-    base = np.full(len(times), reserved / GIB)
+    base = np.full(len(times), beside / GIB)
     raster = len(times) > MOMENTS // 2
-    if reserved:
-        ax.fill_between(times, base, color=RESERVED, lw=0, label="reserved by the runtime")
+    if beside:
+        ax.fill_between(times, base, color=RESERVED, lw=0, label=BESIDE)
     for kind, values in zip(BUFFER_KINDS, amounts, strict=True):
         if values.any():
             top = base + values
@@ -125,18 +126,16 @@ def _capacity(ax: Axes, capacity: float, peak: float) -> float:
     return 1.15 * max(capacity, peak)
 
 
-def _mark_peak(
-    ax: Axes, memory: RankMemory, reserved: float, scale: float, step_time: float
-) -> None:
+def _mark_peak(ax: Axes, memory: RankMemory, beside: float, scale: float, step_time: float) -> None:
     """Point at the peak and say what is largest there."""
     at = int(memory.total.argmax())
     largest = int(memory.by_kind[:, at].argmax())
     said = f"{BUFFER_KINDS[largest]} {size(float(memory.by_kind[largest, at]))}"
-    x, y = memory.peak_time / scale, (memory.peak + reserved) / GIB
+    x, y = memory.peak_time / scale, (memory.peak + beside) / GIB
     right = memory.peak_time > 0.6 * step_time
     ax.plot([x], [y], "o", color="black", ms=4, zorder=5)
     ax.annotate(
-        f"peak {size(memory.peak + reserved)} at {time(memory.peak_time)}\nlargest: {said}",
+        f"peak {size(memory.peak + beside)} at {time(memory.peak_time)}\nlargest: {said}",
         (x, y), (-8 if right else 8, 6), textcoords="offset points",
         ha="right" if right else "left", va="bottom", fontsize=8,
         bbox={"boxstyle": "round", "fc": "white", "ec": GREY, "alpha": 0.85},

@@ -59,6 +59,7 @@ MEMORY: dict[BufferKind, str] = {
     "workspace": YELLOW, "kv_cache": SKY,
 }  # fmt: skip
 RESERVED = "#DDDDDD"
+BESIDE = "runtime and libraries"
 
 
 def style_of(op: Op) -> Style:

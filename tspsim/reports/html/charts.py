@@ -17,7 +17,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
-from tspsim.output.plots.style import MEMORY, PALE, RESERVED, WAITS, Style
+from tspsim.output.plots.style import BESIDE, MEMORY, PALE, RESERVED, WAITS, Style
 from tspsim.output.plots.window import Window
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS
@@ -218,15 +218,15 @@ def _memory(result: Result) -> dict[str, Any]:
     memory = result.memory.ranks[figures.peak_rank]
     seen = thin(memory.total, MOMENTS)
     amounts = np.rint(memory.by_kind[:, seen] / 1024).astype(int)
-    reserved = round(figures.at_peak.get("reserved", 0.0) / 1024)
+    beside = round((figures.peak - memory.peak) / 1024)
     kinds = [
         {"name": kind, "colour": MEMORY[kind], "kib": row.tolist()}
         for kind, row in zip(BUFFER_KINDS, amounts, strict=True)
         if row.any()
     ]
-    if reserved:
-        flat = {"name": "reserved by the runtime", "colour": RESERVED}
-        kinds.insert(0, flat | {"kib": [reserved] * len(seen)})
+    if beside:
+        flat = {"name": BESIDE, "colour": RESERVED}
+        kinds.insert(0, flat | {"kib": [beside] * len(seen)})
     left = figures.capacity - figures.peak
     verdict = f"{size(left)} free" if left >= 0 else f"{size(-left)} too little"
     return {
