@@ -10,6 +10,8 @@ from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.source import KeyPath, Source
 from tspsim.scenario.hf_keys import OTHERS, changing_problems, key_problems
+from tspsim.scenario.hf_rope import KEYS as ROPE
+from tspsim.scenario.hf_rope import rope_problems
 from tspsim.scenario.hf_window import KEYS, window_of, window_problems
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
@@ -91,11 +93,11 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
         other = OTHERS.get(kind) if isinstance(kind, str) else None
         reason = f" (has {other}: not modelled)" if other else ""
         message = f"{found(kind)}{reason}; known: {', '.join(FAMILIES)}"
-        return [Problem(("model_type",), message), *changing_problems(data)]
+        return [Problem(("model_type",), message), *changing_problems(data), *rope_problems(data)]
     keys = FAMILIES[kind].keys
     windows = keys is _LLAMA
-    read = frozenset(keys.values()) | (KEYS if windows else frozenset())
-    problems = [*_missing(data, keys), *key_problems(data, read)]
+    read = frozenset(keys.values()) | ROPE | (KEYS if windows else frozenset())
+    problems = [*_missing(data, keys), *key_problems(data, read), *rope_problems(data)]
     return problems + (list(window_problems(data)) if windows else [])
 
 
