@@ -132,6 +132,43 @@ def test_keys_that_change_no_work_are_passed_over() -> None:
 
 
 SLIDING, FULL = "sliding_attention", "full_attention"
+ROPE: dict[str, Any] = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}
+
+
+@pytest.mark.parametrize("place", ["rope_parameters", "rope_scaling"])
+@pytest.mark.parametrize(
+    ("rope", "said"),
+    [
+        ({**ROPE, "partial_rotary_factor": 0.5}, r"partial_rotary_factor: found 0.5 \(rotary pos"),
+        ({**ROPE, "mrope_section": [16, 24, 24]}, "mrope_section: found a list; tspsim does not"),
+        ({"rope_type": "mrope"}, "rope_type: found 'mrope'; must be null or one of default"),
+        ({"type": "linaer"}, r"type: found 'linaer'.*did you mean 'linear'"),
+        ({FULL: ROPE, SLIDING: {"partial_rotary_factor": 0}}, rf"{SLIDING}.partial_rotary_factor"),
+        ([8.0], "found a list; must be an object or null"),
+    ],
+)
+def test_rotary_positions_of_another_kind_are_refused_by_name(
+    place: str, rope: Any, said: str
+) -> None:
+    """Wherever transformers has put them: at the key within the object."""
+    with pytest.raises(ScenarioError, match=rf"{place}.*{said}") as caught:
+        shape_of({**LLAMA, place: rope})
+    assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        ROPE,
+        {FULL: ROPE, SLIDING: {"rope_theta": 1e4, "partial_rotary_factor": 1.0}},
+        {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]},
+        {"rope_type": "yarn", "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "truncate": False},
+        {"partial_rotary_factor": None, "rope_type": None},
+    ],
+)
+def test_other_angles_are_the_same_work(rope: dict[str, Any]) -> None:
+    """A longer context by scaling multiplies and moves the same."""
+    assert shape_of({**LLAMA, "rope_parameters": rope}) == shape_of(LLAMA)
 
 
 @pytest.mark.parametrize(

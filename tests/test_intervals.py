@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,17 @@ import pytest
 from typer.testing import CliRunner
 
 import tspsim
-from tspsim.analysis.apart import apart
+from tspsim.analysis.apart import apart, changed
 from tspsim.cli.app import app
+from tspsim.explain.explanation import explain
 from tspsim.files.between import between, rests_on, within
+from tspsim.output.plots import gantt
+from tspsim.output.units import step_time, time, time_unit
 from tspsim.reports.comparison import to_dict, why
 from tspsim.reports.html.settings import settings
 from tspsim.reports.maps import winner
+from tspsim.reports.tornado import tornado
+from tspsim.reports.what_if import STILL
 from tspsim.sweeps import columns, contest
 from tspsim.sweeps.candidates import Candidate
 from tspsim.sweeps.store import Row
@@ -46,6 +52,7 @@ INTERVAL = {
 }  # fmt: skip
 #: By how much two runs have to differ where `within` is 0.05: exp(1.2816 sqrt(2) 0.05) - 1.
 LEAST = 0.0949
+MS = (1e-3, "ms")
 
 
 def call(*arguments: str) -> str:
@@ -86,26 +93,43 @@ def candidate(name: str, step: float, peak: float = 50.0, **changes: Any) -> Can
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "text"),
+    ("seconds", "low", "high", "text"),
     [
-        (7.83, 10.46, "7.8 to 10.5 s"),
-        (8.31, 9.68, "8.3 to 9.7 s"),
-        (0.4902, 0.6098, "490 to 610 ms"),
-        (0.95, 1.26, "0.95 to 1.26 s"),
-        (1830.0, 2450.0, "1,830 to 2,450 s"),
-        (35e-6, 42e-6, "35.0 to 42.0 µs"),
-        (0.0, 0.0, "0.00 to 0.00 µs"),
+        (9.0, 7.83, 10.46, "7,800 to 10,500 ms"),
+        (11.17, 9.92, 12.66, "9.9 to 12.7 s"),
+        (0.55, 0.4902, 0.6098, "490 to 610 ms"),
+        (1.0, 0.95, 1.26, "950 to 1,260 ms"),
+        (2000.0, 1830.0, 2450.0, "1,830 to 2,450 s"),
+        (38e-6, 35e-6, 42e-6, "35.0 to 42.0 µs"),
+        (0.0, 0.0, 0.0, "0.00 to 0.00 µs"),
     ],
 )
-def test_both_bounds_are_told_in_one_unit(low: float, high: float, text: str) -> None:
-    """With the digits that their distance is worth."""
-    assert between(low, high) == text
+def test_bounds_have_the_unit_of_their_time(
+    seconds: float, low: float, high: float, text: str
+) -> None:
+    """With the digits that their distance is worth, in hundreds where that is in milliseconds."""
+    assert between(low, high, time_unit(seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (7.6879, "7,690 ms (80 %: 6,800 to 9,100 ms)"),
+        (11.172, "11.17 s (80 %: 9.9 to 13.2 s)"),
+        (0.03843, "38.4 ms (80 %: 34 to 45 ms)"),
+    ],
+)
+def test_a_time_has_one_digit_more_than_its_bounds(seconds: float, text: str) -> None:
+    """In sentences and titles, where no parts of it have to add up."""
+    known = {**INTERVAL, "low": 0.8852 * seconds, "high": 1.1837 * seconds}
+    assert step_time(seconds, known) == text
+    assert step_time(seconds, None) == f"{time(seconds)} (error unknown)"
 
 
 def test_an_unknown_error_is_told_as_such() -> None:
     """It is never left out."""
-    assert within(None) == "error unknown"
-    assert within(INTERVAL) == "80 %: 0.90 to 1.20 s"
+    assert within(None, MS) == "error unknown"
+    assert within(INTERVAL, MS) == "80 %: 900 to 1,200 ms"
     assert rests_on(None) == "error unknown: no published step is like it"
     borrowed = rests_on({**INTERVAL, "borrowed": True})
     assert borrowed == "interval by 16 published steps of 3 sources, run by other frameworks"
@@ -164,7 +188,7 @@ def test_a_comparison_beyond_the_error_has_a_winner() -> None:
     """Its time and its lead carry their intervals."""
     found = [candidate("a", 1.0), candidate("b", 1.25)]
     assert why(found).startswith(
-        "a wins: 1,000.0 ms a step (80 %: 0.90 to 1.20 s), 20.0 % less than b "
+        "a wins: 1,000 ms (80 %: 900 to 1,200 ms) a step, 20.0 % less than b "
         "(80 %: 12.4 to 26.9 %), because it computes for 250.0 ms less"
     )
     assert to_dict(found)["draw"] is False
@@ -181,7 +205,7 @@ def test_of_unknown_error_nothing_is_called_a_draw() -> None:
 def test_equal_times_are_decided_by_the_peak() -> None:
     """Runs of one time are no draw by an error: one of them needs less."""
     found = [candidate("a", 1.0, 60), candidate("b", 1.0, 40)]
-    assert "b wins: 1,000.0 ms a step (80 %: 0.90 to 1.20 s) as a" in why(found)
+    assert "b wins: 1,000 ms (80 %: 900 to 1,200 ms) a step as a" in why(found)
 
 
 @pytest.mark.parametrize(("step", "said"), [(0.5, "faster"), (0.97, "as fast")])
@@ -198,7 +222,7 @@ def test_a_run_prints_where_its_time_lies() -> None:
     assert known is not None
     assert known.framework == "torch"
     assert known.low < result.summary.step_time < known.high
-    text = f"ms (80 %: {between(known.low, known.high)})"
+    text = f"ms (80 %: {between(known.low, known.high, MS)})"
     assert text in repr(result)
     assert text in result._repr_html_()
 
@@ -218,7 +242,8 @@ def test_a_comparison_shows_every_candidates_interval(tmp_path: Path) -> None:
     text = call("compare", path, "strategy=tp,tsp")
     for each in found["candidates"]:
         known = each["result"]["interval"]
-        assert between(known["low"], known["high"]) in text
+        unit = time_unit(each["result"]["step_time"])
+        assert between(known["low"], known["high"], unit) in text
     assert text.count("interval by 16 published steps of 3 sources") == 1
     assert found["draw"] in (True, False)
     assert max(len(line) for line in text.splitlines()) <= 80
@@ -239,7 +264,8 @@ def test_a_plan_marks_what_cannot_be_told_from_the_best(tmp_path: Path) -> None:
     draws = sum(each["draw"] for each in best[1:])
     assert draws
     assert marked == draws + 1  # and the line that says what the mark means
-    assert between(first["interval"]["low"], first["interval"]["high"]) in text
+    low, high = first["interval"]["low"], first["interval"]["high"]
+    assert between(low, high, time_unit(first["step_time"])) in text
 
 
 def test_a_plan_for_memory_marks_no_draws(tmp_path: Path) -> None:
@@ -252,10 +278,58 @@ def test_a_plan_for_memory_marks_no_draws(tmp_path: Path) -> None:
 def test_an_explanation_says_where_the_time_lies(tmp_path: Path) -> None:
     """In its sentence, in JSON, and what it rests on."""
     path = written(tmp_path)
-    known = json.loads(call("explain", path, "--json"))["interval"]
-    text = call("explain", path)
-    assert f"ms ({within(known)}): " in text.replace("\n", " ")
+    found = json.loads(call("explain", path, "--json"))
+    known, text = found["interval"], call("explain", path)
+    assert text.replace("\n", " ").startswith(step_time(found["step_time"], known))
     assert f"times from profile h100-published: {rests_on(known)}" in text
+
+
+def test_a_what_if_says_which_changes_are_draws(tmp_path: Path) -> None:
+    """As a comparison does: in the sentence, the table and JSON."""
+    path = written(tmp_path, {**KNOWN, "workload": {"sequence": 65536}})
+    found = json.loads(call("explain", path, "--json"))
+    base = found["what_if"]["base"]["step_time"]
+    tried = [each for row in found["what_if"]["constants"] for each in row["times"].values()]
+    tried += found["what_if"]["memory_changes"]
+    for each in tried:
+        known = changed(found["interval"], base, each["step_time"])
+        assert known is not None
+        assert each["difference_interval"] == known.to_dict()
+        assert each["draw"] is known.draw
+    assert {each["draw"] for each in tried} == {True, False}
+    text = call("explain", path)
+    assert "x (a draw)" in text.replace("\n", " ")
+    moved = [e for e in tried if e["draw"] and abs(e["step_time"] / base - 1) >= STILL]
+    rows = [line for line in text.splitlines() if "lowers it most" not in line]
+    assert len(re.findall(r"≈[+−]", "\n".join(rows))) == len(moved)
+    least = 1 + told_apart(found["interval"]["within"])
+    assert f"each is off by a factor of {least:.3f} at most (80 %)" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_change_of_unknown_error_has_no_mark(tmp_path: Path) -> None:
+    """And the table says so."""
+    path = written(tmp_path, UNKNOWN["datasheet"])
+    changes = json.loads(call("explain", path, "--json"))["what_if"]["constants"]
+    assert {each["draw"] for row in changes for each in row["times"].values()} == {None}
+    text = call("explain", path)
+    assert "how far these changes may be off is unknown" in text
+    assert "≈" not in text
+
+
+def test_pictures_say_where_their_times_lie() -> None:
+    """Titles of Gantt charts, and a band over the changes that are draws."""
+    result = tspsim.run(KNOWN)
+    said = step_time(result.summary.step_time, result.summary.to_dict()["interval"])
+    assert "80 %: " in said
+    assert f"step {said}" in gantt.plot(result).get_title("left")
+    found = explain(result).what_if
+    assert found is not None
+    drawn = tornado(found, "known")
+    assert said in drawn.get_xlabel()
+    legend = drawn.get_legend()
+    assert legend is not None
+    assert any(text.get_text().startswith("a draw: less than") for text in legend.get_texts())
 
 
 def test_an_exported_sweep_has_columns_of_the_error(tmp_path: Path) -> None:

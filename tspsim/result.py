@@ -147,9 +147,10 @@ def headline(result: Result) -> list[tuple[str, str]]:
     memory, time = figures["memory"], figures["time"]
     axes = " x ".join(f"{axis} {degree}" for axis, degree in figures["strategy"]["axes"].items())
     verdict = "fits" if memory["fits"] else "DOES NOT FIT"
+    sure = within(figures["interval"], (1e-3, "ms"))
     return [
         ("strategy", f"{figures['strategy']['kind']} ({axes}), {figures['ranks']} ranks"),
-        ("step time", f"{figures['step_time'] * 1e3:,.3f} ms ({within(figures['interval'])})"),
+        ("step time", f"{figures['step_time'] * 1e3:,.3f} ms ({sure})"),
         ("compute", f"{time['compute'] * 1e3:,.3f} ms of the slowest rank"),
         ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
         ("tokens/s", f"{figures['tokens_per_second']:,.0f}"),

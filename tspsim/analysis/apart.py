@@ -49,6 +49,24 @@ class Apart:
         return {"ratio": self.ratio, "low": self.low, "high": self.high, "coverage": COVERAGE}
 
 
+def changed(interval: Mapping[str, Any] | None, before: float, after: float) -> Apart | None:
+    """Return how far a step is from itself when one thing of it or its machine is another.
+
+    What is off in one prediction is off in the other as well, as between two runs. None: unknown,
+    or no time passes.
+
+    Parameters
+    ----------
+    interval : Mapping or None
+        Of the step as it is: ``interval`` of its figures.
+    before, after : float
+        Seconds.
+    """
+    if interval is None or not before or not after:
+        return None
+    return Apart(before / after, told_apart(interval["within"]))
+
+
 def apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> Apart | None:
     """Return how far two runs are apart; None: their difference's error is unknown.
 

@@ -165,7 +165,7 @@ def _table(store: Store) -> RenderableType:
 
 def _cells(row: Row, axes: list[str]) -> list[str]:
     from tspsim.files.between import between
-    from tspsim.output.units import size, time
+    from tspsim.output.units import size, time, time_unit
     from tspsim.sweeps.values import label
 
     shown = ["" if row.axes[key] is None else label(row.axes[key]) for key in axes]
@@ -174,8 +174,8 @@ def _cells(row: Row, axes: list[str]) -> list[str]:
     found = row.figures
     rate, peak = f"{found['tokens_per_second_per_device']:,.0f}", size(found["memory.peak"])
     verdict = "" if row.status == "ok" else row.reason
-    low = found.get("step_time_low")
-    lies = "" if low is None else f"\n{between(low, found['step_time_high'])}"
+    low, unit = found.get("step_time_low"), time_unit(found["step_time"])
+    lies = "" if low is None else f"\n{between(low, found['step_time_high'], unit)}"
     return [*shown, found["mesh"], f"{time(found['step_time'])}{lies}", rate, peak, verdict]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tspsim.analysis.apart import Apart, changed
 from tspsim.explain.constants import MOST_CLASSES, Constant, constants
 from tspsim.explain.exposed import Cause, causes
 from tspsim.explain.fill import PeakMemory, at_peak
@@ -55,6 +56,8 @@ class WhatIf:
     ----------
     base : Replayed
         As it is.
+    interval : Mapping or None
+        Where the step time lies as it is: ``interval`` of its figures; None: unknown.
     sensitivities : tuple of Sensitivity
         The largest effect first.
     left_out : int
@@ -66,10 +69,15 @@ class WhatIf:
     """
 
     base: Replayed
+    interval: Mapping[str, Any] | None
     sensitivities: tuple[Sensitivity, ...]
     left_out: int
     knee: Knee | None
     remedies: tuple[Remedy, ...]
+
+    def apart(self, step_time: float) -> Apart | None:
+        """Return how far a changed step is from the one as it is; None: unknown."""
+        return changed(self.interval, self.base.step_time, step_time)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +160,8 @@ def _what_if(result: Result, progress: Progress) -> WhatIf:
     step(_KNEE)
     changes = tuple(remedies(scenario, step))
     left_out = max(0, len(used_classes(timeline, topology)) - MOST_CLASSES)
-    return WhatIf(replay.as_played(topology), tuple(found), left_out, knee, changes)
+    base, interval = replay.as_played(topology), result.summary.to_dict()["interval"]
+    return WhatIf(base, interval, tuple(found), left_out, knee, changes)
 
 
 def _widest(found: list[Sensitivity]) -> Constant | None:

@@ -70,7 +70,7 @@ def _what_if(found: WhatIf) -> dict[str, Any]:
     return {
         "base": found.base._asdict(),
         "link_classes_left_out": found.left_out,
-        "constants": [_sensitivity(s) for s in found.sensitivities],
+        "constants": [_sensitivity(found, s) for s in found.sensitivities],
         "knee": knee
         and {
             "constant": knee.constant.key,
@@ -78,26 +78,36 @@ def _what_if(found: WhatIf) -> dict[str, Any]:
             "bandwidth": knee.bandwidth,
             "endless_links_step_time": knee.limit,
             "endless_links_speedup": knee.gain,
+            **_difference(found, knee.limit),
         },
-        "memory_changes": [_remedy(remedy) for remedy in found.remedies],
+        "memory_changes": [_remedy(found, remedy) for remedy in found.remedies],
     }
 
 
-def _sensitivity(found: Sensitivity) -> dict[str, Any]:
-    constant = found.constant
+def _sensitivity(found: WhatIf, sensitivity: Sensitivity) -> dict[str, Any]:
+    constant = sensitivity.constant
     return {
         "constant": constant.key,
         "value": constant.value,
         "unit": constant.unit,
         "on": constant.on,
-        "elasticity": found.elasticity,
-        "times": {f"{factor:g}": _replayed(replayed) for factor, replayed in found.replays},
+        "elasticity": sensitivity.elasticity,
+        "times": {f"{factor:g}": _replayed(found, each) for factor, each in sensitivity.replays},
     }
 
 
-def _remedy(remedy: Remedy) -> dict[str, Any]:
-    return {"overrides": list(remedy.overrides), **_replayed(remedy.replayed)}
+def _remedy(found: WhatIf, remedy: Remedy) -> dict[str, Any]:
+    return {"overrides": list(remedy.overrides), **_replayed(found, remedy.replayed)}
 
 
-def _replayed(replayed: Replayed) -> dict[str, float]:
-    return replayed._asdict()
+def _replayed(found: WhatIf, replayed: Replayed) -> dict[str, Any]:
+    return replayed._asdict() | _difference(found, replayed.step_time)
+
+
+def _difference(found: WhatIf, step_time: float) -> dict[str, Any]:
+    """Return how far a changed step is told apart, under the names that a comparison has."""
+    known = found.apart(step_time)
+    return {
+        "draw": known.draw if known else None,
+        "difference_interval": known.to_dict() if known else None,
+    }

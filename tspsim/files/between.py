@@ -1,4 +1,4 @@
-"""Where a time lies, as people read it: two bounds in one unit, with as many digits as tell."""
+"""Where a time lies, as people read it: bounds in the time's unit, with the digits that tell."""
 
 from __future__ import annotations
 
@@ -6,29 +6,58 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+#: Its seconds, and its name.
+Unit = tuple[float, str]
 
 
-def between(low: float, high: float) -> str:
-    """Return for example ``"8.3 to 9.7 s"`` or ``"490 to 610 ms"``: two digits of the width."""
-    scale, name = next((unit for unit in _UNITS if high >= unit[0]), _UNITS[-1])
-    first, last = low / scale, high / scale
-    width = last - first
-    digits = min(3, max(0, 1 - math.floor(math.log10(width)))) if width else 2
-    return f"{first:,.{digits}f} to {last:,.{digits}f} {name}"
+def between(low: float, high: float, unit: Unit) -> str:
+    """Return for example ``"8.3 to 9.7 s"`` or ``"6,800 to 9,100 ms"``: two digits of the width.
+
+    Parameters
+    ----------
+    low, high : float
+        Seconds.
+    unit : (float, str)
+        Of the time beside which it stands.
+    """
+    digits, (scale, name) = _digits(low, high, unit), unit
+    return f"{rounded(low / scale, digits)} to {rounded(high / scale, digits)} {name}"
 
 
-def within(interval: Mapping[str, Any] | None) -> str:
+def within(interval: Mapping[str, Any] | None, unit: Unit) -> str:
     """Return where a step's time lies: ``"80 %: 8.3 to 9.7 s"``.
 
     Parameters
     ----------
     interval : Mapping or None
         ``interval`` of a run's figures; None: unknown.
+    unit : (float, str)
+        Of the time beside which it stands.
     """
     if interval is None:
         return "error unknown"
-    return f"{100 * interval['coverage']:.0f} %: {between(interval['low'], interval['high'])}"
+    bounds = between(interval["low"], interval["high"], unit)
+    return f"{100 * interval['coverage']:.0f} %: {bounds}"
+
+
+def stated(seconds: float, interval: Mapping[str, Any], unit: Unit) -> str:
+    """Return a time and where it lies: ``"7,690 ms (80 %: 6,800 to 9,100 ms)"``.
+
+    The time has one digit more than its bounds: further ones say nothing.
+    """
+    digits = _digits(interval["low"], interval["high"], unit) + 1
+    return f"{rounded(seconds / unit[0], digits)} {unit[1]} ({within(interval, unit)})"
+
+
+def rounded(value: float, digits: int) -> str:
+    """Return a number with so many digits behind the dot; fewer than none: in tens, hundreds."""
+    return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def _digits(low: float, high: float, unit: Unit) -> int:
+    """Return how many digits behind the dot tell two of the width."""
+    width = (high - low) / unit[0]
+    return min(3, 1 - math.floor(math.log10(width))) if width else 2
 
 
 def rests_on(interval: Mapping[str, Any] | None) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tspsim.files.between import rests_on, within
 from tspsim.memory import alive
-from tspsim.output.units import share, size, time
+from tspsim.output.units import share, size, time, time_unit
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -75,10 +75,11 @@ def _bar(part: float, whole: float) -> str:
 
 def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     step, parts = figures["step_time"], figures["time"]
+    sure = within(figures["interval"], time_unit(step))
     names = {"compute": "compute", "exposed_communication": "exposed communication"}
     names |= {"host": "waiting for the host"} if "host" in parts else {}
     names |= {"idle": "idle"}
-    rows: list[tuple[str, ...]] = [("step time", time(step), "", within(figures["interval"]))]
+    rows: list[tuple[str, ...]] = [("step time", time(step), "", sure)]
     rows += [
         (f"  {name}", time(parts[key]), share(parts[key], step), _bar(parts[key], step))
         for key, name in names.items()

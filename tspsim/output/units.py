@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from tspsim.files.between import stated, within
+
 TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
@@ -23,6 +28,21 @@ def time(seconds: float) -> str:
     value = seconds / scale
     digits = 1 if value >= 100 else 2 if value >= 10 else 3
     return f"{value:,.{digits}f} {name}"
+
+
+def step_time(seconds: float, interval: Mapping[str, Any] | None) -> str:
+    """Return a step's time and where it lies, in one unit, with the digits that tell.
+
+    Parameters
+    ----------
+    seconds : float
+    interval : Mapping or None
+        ``interval`` of a run's figures; None: unknown.
+    """
+    unit = time_unit(seconds)
+    if interval is None:
+        return f"{time(seconds)} ({within(None, unit)})"
+    return stated(seconds, interval, unit)
 
 
 def size(amount: float) -> str:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tspsim.analysis.apart import Apart, apart
-from tspsim.files.between import a_draw, between, rests_on, within
-from tspsim.output.units import size, time
+from tspsim.files.between import a_draw, between, rests_on
+from tspsim.output.units import size, step_time, time, time_unit
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
 from tspsim.topology.whole_steps import COVERAGE
 
@@ -53,9 +53,10 @@ def render(found: Sequence[Candidate]) -> RenderableType:
 
 def step_cell(figures: dict[str, Any]) -> str:
     """Return a step's time, and on a line of its own where it lies, if that is known."""
-    known = figures["interval"]
-    under = "" if known is None else f"\n{between(known['low'], known['high'])}"
-    return f"{time(figures['step_time'])}{under}"
+    seconds, known = figures["step_time"], figures["interval"]
+    if known is None:
+        return time(seconds)
+    return f"{time(seconds)}\n{between(known['low'], known['high'], time_unit(seconds))}"
 
 
 def step_title(known: bool) -> str:
@@ -125,8 +126,8 @@ def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
 
 def _against(best: Candidate, other: Candidate | None) -> str:
     mine = best.figures
-    sure = "" if mine["interval"] is None else f" ({within(mine['interval'])})"
-    step = f"{time(mine['step_time'])} a step{sure}"
+    seconds, known = mine["step_time"], mine["interval"]
+    step = f"{time(seconds) if known is None else step_time(seconds, known)} a step"
     if other is None:
         return f"{step}; nothing else could run"
     if not other.figures["memory"]["fits"]:

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
-from tspsim.files.between import rests_on, within
-from tspsim.output.units import share, size, time
+from tspsim.files.between import rests_on
+from tspsim.output.units import share, size, step_time, time
 from tspsim.reports.rows import Row, bars, table
 from tspsim.reports.what_if import gains, remedies, what_if
 
@@ -45,7 +45,7 @@ def sentence(explanation: Explanation) -> str:
         f"{share(b.seconds, step)} {b.resource}" for b in explanation.bottlenecks[:3]
     )
     first = explanation.bottlenecks[0].resource
-    text = f"{time(step)} ({within(interval)}): {shares}. The bottleneck is {first}"
+    text = f"{step_time(step, interval)}: {shares}. The bottleneck is {first}"
     found = explanation.what_if
     doubled = [] if found is None else gains(found)
     text = f"{text}: {', '.join(doubled)}." if doubled else f"{text}."

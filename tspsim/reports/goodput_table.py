@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tspsim.files.between import within
-from tspsim.output.units import duration, share, size, time
+from tspsim.output.units import duration, share, size, time, time_unit
 
 if TYPE_CHECKING:
     from tspsim.runs.goodput import Best, Goodput
@@ -51,8 +51,9 @@ def _figures(found: Goodput) -> Iterable[tuple[str, str, str]]:
         yield "  closed form (Daly)", f"{100 * found.closed_form:.2f} %", "of a long job"
     yield "useful steps/s", f"{found.steps_per_second:.4g}", _useful(found)
     mean = f"mean of {found.steps} steps" if found.steps > 1 else "simulated"
-    known = found.step_interval
-    yield "step time", time(found.step_time), f"{mean}; {within(asdict(known) if known else None)}"
+    known = None if found.step_interval is None else asdict(found.step_interval)
+    sure = within(known, time_unit(found.step_time))
+    yield "step time", time(found.step_time), f"{mean}; {sure}"
     written = found.checkpoint_bytes
     each = "stated" if written is None else f"{size(written)} per rank"
     yield "checkpoint", duration(found.checkpoint_time), each

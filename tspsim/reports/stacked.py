@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tspsim.analysis.apart import apart
 from tspsim.output.pictures import check_suffix, save
 from tspsim.output.plots import gantt
 from tspsim.output.plots.bars import chart
@@ -58,8 +59,8 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
         gantt.plot(result, ax, window=shown, ranks=window.ranks)
         _same_axis(ax, shown, longest)
         if not window.note:
-            _mark_end(ax, shown[1], longest)
-        title = f"{name}: step {time(result.timeline.step_time)}"
+            _mark_end(ax, shown[1], longest, draw=_is_draw(results))
+        title = f"{name}: step {gantt.step_of(result)}"
         ax.set_title(f"{title}. Shown: {window.note}" if window.note else title, loc="left",
                      fontsize=10, pad=16)  # fmt: skip
     both[0].set_xlabel("")
@@ -89,12 +90,17 @@ def _since(results: Sequence[Result], windows: Sequence[Window]) -> str:
     return f"the start of layer {first}, forward"
 
 
-def _mark_end(ax: Axes, end: float, longest: float) -> None:
-    """Say where a run ends, and how much earlier than the other one."""
+def _is_draw(results: Sequence[Result]) -> bool:
+    known = apart(*(result.summary.to_dict() for result in results))
+    return known is not None and known.draw
+
+
+def _mark_end(ax: Axes, end: float, longest: float, *, draw: bool) -> None:
+    """Say where a run ends, how much earlier than the other one, and whether that is a draw."""
     drawn, _ = time_unit(end)
     if end < longest:
         ax.axvline(end / drawn, color=DARK, lw=1.0, ls="--")
-        text = f" ends {time(longest - end)} earlier"
+        text = f" ends {time(longest - end)} earlier{' (a draw)' if draw else ''}"
         ax.annotate(text, (end / drawn, 0.5), xycoords=("data", "axes fraction"), fontsize=8,
                     color=DARK)  # fmt: skip
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from tspsim.explain.explanation import WhatIf
 from tspsim.explain.whatif import FACTORS, Sensitivity
-from tspsim.output.plots.style import BLUE, DARK, GREEN, ORANGE, axes
-from tspsim.output.units import time
+from tspsim.output.plots.style import BLUE, DARK, GREEN, GREY, ORANGE, axes
+from tspsim.output.units import step_time
 from tspsim.reports.what_if import constant_name, constant_value
 
 #: Colour of every factor: slower parts, faster ones, twice as fast ones.
@@ -41,10 +41,11 @@ def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(rows)), [_label(each) for each in rows], fontsize=9)
     ax.invert_yaxis()
     ax.axvline(0, color=DARK, lw=1)
-    every = [0.0, *(change for row in changes for change in row)]
+    every = [*_draws(ax, found), *(change for row in changes for change in row)]
     margin = 0.15 * ((max(every) - min(every)) or 1.0)
     ax.set_xlim(min(every) - margin, max(every) + margin)
-    ax.set_xlabel(f"change of the step time ({time(found.base.step_time)} now) [%]; left is faster")
+    now = step_time(found.base.step_time, found.interval)
+    ax.set_xlabel(f"change of the step time [%]; left is faster; now {now}")
     ax.set_title(
         f"{title}: what if one constant of the hardware were different?", loc="left", fontsize=10
     )
@@ -54,6 +55,17 @@ def tornado(found: WhatIf, title: str, ax: Axes | None = None) -> Axes:
         loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8
     )
     return ax
+
+
+def _draws(ax: Axes, found: WhatIf) -> tuple[float, float]:
+    """Shade the changes that are smaller than their error; return between which they lie."""
+    known = found.apart(found.base.step_time)
+    if known is None:
+        return 0.0, 0.0
+    low, high = (100 * (end - 1) for end in (known.low, known.high))
+    label = f"a draw: less than {high:.1f} %,\nwhat two runs are told apart by"
+    ax.axvspan(low, high, color=GREY, alpha=0.35, lw=0, zorder=0, label=label)
+    return low, high
 
 
 def _bars(ax: Axes, changes: Sequence[Sequence[float]]) -> None:

@@ -13,9 +13,11 @@ from tspsim.explain.explanation import WhatIf
 from tspsim.explain.knee import NOTHING, Knee
 from tspsim.explain.remedies import Remedy
 from tspsim.explain.replay import Replayed
-from tspsim.explain.whatif import FACTORS, Sensitivity
+from tspsim.explain.whatif import FACTORS
 from tspsim.output.units import share, size, time
+from tspsim.reports.comparison import ALIKE
 from tspsim.reports.rows import Row, table
+from tspsim.topology.whole_steps import COVERAGE
 
 #: A change of the step time below this share is none.
 STILL = 5e-5
@@ -36,45 +38,73 @@ def gains(found: WhatIf) -> list[str]:
     for each in found.sensitivities:
         name = NAMES[each.constant.key.partition(":")[0]]
         if each.constant.unit in ("flop/s", "B/s") and name not in texts:
-            texts[name] = f"twice the {name} gives {_speedup(each, found.base)}"
+            texts[name] = f"twice the {name} gives {_speedup(found, each.at(2.0).step_time)}"
     return list(texts.values())[:3]
 
 
-def _speedup(found: Sensitivity, base: Replayed) -> str:
-    after = found.at(2.0).step_time
-    return f"{base.step_time / after:.2f}x" if after else "all"
+def _speedup(found: WhatIf, after: float, digits: int = 2) -> str:
+    """Return how many times as fast a changed step is, and between which bounds that lies."""
+    if not after:
+        return "all"
+    return f"{found.base.step_time / after:.{digits}f}x{_sure(found, after)}"
+
+
+def _sure(found: WhatIf, after: float) -> str:
+    known = found.apart(after)
+    if known is None:
+        return ""
+    if known.draw:
+        return " (a draw)"
+    return f" ({100 * COVERAGE:.0f} %: {known.low:.2f} to {known.high:.2f})"
 
 
 def what_if(found: WhatIf) -> Iterable[RenderableType]:
     """Yield the table of constants, then what they do to the memory, and the links' knee."""
     made = Table.grid(padding=(0, 2))
     made.add_column(width=30, no_wrap=True, overflow="ellipsis")
-    for width in (14, 8, 8, 8):
+    for width in (13, 9, 9, 9):
         made.add_column(width=width, justify="right", no_wrap=True)
     factors = [_factor(factor) for factor in FACTORS]
     made.add_row(Text("what if: step time changes by", "bold"), "is now", *factors)
     for each in found.sensitivities:
         if each.constant.key != "memory":
-            changes = (_change(o.step_time, found.base.step_time) for _, o in each.replays)
+            changes = (_change(found, o.step_time) for _, o in each.replays)
             made.add_row(
                 f"  {constant_name(each.constant)}", constant_value(each.constant), *changes
             )
     yield made
+    yield Text(f"  {_told_apart(found)}")
     if found.left_out:
         yield Text(f"  {found.left_out} more classes of links, less busy ones, stay as they are")
     yield Text(f"  {_peaks(found)}")
     yield Text(f"  {_size(found)}")
     if found.knee is not None:
-        yield Text(f"  {_knee(found.knee)}")
+        yield Text(f"  {_knee(found, found.knee)}")
 
 
 def _factor(factor: float) -> str:
     return f"x {factor:g}" if factor >= 2 else f"{100 * (factor - 1):+.0f} %".replace("-", "−")
 
 
-def _change(after: float, before: float) -> str:
+def _change(found: WhatIf, after: float) -> str:
+    """Return a change of the step time, with a mark where it is less than its error."""
+    before, known = found.base.step_time, found.apart(after)
     change = after / before - 1 if before else 0.0
-    return "=" if abs(change) < STILL else f"{100 * change:+.2f} %".replace("-", "−")
+    if abs(change) < STILL:
+        return "="
+    mark = ALIKE if known is not None and known.draw else ""
+    return f"{mark}{100 * change:+.2f} %".replace("-", "−")
+
+
+def _told_apart(found: WhatIf) -> str:
+    """Return how far the changes may be off, and what the mark says."""
+    known = found.apart(found.base.step_time)
+    if known is None:
+        return "how far these changes may be off is unknown"
+    return (
+        f"each is off by a factor of {1 + known.least:.3f} at most ({100 * COVERAGE:.0f} %); "
+        f"{ALIKE} changes by less: a draw"
+    )
 
 
 def constant_name(constant: Constant) -> str:
@@ -118,14 +148,14 @@ def _size(found: WhatIf) -> str:
     return f"memory size changes no time; {held}"
 
 
-def _knee(knee: Knee) -> str:
-    gain = f"endlessly fast ones would give {knee.gain:.3f}x"
+def _knee(found: WhatIf, knee: Knee) -> str:
+    gain = f"endlessly fast ones would give {_speedup(found, knee.limit, 3)}"
     if knee.bandwidth is None:
         extreme = "even a thousand times slower" if knee.gain < 1 + NOTHING else "however fast"
         return f"links {knee.constant.on}: no knee, {extreme}; {gain}"
     return (
         f"links {knee.constant.on}: beyond {rate(knee.bandwidth)}, less than "
-        f"{100 * NOTHING:.0f} % is left to gain\n  (they have {rate(knee.constant.value)}; {gain})"
+        f"{100 * NOTHING:.0f} % is left to gain;\n  they have {rate(knee.constant.value)}, {gain}"
     )
 
 
@@ -138,13 +168,13 @@ def remedies(found: WhatIf) -> Iterable[RenderableType]:
     best = better[0]
     yield Text(
         f"  lowers it most: {_said(best)}: {size(best.replayed.peak)}, "
-        f"step time {_change(best.replayed.step_time, base.step_time)}{_fitting(best, base)}",
+        f"step time {_change(found, best.replayed.step_time)}{_fitting(best, base)}",
         "bold",
     )
     rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
     for each in found.remedies:
         peak, replayed = share(each.replayed.peak, base.peak), each.replayed
-        change = _change(replayed.step_time, base.step_time)
+        change = _change(found, replayed.step_time)
         rows.append((f"    {_said(each)}", size(replayed.peak), peak, change))
     yield table(rows)
 

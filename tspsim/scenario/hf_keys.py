@@ -7,7 +7,7 @@ from typing import Any
 
 from tspsim.files.errors import Problem
 from tspsim.files.faults import found
-from tspsim.files.source import AtKey
+from tspsim.files.source import AtKey, KeyPath
 
 #: Names, ids of tokens, initialisation, constants of norms and positions, and what generation
 #: asks for: whatever their value, a training step multiplies and moves the same.
@@ -24,7 +24,7 @@ HARMLESS = frozenset({
     "original_max_position_embeddings", "output_attentions", "output_hidden_states",
     "pad_token_id", "predict_special_tokens", "prefix", "pretraining_tp", "problem_type",
     "repetition_penalty", "return_dict", "return_dict_in_generate", "rms_norm_eps",
-    "rope_interleaved", "rope_parameters", "rope_scaling", "rope_theta",
+    "rope_interleaved", "rope_theta",
     "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "sep_token_id", "summary_activation",
     "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
     "suppress_tokens", "task_specific_params", "temperature", "tokenizer_class", "top_k", "top_p",
@@ -113,11 +113,16 @@ def key_problems(data: Mapping[str, Any], read: frozenset[str]) -> Iterator[Prob
     yield from changing_problems({k: v for k, v in data.items() if k not in read})
     for key, value in data.items():
         if value is not None and key not in HARMLESS and key not in CHANGES and key not in read:
-            message = (
-                f"{found(value)}; tspsim does not know what it changes: set it to null or remove "
-                "it, if a step is the same without it"
-            )
-            yield AtKey((key,), message)
+            yield unknown((key,), value)
+
+
+def unknown(place: KeyPath, value: Any) -> Problem:
+    """Return the problem of a key of which nothing is known."""
+    return AtKey(
+        place,
+        f"{found(value)}; tspsim does not know what it changes: set it to null or remove it, "
+        "if a step is the same without it",
+    )
 
 
 def changing_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -10,6 +10,8 @@ from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.source import KeyPath, Source
 from tspsim.scenario.hf_keys import OTHERS, changing_problems, key_problems
+from tspsim.scenario.hf_rope import KEYS as ROPE
+from tspsim.scenario.hf_rope import rope_problems
 from tspsim.scenario.hf_window import KEYS, window_of, window_problems
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
@@ -105,10 +107,10 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
         other = OTHERS.get(kind) if isinstance(kind, str) else None
         reason = f" (has {other}: not modelled)" if other else ""
         message = f"{found(kind)}{reason}; known: {', '.join(FAMILIES)}"
-        return [Problem(("model_type",), message), *changing_problems(data)]
+        return [Problem(("model_type",), message), *changing_problems(data), *rope_problems(data)]
     family = FAMILIES[kind]
-    read = frozenset(family.keys.values()) | (KEYS if family.windows else frozenset())
-    problems = [*_missing(data, family.keys), *key_problems(data, read)]
+    read = frozenset(family.keys.values()) | ROPE | (KEYS if family.windows else frozenset())
+    problems = [*_missing(data, family.keys), *key_problems(data, read), *rope_problems(data)]
     return problems + (list(window_problems(data)) if family.windows else [])
 
 

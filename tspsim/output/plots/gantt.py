@@ -28,7 +28,7 @@ from tspsim.output.plots.style import (
     style_of,
 )
 from tspsim.output.plots.window import Window, choose
-from tspsim.output.units import time, time_unit
+from tspsim.output.units import step_time, time_unit
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -182,8 +182,13 @@ def _row_name(row: Row) -> str:
     return row.name if row.lane else f"rank {row.rank}  {row.name}"
 
 
+def step_of(result: Result) -> str:
+    """Return a run's step time as a title has it: with where it lies, if that is known."""
+    return step_time(result.timeline.step_time, result.summary.to_dict()["interval"])
+
+
 def _title(result: Result, part: Window) -> str:
-    title = f"{result.scenario.name}: step {time(result.timeline.step_time)}"
+    title = f"{result.scenario.name}: step {step_of(result)}"
     more = f". Shown: {part.note} (others: --window, --layers, --ranks)"
     return title + more if part.note else title
 

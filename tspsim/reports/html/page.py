@@ -16,7 +16,7 @@ from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.between import within
 from tspsim.files.errors import OutputError, UserError
 from tspsim.files.extras import install
-from tspsim.output.units import share, size, time
+from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
 from tspsim.reports.comparison import ALIKE, MARK, alike, row_of
 from tspsim.reports.html import answers, assumptions, charts, maps, sweep_tables
@@ -133,7 +133,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     interval = found.to_dict()["interval"]
     mfu = "unknown" if found.mfu is None else f"{100 * found.mfu:.1f} %"
     return [
-        ("step time", time(step), f"of the slowest rank; {within(interval)}"),
+        ("step time", time(step), f"of the slowest rank; {within(interval, time_unit(step))}"),
         ("tokens/s per device", f"{found.tokens_per_second_per_device:,.0f}",
          f"{found.tokens_per_second:,.0f} of all {found.ranks}"),
         ("MFU", mfu, "model flops over the peak rate"),

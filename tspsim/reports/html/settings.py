@@ -13,7 +13,7 @@ from typing import Any
 
 from tspsim.analysis.apart import Apart
 from tspsim.files.between import between
-from tspsim.output.units import time
+from tspsim.output.units import time, time_unit
 from tspsim.sweeps import values
 from tspsim.sweeps.contest import apart
 from tspsim.sweeps.store import Row
@@ -67,8 +67,10 @@ def rate(row: Row) -> float:
 def step_time(row: Row) -> str:
     """Return a step's time, and where it lies, if that is known."""
     found, low = row.figures, row.figures.get("step_time_low")
-    known = "" if low is None else f" ({between(low, found['step_time_high'])})"
-    return f"{time(found['step_time'])}{known}"
+    if low is None:
+        return time(found["step_time"])
+    bounds = between(low, found["step_time_high"], time_unit(found["step_time"]))
+    return f"{time(found['step_time'])} ({bounds})"
 
 
 def is_of_strategy(key: str) -> bool:
