@@ -208,10 +208,9 @@ def trace(timeline: Timeline, allocator: Allocator = "exact") -> MemoryTrace:
 @lru_cache(maxsize=4)
 def _libraries(program: Program) -> Libraries:
     handles = 1 + any(op.phase == "backward" for op in program.ops)
-    lanes = [lane for lane in program.lanes if lane.axis is not None]
-    names = {(lane.name.partition(" ")[0] if lane.channel else lane.name, lane.size)
-             for lane in lanes}  # fmt: skip
-    return Libraries(handles, len(names))
+    lanes = (lane for lane in program.lanes if lane.axis is not None)
+    # Both directions of sends and receives are one communicator: what stands before the space.
+    return Libraries(handles, len({(lane.name.partition(" ")[0], lane.size) for lane in lanes}))
 
 
 def _lives(lives: Lifetimes, sizes: NDArray[np.int64]) -> tuple[Life, ...]:
