@@ -186,8 +186,11 @@ class Axis:
 
     def send(
         self, *xs: Operand, lane: str, label: str, offset: int = 1, stream: str | None = None
-    ) -> None:
+    ) -> int:
         """Send operands to the member `offset` places further, which has to receive them.
+
+        Returns the index of the op: a computation that is to wait for it can be told so
+        (`Recorder.follows`).
 
         The k-th send of a member to another on a lane meets that one's k-th receive from it,
         whatever streams they run on. The bytes travel when both stand first on theirs.
@@ -207,11 +210,11 @@ class Axis:
         ProgramError
             When that member is the rank itself.
         """
-        self._half_hop(Send(offset), lane, stream, xs, (), label)
+        return self._half_hop(Send(offset), lane, stream, xs, (), label)
 
     def receive(
         self, *into: Operand, lane: str, label: str, offset: int = -1, stream: str | None = None
-    ) -> None:
+    ) -> int:
         """Receive operands from the member `offset` places further: see `send`.
 
         Parameters
@@ -227,7 +230,7 @@ class Axis:
         ProgramError
             When that member is the rank itself.
         """
-        self._half_hop(Receive(offset), lane, stream, (), into, label)
+        return self._half_hop(Receive(offset), lane, stream, (), into, label)
 
     def _half_hop(
         self,
@@ -237,7 +240,7 @@ class Axis:
         inputs: tuple[Operand, ...],
         outputs: tuple[Operand, ...],
         label: str,
-    ) -> None:
+    ) -> int:
         if kind.offset % self.degree == 0:
             where = f"axis '{self.name}' of degree {self.degree}"
             raise ProgramError(f"{kind.text()} on {where}: a rank cannot meet itself")
@@ -248,7 +251,7 @@ class Axis:
         runs_on = f"{lane} {way} {kind.offset:+d}" if stream is None else stream
         message = Message(kind.name, _bytes(inputs or outputs), None, kind.offset, channel)
         on = Lane(f"{self.name}/{runs_on}", self._axes, self._size)
-        self._rank.communicate(kind, on, message, inputs, outputs, label)
+        return self._rank.communicate(kind, on, message, inputs, outputs, label)
 
 
 def _bytes(operands: Sequence[Operand]) -> int:

@@ -78,7 +78,7 @@ class Recorder:
         self._buffers: list[Buffer] = []
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
         self._computed = -1  # the op issued last on the compute lane
-        self._awaited = -1  # the op of the host that the next compute op waits for
+        self._awaited: list[int] = []  # ops that the next compute op waits for beside its data
         self._hooked = False
         self._opening = 0  # ops that belong to the end of the step before
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
@@ -196,9 +196,9 @@ class Recorder:
         self._record(kind, kind.name, number, (), (), self._work(kind, (), ()), None)
         return len(self._ops) - 1
 
-    def follows(self, issue: int) -> None:
-        """Have the compute op that is recorded next wait for an op of the host."""
-        self._awaited = issue
+    def follows(self, op: int) -> None:
+        """Have the compute op that is recorded next wait for an op, whatever it reads."""
+        self._awaited.append(op)
 
     def _work(
         self, kind: ComputeKind, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
@@ -218,10 +218,11 @@ class Recorder:
         inputs: Sequence[Operand],
         outputs: Sequence[Operand],
         label: str,
-    ) -> None:
-        """Record a collective on a communicator."""
+    ) -> int:
+        """Record a collective on a communicator; return its index."""
         number = self._lanes.setdefault(lane, len(self._lanes))
         self._record(kind, label, number, tuple(inputs), tuple(outputs), None, message)
+        return len(self._ops) - 1
 
     def _record(
         self,
@@ -237,8 +238,10 @@ class Recorder:
         latest: dict[int, int] = {}  # lane -> last op on it that must have ended
         if lane == 0:
             self._computed = index
-            if self._awaited >= 0:
-                latest[self._lanes[HOST]], self._awaited = self._awaited, -1
+            for awaited in self._awaited:
+                other = self._ops[awaited].lane
+                latest[other] = max(awaited, latest.get(other, -1))
+            self._awaited.clear()
         elif message is not None and self._computed >= 0 and not self._hooked:
             latest[0] = self._computed
         for before in self._dependencies(inputs, outputs):

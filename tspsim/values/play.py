@@ -51,6 +51,7 @@ class State:
     where: Where
     buffers: list[Array | None]
     done: int = 0
+    receiving: list[Op] = field(default_factory=list)
     seen: dict[int, Array] = field(default_factory=dict)
 
     def read(self, operand: Operand) -> Array:
@@ -144,6 +145,8 @@ class Player:
         ops = self._played(state.where.rank)
         while state.done < len(ops):
             op = ops[state.done]
+            if not self._arrived(state, op):
+                return
             if op.message is None:
                 inputs = [state.read(o) for o in op.inputs]
                 kind = cast("ComputeKind", op.kind)  # an op without a message is one
@@ -154,26 +157,43 @@ class Player:
     def _communicate(self, state: State, op: Op, message: Message) -> bool:
         """Run an op of communication if it can be run now; say whether it was.
 
-        A send leaves its values and goes on: whether the two really meet is for the dry run.
+        A send leaves its values and goes on, and a receive does until its values are asked for:
+        whether the two really meet is for the dry run.
         """
-        if message.collective not in ("send", "receive"):
-            return self._meet(state, op)
-        rank, sends = state.where.rank, message.collective == "send"
-        lane = self.programs.of(rank).lanes[op.lane]
-        members = lane.members(self.mesh, rank)
-        other = members[(members.index(rank) + message.offset) % len(members)]
-        way = self._sent[message.channel, *((rank, other) if sends else (other, rank))]
-        if sends:
+        if message.collective == "send":
             kind = cast("Send", op.kind)
-            way.append(kind.values(state.where, *(state.read(x) for x in op.inputs)))
-            self._finish(state, op, ())
-        elif way:
-            arrived = zip(op.outputs, way.popleft(), strict=True)
-            values = (v.reshape(o.of_rank(self.mesh, rank)[1]) for o, v in arrived)
-            self._finish(state, op, tuple(values))
+            values = kind.values(state.where, *(state.read(x) for x in op.inputs))
+            self._way(state, op, message).append(values)
+        elif message.collective == "receive":
+            state.receiving.append(op)
         else:
-            return False
+            return self._meet(state, op)
+        self._finish(state, op, ())
         return True
+
+    def _way(self, state: State, op: Op, message: Message) -> deque[tuple[Array, ...]]:
+        """Return what has been sent on a channel, from one rank to another, and not received."""
+        rank = state.where.rank
+        members = self.programs.of(rank).lanes[op.lane].members(self.mesh, rank)
+        other = members[(members.index(rank) + message.offset) % len(members)]
+        ends = (rank, other) if message.collective == "send" else (other, rank)
+        return self._sent[message.channel, *ends]
+
+    def _arrived(self, state: State, op: Op) -> bool:
+        """Take what has been sent to a rank; say whether an op now has all that it touches."""
+        touched = {operand.buffer.index for operand in (*op.inputs, *op.outputs)}
+        missing = False
+        for receive in tuple(state.receiving):
+            assert receive.message is not None
+            way = self._way(state, receive, receive.message)
+            if way:
+                for operand, value in zip(receive.outputs, way.popleft(), strict=True):
+                    shape = operand.of_rank(self.mesh, state.where.rank)[1]
+                    state.write(operand, value.reshape(shape))
+                state.receiving.remove(receive)
+            else:
+                missing |= any(out.buffer.index in touched for out in receive.outputs)
+        return not missing
 
     def _meet(self, state: State, op: Op) -> bool:
         """Run a collective if all its members stand at it; say whether they did."""
@@ -195,6 +215,8 @@ class Player:
         if state.done == len(ops):
             return None
         op = ops[state.done]
+        if not self._arrived(state, op):
+            return None
         return op if self.programs.of(state.where.rank).lanes[op.lane] == lane else None
 
     def _finish(self, state: State, op: Op, results: tuple[Array, ...]) -> None:

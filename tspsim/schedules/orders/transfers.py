@@ -74,6 +74,48 @@ def _transfer(order: Order, rank: int, action: Action, rows: list[list[Step]]) -
     rows[other].append(Transfer("receive", action.gives, stage, rank))
 
 
+def ahead(order: Order, rows: tuple[tuple[Step, ...], ...]) -> tuple[tuple[Step, ...], ...]:
+    """Return rows in which every receive stands before the action that precedes its reader.
+
+    So a message travels while the action before runs (Megatron-Core's ``overlap_p2p_comm`` issues
+    its receives so). What one rank sends to another in one direction is received in the order in
+    which it is sent. Streams that carry anything else may wait for each other in a circle.
+    """
+    return tuple(_ahead(order, rank, rows) for rank in range(order.ranks))
+
+
+def _ahead(order: Order, rank: int, rows: tuple[tuple[Step, ...], ...]) -> tuple[Step, ...]:
+    mine = [step for step in rows[rank] if not _receives(step)]
+    actions = [step for step in mine if isinstance(step, Action)]
+    readers = {need: at for at, a in reversed([*enumerate(actions)]) for need in order.needs(a)}
+    before: list[list[Step]] = [[] for _ in actions]
+    for receives in _by_way(rows[rank]).values():
+        place = len(actions) - 1
+        for receive in reversed(receives):
+            place = min(place, max(readers[receive.of] - 1, 0))
+            before[place].insert(0, receive)
+    count, row = 0, list[Step]()
+    for step in mine:
+        if isinstance(step, Action):
+            row.extend(before[count])
+            count += 1
+        row.append(step)
+    return tuple(row)
+
+
+def _receives(step: Step) -> bool:
+    return isinstance(step, Transfer) and step.way == "receive"
+
+
+def _by_way(row: tuple[Step, ...]) -> dict[tuple[str, int], list[Transfer]]:
+    """Return the receives of a row by what is received from whom: in the order of the sends."""
+    ways: dict[tuple[str, int], list[Transfer]] = {}
+    for step in row:
+        if isinstance(step, Transfer) and step.way == "receive":
+            ways.setdefault((step.of.kind, step.rank), []).append(step)
+    return ways
+
+
 def follower(order: Order, action: Action) -> int | None:
     """Return the stage that needs an action's result; None where no other one does."""
     if action.kind == "W":

@@ -99,15 +99,26 @@ class _Passes:
 
     def transfer(self, step: Transfer) -> None:
         """Record one end of a message between stages."""
-        axis, rank = self.rank.axis(PP), self.rank
-        offset = step.rank - self.stages.place
-        forward = step.of.kind == "F"
-        lane, label = ("activations", "x") if forward else ("gradients", "dx")
+        rank, forward = self.rank, step.of.kind == "F"
         with rank.at(phase="forward" if forward else "backward"):
-            if step.way == "send":
-                axis.send(self._results.pop(step.of), lane=lane, label=label, offset=offset)
-                return
-            place, workload = self.decoder.place, rank.workload
-            x = rank.tensor(label, place.shape(workload.batch, rank.model.hidden))
-            axis.receive(x, lane=lane, label=label, offset=offset)
-        self._results[step.of] = x
+            if step.way == "receive":
+                place, batch = self.decoder.place, rank.workload.batch
+                name = "x" if forward else "dx"
+                self._results[step.of] = rank.tensor(name, place.shape(batch, rank.model.hidden))
+            op = self._half_hop(step)
+        if not self.stages.overlap:
+            rank.follows(op)
+
+    def _half_hop(self, step: Transfer) -> int:
+        """Record a send or a receive on its stream; return its index."""
+        axis, place = self.rank.axis(PP), self.stages.place
+        low, high = sorted((place, step.rank))
+        stream = {"rank": "p2p", "pair": f"p2p.{low}-{high}", "direction": None}
+        half = axis.send if step.way == "send" else axis.receive
+        return half(
+            self._results.pop(step.of) if step.way == "send" else self._results[step.of],
+            lane="activations" if step.of.kind == "F" else "gradients",
+            label="x" if step.of.kind == "F" else "dx",
+            offset=step.rank - place,
+            stream=stream[self.stages.streams],
+        )

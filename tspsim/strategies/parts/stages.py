@@ -16,7 +16,7 @@ from tspsim.program.stages import Stages, Streams
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.order import Order, order_of
 from tspsim.schedules.orders.reading import parsed
-from tspsim.schedules.orders.transfers import Step, placed
+from tspsim.schedules.orders.transfers import Step, ahead, placed
 from tspsim.schedules.parts.base import Schedule, Size
 
 _PATH = ("strategy", "pp")
@@ -49,11 +49,12 @@ class Pipeline(BaseModel):
         ``account_for_loss_in_pipeline_split``).
     streams : {"rank", "pair", "direction"}
         Sends and receives of a rank follow each other in one stream, as of one communicator
-        (``torch.distributed.pipelining``); in one per neighbour (NCCL's unbatched sends, which
-        Megatron-Core uses with ``overlap_p2p_comm``); or in one per direction and kind.
+        (``torch.distributed.pipelining``, whose sends and receives are batched); in one per
+        neighbour (NCCL's unbatched ones); or in one per direction and kind, receives issued before
+        the action that precedes their reader (Megatron-Core's ``overlap_p2p_comm``).
     overlap : bool
-        Compute goes on while activations and gradients travel; else it waits for the sends, too
-        (Megatron-Core without ``overlap_p2p_comm``).
+        Compute goes on while activations and gradients travel; else what is computed next waits
+        for every send and receive before it (Megatron-Core's 1F1B).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -124,7 +125,7 @@ class Pipeline(BaseModel):
         assert layers is not None, "see problems"
         return tuple(
             Stages(order, place, layers, steps, self.streams, self.overlap)
-            for place, steps in enumerate(_placed(order))
+            for place, steps in enumerate(_placed(order, ahead_of=self.streams == "direction"))
         )
 
     @property
@@ -137,6 +138,9 @@ class Pipeline(BaseModel):
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes these options impossible; paths are from the root of the scenario."""
+        if self.streams == "direction" and not self.overlap:
+            message = "streams: direction issues receives ahead, so they overlap; use pair or rank"
+            yield Problem((*_PATH, "overlap"), message)
         wrong = list(self._schedule_problems(workload))
         yield from wrong or self._layer_problems(model, workload)
 
@@ -199,5 +203,6 @@ def _forward_only(order: Order) -> Order:
 
 
 @lru_cache(maxsize=4)  # asked for once per role
-def _placed(order: Order) -> tuple[tuple[Step, ...], ...]:
-    return placed(order)
+def _placed(order: Order, *, ahead_of: bool) -> tuple[tuple[Step, ...], ...]:
+    rows = placed(order)
+    return ahead(order, rows) if ahead_of else rows
