@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ import tspsim
 from tests.schedules import VARIANTS, record, title
 from tspsim.files.errors import ScenarioError
 from tspsim.kernels import PRESETS, Kernels
-from tspsim.model import ModelShape, Workload
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.types import Op
 from tspsim.values import compare
 
 GQA = ModelShape(hidden=32, layers=2, heads=16, kv_heads=8, ffn=24, vocab=24, head_dim=4)
@@ -29,6 +31,7 @@ PARTS = {
     "loss in place": Kernels(loss="in-place"),
     "loss in chunks": Kernels(loss="chunked"),
     "sums apart": Kernels(accumulation="separate"),
+    "residual apart": Kernels(residual="separate"),
     "as autograd": Kernels(recomputed="autograd"),
 }
 KERNELS = {**PRESETS, **PARTS}
@@ -142,6 +145,62 @@ def test_a_users_scores_and_masks_fill_the_memory_that_was_measured() -> None:
     found = per_layer(kernels, 5, model=model, workload={"sequence": 4096})
     assert found == pytest.approx(4040e6, rel=0.05)
     assert per_layer("ideal", 5, model=model, workload={"sequence": 4096}) < 0.11 * found
+
+
+def ops(kernels: Kernels, model: ModelShape = GQA, **workload: Any) -> list[Op]:
+    """Return what one rank of four runs under TP with sharded norms."""
+    work = Workload(16, 2, kernels=kernels, **workload)
+    return list(record(VARIANTS[7], model, work)[0].roles[0].ops)
+
+
+def moved(found: list[Op], label: str) -> float:
+    """Return the bytes that all ops of a label move."""
+    return sum(op.work.bytes for op in found if op.label == label)
+
+
+def test_autograd_adds_a_norms_gradient_to_the_streams_in_a_kernel_of_its_own() -> None:
+    """It is written, read again, and the sum written: twice the stream more than one kernel."""
+    fused, apart = (ops(Kernels(residual=way)) for way in ("fused", "separate"))
+    stream = next(op.outputs[0].bytes for op in fused if op.label == "norm1")
+    for norm in ("dnorm1", "dnorm2"):
+        both = moved(apart, norm) + moved(apart, f"add.{norm}")
+        assert both == moved(fused, norm) + 2 * GQA.layers * stream
+    assert moved(apart, "dfinal_norm") == moved(fused, "dfinal_norm")  # nothing to add it to
+
+
+def test_a_fused_softmax_reads_no_masked_score_of_a_whole_sequence() -> None:
+    """Half of what it reads without a mask; with queries cut over ranks a mask says which."""
+    unfused = Kernels(attention="unfused")
+    for label, squares in (("softmax", (1, 0.5)), ("softmax_backward", (2, 1))):
+        causal, full = (moved(ops(unfused, causal=mask), label) for mask in ("contiguous", "off"))
+        assert causal / full == (squares[1] + 1) / (squares[0] + 1)
+    cut = [
+        record(VARIANTS[9], GQA, Workload(16, 2, causal=mask, kernels=unfused))[0].roles[0].ops
+        for mask in ("contiguous", "off")
+    ]
+    assert moved(list(cut[0]), "softmax") == moved(list(cut[1]), "softmax")
+
+
+def test_unfused_attention_brings_its_heads_into_the_order_of_tokens() -> None:
+    """One copy of the output, one of all three gradients."""
+    found = ops(Kernels(attention="unfused"))
+    q, k = (next(o.outputs[0].bytes for o in found if o.label == which) for which in "qk")
+    assert moved(found, "transpose.o") == GQA.layers * 2 * q
+    assert moved(found, "transpose.dqkv") == GQA.layers * 2 * (q + 2 * k)
+
+
+def test_a_block_of_a_layer_adds_its_bias_in_the_kernel_that_joins_the_stream() -> None:
+    """Forward reads the bias alone; backward reads a whole output gradient for each."""
+    kernels = PRESETS["megatron-2022"]
+    biased = replace(GQA, attention_bias=True, mlp_bias=True)
+    without, found = ops(kernels), ops(kernels, biased)
+    item, layers = Optimizer().weight, GQA.layers
+    for label in ("residual1", "residual2"):
+        assert moved(found, label) - moved(without, label) == layers * GQA.hidden * item
+    dy = next(op.outputs[0].bytes for op in found if op.label == "ddropout2")
+    for label in ("dattention.bias", "dmlp.bias"):
+        assert moved(found, label) >= layers * dy
+        assert not moved(without, label)
 
 
 MODEL = {"hidden": 1024, "layers": 2, "heads": 8, "ffn": 4096, "vocab": 32000}

@@ -9,6 +9,7 @@ import pytest
 
 import tspsim
 from tests.schedules import program
+from tspsim.kernels import PRESETS
 from tspsim.model import ModelShape, Workload
 from tspsim.program.types import Op, Program
 
@@ -21,9 +22,9 @@ LAYER: dict[str, Any] = {
     "kernels": "megatron-2022",
     "model": {
         "hidden": 6144, "layers": 1, "heads": 64, "kv_heads": 64, "ffn": 24576, "vocab": 0,
-        "mlp": "plain", "norm": "layernorm",
+        "mlp": "plain", "norm": "layernorm", "attention_bias": True, "mlp_bias": True,
     },
-    "workload": {"sequence": 2048, "batch": 4, "dtype": "fp16", "causal": "off"},
+    "workload": {"sequence": 2048, "batch": 4, "dtype": "fp16", "causal": "contiguous"},
     "topology": {"file": "a100-node.yaml"},
     "timing": {"profile": "a100-published"},
     "strategy": {"kind": "tp", "degree": 8},
@@ -84,6 +85,19 @@ def test_the_all_reduce_of_an_input_gradient_is_hidden_behind_the_weight_gradien
     of = recorded("tp", degree=4)
     behind = ["dgate", "dup"] if label == "mlp.din" else ["dq", "dk", "dv"]
     assert all(hiding(of, op) == behind for op in messages(of, label))
+
+
+@pytest.mark.parametrize("name", ["megatron-2022", "ideal"])
+def test_autograd_recomputes_the_core_when_its_backward_is_there(name) -> None:
+    """Behind the output projection's gradients, whose gather hides it no longer; ideal hides it."""
+    workload = replace(WORKLOAD, recompute="selective", kernels=PRESETS[name])
+    of, _ = program(("tp", {"degree": 4, "sequence_parallel": True}), MODEL, workload)
+    core = "scores" if name == "megatron-2022" else "attention"
+    again = next(op.index for op in of.ops if (op.label, op.phase) == (core, "recompute"))
+    gradient = next(op.index for op in of.ops if op.label == "do")
+    assert (again > gradient) == (name == "megatron-2022")
+    hidden = [core in hiding(of, op) for op in messages(of, "attention.dout")]
+    assert set(hidden) == {name == "ideal"}
 
 
 def test_sequence_parallel_makes_a_published_layer_faster() -> None:

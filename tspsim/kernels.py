@@ -47,6 +47,9 @@ class Kernels:
         logits does (Megatron-LM's vocabulary-parallel cross-entropy, 4 s b v bytes of arXiv
         2205.05198). ``fp32``: torch's cross-entropy of fp32 logits: log-softmax, its gradient and
         that of the logits are buffers of their own. ``chunked``: the same, a piece at a time.
+    residual : {"fused", "separate"}
+        Separate: a norm's input gradient is written, and added to the residual stream's by a kernel
+        of its own, as autograd adds up what comes by two ways.
     accumulation : {"fused", "separate"}
         Separate: a weight gradient is written and then added up, by a kernel of its own.
     recomputed : {"least", "autograd"}
@@ -72,6 +75,7 @@ class Kernels:
     rotary: Fusion = "fused"
     dropout: bool = False
     loss: Loss = "fused"
+    residual: Fusion = "fused"
     accumulation: Fusion = "fused"
     recomputed: Recomputed = "least"
     launch: float | None = None
@@ -93,7 +97,9 @@ _TORCH = Kernels(
     framework="torch",
     pace=TORCH_PACE,
 )
-_MEGATRON = Kernels(loss="in-place", recomputed="autograd", framework="megatron")
+_MEGATRON = Kernels(
+    loss="in-place", residual="separate", recomputed="autograd", framework="megatron"
+)
 
 #: What frameworks run by default. torch: attention by scaled_dot_product_attention, the loss as
 #: written (`F.cross_entropy(logits.float(), targets)`); under torch.compile, blocks are compiled
@@ -103,7 +109,9 @@ _MEGATRON = Kernels(loss="in-place", recomputed="autograd", framework="megatron"
 #: in arXiv 2205.05198, before flash attention and with dropout.
 PRESETS: dict[Preset, Kernels] = {
     "torch-compile": _TORCH,
-    "torch-eager": replace(_TORCH, norm="separate", activation="separate", rotary="separate"),
+    "torch-eager": replace(
+        _TORCH, norm="separate", activation="separate", rotary="separate", residual="separate"
+    ),
     "megatron-core": replace(_MEGATRON, attention="cudnn"),
     "megatron-2022": replace(_MEGATRON, attention="unfused", dropout=True),
     "ideal": IDEAL,

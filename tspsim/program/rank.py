@@ -14,22 +14,11 @@ from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
-from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
 from tspsim.program.kinds.issue import Issue
 from tspsim.program.kinds.matmul import Matmul
 from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, SeparateNormBackward
 from tspsim.program.kinds.passes import Passes
-from tspsim.program.kinds.pointwise import (
-    Add,
-    Bias,
-    BiasGradient,
-    Gated,
-    GatedBackward,
-    Gelu,
-    GeluBackward,
-    Reorder,
-    Rotary,
-)
+from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import Recorder, Slots
@@ -314,6 +303,9 @@ class Rank(Recorder):
         It is new, or written to `out`; with `add_to` given it is added to that, in place where
         there is no `out`.
         """
+        if add_to and self.kernels.residual == "separate":
+            dx = self.norm_backward(dy, saved, weights, label)
+            return self.add(dx, to=add_to, label=f"add.d{label}")
         parameters, gradient = weights
         dx = out or add_to or self.tensor("dx", dy.shape)
         inputs = (dy, *saved, parameters, gradient, *_given(add_to))
@@ -325,44 +317,6 @@ class Rank(Recorder):
         """Add x to an operand in place, and return that operand."""
         self.compute(Add(), (x, to), (to,), label)
         return to
-
-    def activate(
-        self, ups: Sequence[Operand], biases: Sequence[Operand], label: str
-    ) -> tuple[Operand, Operand | None]:
-        """Return the MLP's hidden activations, silu(gate) * up of (gate, up) or gelu of (up,).
-
-        Biases of these, where there are any, are added in the same kernel; where there are several
-        kernels, before them and in place. With the activations comes what backward reads beside
-        (gate,) up: silu(gate) where it is a kernel of its own.
-        """
-        out = self.tensor("hidden", ups[0].shape)
-        if len(ups) == 1 or self.kernels.activation == "fused":
-            self.compute(Gated() if len(ups) == 2 else Gelu(), (*ups, *biases), (out,), label)
-            return out, None
-        for x, bias in zip(ups, biases, strict=False):
-            self.bias(x, bias, f"b{x.buffer.name}")
-        silu = self.tensor("silu", ups[0].shape)
-        self.compute(Silu(), ups[:1], (silu,), "silu")
-        self.compute(Multiply(), (silu, ups[1]), (out,), label)
-        return out, silu
-
-    def activate_backward(
-        self,
-        dhidden: Operand,
-        ups: Sequence[Operand],
-        biases: Sequence[Operand],
-        silu: Operand | None,
-        label: str,
-    ) -> None:
-        """Write the gradients of (gate, up) or (up,) over them."""
-        if silu is None:
-            kind = GatedBackward() if len(ups) == 2 else GeluBackward()
-            self.compute(kind, (dhidden, *ups, *biases), ups, label)
-            return
-        dsilu = self.tensor("dsilu", silu.shape)
-        self.compute(Multiply(), (dhidden, ups[1]), (dsilu,), "dsilu")
-        self.compute(Multiply(), (dhidden, silu), ups[1:], "dup")
-        self.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], label)
 
     def join(self, x: Operand, to: Operand, bias: Operand | None, label: str) -> Operand | None:
         """Add a bias and the residual stream to a block's output in place, in one kernel.

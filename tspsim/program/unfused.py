@@ -17,6 +17,7 @@ from tspsim.program.kinds.scores import (
     Scores,
     Softmax,
     SoftmaxBackward,
+    Transpose,
     ValueGradient,
     WeightedSum,
     WeightsGradient,
@@ -80,9 +81,14 @@ class UnfusedAttention:
         scores = self._like("scores", square)
         rank.compute(Scores(core, d), (q, k), (scores,))
         kept = self._drop(*self._softmax(scores))
-        o = self._like("o", q.shape)
-        rank.compute(WeightedSum(core, d), (kept.dropped, v), (o,))
-        return o, kept
+        by_heads = self._like("o.heads", q.shape)
+        rank.compute(WeightedSum(core, d), (kept.dropped, v), (by_heads,))
+        return self._transposed(by_heads, label="transpose.o")[0], kept
+
+    def _transposed(self, *xs: Operand, label: str) -> tuple[Operand, ...]:
+        outs = tuple(self._like(x.buffer.name.removesuffix(".heads"), x.shape) for x in xs)
+        self.rank.compute(Transpose(), xs, outs, label)
+        return outs
 
     def _softmax(self, scores: Operand) -> tuple[Operand, Operand]:
         """Return the probabilities that backward reads, and those in the activations' type."""
@@ -111,16 +117,17 @@ class UnfusedAttention:
         """Return dq, dK and dV from ``(do, q, K, V)``."""
         do, q, k, v = inputs
         rank, core, d = self.rank, self.core, self.head_dim
-        dv = self._like("dv", v.shape)
+        dv = self._like("dv.heads", v.shape)
         rank.compute(ValueGradient(core, d), (kept.dropped, do), (dv,))
         ds = self._like("dscores", kept.probabilities.shape)
         rank.compute(WeightsGradient(core, d), (do, v), (ds,))
         if kept.mask:
             rank.compute(DropoutBackward(), (ds, kept.mask), (ds,), "ddropout.scores")
         rank.compute(SoftmaxBackward(core), (kept.probabilities, ds), (ds,))
-        dq, dk = self._like("dq", q.shape), self._like("dk", k.shape)
+        dq, dk = self._like("dq.heads", q.shape), self._like("dk.heads", k.shape)
         rank.compute(QueryGradient(core, d), (ds, k), (dq,))
         rank.compute(KeyGradient(core, d), (ds, q), (dk,))
+        dq, dk, dv = self._transposed(dq, dk, dv, label="transpose.dqkv")
         return dq, dk, dv
 
 

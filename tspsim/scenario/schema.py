@@ -104,6 +104,9 @@ class KernelsKeys(Section):
     rotary: Fusion | None = Field(None, description="separate: rotate_half as it is written")
     dropout: bool | None = Field(None, description="masks behind embedding, blocks and softmax")
     loss: Loss | None = Field(None, description="fp32: every buffer of torch's cross-entropy")
+    residual: Fusion | None = Field(
+        None, description="separate: gradients of norm and stream are added by their own kernel"
+    )
     accumulation: Fusion | None = Field(None, description="separate: dW is added by its own kernel")
     recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
     launch: Seconds | None = Field(None, description="time of every kernel beside its work")

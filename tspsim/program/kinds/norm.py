@@ -117,9 +117,9 @@ class SeparateNormBackward:
 
     name = "norm_backward"
     #: Bytes moved per byte of dy: 2 + 2 (weight), 2 + 2 + 2 and 2 (its gradient), 2 + 4 (convert),
-    #: 4 + 4 and 4 + 4 + 4 + 4 (scale), 4 + 4 + 4 (square), 4 + 4 + 4 (sum), 4 + 2 (convert), and
-    #: 2 + 2 + 2 (sum with the residual's gradient); and the kernels of it.
-    TRAFFIC, KERNELS = 39, 14
+    #: 4 + 4 and 4 + 4 + 4 + 4 (scale), 4 + 4 + 4 (square), 4 + 4 + 4 (sum) and 4 + 2 (convert);
+    #: and the kernels of it.
+    TRAFFIC, KERNELS = 36, 13
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
         """Return the traffic of all kernels."""

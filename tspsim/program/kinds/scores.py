@@ -1,6 +1,6 @@
 """Attention without a flash kernel: products, softmax and scores in memory, one op each.
 
-Nothing of the square is left out: masked scores are computed, kept and read like all others. The
+Nothing of the square is left out: masked scores are computed and kept like all others. The
 arrays are ``[batch, heads, queries, keys]``. The kernels are those of Korthikanti et al. 2022
 (arXiv 2205.05198, section 4.1): a fused mask and softmax between two batched matmuls.
 """
@@ -60,12 +60,25 @@ class Scores(_Product):
         return (heads @ self.core.expand(k).swapaxes(-1, -2) / np.sqrt(heads.shape[-1]),)
 
 
+def _read(core: Core, square: Operand) -> int:
+    """Return the bytes that a masked softmax reads of a square.
+
+    Of a whole causal sequence one half: Megatron-LM's `scaled_upper_triang_masked_softmax` loads no
+    masked element, and writes zeros there.
+    """
+    return square.bytes // 2 if core.causal and core.axis is None else square.bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Softmax(Pointwise):
     """``scores -> probabilities``: mask and softmax in one kernel; 0 where a query has no key."""
 
     core: Core
     name = "softmax"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        return Work(0, _read(self.core, inputs[0]) + outputs[0].bytes, "elementwise")
 
     def values(self, where: Where, scores: Array) -> tuple[Array, ...]:
         """Return the probabilities."""
@@ -88,6 +101,21 @@ class WeightedSum(_Product):
 
 
 @dataclass(frozen=True, slots=True)
+class Transpose(Pointwise):
+    """``xs -> xs``: from heads side by side, as batched products write them, to tokens, or packed.
+
+    Megatron-LM's ``permute(2, 0, 1, 3).contiguous()`` of the output, and autograd's concatenation
+    of dq, dk and dv into the gradient of one projection. Here they are in token order already.
+    """
+
+    name = "transpose"
+
+    def values(self, where: Where, *xs: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return them."""
+        return xs
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsGradient(_Product):
     """``(do, V) -> dprobabilities``."""
 
@@ -105,6 +133,11 @@ class SoftmaxBackward(Pointwise):
 
     core: Core
     name = "softmax_backward"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        read = sum(_read(self.core, square) for square in inputs)
+        return Work(0, read + outputs[0].bytes, "elementwise")
 
     def values(self, where: Where, p: Array, dp: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the gradient of the scores, scaled as they are."""

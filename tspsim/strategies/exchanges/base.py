@@ -123,6 +123,10 @@ class Exchange(ABC):
         """Return the K and V that survive ``recompute: full``."""
         return None
 
+    def gather(self, tape: CoreTape) -> CoreTape:
+        """Record the gathering of what backward reads of other ranks, where it can begin early."""
+        return tape
+
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record what it takes to have everything that `backward` reads."""
         if tape.lse is not None:

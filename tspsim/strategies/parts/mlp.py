@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
+from tspsim.program.kinds.pointwise import Gated, GatedBackward, Gelu, GeluBackward
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
@@ -33,10 +36,30 @@ class Mlp:
     def hidden(self, x: Operand, w: Packed) -> MlpTape:
         """Record everything before the last matmul."""
         ups = tuple(self.rank.matmul(x, w[name], name) for name in self.ins)
-        return MlpTape(ups, *self.rank.activate(ups, self._biases(w), "activation"))
+        return MlpTape(ups, *self._activate(ups, self._biases(w)))
 
     def _biases(self, w: Packed) -> list[Operand]:
         return [w[f"b{name}"] for name in self.ins if f"b{name}" in w]
+
+    def _activate(
+        self, ups: Sequence[Operand], biases: Sequence[Operand]
+    ) -> tuple[Operand, Operand | None]:
+        """Return silu(gate) * up of (gate, up) or gelu of (up,), and silu(gate) if apart.
+
+        Biases are added in the same kernel; where there are several, before them and in place.
+        """
+        rank, shape = self.rank, ups[0].shape
+        out = rank.tensor("hidden", shape)
+        if len(ups) == 1 or rank.kernels.activation == "fused":
+            kind = Gated() if len(ups) == 2 else Gelu()
+            rank.compute(kind, (*ups, *biases), (out,), "activation")
+            return out, None
+        for name, x, bias in zip(self.ins, ups, biases, strict=False):
+            rank.bias(x, bias, f"b{name}")
+        silu = rank.tensor("silu", shape)
+        rank.compute(Silu(), ups[:1], (silu,), "silu")
+        rank.compute(Multiply(), (silu, ups[1]), (out,), "activation")
+        return out, silu
 
     def down(self, tape: MlpTape, w: Packed, add_to: Operand | None = None) -> Operand:
         """Return the shard's part of the output."""
@@ -54,8 +77,19 @@ class Mlp:
     def hidden_backward(self, dy: Operand, tape: MlpTape, w: Packed) -> None:
         """Record the gradients of gate and up, written over them."""
         dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
-        biases = self._biases(w)
-        self.rank.activate_backward(dhidden, tape.ups, biases, tape.silu, "dactivation")
+        if tape.silu is None:
+            kind = GatedBackward() if len(tape.ups) == 2 else GeluBackward()
+            inputs = (dhidden, *tape.ups, *self._biases(w))
+            self.rank.compute(kind, inputs, tape.ups, "dactivation")
+            return
+        self._gate_backward(dhidden, tape.ups, tape.silu)
+
+    def _gate_backward(self, dhidden: Operand, ups: Sequence[Operand], silu: Operand) -> None:
+        rank = self.rank
+        dsilu = rank.tensor("dsilu", silu.shape)
+        rank.compute(Multiply(), (dhidden, ups[1]), (dsilu,), "dsilu")
+        rank.compute(Multiply(), (dhidden, silu), ups[1:], "dup")
+        rank.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], "dactivation")
 
     def input_gradient(
         self, dups: tuple[Operand, ...], w: Packed, add_to: Operand | None = None

@@ -106,9 +106,12 @@ class ShardedDecoder(Decoder):
     ) -> Operand:
         """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
         dy = self._enter(dy, "attention.dout")
-        tape = self.exchange.restore(self.heads, tape)
+        tape = self.exchange.gather(tape)
+        if tape.o is None:
+            tape = self.exchange.restore(self.heads, tape)
         self.rank.weight_gradient(tape.output, dy, w.gradient["o0"], "o")
         do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
+        tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
         gradients = self.exchange.backward(self.heads, do, tape)
         self.projections.unrotate(gradients[0], gradients[1])
         x = self._gathering(normed, "attention.in")
