@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from math import fsum
 from typing import Any
 
@@ -13,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.analysis.carried import carried
+from tspsim.analysis.fullest import MemoryFigures, fill
 from tspsim.analysis.interval import IntervalFigures, interval_of
+from tspsim.analysis.pipeline import PipelineFigures, pipeline_of
 from tspsim.analysis.spread import Spread
 from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
-from tspsim.memory import MemoryTrace, RankMemory
+from tspsim.memory import MemoryTrace
 from tspsim.model import model_flops
 from tspsim.program.by_rank import axes_of, received, work_of
 from tspsim.program.recorder import HOST
@@ -78,32 +79,6 @@ class CommunicationFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryFigures:
-    """Memory of the rank that comes closest to filling its device; bytes and seconds.
-
-    Parameters
-    ----------
-    capacity : float
-        Memory of the device.
-    peak : float
-        Most that is ever taken, with what runtime, libraries and allocator hold beside buffers.
-    peak_rank : int
-    peak_time : float
-    at_peak : Mapping
-        What the peak consists of: `RankMemory.beside`, then by buffer kind; it adds up to `peak`.
-    fits : bool
-        No rank needs more than its device has.
-    """
-
-    capacity: float
-    peak: float
-    peak_rank: int
-    peak_time: float
-    at_peak: Mapping[str, float]
-    fits: bool
-
-
-@dataclass(frozen=True, slots=True)
 class EngineFigures:
     """How the run was played: tasks, wall time, and which ranks stood for others."""
 
@@ -147,6 +122,8 @@ class Summary:
         Executed by the slowest rank.
     engine : EngineFigures
     profile : ProfileFigures
+    pipeline : PipelineFigures or None
+        None where there is none.
     step_times : Spread or None
         Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
     """
@@ -166,6 +143,7 @@ class Summary:
     flops_per_rank: int
     engine: EngineFigures
     profile: ProfileFigures
+    pipeline: PipelineFigures | None = None
     step_times: Spread | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,6 +152,8 @@ class Summary:
         del figures["step_times"]
         if self.time.host is None:
             del figures["time"]["host"]
+        if self.pipeline is None:
+            del figures["pipeline"]
         if self.step_times is not None:
             times = self.step_times
             figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
@@ -219,6 +199,7 @@ def summarize(
             timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
         ),
         profile=ProfileFigures(topology.profile.name, topology.profile.error),
+        pipeline=pipeline_of(scenario, timeline, memory),
     )
 
 
@@ -282,22 +263,6 @@ def _as_stated(timeline: Timeline, topology: Topology) -> tuple[str, ...]:
     """Return the calls that no constant of the profile is in, in words, each once."""
     calls = carried(timeline.recorded, topology)
     return tuple(dict.fromkeys(str(call) for call in calls if not call.fitted))
-
-
-def fill(memory: MemoryTrace, topology: Topology) -> MemoryFigures:
-    """Return the memory of the rank that comes closest to filling its device."""
-    devices = topology.devices[: len(memory.ranks)]
-    pairs = list(zip(devices, memory.ranks, strict=True))
-    beside = cache(RankMemory.beside)  # ranks that behave alike share their memory
-    peaks = [rank.peak + sum(beside(rank, device).values()) for device, rank in pairs]
-    left = [device.memory - peak for (device, _), peak in zip(pairs, peaks, strict=True)]
-    fullest = left.index(min(left))
-    device, rank = pairs[fullest]
-    at_peak = dict(beside(rank, device))
-    at_peak.update(rank.at_peak.items())
-    return MemoryFigures(
-        device.memory, peaks[fullest], fullest, rank.peak_time, at_peak, min(left) >= 0
-    )
 
 
 def _flops_by_rank(timeline: Timeline) -> list[int]:

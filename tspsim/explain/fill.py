@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tspsim.analysis.summary import MemoryFigures
+from tspsim.analysis.fullest import MemoryFigures
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import alive
 

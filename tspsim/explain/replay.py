@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from tspsim.analysis.summary import fill
+from tspsim.analysis.fullest import fill
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.result import Result

@@ -19,6 +19,7 @@ from typing import Any
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.kind import ComputeKind, Kind
+from tspsim.program.stages import Recorded
 from tspsim.program.types import (
     Binding,
     BindingRole,
@@ -35,6 +36,7 @@ from tspsim.program.types import (
     Work,
 )
 from tspsim.program.varying import Varying, at, combined, product, total, varies
+from tspsim.schedules.orders.actions import Action
 
 COMPUTE = Lane("compute")
 #: The host issues what the device does. It runs ahead, as far as it can.
@@ -90,6 +92,7 @@ class Recorder:
         self._works: dict[Any, Any] = {}
         self._bindings: list[Binding] = []
         self._probes: list[Probe] = []
+        self._actions: list[Recorded] = []
 
     @contextmanager
     def at(self, *, layer: int | None = None, phase: Phase | None = None) -> Iterator[None]:
@@ -101,6 +104,13 @@ class Recorder:
             yield
         finally:
             self.layer, self.phase = before
+
+    @contextmanager
+    def runs(self, action: Action) -> Iterator[None]:
+        """Mark the ops recorded inside as those of a pass of a micro-batch through a stage."""
+        first = len(self._ops)
+        yield
+        self._actions.append(Recorded(action, first, len(self._ops)))
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -300,6 +310,7 @@ class Recorder:
             tuple(self._bindings),
             tuple(self._probes),
             self._opening,
+            tuple(self._actions),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.order import Order, order_of
@@ -12,6 +12,21 @@ from tspsim.schedules.orders.transfers import Step
 #: Which sends and receives of a rank follow each other: all of them, those with one other rank, or
 #: those in one direction.
 Streams = Literal["rank", "pair", "direction"]
+
+
+class Recorded(NamedTuple):
+    """Which ops of a program an action was recorded as.
+
+    Attributes
+    ----------
+    action : Action
+    first, stop : int
+        From the first of the ops to before the last one's next.
+    """
+
+    action: Action
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,22 @@ function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from tspsim.mesh import Axes, Mesh, names_of
 from tspsim.program.varying import Varying, combined, of_rank, product
 
 if TYPE_CHECKING:
     from tspsim.program.kind import Kind
+    from tspsim.program.stages import Recorded
 
 BufferKind = Literal["weight", "gradient", "optimizer", "activation", "workspace", "kv_cache"]
-BUFFER_KINDS: tuple[BufferKind, ...] = (
-    "weight", "gradient", "optimizer", "activation", "workspace", "kv_cache",
-)  # fmt: skip
+BUFFER_KINDS: tuple[BufferKind, ...] = get_args(BufferKind)
 Phase = Literal["forward", "recompute", "backward", "optimizer"]
 CollectiveKind = Literal[
     "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift"
 ]
-COLLECTIVE_KINDS: tuple[CollectiveKind, ...] = (
-    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "shift",
-)  # fmt: skip
+COLLECTIVE_KINDS: tuple[CollectiveKind, ...] = get_args(CollectiveKind)
 #: A send and a receive are half a hop each: together they are one hop of a shift.
 MessageKind = CollectiveKind | Literal["send", "receive"]
 #: What is planned: of a shift a single hop, or a swap, where its two ends are the communicator and
@@ -366,6 +363,8 @@ class Program:
     opening : int
         How many of the first ops are what the step before has left to do. A step in a steady
         state begins with them; the reading by values plays them after the last op once more.
+    actions : tuple of Recorded
+        The passes of micro-batches through stages that the ops are of, in order; some are of none.
     """
 
     ops: tuple[Op, ...]
@@ -375,6 +374,7 @@ class Program:
     bindings: tuple[Binding, ...] = ()
     probes: tuple[Probe, ...] = ()
     opening: int = 0
+    actions: tuple[Recorded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim import __version__
-from tspsim.analysis.summary import MemoryFigures
+from tspsim.analysis.fullest import MemoryFigures
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.between import within
 from tspsim.files.errors import OutputError, UserError

@@ -29,12 +29,9 @@ def play(decoder: Decoder, rank: Rank) -> None:
         rank.micro_batch = step.of.microbatch if isinstance(step, Transfer) else step.microbatch
         if isinstance(step, Transfer):
             passes.transfer(step)
-        elif step.kind == "F":
-            passes.forward(step)
-        elif rank.trains and step.kind == "W":
-            passes.weights(step)
-        elif rank.trains:
-            passes.backward(step)
+        elif step.kind == "F" or rank.trains:
+            with rank.runs(step):
+                passes.action(step)
 
 
 class _Passes:
@@ -55,6 +52,11 @@ class _Passes:
         self._results: dict[Action, Operand] = {}
 
     # ---- actions -----------------------------------------------------------------------------
+
+    def action(self, action: Action) -> None:
+        """Record a micro-batch's pass through a stage."""
+        passes = {"F": self.forward, "W": self.weights, "I": self.backward, "B": self.backward}
+        passes[action.kind](action)
 
     def forward(self, action: Action) -> None:
         """Record a micro-batch's forward through a stage."""
