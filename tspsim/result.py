@@ -153,10 +153,18 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("step time", f"{figures['step_time'] * 1e3:,.3f} ms ({sure})"),
         ("compute", f"{time['compute'] * 1e3:,.3f} ms of the slowest rank"),
         ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
+        *_bubble(figures),
         ("tokens/s", f"{figures['tokens_per_second']:,.0f}"),
         ("MFU", "unknown" if figures["mfu"] is None else f"{figures['mfu']:.1%}"),
         ("peak memory", f"{_gib(memory['peak'])} of {_gib(memory['capacity'])}: {verdict}"),
     ]
+
+
+def _bubble(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    if "pipeline" not in figures:
+        return []
+    found = figures["pipeline"]["bubble"]
+    return [("bubble", f"{found['mean'] * 1e3:,.3f} ms of a rank: {found['share']:.1%}")]
 
 
 def _row(span: Span) -> tuple[Any, ...]:

@@ -13,6 +13,16 @@ from tspsim.scenario.types import Scenario
 
 
 @dataclass(frozen=True, slots=True)
+class StageBubble:
+    """The bubble of a stage: of that of its ranks that waits longest; parts as in `Bubble`."""
+
+    rank: int
+    fill: float
+    between: float
+    drain: float
+
+
+@dataclass(frozen=True, slots=True)
 class BubbleFigures:
     """For how long compute waits for micro-batches, in seconds: see `tspsim.analysis.bubble`.
 
@@ -26,16 +36,14 @@ class BubbleFigures:
         Of the rank that waits longest.
     most_rank : int
         The lowest of equals.
-    per_stage : list of dict of str to float
-        ``fill``, ``between``, ``drain`` and ``rank``: of that rank of every stage that waits
-        longest.
+    per_stage : list of StageBubble
     """
 
     mean: float
     share: float
     most: float
     most_rank: int
-    per_stage: list[dict[str, float]]
+    per_stage: list[StageBubble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +115,9 @@ def _bubble(timeline: Timeline) -> BubbleFigures:
         return rank, by_rank[rank]
 
     mean, step = fsum(b.seconds for b in by_rank) / len(by_rank), timeline.step_time
-    rank, most = longest(list(range(len(by_rank))))
-    of_stages = map(longest, _stages(timeline))
-    per_stage = [{"rank": rank, **bubble._asdict()} for rank, bubble in of_stages]
+    of_stages = list(map(longest, _stages(timeline)))
+    rank, most = max(of_stages, key=lambda found: found[1].seconds)
+    per_stage = [StageBubble(rank, *bubble) for rank, bubble in of_stages]
     return BubbleFigures(mean, mean / step if step else 0.0, most.seconds, rank, per_stage)
 
 

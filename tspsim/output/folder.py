@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 FILES = (
     "trace.json.gz", "gantt.png", "memory.png", "spans.csv.gz", "memory.csv.gz", "result.json",
 )  # fmt: skip
+#: What it holds too where there is a pipeline, and then only.
+OF_PIPELINES = "pipeline.png"
+
+
+def _files(result: Result) -> tuple[str, ...]:
+    return ((OF_PIPELINES,) if "pipeline" in result.summary.to_dict() else ()) + FILES
 
 
 def write(result: Result, directory: str | Path, force: bool = False) -> None:
@@ -138,10 +144,21 @@ def _refuse_others(directory: Path, name: str, force: bool) -> None:
 
 
 def _into_existing(result: Result, directory: Path) -> None:
+    stale = _had_a_pipeline(directory) and OF_PIPELINES not in _files(result)
     with _scratch(directory / f".partial-{os.getpid()}") as scratch:
         _write_files(result, scratch)
-        for name in FILES:
+        for name in _files(result):
             (scratch / name).replace(directory / name)
+    if stale:
+        (directory / OF_PIPELINES).unlink(missing_ok=True)
+
+
+def _had_a_pipeline(directory: Path) -> bool:
+    """Whether a folder holds a result with a picture of its pipeline."""
+    try:
+        return "pipeline" in _read(directory / "result.json")
+    except OutputError:
+        return False
 
 
 def _as_new(result: Result, directory: Path) -> None:
@@ -160,11 +177,12 @@ def _write_files(result: Result, scratch: Path) -> None:
         "trace.json.gz": lambda path: trace.write(result, path),
         "gantt.png": lambda path: draw("gantt", result, path),
         "memory.png": lambda path: draw("memory", result, path),
+        OF_PIPELINES: lambda path: draw("pipeline", result, path),
         "spans.csv.gz": lambda path: spans.write(result.timeline, path),
         "memory.csv.gz": lambda path: memory_table.write(result, path),
         "result.json": lambda path: _write_json(result, path),
     }
-    for name in FILES:
+    for name in _files(result):
         writers[name](scratch / name)
 
 

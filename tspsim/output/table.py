@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME, BAR = 23, 27
 #: Kinds and buffers listed under a model that does not fit.
 LISTED = 6
+#: Stages of a pipeline whose peaks are listed.
+STAGES = 8
 
 
 def render(result: Result) -> RenderableType:
@@ -85,10 +87,20 @@ def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
         for key, name in names.items()
     ]
     per_device = f"{figures['tokens_per_second_per_device']:,.0f} per device"
+    rows += _bubble(figures)
     rows.append(("tokens/s", f"{figures['tokens_per_second']:,.0f}", "", per_device))
     mfu, hfu = _percent(figures["mfu"]), _percent(figures["hfu"])
     rows.append(("MFU / HFU", f"{mfu} / {hfu}", "", ""))
     return rows
+
+
+def _bubble(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return what a pipeline waits for micro-batches: a part of exposed communication and idle."""
+    if "pipeline" not in figures:
+        return []
+    found, step = figures["pipeline"]["bubble"], figures["step_time"]
+    most = f"at most {share(found['most'], step)}, on rank {found['most_rank']}"
+    return [("bubble", time(found["mean"]), share(found["mean"], step), most)]
 
 
 def _runs(figures: dict[str, Any]) -> list[RenderableType]:
@@ -142,12 +154,26 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     left = capacity - peak
     rows = [("peak memory", size(peak), share(peak, capacity), f"of {size(capacity)} capacity")]
     rows += [(f"  {kind}", size(b), share(b, peak), _bar(b, peak)) for kind, b in _fill(found)]
+    rows += _stages(figures)
     place = f"; the peak is on rank {found['peak_rank']} at {time(found['peak_time'])}"
     if found["fits"]:
         return [_rows(rows), Text(f"  fits, {size(left)} to spare", style="green").append(place)]
     verdict = Text(f"  DOES NOT FIT: {size(-left)} too much", style="bold red").append(place)
     largest = Text("  largest at the peak:", style="bold")
     return [_rows(rows), verdict, largest, _rows(_largest(result, found))]
+
+
+def _stages(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the peaks of a pipeline's stages; of many the highest ones, in the stages' order."""
+    found = figures["pipeline"]["memory_per_stage"] if "pipeline" in figures else []
+    places = sorted(range(len(found)), key=lambda place: -found[place]["peak"])[:STAGES]
+    left = f"the fullest {STAGES} of {len(found)}" if len(found) > STAGES else ""
+    rows: list[tuple[str, ...]] = [("by stage", "", "", left)] if found else []
+    most = max((stage["peak"] for stage in found), default=0)
+    for place in sorted(places):
+        peak = found[place]["peak"]
+        rows.append((f"  pp {place}", size(peak), share(peak, most), _bar(peak, most)))
+    return rows
 
 
 def _fill(found: dict[str, Any]) -> list[tuple[str, float]]:

@@ -16,6 +16,8 @@ from tspsim.program.types import BufferKind, MessageKind, Op
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, YELLOW = "#E69F00", "#D55E00", "#F0E442"
 PURPLE, GREY, DARK = "#CC79A7", "#BBBBBB", "#444444"
+#: Beside theirs: a green as far from the other as a second kind of the same thing should be.
+LIME, PALE_GREY = "#8DB93F", "#E6E6E6"
 
 
 class Style(NamedTuple):

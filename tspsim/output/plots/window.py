@@ -67,27 +67,43 @@ def choose(
     """
     timeline = result.timeline
     shown, notes = _ranks(timeline, ranks)
-    if window is not None:
-        start, end = window
-        if not 0 <= start < end or start >= timeline.step_time:
-            raise UserError(
-                f"window {start:g} to {end:g} s: start and end must lie, in this order, between"
-                f" 0 and the step time, {timeline.step_time:g} s"
-            )
-        notes.insert(0, f"{time(start)} to {time(end)}")
+    count = result.scenario.model.layers
+    if window is None and layers is None:
+        if len(timeline.programs.roles) > 1:
+            window = steady(timeline, shown[0])
+        else:
+            layers = middle(timeline, shown[0], count)
+    if window is None and layers is not None:
+        notes.insert(0, _layer_note(layers, count))
+        start, end = _of_layers(timeline, shown, layers)
     else:
-        layers = layers or middle(timeline, shown[0], result.scenario.model.layers)
-        start, end = 0.0, timeline.step_time
-        if layers is not None:
-            start, end = _of_layers(timeline, shown, layers)
-            notes.insert(0, _layer_note(layers, result.scenario.model.layers))
-    return Window(start, min(end, timeline.step_time), shown, "; ".join(notes))
+        start, end = stretch(timeline, window)
+        notes[:0] = [f"{time(window[0])} to {time(window[1])}"] if window else []
+    return Window(start, end, shown, "; ".join(notes))
+
+
+def stretch(timeline: Timeline, window: tuple[float, float] | None) -> tuple[float, float]:
+    """Return start and end of what is drawn: of the whole step where no window is given.
+
+    Raises
+    ------
+    UserError
+        When nothing lies in it.
+    """
+    start, end = window or (0.0, timeline.step_time)
+    if window is not None and (not 0 <= start < end or start >= timeline.step_time):
+        raise UserError(
+            f"window {start:g} to {end:g} s: start and end must lie, in this order, between"
+            f" 0 and the step time, {timeline.step_time:g} s"
+        )
+    return start, min(end, timeline.step_time)
 
 
 def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
     count = timeline.mesh.ranks
     if ranks is None:
-        shown = timeline.shown[:RANKS]
+        stages = timeline.programs.first_ranks  # of more than one role, a rank of each
+        shown = (stages if len(stages) > 1 else timeline.shown)[:RANKS]
         if len(shown) == count:
             return shown, []
         consecutive = shown == tuple(range(len(shown)))
@@ -114,6 +130,19 @@ def middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None
     return first, first + count - 1
 
 
+def steady(timeline: Timeline, rank: int) -> tuple[float, float] | None:
+    """Return the time in the middle of a rank's work that fits on a page; None when all does.
+
+    Stages of a pipeline compute a layer at different times, and other layers.
+    """
+    compute = [op.index for op in timeline.programs.of(rank).ops if op.lane == 0]
+    if len(compute) <= WHOLE:
+        return None
+    first = (len(compute) - READABLE) // 2
+    last = first + READABLE - 1
+    return float(timeline.start[rank][compute[first]]), float(timeline.end[rank][compute[last]])
+
+
 def _of_layers(
     timeline: Timeline, ranks: tuple[int, ...], layers: tuple[int, int]
 ) -> tuple[float, float]:
@@ -126,10 +155,12 @@ def _of_layers(
             if op.layer is not None and layers[0] <= op.layer <= layers[1]
             if op.lane == 0 and op.phase == "forward" and not op.micro_batch
         ]
-        if not chosen:
-            raise UserError(f"layers {layers[0]} to {layers[1]}: no rank computes such layers")
-        starts.append(float(np.min(timeline.start[rank][chosen])))
-        ends.append(float(np.max(timeline.end[rank][chosen])))
+        if chosen:
+            starts.append(float(np.min(timeline.start[rank][chosen])))
+            ends.append(float(np.max(timeline.end[rank][chosen])))
+    if not starts:
+        shown = f"(shown: {', '.join(map(str, ranks))})"
+        raise UserError(f"layers {layers[0]} to {layers[1]}: no rank computes such layers {shown}")
     return min(starts), max(ends)
 
 
