@@ -190,7 +190,7 @@ def test_a_ring_of_half_hops_is_a_shift() -> None:
             mine = arrived
 
     def shifts(rank: Recorder, pp: Axis) -> None:
-        from tspsim.program.recorder import Slots
+        from tspsim.program.ledger import Slots
 
         mine, slots = x(rank, 8), Slots(2)
         for number in range(3):

@@ -20,8 +20,9 @@ from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, Separate
 from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.vocabulary import Objective
+from tspsim.program.ledger import Slots
 from tspsim.program.packed import Packed, Part, Weights, elements
-from tspsim.program.recorder import Recorder, Slots
+from tspsim.program.recorder import Recorder
 from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
@@ -153,11 +154,11 @@ class Rank(Recorder):
     @contextmanager
     def postponing(self) -> Iterator[list[Postponed]]:
         """Put off what only weight gradients need; give what is to be recorded later, in order."""
-        self._postponed = postponed = list[Postponed]()
+        before, self._postponed = self._postponed, list[Postponed]()
         try:
-            yield postponed
+            yield self._postponed
         finally:
-            self._postponed = None
+            self._postponed = before
 
     def record_postponed(self, postponed: Sequence[Postponed]) -> None:
         """Record what was put off."""
@@ -304,8 +305,9 @@ class Rank(Recorder):
         there is no `out`.
         """
         if add_to and self.kernels.residual == "separate":
-            dx = self.norm_backward(dy, saved, weights, label)
-            return self.add(dx, to=add_to, label=f"add.d{label}")
+            dx = self.norm_backward(dy, saved, weights, label, out=out)
+            x, to = (add_to, dx) if out else (dx, add_to)
+            return self.add(x, to=to, label=f"add.d{label}")
         parameters, gradient = weights
         dx = out or add_to or self.tensor("dx", dy.shape)
         inputs = (dy, *saved, parameters, gradient, *_given(add_to))
@@ -375,7 +377,7 @@ class Rank(Recorder):
 
     def gradients(self) -> list[Operand]:
         """Return the resident gradients in the order in which they were written last."""
-        return sorted(self.residents("gradient"), key=lambda o: self._writer[o.buffer.index])
+        return sorted(self.residents("gradient"), key=lambda o: self.ledger.writer[o.buffer.index])
 
     # ---- attention core ----------------------------------------------------------------------
 

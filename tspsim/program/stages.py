@@ -64,6 +64,16 @@ class Stages:
         part = self.order.part(stage)
         return part == 0, part == self.order.depth - 1
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether every stage computes weight gradients in the order of its input gradients."""
+        row = self.order.rows[self.place]
+        of = {kind: [(a.stage, a.microbatch) for a in row if a.kind == kind] for kind in "IW"}
+        return all(
+            [m for s, m in of["I"] if s == stage] == [m for s, m in of["W"] if s == stage]
+            for stage in self.mine
+        )
+
     def last(self, stage: int) -> int:
         """Return the micro-batch whose weight gradients a stage adds last."""
         weights = (a for a in self.order.rows[self.place] if a.stage == stage and a.kind in "WB")

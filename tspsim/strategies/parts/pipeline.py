@@ -16,7 +16,8 @@ from tspsim.schedules.orders.transfers import Transfer
 from tspsim.strategies.parts.ends import HeadTape
 
 if TYPE_CHECKING:
-    from tspsim.strategies.parts.decoder import Decoder, LayerTape
+    from tspsim.strategies.parts.decoder import Decoder
+    from tspsim.strategies.parts.stamps import Left
 
 #: A stage and a micro-batch.
 Pass: TypeAlias = tuple[int, int]
@@ -48,7 +49,7 @@ class _Passes:
 
     def __init__(self, decoder: Decoder, rank: Rank) -> None:
         self.decoder, self.rank, self.stages = decoder, rank, rank.stages
-        self._tapes: dict[Pass, list[LayerTape]] = {}
+        self._tapes: dict[Pass, list[Left]] = {}
         self._heads: dict[Pass, Operand | HeadTape] = {}
         self._postponed: dict[Pass, list[Postponed]] = {}
         #: Activations and gradients on their way, by what they are the result of.
