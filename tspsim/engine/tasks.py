@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of, works_of
+from tspsim.program.remembered import remembered
 from tspsim.program.types import Message, Program, Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Roofline
-
-#: Programs whose dependencies are remembered.
-FEW = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +50,7 @@ def predecessors(program: Program) -> list[set[int]]:
     return before
 
 
-@lru_cache(maxsize=FEW)
+@remembered
 def shape_of(program: Program) -> Shape:
     """Return the dependencies inside a program; one is often played under many conditions."""
     before = predecessors(program)

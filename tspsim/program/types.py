@@ -132,7 +132,6 @@ class Work(NamedTuple):
     seconds: float = 0.0
 
 
-#: Work that is the same on every rank, or one entry per coordinate of an axis.
 NO_WORK = Work(0, 0, "elementwise")
 
 
@@ -346,7 +345,7 @@ class Probe(NamedTuple):
     after: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
     """What one rank of a role does, in issue order.
 
