@@ -1,4 +1,4 @@
-"""Answers about a program, kept as long as the program: it is often played under many conditions."""
+"""Answers about a program, kept as long as it is: one is often played under many conditions."""
 
 from __future__ import annotations
 
