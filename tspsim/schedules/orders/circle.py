@@ -53,10 +53,7 @@ class _Standstill:
 
     def _missing(self, step: tuple[Action, ...]) -> Iterator[tuple[Action, Action]]:
         """Yield each action of a step with what it needs that is not there."""
-        for action in step:
-            for needed in self._order.needs(action):
-                if needed not in self._done:
-                    yield action, needed
+        return (pair for pair in self._order.awaits(step) if pair[1] not in self._done)
 
     def drawn(self) -> str:
         """Return the circle: who waits for what, and behind what on its rank that stands."""

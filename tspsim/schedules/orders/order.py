@@ -87,6 +87,13 @@ class Order:
         if kind == "W":
             yield Action("I", stage, microbatch)
 
+    def awaits(self, step: tuple[Action, ...]) -> Iterator[tuple[Action, Action]]:
+        """Yield each action of a step with what it needs that the step does not give itself."""
+        for action in step:
+            for needed in self.needs(action):
+                if needed not in step:
+                    yield action, needed
+
     def steps(self, rank: int) -> Iterator[tuple[Action, ...]]:
         """Yield what a rank runs at once: an action, or an overlapped pair."""
         row = iter(self.rows[rank])

@@ -104,7 +104,7 @@ def play(order: Order, costs: Costs) -> Play:
     heads = {rank: next(steps) for rank, steps in enumerate(waiting)}
     while heads:
         for rank, step in list(heads.items()):
-            while step and all(n in ended for a in step for n in order.needs(a) if n not in step):
+            while step and all(needed in ended for _, needed in order.awaits(step)):
                 rows[rank].extend(_run(order, costs, step, rows[rank], ended))
                 step = next(waiting[rank], ())
             if step:
@@ -123,10 +123,9 @@ def _run(
 ) -> Iterator[Played]:
     """Yield the actions of a step, which begins when all that they need has arrived."""
     start = before[-1].end if before else 0.0
-    for action in step:
-        for needed in order.needs(action):
-            away = order.placement[needed.stage] != order.placement[action.stage]
-            start = max(start, ended[needed] + (costs.message if away else 0.0))
+    for action, needed in order.awaits(step):
+        away = order.placement[needed.stage] != order.placement[action.stage]
+        start = max(start, ended[needed] + (costs.message if away else 0.0))
     for action in step:
         end = ended[action.gives] = start + costs.of(action)
         yield Played(action, start, end)
