@@ -94,7 +94,7 @@ FORMS: dict[str, Form] = {
     "zb_h2": Form(
         lambda n, t: _split(n.ranks, min(n.microbatches, 2 * n.ranks - 1) - 1, t),
         lambda n, _: min(n.microbatches, 2 * n.ranks - 1),
-        times=_short_weights,
+        times=lambda t: t.w <= min(t.f, (t.f + t.i) / 2),
         window=True,
     ),
     "zb_v": Form(
