@@ -15,6 +15,7 @@ from tspsim.schedules.orders.actions import Action, Pair, parse
 from tspsim.schedules.orders.check import OrderError, check
 from tspsim.schedules.orders.order import Order, order_of
 from tspsim.schedules.orders.reading import parsed, read
+from tspsim.schedules.orders.transfers import with_transfers
 
 #: 1F1B of two ranks and two micro-batches.
 GOOD = "0F0 0F1 0B0 0B1\n1F0 1B0 1F1 1B1"
@@ -138,6 +139,32 @@ def test_orders_of_eight_ranks_are_torch_s(name: str) -> None:
             theirs[-1] = [last.pop(0) if "F" in text else text for text in theirs[-1]]
         ours = str(order(name, 8, microbatches, chunks)).splitlines()
         assert [" ".join(row) for row in theirs] == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("interleaved", (4, 8, 2)),
+        ("interleaved", (3, 12, 3)),
+        ("looped_bfs", (4, 8, 2)),
+        ("interleaved_zb", (4, 12, 2)),
+        ("zb_v", (4, 8, 2)),
+        ("dualpipe_v", (4, 9, 2)),
+    ],
+)
+@pytest.mark.usefixtures("torch_schedules")
+def test_sends_and_receives_stand_where_torch_puts_them(
+    name: str, size: tuple[int, int, int]
+) -> None:
+    """Every rank's row, but for what torch's runtime does beside computing and sending."""
+    from torch.distributed.pipelining._schedule_visualizer import get_schedule_ops
+
+    ranks, microbatches, chunks = size
+    asked = get_schedule_ops(TORCH[name], ranks, microbatches, chunks, with_comms=True)
+    beside = ("UNSHARD", "RESHARD", "REDUCE_GRAD")
+    theirs = [[str(a) for a in row if a.computation_type not in beside] for row in asked]
+    ours = with_transfers(order(name, *size))
+    assert [[str(action) for action in row] for row in ours] == theirs
 
 
 def accepted(order: Order) -> bool:

@@ -55,25 +55,31 @@ def faults(order: Order) -> Iterator[str]:
         yield from _early(order)
 
 
-def _places(order: Order) -> Iterator[tuple[str, int, Action]]:
-    for rank, row in enumerate(order.rows):
-        for step, action in enumerate(row):
-            yield f"rank {rank}, step {step}: {action}", rank, action
+def _at(rank: int, step: int, action: Action) -> str:
+    return f"rank {rank}, step {step}: {action}"
 
 
 def _misplaced(order: Order) -> Iterator[str]:
     """Yield the actions that this pipeline does not have, or has on another rank."""
-    for place, rank, (_, stage, microbatch) in _places(order):
-        if stage >= order.stages:
-            yield f"{place}: stage {stage}; there are {order.stages}, 0 to {order.stages - 1}"
-        elif microbatch >= order.microbatches:
-            last = order.microbatches - 1
-            yield f"{place}: micro-batch {microbatch}; there are {last + 1}, 0 to {last}"
-        elif order.placement[stage] != rank:
-            yield f"{place}: stage {stage} lies on rank {order.placement[stage]}"
-        elif stage not in order.route(microbatch):
-            first, *_, last = order.route(microbatch)
-            yield f"{place}: micro-batch {microbatch} goes through stages {first} to {last}"
+    for rank, row in enumerate(order.rows):
+        for step, action in enumerate(row):
+            if why := _unfit(order, rank, action):
+                yield f"{_at(rank, step, action)}: {why}"
+
+
+def _unfit(order: Order, rank: int, action: Action) -> str | None:
+    _, stage, microbatch = action
+    if stage >= order.stages:
+        return f"stage {stage}; there are {order.stages}, 0 to {order.stages - 1}"
+    if microbatch >= order.microbatches:
+        last = order.microbatches - 1
+        return f"micro-batch {microbatch}; there are {last + 1}, 0 to {last}"
+    if order.placement[stage] != rank:
+        return f"stage {stage} lies on rank {order.placement[stage]}"
+    if stage not in order.route(microbatch):
+        first, *_, last = order.route(microbatch)
+        return f"micro-batch {microbatch} goes through stages {first} to {last}"
+    return None
 
 
 def _uncounted(order: Order) -> Iterator[str]:
@@ -93,9 +99,9 @@ def _uncounted(order: Order) -> Iterator[str]:
 def _early(order: Order) -> Iterator[str]:
     """Yield the actions that come before something of their own stage that they need."""
     seen: set[Action] = set()
-    for place, _, action in _places(order):
-        for needed in order.needs(action):
-            if needed.stage == action.stage and needed not in seen:
-                which = "I" if needed.kind == "I" else "F"
-                yield f"{place} comes before {action.stage}{which}{action.microbatch}"
-        seen.add(action.gives)
+    for rank, row in enumerate(order.rows):
+        for step, action in enumerate(row):
+            for needed in order.needs(action):
+                if needed.stage == action.stage and needed not in seen:
+                    yield f"{_at(rank, step, action)} comes before {needed}"
+            seen.add(action.gives)

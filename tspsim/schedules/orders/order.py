@@ -71,21 +71,19 @@ class Order:
         first = microbatch * self.pipelines // self.microbatches * self.depth
         return range(first, first + self.depth)
 
-    def needs(self, action: Action) -> Iterator[Action]:
-        """Yield what must be there before an action, in the terms of `Action.gives`.
+    def needs(self, action: Action) -> tuple[Action, ...]:
+        """Return what must be there before an action, in the terms of `Action.gives`.
 
         A forward needs the stage before; an input gradient its own forward, and the input gradient
         of the stage after; the weight gradients need the input gradient.
         """
         kind, stage, microbatch = action
-        if kind == "F" and stage > self.route(microbatch)[0]:
-            yield Action("F", stage - 1, microbatch)
-        if kind in ("I", "B"):
-            yield Action("F", stage, microbatch)
-            if stage < self.route(microbatch)[-1]:
-                yield Action("I", stage + 1, microbatch)
+        if kind == "F":
+            return (Action("F", stage - 1, microbatch),) if self.part(stage) else ()
         if kind == "W":
-            yield Action("I", stage, microbatch)
+            return (Action("I", stage, microbatch),)
+        own = Action("F", stage, microbatch)
+        return (own, Action("I", stage + 1, microbatch)) if self.part(stage + 1) else (own,)
 
     def awaits(self, step: tuple[Action, ...]) -> Iterator[tuple[Action, Action]]:
         """Yield each action of a step with what it needs that the step does not give itself."""

@@ -1,0 +1,78 @@
+"""Sends and receives of an order, in the places in which torch puts them.
+
+``torch.distributed.pipelining`` (2.13): a send follows the pass whose result it is, and its receive
+stands in the other rank's row wherever that one is when the ranks take turns. So any two ranks have
+the transfers between them in one order, which a communicator asks for. But a rank that has all its
+transfers in one order may have to receive what it needs late before what it needs soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tspsim.schedules.orders.actions import Action, Pair
+from tspsim.schedules.orders.order import Order
+from tspsim.schedules.orders.running import running
+
+
+class Transfer(NamedTuple):
+    """One half of what goes from one rank to another.
+
+    Attributes
+    ----------
+    sends : bool
+        The half of the rank that has it; else of the one that gets it.
+    forward : bool
+        Activations, to the stage after; else a gradient, to the stage before.
+    stage, microbatch : int
+        The stage is that of the half's own rank.
+    """
+
+    sends: bool
+    forward: bool
+    stage: int
+    microbatch: int
+
+    def __str__(self) -> str:
+        """Return torch's text form: ``0SEND_F3``."""
+        kind = f"{'SEND' if self.sends else 'RECV'}_{'F' if self.forward else 'B'}"
+        return f"{self.stage}{kind}{self.microbatch}"
+
+
+def sent(order: Order, action: Action) -> tuple[Transfer, Transfer] | None:
+    """Return the send and the receive of what an action gives; None: it stays on the rank."""
+    forward = action.kind == "F"
+    if not forward and not action.backward:
+        return None
+    last = order.part(action.stage + 1) == 0 if forward else order.part(action.stage) == 0
+    target = action.stage + (1 if forward else -1)
+    if last or order.placement[target] == order.placement[action.stage]:
+        return None
+    microbatch = action.microbatch
+    return (
+        Transfer(True, forward, action.stage, microbatch),
+        Transfer(False, forward, target, microbatch),
+    )
+
+
+def with_transfers(order: Order) -> tuple[tuple[Action | Pair | Transfer, ...], ...]:
+    """Return the rows of an order with their sends and receives.
+
+    Parameters
+    ----------
+    order : Order
+        One that `check` accepts.
+    """
+    rows: list[list[Action | Pair | Transfer]] = [[] for _ in range(order.ranks)]
+    for rank, step in running(order):
+        rows[rank].append(Pair(*step) if len(step) > 1 else step[0])
+        for send, receive in _sent(order, step):
+            rows[rank].append(send)
+            rows[order.placement[receive.stage]].append(receive)
+    return tuple(map(tuple, rows))
+
+
+def _sent(order: Order, step: tuple[Action, ...]) -> Iterator[tuple[Transfer, Transfer]]:
+    halves = (sent(order, action) for action in step)
+    return (both for both in halves if both)
