@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.test_schedules import TORCH, order, sizes, table
+from tests.pipelines import TORCH, order, sizes, table
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.closed_forms import FORMS, Form, Times
 from tspsim.schedules.orders.actions import Action
@@ -17,10 +17,7 @@ from tspsim.schedules.orders.transfers import Transfer, with_transfers
 from tspsim.schedules.parts.base import Size
 
 #: Times of a stage: equal ones, longer forwards, input or weight gradients, and measured ones.
-TIMES = tuple(
-    Times(*t)
-    for t in ((1, 1, 1), (2, 2, 1), (1, 2, 1), (10, 12, 8), (2, 1, 1), (1, 3, 2), (8, 8, 8.5))
-)
+TIMES = tuple(Times(*t) for t in ((1, 1, 1), (2, 2, 1), (10, 12, 8), (2, 1, 1), (8, 8, 8.5)))
 
 
 @pytest.mark.parametrize("name", TORCH)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_schedules import TORCH, order, sizes
+from tests.pipelines import TORCH, order, sizes
 from tspsim.files.errors import ScenarioError
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.actions import Action, Pair, parse

@@ -56,7 +56,7 @@ class Order:
     @property
     def depth(self) -> int:
         """Return how many stages a micro-batch goes through: the parts of the layers."""
-        return self.stages // self.pipelines
+        return len(self.placement) // self.pipelines
 
     def part(self, stage: int) -> int:
         """Return which part of the layers a stage holds, from 0 to `depth` - 1."""
@@ -84,6 +84,17 @@ class Order:
             return (Action("I", stage, microbatch),)
         own = Action("F", stage, microbatch)
         return (own, Action("I", stage + 1, microbatch)) if self.part(stage + 1) else (own,)
+
+    def target(self, action: Action) -> int | None:
+        """Return the stage on another rank that needs what an action gives; None: none does."""
+        kind, stage, _ = action
+        if kind == "W":
+            return None
+        forward = kind == "F"
+        if not self.part(stage + 1 if forward else stage):
+            return None  # the last stage's loss, the first one's input
+        other = stage + 1 if forward else stage - 1
+        return None if self.placement[other] == self.placement[stage] else other
 
     def awaits(self, step: tuple[Action, ...]) -> Iterator[tuple[Action, Action]]:
         """Yield each action of a step with what it needs that the step does not give itself."""

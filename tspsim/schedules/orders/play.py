@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.order import Order
 from tspsim.schedules.orders.running import running
-from tspsim.schedules.orders.transfers import sent
 
 #: Which transfers go one after another.
 Lanes: TypeAlias = Literal["unordered", "pair", "rank"]
@@ -135,19 +134,20 @@ class _Network:
 
     def send(self, action: Action, now: float) -> None:
         """Send what an action gives, if another rank needs it, once its lanes are free."""
-        halves = sent(self._order, action)
-        if halves is None:
+        target = self._order.target(action)
+        if target is None:
             return
-        ends = sorted(self._order.placement[half.stage] for half in halves)
-        lanes: dict[Lanes, list[tuple[int, ...]]] = {
-            "unordered": [],
-            "pair": [tuple(ends)],
-            "rank": [(end,) for end in ends],
-        }
-        taken = lanes[self._lanes]
+        taken = self._taken(self._order.placement[action.stage], self._order.placement[target])
         end = max([now, *(self._free[lane] for lane in taken)]) + self._message
         self._free.update(dict.fromkeys(taken, end))
         self.arrived[action.gives] = end
+
+    def _taken(self, rank: int, other: int) -> tuple[tuple[int, ...], ...]:
+        if self._lanes == "unordered":
+            return ()
+        if self._lanes == "rank":
+            return (rank,), (other,)
+        return ((min(rank, other), max(rank, other)),)
 
 
 def held(order: Order, rank: int, until: Literal["I", "W"] = "W") -> int:

@@ -37,9 +37,10 @@ def running(order: Order) -> Iterator[tuple[int, Step]]:
                 pauses[rank] -= 1
             elif step and all(needed in done for _, needed in order.awaits(step)):
                 yield rank, step
-                done.update(action.gives for action in step)
-                left.subtract(action.stage for action in step)
-                pauses[rank] = PAUSE * sum(not left[action.stage] for action in step)
+                for action in step:
+                    done.add(action.gives)
+                    left[action.stage] -= 1
+                    pauses[rank] += 0 if left[action.stage] else PAUSE
                 heads[rank] = next(waiting[rank], ())
             else:
                 continue

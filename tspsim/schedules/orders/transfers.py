@@ -8,7 +8,6 @@ transfers in one order may have to receive what it needs late before what it nee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from tspsim.schedules.orders.actions import Action, Pair
@@ -40,22 +39,6 @@ class Transfer(NamedTuple):
         return f"{self.stage}{kind}{self.microbatch}"
 
 
-def sent(order: Order, action: Action) -> tuple[Transfer, Transfer] | None:
-    """Return the send and the receive of what an action gives; None: it stays on the rank."""
-    forward = action.kind == "F"
-    if not forward and not action.backward:
-        return None
-    last = order.part(action.stage + 1) == 0 if forward else order.part(action.stage) == 0
-    target = action.stage + (1 if forward else -1)
-    if last or order.placement[target] == order.placement[action.stage]:
-        return None
-    microbatch = action.microbatch
-    return (
-        Transfer(True, forward, action.stage, microbatch),
-        Transfer(False, forward, target, microbatch),
-    )
-
-
 def with_transfers(order: Order) -> tuple[tuple[Action | Pair | Transfer, ...], ...]:
     """Return the rows of an order with their sends and receives.
 
@@ -67,12 +50,11 @@ def with_transfers(order: Order) -> tuple[tuple[Action | Pair | Transfer, ...], 
     rows: list[list[Action | Pair | Transfer]] = [[] for _ in range(order.ranks)]
     for rank, step in running(order):
         rows[rank].append(Pair(*step) if len(step) > 1 else step[0])
-        for send, receive in _sent(order, step):
-            rows[rank].append(send)
-            rows[order.placement[receive.stage]].append(receive)
+        for action in step:
+            target = order.target(action)
+            if target is not None:
+                forward, microbatch = action.kind == "F", action.microbatch
+                rows[rank].append(Transfer(True, forward, action.stage, microbatch))
+                receive = Transfer(False, forward, target, microbatch)
+                rows[order.placement[target]].append(receive)
     return tuple(map(tuple, rows))
-
-
-def _sent(order: Order, step: tuple[Action, ...]) -> Iterator[tuple[Transfer, Transfer]]:
-    halves = (sent(order, action) for action in step)
-    return (both for both in halves if both)
