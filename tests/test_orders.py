@@ -89,6 +89,9 @@ def test_many_mistakes_are_counted() -> None:
         check(Order(((), ()), (0, 1), 100))
     assert len(str(error.value).splitlines()) == 9
     assert str(error.value).endswith("and 392 more")
+    with pytest.raises(ScenarioError) as unread:
+        parsed("x " * 20 + "\n0F0", 2, 1, 1, "own")
+    assert len(unread.value.lines) == 9
 
 
 def test_a_deadlock_is_drawn_as_a_circle() -> None:

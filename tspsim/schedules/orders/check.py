@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
@@ -38,12 +39,17 @@ def check(order: Order, name: str = "schedule") -> None:
         With the first things that are wrong, one line each, or the circle of actions that wait for
         each other.
     """
-    wrong = list(faults(order))
-    if wrong:
-        more = [f"and {len(wrong) - MOST} more"] if len(wrong) > MOST else []
-        raise OrderError("\n".join(f"{name}: {line}" for line in wrong[:MOST] + more))
+    if wrong := first_of(faults(order)):
+        raise OrderError("\n".join(f"{name}: {line}" for line in wrong))
     if stuck := circle(order):
         raise OrderError(f"{name}: {stuck}")
+
+
+def first_of(lines: Iterator[str]) -> list[str]:
+    """Return the first lines of a refusal, and how many there are beside them."""
+    first = list(itertools.islice(lines, MOST))
+    more = sum(1 for _ in lines)
+    return [*first, f"and {more} more"] if more else first
 
 
 def faults(order: Order) -> Iterator[str]:
