@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.ahead import Step
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.transfers import Step
 
 #: Which sends and receives of a rank follow each other: all of them, those with one other rank, or
 #: those in one direction.

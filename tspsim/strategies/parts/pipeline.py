@@ -27,7 +27,7 @@ def play(decoder: Decoder, rank: Rank) -> None:
     """Record everything that a rank does with its layers in a step."""
     passes = _Passes(decoder, rank)
     for step in rank.stages.steps:
-        rank.micro_batch = step.of.microbatch if isinstance(step, Transfer) else step.microbatch
+        rank.micro_batch = step.microbatch
         if isinstance(step, Transfer):
             passes.transfer(step)
         elif step.kind == "F":
@@ -100,9 +100,9 @@ class _Passes:
 
     def transfer(self, step: Transfer) -> None:
         """Record one end of a message between stages."""
-        rank, forward = self.rank, step.of.kind == "F"
+        rank, forward = self.rank, step.forward
         with rank.at(phase="forward" if forward else "backward"):
-            if step.way == "receive":
+            if not step.sends:
                 place, batch = self.decoder.place, rank.workload.batch
                 name = "x" if forward else "dx"
                 self._results[step.of] = rank.tensor(name, place.shape(batch, rank.model.hidden))
@@ -113,13 +113,14 @@ class _Passes:
     def _half_hop(self, step: Transfer) -> int:
         """Record a send or a receive on its stream; return its index."""
         axis, place = self.rank.axis(PP), self.stages.place
-        low, high = sorted((place, step.rank))
+        peer = step.peer(self.stages.order)
+        low, high = sorted((place, peer))
         stream = {"rank": "p2p", "pair": f"p2p.{low}-{high}", "direction": None}
-        half = axis.send if step.way == "send" else axis.receive
+        half = axis.send if step.sends else axis.receive
         return half(
-            self._results.pop(step.of) if step.way == "send" else self._results[step.of],
-            lane="activations" if step.of.kind == "F" else "gradients",
-            label="x" if step.of.kind == "F" else "dx",
-            offset=step.rank - place,
+            self._results.pop(step.of) if step.sends else self._results[step.of],
+            lane="activations" if step.forward else "gradients",
+            label="x" if step.forward else "dx",
+            offset=peer - place,
             stream=stream[self.stages.streams],
         )
