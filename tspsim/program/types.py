@@ -175,11 +175,6 @@ class Message(NamedTuple):
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
 
-    @property
-    def end(self) -> tuple[MessageKind, str] | None:
-        """Which end of which channel it is, of a send or a receive."""
-        return (self.collective, self.channel) if self.channel else None
-
     def carried_as(self, members: int | None = None) -> PlanKind:
         """Return what the network carries: a send and its receive are a hop of a shift.
 
@@ -280,6 +275,14 @@ class Op(NamedTuple):
         """Readable name: ``"L3 backward attention.q"``."""
         place = "" if self.layer is None else f"L{self.layer} "
         return f"{place}{self.phase} {self.label}"
+
+    @property
+    def half(self) -> tuple[str, str] | None:
+        """Of a send or a receive: which of the two it is, and its channel."""
+        message = self.message
+        if message is None or not message.channel:
+            return None
+        return message.collective, message.channel
 
     def text(self) -> str:
         """Return the op on one line: index, kind, label and shapes."""
