@@ -160,8 +160,8 @@ class Message(NamedTuple):
         Where a shift or a send goes to: the member `offset` places further round the ring; where
         a receive comes from, likewise.
     channel : str
-        What a send and its receive have in common, whatever streams they run on: the k-th send
-        from a rank to another on a channel meets the k-th receive there. Empty for all others.
+        Of a send and its receive, whatever lanes they run on: the k-th from one rank to another
+        on a channel meets the k-th there.
     """
 
     collective: MessageKind
@@ -207,8 +207,6 @@ class Message(NamedTuple):
 
 class Lane(NamedTuple):
     """An in-order stream of a rank: its compute, its host, or one communicator of some axes.
-
-    It says where ops run, not whom they meet: sends and receives of several channels may share one.
 
     Attributes
     ----------
@@ -279,10 +277,8 @@ class Op(NamedTuple):
     @property
     def half(self) -> tuple[str, str] | None:
         """Of a send or a receive: which of the two it is, and its channel."""
-        message = self.message
-        if message is None or not message.channel:
-            return None
-        return message.collective, message.channel
+        said = self.message
+        return (said.collective, said.channel) if said is not None and said.channel else None
 
     def text(self) -> str:
         """Return the op on one line: index, kind, label and shapes."""
