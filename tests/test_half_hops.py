@@ -376,6 +376,28 @@ def test_in_order_streams_that_wait_for_each_other_are_refused() -> None:
         check(*shared(stage, 4))  # round a ring, which folds to one rank
 
 
+def test_ranks_that_share_streams_alike_still_fold() -> None:
+    """Round a ring, all sends on one stream and all receives on another: 5 hops of 4 s in turn."""
+
+    def stage(rank: Recorder, pp: Axis) -> None:
+        for number, offset in enumerate((1, 3, 1, 2, 3)):
+            pp.send(x(rank), lane="a", label=f"to{number}", offset=offset, stream="out")
+            y = rank.buffer("y", (4,), 1)
+            pp.receive(y, lane="a", label=f"from{number}", offset=-offset, stream="in")
+
+    programs, mesh = shared(stage, 4)
+    check(programs, mesh)
+    topology = full(4)
+    folded, whole = (
+        simulate(Setup(programs, mesh, topology, "bf16", folds=folds), ToyPlanner(topology))
+        for folds in (True, False)
+    )
+    assert (folded.played, whole.played) == ((0,), (0, 1, 2, 3))
+    assert folded.step_time == 20
+    for rank in range(4):
+        assert folded.end[rank].tolist() == whole.end[rank].tolist()
+
+
 def test_a_collective_may_share_the_stream_of_sends() -> None:
     """It counts apart from them: the second of either kind meets the second."""
 
