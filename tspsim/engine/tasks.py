@@ -31,7 +31,7 @@ class Shape:
     pending : tuple of int
         Number of ops that an op waits for, its predecessor on its lane included, by op.
     ordinals : tuple of int
-        Position of an op on its lane, by op; of a send or a receive, at its end of its channel.
+        Position of an op on its lane, by op; of a send or a receive, on its channel.
     """
 
     successors: tuple[tuple[int, ...], ...]
@@ -61,9 +61,9 @@ def shape_of(program: Program) -> Shape:
     counts: dict[object, int] = defaultdict(int)
     ordinals = []
     for op in program.ops:
-        end = op.message.end if op.message is not None else None
-        ordinals.append(counts[end or op.lane])
-        counts[end or op.lane] += 1
+        counted_with = op.half or op.lane
+        ordinals.append(counts[counted_with])
+        counts[counted_with] += 1
     return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
 
 

@@ -159,8 +159,8 @@ class Message(NamedTuple):
         Where a shift or a send goes to: the member `offset` places further round the ring; where
         a receive comes from, likewise.
     channel : str
-        What a send and its receive have in common, whatever streams they run on: the k-th send
-        from a rank to another on a channel meets the k-th receive there. Empty for all others.
+        Of a send and its receive, whatever lanes they run on: the k-th from one rank to another
+        on a channel meets the k-th there.
     """
 
     collective: MessageKind
@@ -173,11 +173,6 @@ class Message(NamedTuple):
     def hop(self) -> bool:
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
-
-    @property
-    def end(self) -> tuple[MessageKind, str] | None:
-        """Which end of which channel it is, of a send or a receive."""
-        return (self.collective, self.channel) if self.channel else None
 
     def carried_as(self, members: int | None = None) -> PlanKind:
         """Return what the network carries: a send and its receive are a hop of a shift.
@@ -211,8 +206,6 @@ class Message(NamedTuple):
 
 class Lane(NamedTuple):
     """An in-order stream of a rank: its compute, its host, or one communicator of some axes.
-
-    It says where ops run, not whom they meet: sends and receives of several channels may share one.
 
     Attributes
     ----------
@@ -279,6 +272,12 @@ class Op(NamedTuple):
         """Readable name: ``"L3 backward attention.q"``."""
         place = "" if self.layer is None else f"L{self.layer} "
         return f"{place}{self.phase} {self.label}"
+
+    @property
+    def half(self) -> tuple[str, str] | None:
+        """Of a send or a receive: which of the two it is, and its channel."""
+        said = self.message
+        return (said.collective, said.channel) if said is not None and said.channel else None
 
     def text(self) -> str:
         """Return the op on one line: index, kind, label and shapes."""
