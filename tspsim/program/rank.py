@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, Axes, Mesh
@@ -22,11 +21,11 @@ from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rot
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.ledger import Slots
 from tspsim.program.packed import Packed, Part, Weights, elements
-from tspsim.program.recorder import Recorder
+from tspsim.program.postponing import Postponing
 from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
-from tspsim.program.types import BindingRole, BufferKind, Operand, Phase
+from tspsim.program.types import BindingRole, BufferKind, Operand
 from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
@@ -52,15 +51,7 @@ class NormTape:
     saved: tuple[Operand, ...]
 
 
-class Postponed(NamedTuple):
-    """What of backward is recorded later, and where it belongs."""
-
-    layer: int | None
-    phase: Phase
-    record: Callable[[], None]
-
-
-class Rank(Recorder):
+class Rank(Postponing):
     """One rank, as a strategy sees it.
 
     Parameters
@@ -90,7 +81,6 @@ class Rank(Recorder):
     ) -> None:
         super().__init__(mesh)
         self.role, self.stages = role, stages or whole(model.layers, workload.micro_batches)
-        self._postponed: list[Postponed] | None = None
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.kernels = workload.kernels
         self.trains = workload.phase == "train"
@@ -132,39 +122,6 @@ class Rank(Recorder):
         issue = self.issue(Issue(forwards * self.kernels.host))
         yield
         self.follows(issue)
-
-    # ---- backward in two halves --------------------------------------------------------------
-
-    @property
-    def postpones(self) -> bool:
-        """Whether what only weight gradients need is being put off."""
-        return self._postponed is not None
-
-    def weighs(self, record: Callable[[], None]) -> None:
-        """Record what only weight gradients need: now, or with the second half of backward.
-
-        What is put off reads its operands when it is recorded: they live until then, and nothing
-        may write over them in between.
-        """
-        if self._postponed is None:
-            record()
-        else:
-            self._postponed.append(Postponed(self.layer, self.phase, record))
-
-    @contextmanager
-    def postponing(self) -> Iterator[list[Postponed]]:
-        """Put off what only weight gradients need; give what is to be recorded later, in order."""
-        before, self._postponed = self._postponed, list[Postponed]()
-        try:
-            yield self._postponed
-        finally:
-            self._postponed = before
-
-    def record_postponed(self, postponed: Sequence[Postponed]) -> None:
-        """Record what was put off."""
-        for part in postponed:
-            with self.at(layer=part.layer, phase=part.phase):
-                part.record()
 
     # ---- buffers -----------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tspsim.mesh import PP
-from tspsim.program.rank import Postponed, Rank
+from tspsim.program.postponing import Postponed
+from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.transfers import Transfer

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from tspsim.program.rank import Postponed, Rank
+from tspsim.program.postponing import Postponed
+from tspsim.program.rank import Rank
 from tspsim.program.template import Moved, Template
 from tspsim.program.types import Buffer, Operand
 
