@@ -234,6 +234,7 @@ def test_plot_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     ("what", "name"),
     [
         ("strategies", "tsp"),
+        ("schedules", "1f1b"),
         ("collectives", "ring"),
         ("topologies", "mi300x-node"),
         ("topologies", "kind: torus"),

@@ -322,3 +322,21 @@ def test_hops_of_all_members_share_what_they_share() -> None:
     topology = form.build((DEVICE,) * 4, parse_profile("datasheet").value(), "line")
     assert curve("shift", [1e9], (0, 1, 2, 3), topology)[0].time == pytest.approx(1.0)
     assert curve("shift", [1e9], (0, 2, 1, 3), topology)[0].time == pytest.approx(2.0)
+
+
+def test_protocols_of_one_algorithm_are_named_with_their_first_size() -> None:
+    """Rows of one algorithm that follow different constants are told apart above the table."""
+    fabric = ("--topology", "h100-32-nodes-rail-optimised", "--ranks", "16")
+    asked = ["collective", "all_gather", *fabric, "--bytes"]
+    text = CliRunner().invoke(app, [*asked, "512KiB..4MiB"]).stdout
+    told = re.findall(r"^    from (\d+) B: \d+\.\d\d us for any size, and \d+ % of", text, re.M)
+    assert told == ["524288", "2097152"]
+    assert "    from " not in CliRunner().invoke(app, [*asked, "4MiB..16MiB"]).stdout
+
+
+def test_one_rank_has_nobody_to_send_to() -> None:
+    """The zeros of its table are explained."""
+    asked = ["collective", "all_reduce", "--topology", "h100-node", "--ranks", "1"]
+    text = CliRunner().invoke(app, [*asked, "--bytes", "1KiB"]).stdout
+    assert "1 rank in 1 node\n" in text
+    assert "nothing is sent: one rank has no other" in text

@@ -190,7 +190,7 @@ def test_a_ring_of_half_hops_is_a_shift() -> None:
             mine = arrived
 
     def shifts(rank: Recorder, pp: Axis) -> None:
-        from tspsim.program.recorder import Slots
+        from tspsim.program.ledger import Slots
 
         mine, slots = x(rank, 8), Slots(2)
         for number in range(3):
@@ -241,14 +241,9 @@ def two_channels(stream: str | None) -> tuple[Programs, Mesh]:
 
 
 def test_on_one_stream_a_send_is_held_up_by_the_one_before_it() -> None:
-    """Behind a send whose receiver computes for 6 s, another one of 4 s ends after 14, not 4."""
-    alone = played(*two_channels(None))
-    assert text(alone) == "0: early 0-4, late 6-10\n1: early 0-4, work 0-6, late 6-10"
-
-
-def test_on_one_stream_ranks_must_agree_on_an_order() -> None:
-    """The receiver has streams of its own, so the sender's order is the only one: no deadlock."""
-    one = played(*two_channels("p2p"))
+    """Behind one whose receiver computes for 6 s, a send of 4 s ends after 14, not after 4."""
+    free, one = played(*two_channels(None)), played(*two_channels("p2p"))
+    assert text(free) == "0: early 0-4, late 6-10\n1: early 0-4, work 0-6, late 6-10"
     assert text(one) == "0: late 6-10, early 10-14\n1: work 0-6, late 6-10, early 10-14"
 
 
@@ -295,14 +290,36 @@ def test_one_stream_costs_time_even_where_nothing_travels() -> None:
     assert played(*in_the_middle(None, size=0)).step_time == 5
 
 
-def test_the_path_says_that_a_send_stood_behind_another_partner_of_its_stream() -> None:
-    """Of the three stages on a stream per rank: the send of the middle one was held up."""
-    timeline = played(*in_the_middle({"first": "p2p", "last": "p2p"}))
-    planner = ToyPlanner(timeline_topology := full(3))
-    path = walk(timeline, timeline_topology, "bf16", planner)
-    assert [(p.rank, p.op.label, p.edge) for p in path.pieces] == [
-        (0, "work", "start"), (0, "send", "issue order"), (1, "in", "same task"),
+def path_of(programs: Programs, mesh: Mesh) -> list[tuple[int, str, str]]:
+    """Return rank, label and edge of every piece of the critical path."""
+    topology = full(mesh.ranks)
+    path = walk(played(programs, mesh), topology, "bf16", ToyPlanner(topology))
+    return [(piece.rank, piece.op.label, piece.edge) for piece in path.pieces]
+
+
+def test_the_critical_path_names_head_of_line_blocking() -> None:
+    """What the middle stage sends waits for nothing but a receive that it has no business with."""
+    path = path_of(*in_the_middle({"first": "p2p", "last": "p2p"}))
+    assert path[-3:] == [
+        (1, "out", "head of line"), (2, "receive0", "rendezvous"), (2, "use0", "data"),
     ]  # fmt: skip
+
+
+def test_what_is_passed_on_or_follows_on_its_channel_is_not_blocked() -> None:
+    """On one stream: a send of what has just come, and a second one to the same rank."""
+
+    def relay(rank: Recorder, pp: Axis) -> None:
+        y = rank.buffer("y", (4,), 1)
+        pp.receive(y, lane="a", label="in", stream="p2p")
+        pp.send(y, lane="a", label="out", stream="p2p")
+        pp.send(x(rank), lane="a", label="next", stream="p2p")
+
+    def last(rank: Recorder, pp: Axis) -> None:
+        for number in range(2):
+            pp.receive(rank.buffer("y", (4,), 1), lane="a", label=f"in{number}", stream="p2p")
+
+    path = path_of(*stages(sends(4), relay, last))
+    assert path == [(1, "in", "start"), (1, "out", "data"), (1, "next", "program order")]
 
 
 def test_the_kth_send_of_a_channel_meets_its_kth_receive_on_whatever_stream() -> None:
@@ -357,6 +374,28 @@ def test_in_order_streams_that_wait_for_each_other_are_refused() -> None:
     )
     with pytest.raises(ScheduleError, match="stands behind rank 0"):
         check(*shared(stage, 4))  # round a ring, which folds to one rank
+
+
+def test_ranks_that_share_streams_alike_still_fold() -> None:
+    """Round a ring, all sends on one stream and all receives on another: 5 hops of 4 s in turn."""
+
+    def stage(rank: Recorder, pp: Axis) -> None:
+        for number, offset in enumerate((1, 3, 1, 2, 3)):
+            pp.send(x(rank), lane="a", label=f"to{number}", offset=offset, stream="out")
+            y = rank.buffer("y", (4,), 1)
+            pp.receive(y, lane="a", label=f"from{number}", offset=-offset, stream="in")
+
+    programs, mesh = shared(stage, 4)
+    check(programs, mesh)
+    topology = full(4)
+    folded, whole = (
+        simulate(Setup(programs, mesh, topology, "bf16", folds=folds), ToyPlanner(topology))
+        for folds in (True, False)
+    )
+    assert (folded.played, whole.played) == ((0,), (0, 1, 2, 3))
+    assert folded.step_time == 20
+    for rank in range(4):
+        assert folded.end[rank].tolist() == whole.end[rank].tolist()
 
 
 def test_a_collective_may_share_the_stream_of_sends() -> None:

@@ -305,6 +305,26 @@ def test_every_mesh_that_divides_is_there() -> None:
     assert len(set(space.candidates)) == len(space.candidates)
 
 
+def test_eight_ranks_may_exchange_heads_in_blocks() -> None:
+    """In the widest that heads allow, within their bounds; on fewer ranks only where stated."""
+    eight = data(topology={"ranks": 8})
+    asked = question(eight, fixed={"kind": "sp", "kv": "usp"})
+    mixed = enumerate_space(asked).candidates
+    assert {c.strategy.model_dump()["ulysses_degree"] for c in mixed} == {4}
+    assert {c.strategy.mesh().ranks // c.strategy.dp for c in mixed} == {8}
+    for candidate in mixed[::3]:
+        (bound,) = Worker(asked).bounds([candidate])
+        figures = simulated(asked, candidate).figures
+        assert figures is not None
+        peak = figures["memory"]["peak"] - figures["memory"]["at_peak"]["reserved"]
+        assert 0.05 * figures["step_time"] < bound.seconds <= figures["step_time"]
+        assert 0.5 * peak < bound.memory <= peak
+    every = {c.strategy.model_dump().get("kv") for c in enumerate_space(question(eight)).candidates}
+    assert every == {None, "all_gather", "ring", "ulysses", "usp"}
+    stated = {"kind": "sp", "degree": 4, "kv": "usp", "ulysses_degree": 2}
+    assert enumerate_space(question(data(), fixed=stated)).candidates
+
+
 def test_every_candidate_is_a_scenario_that_loads_and_runs_as_planned() -> None:
     """A candidate's document, loaded as a scenario, gives the figures that the plan gave."""
     asked = question(data("nodes"))

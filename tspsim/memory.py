@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tspsim.allocator import Life, taken
 from tspsim.engine.timeline import Timeline
 from tspsim.program.by_rank import axes_of
+from tspsim.program.remembered import remembered
 from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
 from tspsim.program.varying import Varying, of_rank
 from tspsim.topology.hardware import Device
@@ -205,7 +206,7 @@ def trace(timeline: Timeline, allocator: Allocator = "exact") -> MemoryTrace:
     return MemoryTrace(tuple(played[rank] for rank in by_rank or timeline.played))
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _libraries(program: Program) -> Libraries:
     handles = 1 + any(op.phase == "backward" for op in program.ops)
     lanes = (lane for lane in program.lanes if lane.axis is not None)
@@ -250,7 +251,7 @@ def _accesses_of(timeline: Timeline, rank: int) -> _Accesses:
     return shared._replace(sizes=np.array(sizes, dtype=np.int64))
 
 
-@lru_cache(maxsize=4)  # one program is often played under many conditions
+@remembered
 def _accesses(program: Program) -> _Accesses:
     return _Accesses(
         *_sorted((out.buffer.index, op.index) for op in program.ops for out in op.outputs),

@@ -19,6 +19,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScenarioError
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.output import folder
+from tspsim.program.collection import uncollected
 from tspsim.program.types import Programs
 from tspsim.registry import PLOTS
 from tspsim.result import Result, provenance
@@ -137,6 +138,7 @@ def play(scenario: Scenario, programs: Programs, progress: Progress | None = Non
     return simulate(setup, Chooser(scenario.topology, scenario.algorithm), progress)
 
 
+@uncollected()
 def checked_programs(
     strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
 ) -> Programs:
@@ -154,6 +156,7 @@ def checked_programs(
     return programs
 
 
+@uncollected()
 def simulate_scenario(
     scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
 ) -> Run:

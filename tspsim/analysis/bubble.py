@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
-from tspsim.program.types import Op, Program
+from tspsim.program.types import Program
 
 #: Before a rank's first action, between its actions and in them, and after its last one.
 Part = Literal["fill", "between", "drain"]
@@ -127,7 +127,7 @@ class _Layout:
         for lane in lanes:
             self._before[lane[1:]] = lane[:-1]
         between = [ops for ops, lane in zip(lanes, program.lanes, strict=True) if PP in lane.axes]
-        halves = [op for ops in between for op in ops.tolist() if _is_half(program.ops[op])]
+        halves = [op for ops in between for op in ops.tolist() if program.ops[op].half]
         self.transfers = np.array(halves, dtype=np.intp)
         self._between = frozenset(halves)
         #: How many compute ops there are up to the last one of an action.
@@ -156,10 +156,6 @@ class _Layout:
                 seen.add(other)
                 (found if other in self._between else left).append(other)
         return max(found, key=lambda transfer: (end[transfer], transfer), default=None)
-
-
-def _is_half(op: Op) -> bool:
-    return op.message is not None and op.message.end is not None
 
 
 def _gaps_with_transfers(

@@ -185,7 +185,14 @@ def _heading(
     from tspsim.topology.evidence import reach
 
     known = dict.fromkeys((point.algorithm, point.fitted) for point in points if point.time)
-    said = [_known(kind, *each, members, place) for each in known]
+    said = [
+        line
+        for algorithm, fitted in known
+        for line in (
+            _known(kind, algorithm, fitted, members, place),
+            *_protocols([point for point in points if point.algorithm == algorithm]),
+        )
+    ] or ["  nothing is sent: one rank has no other"]
     lines = [
         f"{kind} over {len(members)} of {len(place.devices)} devices of {place.name}, "
         f"{reach(members, place)}",
@@ -193,6 +200,19 @@ def _heading(
         *said,
     ]
     return "\n".join(lines)
+
+
+def _protocols(points: Sequence[Point]) -> list[str]:
+    """Return the protocols of one algorithm, where the size decides between several."""
+    firsts: dict[tuple[float, float], Point] = {}
+    for point in points:
+        firsts.setdefault(point.protocol, point)
+    return [
+        f"    from {int(first.bytes)} B: {1e6 * latency:.2f} us for any size, and "
+        f"{100 * achieved:.0f} % of what the links state"
+        for (latency, achieved), first in firsts.items()
+        if len(firsts) > 1
+    ]
 
 
 def _known(

@@ -27,6 +27,8 @@ class Point:
     algorithm : str
     fitted : bool
         A constant of the profile is in its time; otherwise its links are taken as stated.
+    protocol : (float, float)
+        Seconds that pass whatever the size, and the part of the links' bandwidth that is achieved.
     """
 
     bytes: float
@@ -34,6 +36,7 @@ class Point:
     busbw_factor: float
     algorithm: str
     fitted: bool = False
+    protocol: tuple[float, float] = (0.0, 1.0)
 
     @property
     def algbw(self) -> float:
@@ -96,7 +99,8 @@ def curve(
             plan = hops(size, ranks, topology)
         else:
             plan = chooser.choose(kind, size, ranks, 0)
-        points.append(Point(size, plan.time(size, topology), factor, plan.algorithm, plan.fitted))
+        seconds, protocol = plan.time(size, topology), (plan.latency, plan.efficiency)
+        points.append(Point(size, seconds, factor, plan.algorithm, plan.fitted, protocol))
     return tuple(points)
 
 

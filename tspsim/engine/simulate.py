@@ -239,7 +239,7 @@ class _Engine:
         return False
 
     def _record(self, exchange: ActiveCall) -> None:
-        kind, size, *_ = exchange.call.message
+        kind, size, _, _, _ = exchange.call.message
         algorithm = exchange.call.plan.algorithm
         for member, ranks, loads, start, end, send in self._player.carried(exchange):
             task = exchange.tasks[member]

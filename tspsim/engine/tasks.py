@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of, works_of
+from tspsim.program.remembered import remembered
 from tspsim.program.types import Message, Program, Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Device, Roofline
-
-#: Programs whose dependencies are remembered.
-FEW = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +31,7 @@ class Shape:
     pending : tuple of int
         Number of ops that an op waits for, its predecessor on its lane included, by op.
     ordinals : tuple of int
-        Position of an op on its lane, by op; of a send or a receive, at its end of its channel.
+        Position of an op on its lane, by op; of a send or a receive, on its channel.
     """
 
     successors: tuple[tuple[int, ...], ...]
@@ -53,7 +50,7 @@ def predecessors(program: Program) -> list[set[int]]:
     return before
 
 
-@lru_cache(maxsize=FEW)
+@remembered
 def shape_of(program: Program) -> Shape:
     """Return the dependencies inside a program; one is often played under many conditions."""
     before = predecessors(program)
@@ -64,9 +61,9 @@ def shape_of(program: Program) -> Shape:
     counts: dict[object, int] = defaultdict(int)
     ordinals = []
     for op in program.ops:
-        end = op.message.end if op.message is not None else None
-        ordinals.append(counts[end or op.lane])
-        counts[end or op.lane] += 1
+        counted_with = op.half or op.lane
+        ordinals.append(counts[counted_with])
+        counts[counted_with] += 1
     return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
 
 

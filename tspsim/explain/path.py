@@ -181,7 +181,7 @@ def _pieces(
 def _edge(program: Program, before: int, after: int) -> Edge:
     """Return why an op of a rank waits for another one."""
     first, second = program.ops[before], program.ops[after]
-    if first.lane == second.lane:
+    if first.lane == second.lane and first.half == second.half:
         return "program order"
     if first.kind.name == "issue":
         return "host"
@@ -191,6 +191,8 @@ def _edge(program: Program, before: int, after: int) -> Edge:
     touched = written | {operand.buffer.index for operand in first.inputs}
     if any(operand.buffer.index in touched for operand in second.outputs):
         return "slot"
+    if first.lane == second.lane:
+        return "head of line"
     between = program.ops[before + 1 : after]
     if second.lane and first.lane == 0 and all(op.lane for op in between):
         return "issue order"

@@ -29,11 +29,13 @@ ON_LINKS: frozenset[Limit] = frozenset({"transfer", "contention"})
 #: Why a stretch begins when the one before it ends. ``start``: of the step; ``program order``:
 #: the lane is in order; ``data``: it reads what the other wrote; ``slot``: it fills a place that
 #: the other still used; ``issue order``: a communication waits for the compute issued before it;
-#: ``rendezvous``: the last member of a collective, or the partner of a hop, had to come;
-#: ``same task``: it is the next stretch of the same task; ``host``: the host issues it behind the
-#: pass before.
+#: ``head of line``: a send or a receive stands on its lane behind communication with others, and
+#: needs nothing of it; ``rendezvous``: the last member of a collective, or the partner of a hop,
+#: had to come; ``same task``: it is the next stretch of the same task; ``host``: the host issues it
+#: behind the pass before.
 Edge = Literal[
-    "start", "program order", "data", "slot", "issue order", "rendezvous", "same task", "host"
+    "start", "program order", "data", "slot", "issue order", "head of line", "rendezvous",
+    "same task", "host",
 ]  # fmt: skip
 
 

@@ -24,7 +24,8 @@ from tspsim.program.kinds.communication import (
     Shift,
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
-from tspsim.program.recorder import Recorder, Slots
+from tspsim.program.ledger import Slots
+from tspsim.program.recorder import Recorder
 from tspsim.program.types import BufferKind, Lane, Message, Operand
 from tspsim.program.varying import Varying, combined, total
 

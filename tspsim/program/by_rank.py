@@ -7,11 +7,12 @@ from itertools import chain
 from typing import NamedTuple
 
 from tspsim.mesh import Mesh, names_of
+from tspsim.program.remembered import remembered
 from tspsim.program.types import Lane, Message, Op, PerCoordinate, Program, Work
 from tspsim.program.varying import Varying, axes_in
 
 
-@lru_cache(maxsize=16)  # one is often played under many conditions
+@remembered
 def axes_of(program: Program) -> tuple[str, ...]:
     """Return the axes whose coordinates a program tells apart: by work, messages or sizes."""
     works = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
@@ -22,7 +23,7 @@ def axes_of(program: Program) -> tuple[str, ...]:
     return tuple(sorted(axes))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def differing(program: Program, axis: str) -> frozenset[tuple[object, ...]] | None:
     """Return what of a program differs along an axis: every such thing by coordinate.
 
@@ -64,7 +65,7 @@ class Works(NamedTuple):
         return [_at_place(work, mesh, rank) for work in self.distinct]
 
 
-@lru_cache(maxsize=16)
+@remembered
 def works_of(program: Program) -> Works:
     """Return the works of a program; they are told apart by identity, which the recorder shares."""
     places: dict[int, int] = {}

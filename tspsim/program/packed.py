@@ -87,6 +87,11 @@ class Weights:
     _gradient: Packed | None = None
 
     @property
+    def flats(self) -> tuple[Operand, ...]:
+        """The values, and the gradients where there are any."""
+        return (self.value.flat, *([self._gradient.flat] if self._gradient else []))
+
+    @property
     def gradient(self) -> Packed:
         """The resident gradient."""
         if self._gradient is None:

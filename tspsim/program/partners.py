@@ -1,13 +1,13 @@
 """Finds, in another rank's program, the op that meets an op.
 
-It has the same place on the same lane; of a send or a receive, at the other end of the channel.
+It has the same place on the same lane; the other half of a hop has it on the same channel.
 """
 
 from __future__ import annotations
 
 from tspsim.program.types import Op, Program
 
-#: Which ops are counted: those at one end of a channel, or ``""`` and the name of a lane.
+#: Whose ops on what: a half of a hop on a channel, or ``""`` and the name of a lane.
 _Way = tuple[str, str]
 
 _OTHER = {"send": "receive", "receive": "send", "": ""}
@@ -47,5 +47,4 @@ class Partners:
 
 
 def _way(program: Program, op: Op) -> _Way:
-    end = op.message.end if op.message is not None else None
-    return end or ("", program.lanes[op.lane].name)
+    return op.half or ("", program.lanes[op.lane].name)

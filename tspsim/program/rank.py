@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, Axes, Mesh
@@ -20,12 +19,13 @@ from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, Separate
 from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.vocabulary import Objective
+from tspsim.program.ledger import Slots
 from tspsim.program.packed import Packed, Part, Weights, elements
-from tspsim.program.recorder import Recorder, Slots
+from tspsim.program.postponing import Postponing
 from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
-from tspsim.program.types import BindingRole, BufferKind, Operand, Phase
+from tspsim.program.types import BindingRole, BufferKind, Operand
 from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
@@ -51,15 +51,7 @@ class NormTape:
     saved: tuple[Operand, ...]
 
 
-class Postponed(NamedTuple):
-    """What of backward is recorded later, and where it belongs."""
-
-    layer: int | None
-    phase: Phase
-    record: Callable[[], None]
-
-
-class Rank(Recorder):
+class Rank(Postponing):
     """One rank, as a strategy sees it.
 
     Parameters
@@ -89,7 +81,6 @@ class Rank(Recorder):
     ) -> None:
         super().__init__(mesh)
         self.role, self.stages = role, stages or whole(model.layers, workload.micro_batches)
-        self._postponed: list[Postponed] | None = None
         self.model, self.workload, self.optimizer = model, workload, optimizer
         self.kernels = workload.kernels
         self.trains = workload.phase == "train"
@@ -131,39 +122,6 @@ class Rank(Recorder):
         issue = self.issue(Issue(forwards * self.kernels.host))
         yield
         self.follows(issue)
-
-    # ---- backward in two halves --------------------------------------------------------------
-
-    @property
-    def postpones(self) -> bool:
-        """Whether what only weight gradients need is being put off."""
-        return self._postponed is not None
-
-    def weighs(self, record: Callable[[], None]) -> None:
-        """Record what only weight gradients need: now, or with the second half of backward.
-
-        What is put off reads its operands when it is recorded: they live until then, and nothing
-        may write over them in between.
-        """
-        if self._postponed is None:
-            record()
-        else:
-            self._postponed.append(Postponed(self.layer, self.phase, record))
-
-    @contextmanager
-    def postponing(self) -> Iterator[list[Postponed]]:
-        """Put off what only weight gradients need; give what is to be recorded later, in order."""
-        self._postponed = postponed = list[Postponed]()
-        try:
-            yield postponed
-        finally:
-            self._postponed = None
-
-    def record_postponed(self, postponed: Sequence[Postponed]) -> None:
-        """Record what was put off."""
-        for part in postponed:
-            with self.at(layer=part.layer, phase=part.phase):
-                part.record()
 
     # ---- buffers -----------------------------------------------------------------------------
 
@@ -304,8 +262,9 @@ class Rank(Recorder):
         there is no `out`.
         """
         if add_to and self.kernels.residual == "separate":
-            dx = self.norm_backward(dy, saved, weights, label)
-            return self.add(dx, to=add_to, label=f"add.d{label}")
+            dx = self.norm_backward(dy, saved, weights, label, out=out)
+            x, to = (add_to, dx) if out else (dx, add_to)
+            return self.add(x, to=to, label=f"add.d{label}")
         parameters, gradient = weights
         dx = out or add_to or self.tensor("dx", dy.shape)
         inputs = (dy, *saved, parameters, gradient, *_given(add_to))
@@ -375,7 +334,7 @@ class Rank(Recorder):
 
     def gradients(self) -> list[Operand]:
         """Return the resident gradients in the order in which they were written last."""
-        return sorted(self.residents("gradient"), key=lambda o: self._writer[o.buffer.index])
+        return sorted(self.residents("gradient"), key=lambda o: self.ledger.writer[o.buffer.index])
 
     # ---- attention core ----------------------------------------------------------------------
 

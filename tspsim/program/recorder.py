@@ -12,14 +12,16 @@ what hooks of backward issue waits for its data alone (see `Recorder.hooked`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.kind import ComputeKind, Kind
+from tspsim.program.ledger import Ledger, Slots, Written
 from tspsim.program.stages import Recorded
+from tspsim.program.template import Mark, Moved, Template
 from tspsim.program.types import (
     Binding,
     BindingRole,
@@ -43,24 +45,6 @@ COMPUTE = Lane("compute")
 HOST = Lane("host")
 
 
-class Slots:
-    """A fixed number of places for travelling buffers: the back-pressure of a prefetch.
-
-    A buffer put into a slot takes the place of the one that came `count` before it, and waits
-    until that one has been used for the last time.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._places: list[int | None] = [None] * count
-        self._next = 0
-
-    def put(self, buffer: int) -> int | None:
-        """Take the next slot for a buffer; return the buffer that it displaces."""
-        displaced, self._places[self._next] = self._places[self._next], buffer
-        self._next = (self._next + 1) % len(self._places)
-        return displaced
-
-
 class Recorder:
     """Records the program of one rank, in issue order.
 
@@ -75,19 +59,10 @@ class Recorder:
         self.layer: int | None = None
         self.phase: Phase = "forward"
         self.micro_batch = 0
-        self._ops: list[Op] = []
-        self._waits: list[tuple[int, ...]] = []
-        self._buffers: list[Buffer] = []
+        self.ledger, self.written = Ledger(), Written()
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
-        self._computed = -1  # the op issued last on the compute lane
-        self._awaited: list[int] = []  # ops that the next compute op waits for beside its data
         self._hooked = False
         self._opening = 0  # ops that belong to the end of the step before
-        self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
-        self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
-        self._closed: set[int] = set()  # buffers whose slot has been filled again
-        self._vacated: dict[int, list[int]] = {}  # per buffer: ops its first writer must await
-        self._given: set[int] = set()
         self._residents: list[Operand] = []
         self._works: dict[Any, Any] = {}
         self._bindings: list[Binding] = []
@@ -105,12 +80,25 @@ class Recorder:
         finally:
             self.layer, self.phase = before
 
+    def mark(self) -> Mark:
+        """Return where a template begins that is recorded next."""
+        return Mark(len(self.written.ops), len(self.written.buffers))
+
+    def template(self, mark: Mark) -> Template:
+        """Return what was recorded since a mark, to be stamped again."""
+        return Template(self.written, self.ledger, mark)
+
+    def stamp(self, template: Template, moved: Mapping[int, Buffer]) -> Moved:
+        """Record a template again, for the layer and micro-batch at hand: `Template.stamp`."""
+        place = self.layer, self.micro_batch
+        return template.stamp(self.written, self.ledger, moved, place)
+
     @contextmanager
     def runs(self, action: Action) -> Iterator[None]:
         """Mark the ops recorded inside as those of a pass of a micro-batch through a stage."""
-        first = len(self._ops)
+        first = len(self.written.ops)
         yield
-        self._actions.append(Recorded(action, first, len(self._ops)))
+        self._actions.append(Recorded(action, first, len(self.written.ops)))
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -127,7 +115,7 @@ class Recorder:
 
     def opens(self) -> None:
         """Mark what was recorded so far as what the step before has left to do."""
-        self._opening = len(self._ops)
+        self._opening = len(self.written.ops)
 
     @property
     def opened(self) -> bool:
@@ -135,12 +123,20 @@ class Recorder:
         return self._opening > 0
 
     def _buffer(
-        self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind, resident: bool
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        itemsize: float,
+        kind: BufferKind,
+        *,
+        resident: bool = False,
+        into: Slots | None = None,
     ) -> Operand:
-        buffer = Buffer(len(self._buffers), name, shape, itemsize, kind, self.layer, resident)
-        self._buffers.append(buffer)
-        self._writer.append(-1)
-        self._readers.append({})
+        index = len(self.written.buffers)
+        buffer = Buffer(index, name, shape, itemsize, kind, self.layer, resident)
+        self.written.buffers.append(buffer)
+        self.written.pools.append(into)
+        self.ledger.declare(into.put(buffer.index) if into else None)
         return Operand(buffer, 0, shape)
 
     def resident(
@@ -167,18 +163,12 @@ class Recorder:
         """
         forward = self.phase in ("forward", "recompute")
         kind = kind or ("activation" if forward else "workspace")
-        operand = self._buffer(name, shape, itemsize, kind, resident=False)
-        displaced = into.put(operand.buffer.index) if into else None
-        if displaced is not None:
-            self._closed.add(displaced)
-            uses = [self._writer[displaced], *self._readers[displaced].values()]
-            self._vacated[operand.buffer.index] = uses
-        return operand
+        return self._buffer(name, shape, itemsize, kind, into=into)
 
     def given(self, name: str, shape: tuple[int, ...], itemsize: float) -> Operand:
         """Declare a buffer that is there from the start and lives to its last reader."""
-        operand = self._buffer(name, shape, itemsize, "activation", resident=False)
-        self._given.add(operand.buffer.index)
+        operand = self._buffer(name, shape, itemsize, "activation")
+        self.ledger.given.add(operand.buffer.index)
         return operand
 
     def bind(self, operand: Operand, tensor: str, place: Any, role: BindingRole) -> None:
@@ -187,7 +177,7 @@ class Recorder:
 
     def probe(self, operand: Operand, tensor: str, place: Any) -> None:
         """Have the reading by values compare an operand as it is after the op recorded last."""
-        self._probes.append(Probe(operand, tensor, place, len(self._ops) - 1))
+        self._probes.append(Probe(operand, tensor, place, len(self.written.ops) - 1))
 
     def compute(
         self,
@@ -204,11 +194,11 @@ class Recorder:
         """Record an op of this rank's host; return its index."""
         number = self._lanes.setdefault(HOST, len(self._lanes))
         self._record(kind, kind.name, number, (), (), self._work(kind, (), ()), None)
-        return len(self._ops) - 1
+        return len(self.written.ops) - 1
 
     def follows(self, op: int) -> None:
         """Have the compute op that is recorded next wait for an op, whatever it reads."""
-        self._awaited.append(op)
+        self.ledger.awaited.append(op)
 
     def _work(
         self, kind: ComputeKind, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
@@ -232,7 +222,7 @@ class Recorder:
         """Record a collective on a communicator; return its index."""
         number = self._lanes.setdefault(lane, len(self._lanes))
         self._record(kind, label, number, tuple(inputs), tuple(outputs), None, message)
-        return len(self._ops) - 1
+        return len(self.written.ops) - 1
 
     def _record(
         self,
@@ -244,69 +234,20 @@ class Recorder:
         work: Work | PerCoordinate | None,
         message: Message | None,
     ) -> None:
-        index = len(self._ops)
-        latest: dict[int, int] = {}  # lane -> last op on it that must have ended
-        if lane == 0:
-            self._computed = index
-            for awaited in self._awaited:
-                other = self._ops[awaited].lane
-                latest[other] = max(awaited, latest.get(other, -1))
-            self._awaited.clear()
-        elif message is not None and self._computed >= 0 and not self._hooked:
-            latest[0] = self._computed
-        for before in self._dependencies(inputs, outputs):
-            if before >= 0:
-                other = self._ops[before].lane
-                if other != lane and latest.get(other, -1) < before:
-                    latest[other] = before
-        for operand in inputs:
-            self._readers[operand.buffer.index][lane] = index
-        for operand in outputs:
-            self._writer[operand.buffer.index] = index
-            self._readers[operand.buffer.index] = {}
-        self._waits.append(tuple(sorted(latest.values())))
-        self._ops.append(
-            Op(
-                index,
-                kind,
-                label,
-                self.phase,
-                self.layer,
-                self.micro_batch,
-                lane,
-                inputs,
-                outputs,
-                work,
-                message,
-            )
-        )
-
-    def _dependencies(
-        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
-    ) -> Iterator[int]:
-        for operand in inputs:
-            buffer = operand.buffer
-            if buffer.index in self._closed:
-                raise ProgramError(f"'{buffer.name}' is read after its slot was filled again")
-            if self._writer[buffer.index] < 0 and not self._starts_filled(buffer):
-                raise ProgramError(f"'{buffer.name}' is read before anything wrote it")
-            yield self._writer[buffer.index]
-        for operand in outputs:
-            index = operand.buffer.index
-            yield self._writer[index]
-            yield from self._readers[index].values()
-            yield from self._vacated.pop(index, ())
-
-    def _starts_filled(self, buffer: Buffer) -> bool:
-        return buffer.resident or buffer.index in self._given
+        behind = message is not None and not self._hooked
+        self.ledger.check(inputs)
+        waits = self.ledger.enter(lane, inputs, outputs, behind_compute=behind)
+        self.written.waits.append(waits)
+        names = len(self.written.ops), kind, label, self.phase, self.layer, self.micro_batch
+        self.written.ops.append(Op(*names, lane, inputs, outputs, work, message))
 
     def program(self) -> Program:
         """Return what was recorded."""
         return Program(
-            tuple(self._ops),
-            tuple(self._buffers),
+            tuple(self.written.ops),
+            tuple(self.written.buffers),
             tuple(self._lanes),
-            tuple(self._waits),
+            tuple(self.written.waits),
             tuple(self._bindings),
             tuple(self._probes),
             self._opening,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.ahead import Step
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.transfers import Step
 
 #: Which sends and receives of a rank follow each other: all of them, those with one other rank, or
 #: those in one direction.
@@ -78,6 +78,16 @@ class Stages:
         """Return whether a stage holds the model's first layer, and whether its last."""
         part = self.order.part(stage)
         return part == 0, part == self.order.depth - 1
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether every stage computes weight gradients in the order of its input gradients."""
+        row = self.order.rows[self.place]
+        of = {kind: [(a.stage, a.microbatch) for a in row if a.kind == kind] for kind in "IW"}
+        return all(
+            [m for s, m in of["I"] if s == stage] == [m for s, m in of["W"] if s == stage]
+            for stage in self.mine
+        )
 
     def last(self, stage: int) -> int:
         """Return the micro-batch whose weight gradients a stage adds last."""

@@ -129,7 +129,6 @@ class Work(NamedTuple):
     seconds: float = 0.0
 
 
-#: Work that is the same on every rank, or one entry per coordinate of an axis.
 NO_WORK = Work(0, 0, "elementwise")
 
 
@@ -157,8 +156,8 @@ class Message(NamedTuple):
         Where a shift or a send goes to: the member `offset` places further round the ring; where
         a receive comes from, likewise.
     channel : str
-        What a send and its receive have in common, whatever streams they run on: the k-th send
-        from a rank to another on a channel meets the k-th receive there. Empty for all others.
+        Of a send and its receive, whatever lanes they run on: the k-th from one rank to another
+        on a channel meets the k-th there.
     """
 
     collective: MessageKind
@@ -171,11 +170,6 @@ class Message(NamedTuple):
     def hop(self) -> bool:
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
-
-    @property
-    def end(self) -> tuple[MessageKind, str] | None:
-        """Which end of which channel it is, of a send or a receive."""
-        return (self.collective, self.channel) if self.channel else None
 
     def carried_as(self, members: int | None = None) -> PlanKind:
         """Return what the network carries: a send and its receive are a hop of a shift.
@@ -209,8 +203,6 @@ class Message(NamedTuple):
 
 class Lane(NamedTuple):
     """An in-order stream of a rank: its compute, its host, or one communicator of some axes.
-
-    It says where ops run, not whom they meet: sends and receives of several channels may share one.
 
     Attributes
     ----------
@@ -278,6 +270,12 @@ class Op(NamedTuple):
         place = "" if self.layer is None else f"L{self.layer} "
         return f"{place}{self.phase} {self.label}"
 
+    @property
+    def half(self) -> tuple[str, str] | None:
+        """Of a send or a receive: which of the two it is, and its channel."""
+        said = self.message
+        return (said.collective, said.channel) if said is not None and said.channel else None
+
     def text(self) -> str:
         """Return the op on one line: index, kind, label and shapes."""
         ins = " ".join(_shape(o) for o in self.inputs)
@@ -343,7 +341,7 @@ class Probe(NamedTuple):
     after: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
     """What one rank of a role does, in issue order.
 

@@ -37,10 +37,10 @@ class DualPipe(Schedule):
         yield from super().problems(size)
         ranks, m = size.ranks, size.microbatches
         if ranks % 2:
-            message = f"{ranks} stages; dualpipe needs an even number: {ranks - 1} or {ranks + 1}"
+            message = f"{ranks}; dualpipe needs an even number: {ranks - 1} or {ranks + 1}"
             yield Problem(RANKS, message)
         if m % 2 or m < 2 * ranks:
-            message = f"{m} micro-batches; dualpipe needs an even number, at least {2 * ranks}"
+            message = f"{m}; dualpipe needs an even number, at least {2 * ranks}"
             yield Problem(MICROBATCHES, message)
 
     def _order(self, size: Size) -> Order:

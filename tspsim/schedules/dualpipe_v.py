@@ -31,7 +31,7 @@ class DualPipeV(Schedule):
         yield from super().problems(size)
         if size.microbatches < 2 * size.ranks:
             need = f"at least {2 * size.ranks}, two for each of {size.ranks} ranks"
-            message = f"{size.microbatches} micro-batches; dualpipe_v needs {need}"
+            message = f"{size.microbatches}; dualpipe_v needs {need}"
             yield Problem(MICROBATCHES, message)
 
     def row(self, size: Size, rank: int) -> Iterator[Action | Pair]:

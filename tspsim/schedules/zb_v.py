@@ -2,8 +2,8 @@
 
 Qi et al., arXiv:2401.10241, section 6, and arXiv:2405.15362; the order is that of
 ``torch.distributed.pipelining`` (2.13). The last stage lies on the first rank: a micro-batch goes
-down the ranks and up again, and its backward starts where its forward began. Nobody waits where
-forward, input gradient and weight gradients take equal times, but for the first rank's start.
+down the ranks and up again, and its backward starts where its forward began. Where forward, input
+gradient and weight gradients take equal times, no rank waits from its first action to its last.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.exchange import (
-    SEARCHED,
     KvExchange,
     exchange_problems,
     make_exchange,
     merge_problems,
+    searched,
 )
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
@@ -51,7 +51,7 @@ class SequenceParallel(StrategyOptions):
     @classmethod
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Return what a search varies."""
-        return {"kv": SEARCHED, "ulysses_degree": (None,), **super().choices(model, degrees)}
+        return {**searched(Cut(model), degrees["degree"]), **super().choices(model, degrees)}
 
     def axes(self) -> Axes:
         """Return one axis, ``sp``."""

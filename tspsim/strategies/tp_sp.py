@@ -12,11 +12,11 @@ from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.exchange import (
-    SEARCHED,
     KvExchange,
     exchange_problems,
     make_exchange,
     merge_problems,
+    searched,
 )
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
@@ -54,8 +54,7 @@ class TensorAndSequenceParallel(StrategyOptions):
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Return what a search varies."""
         return {
-            "kv": SEARCHED,
-            "ulysses_degree": (None,),
+            **searched(Cut(model, "tp", degrees["tp"]), degrees["sp"]),
             "sequence_parallel": (False, True),
             **super().choices(model, degrees),
             "replicate_kv_heads": (degrees["tp"] > model.kv_heads,),

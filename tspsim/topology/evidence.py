@@ -73,9 +73,8 @@ class Reach(NamedTuple):
 
     def __str__(self) -> str:
         """Return it in words: ``8 ranks in 1 node``, ``8 ranks in each of 2 nodes``."""
-        if self.nodes == 1:
-            return f"{self.ranks} ranks in 1 node"
-        return f"{self.ranks} {'ranks' if self.ranks > 1 else 'rank'} in each of {self.nodes} nodes"
+        ranks = f"{self.ranks} {'ranks' if self.ranks > 1 else 'rank'}"
+        return f"{ranks} in 1 node" if self.nodes == 1 else f"{ranks} in each of {self.nodes} nodes"
 
 
 def reach(ranks: Iterable[int], topology: Topology) -> Reach:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tspsim.program.collection import uncollected
 from tspsim.values.check import Comparison, Proof, compare
 from tspsim.values.small import small_model, small_strategy, small_workload
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Proof", "check", "compare"]
 
 
+@uncollected()
 def check(scenario: Scenario) -> Proof:
     """Play a scenario's schedule with NumPy values at a small size of the same shape family.
 

@@ -140,6 +140,8 @@ class Player:
                 self._advance(state)
             if sum(s.done for s in self.states) == before:
                 raise ScheduleError("the ranks wait for each other: collectives do not meet")
+        for state in self.states:
+            self._take(state)
 
     def _advance(self, state: State) -> None:
         ops = self._played(state.where.rank)
@@ -179,10 +181,8 @@ class Player:
         ends = (rank, other) if message.collective == "send" else (other, rank)
         return self._sent[message.channel, *ends]
 
-    def _arrived(self, state: State, op: Op) -> bool:
-        """Take what has been sent to a rank; say whether an op now has all that it touches."""
-        touched = {operand.buffer.index for operand in (*op.inputs, *op.outputs)}
-        missing = False
+    def _take(self, state: State) -> None:
+        """Take what has been sent to a rank."""
         for receive in tuple(state.receiving):
             assert receive.message is not None
             way = self._way(state, receive, receive.message)
@@ -191,9 +191,14 @@ class Player:
                     shape = operand.of_rank(self.mesh, state.where.rank)[1]
                     state.write(operand, value.reshape(shape))
                 state.receiving.remove(receive)
-            else:
-                missing |= any(out.buffer.index in touched for out in receive.outputs)
-        return not missing
+
+    def _arrived(self, state: State, op: Op) -> bool:
+        """Say whether all that an op touches has been received."""
+        if not state.receiving:
+            return True
+        self._take(state)
+        missing = {out.buffer.index for receive in state.receiving for out in receive.outputs}
+        return all(o.buffer.index not in missing for o in (*op.inputs, *op.outputs))
 
     def _meet(self, state: State, op: Op) -> bool:
         """Run a collective if all its members stand at it; say whether they did."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import tspsim
 from tspsim.files.units import quantity
 from tspsim.kernels import Framework
+from tspsim.runner import Run, checked_programs, simulate_scenario
 from tspsim.scenario import from_document
 from tspsim.topology.files import read
 
 Quantity = Literal["forward", "backward", "micro_batch", "step"]
+
+#: Programs do not depend on the profile. Kept are those of the steps that one is fitted to.
+_record = lru_cache(maxsize=16)(checked_programs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +124,12 @@ def predict(step: Step, profile: str | Mapping[str, Any] | None = None) -> Predi
     Of many micro-batches two are played: every further one adds what the second does.
     """
 
-    def run(**workload: Any) -> tspsim.Run:
+    def run(**workload: Any) -> Run:
         changed = {**step.scenario["workload"], **workload}
         timing = {"timing": {"profile": profile}} if profile else {}
-        return tspsim.run({**step.scenario, "workload": changed, **timing})
+        scenario = from_document({**step.scenario, "workload": changed, **timing})
+        parts = scenario.strategy, scenario.model, scenario.workload, scenario.optimizer
+        return simulate_scenario(scenario, programs=_record(*parts))
 
     count = step.scenario["workload"].get("micro_batches", 1)
     first = run(micro_batches=1)
@@ -139,7 +145,7 @@ def predict(step: Step, profile: str | Mapping[str, Any] | None = None) -> Predi
     return _of(forward if step.quantity == "forward" else both - forward, second)
 
 
-def _of(seconds: float, result: tspsim.Run) -> Predicted:
+def _of(seconds: float, result: Run) -> Predicted:
     memory = result.summary.memory
     unseen = memory.at_peak["reserved"] + memory.at_peak["communicators"]
     return Predicted(seconds, memory.peak - unseen)

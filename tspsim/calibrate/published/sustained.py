@@ -7,32 +7,36 @@ were timed alone, as power slows its clocks in long runs (``sustained`` of the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from tspsim.calibrate.published.steps import Step, predict, with_kernels
 
-#: Each round comes nearer by a factor of about five.
-_ROUNDS = 4
 _PLACES = 2
+#: Each round comes nearer by a factor of about five; what moves less than this stays where it is.
+_STILL = 0.1**_PLACES / 4
 
 
 def pace(steps: Sequence[Step], profile: str | Mapping[str, Any]) -> float:
     """Return the pace at which the median of some steps is met."""
-    found = 1.0
-    for _ in range(_ROUNDS):
-        off = median(_ratio(with_kernels(step, pace=found), profile) for step in steps)
-        found = min(1.0, found * off)
-    return round(found, _PLACES)
+    return _settled(
+        lambda found: median(_ratio(with_kernels(step, pace=found), profile) for step in steps)
+    )
 
 
 def sustained(steps: Sequence[Step], profile: Mapping[str, Any]) -> float:
     """Return the part of its kernels' rate that a device sustains, likewise."""
-    found = 1.0
-    for _ in range(_ROUNDS):
-        off = median(_ratio(step, {**profile, "sustained": found}) for step in steps)
-        found = min(1.0, found * off)
+    return _settled(
+        lambda found: median(_ratio(step, {**profile, "sustained": found}) for step in steps)
+    )
+
+
+def _settled(off: Callable[[float], float]) -> float:
+    """Return the constant at which predictions are off by a factor of 1."""
+    found, before = 1.0, 0.0
+    while abs(found - before) > _STILL:
+        found, before = min(1.0, found * off(found)), found
     return round(found, _PLACES)
 
 

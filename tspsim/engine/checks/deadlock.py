@@ -87,7 +87,7 @@ class _Standstill:
         links = zip(circle, (*circle[1:], circle[0]), strict=True)
         behind = tuple(self._behind(*link) for link in links)
         messages = [self._play.tasks.message[task] for task in circle]
-        halves = [message is not None and message.end is not None for message in messages]
+        halves = [message is not None and message.channel != "" for message in messages]
         held_up = any(half and after for half, after in zip(halves, behind, strict=True))
         for task, message, half in zip(circle, messages, halves, strict=True):
             if message is not None and not half:

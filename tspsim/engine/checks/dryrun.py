@@ -70,7 +70,7 @@ def check(programs: Programs, mesh: Mesh) -> None:
 
 
 def _sends(program: Program) -> bool:
-    return any(op.message is not None and op.message.channel for op in program.ops)
+    return any(op.half for op in program.ops)
 
 
 def _stand_ins(programs: Programs, mesh: Mesh) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ def _issued_by_lane(
     program = programs.roles[role]
     ops: dict[str, list[Op]] = {}
     for op in program.ops:
-        if op.message is not None and not op.message.channel:
+        if op.message is not None and not op.half:
             ops.setdefault(program.lanes[op.lane].name, []).append(op)
     return {
         name: (tuple(issued), tuple(op.message for op in issued if op.message is not None))

@@ -13,8 +13,8 @@ from tspsim.program.types import Message, Op, Program, Programs
 
 _OTHER = {"send": "receive", "receive": "send"}
 
-#: What one program issues at each end of each channel, in order.
-_Ends = dict[tuple[str, str], tuple[Op, ...]]
+#: What one program sends, and what it receives, on each channel; in order.
+_Sides = dict[tuple[str, str], tuple[Op, ...]]
 
 
 def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
@@ -25,22 +25,22 @@ def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
     ScheduleError
         Says which send or receive finds no other half like it, and draws both sides.
     """
-    ends = [_ends(program) for program in programs.roles]
+    sides = [_sides(program) for program in programs.roles]
     role = programs.role_of_rank
     for rank in ranks:
-        for (collective, channel), ops in ends[role[rank]].items():
+        for (collective, channel), ops in sides[role[rank]].items():
             partner = _partner(programs.of(rank), mesh, rank, ops[0])
-            back = ends[role[partner]].get((_OTHER[collective], channel), ())
-            sides = _member(mesh, rank, ops), _member(mesh, partner, back)
-            _compare(channel, *(sides if collective == "send" else sides[::-1]))
+            back = sides[role[partner]].get((_OTHER[collective], channel), ())
+            pair = _member(mesh, rank, ops), _member(mesh, partner, back)
+            _compare(channel, *(pair if collective == "send" else pair[::-1]))
 
 
-def _ends(program: Program) -> _Ends:
+def _sides(program: Program) -> _Sides:
     found: dict[tuple[str, str], list[Op]] = defaultdict(list)
     for op in program.ops:
-        if op.message is not None and op.message.end is not None:
-            found[op.message.end].append(op)
-    return {end: tuple(ops) for end, ops in found.items()}
+        if op.half is not None:
+            found[op.half].append(op)
+    return {half: tuple(ops) for half, ops in found.items()}
 
 
 def _partner(program: Program, mesh: Mesh, rank: int, op: Op) -> int:
@@ -51,7 +51,7 @@ def _partner(program: Program, mesh: Mesh, rank: int, op: Op) -> int:
 
 
 def _member(mesh: Mesh, rank: int, ops: tuple[Op, ...]) -> Member:
-    """Return what a rank issues at one end of a channel, sizes as it has them."""
+    """Return what a rank sends or receives on a channel, sizes as it has them."""
     calls = (op.message.of_rank(mesh, rank) for op in ops if op.message is not None)
     return Member(rank, ops, tuple(calls))
 

@@ -118,7 +118,7 @@ def _beside(
     said = [
         op.index
         for op in program.ops
-        if op.message is not None and not (between[op.lane] and op.message.end)
+        if op.message is not None and not (between[op.lane] and op.half)
     ]
     sums = np.array(said, dtype=np.intp)
     return compute[~of_action[compute]], sums[~of_action[sums]]

@@ -41,7 +41,7 @@ class Action(NamedTuple):
     @property
     def gives(self) -> Action:
         """What is there when it has ended: a whole backward gives the input gradient as I does."""
-        return self._replace(kind="I") if self.kind == "B" else self
+        return Action("I", self.stage, self.microbatch) if self.kind == "B" else self
 
 
 class Pair(NamedTuple):

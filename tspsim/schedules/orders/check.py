@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
@@ -38,12 +39,17 @@ def check(order: Order, name: str = "schedule") -> None:
         With the first things that are wrong, one line each, or the circle of actions that wait for
         each other.
     """
-    wrong = list(faults(order))
-    if wrong:
-        more = [f"and {len(wrong) - MOST} more"] if len(wrong) > MOST else []
-        raise OrderError("\n".join(f"{name}: {line}" for line in wrong[:MOST] + more))
+    if wrong := first_of(faults(order)):
+        raise OrderError("\n".join(f"{name}: {line}" for line in wrong))
     if stuck := circle(order):
         raise OrderError(f"{name}: {stuck}")
+
+
+def first_of(lines: Iterator[str]) -> list[str]:
+    """Return the first lines of a refusal, and how many there are beside them."""
+    first = list(itertools.islice(lines, MOST))
+    more = sum(1 for _ in lines)
+    return [*first, f"and {more} more"] if more else first
 
 
 def faults(order: Order) -> Iterator[str]:
@@ -55,25 +61,31 @@ def faults(order: Order) -> Iterator[str]:
         yield from _early(order)
 
 
-def _places(order: Order) -> Iterator[tuple[str, int, Action]]:
-    for rank, row in enumerate(order.rows):
-        for step, action in enumerate(row):
-            yield f"rank {rank}, step {step}: {action}", rank, action
+def _at(rank: int, step: int, action: Action) -> str:
+    return f"rank {rank}, step {step}: {action}"
 
 
 def _misplaced(order: Order) -> Iterator[str]:
     """Yield the actions that this pipeline does not have, or has on another rank."""
-    for place, rank, (_, stage, microbatch) in _places(order):
-        if stage >= order.stages:
-            yield f"{place}: stage {stage}; there are {order.stages}, 0 to {order.stages - 1}"
-        elif microbatch >= order.microbatches:
-            last = order.microbatches - 1
-            yield f"{place}: micro-batch {microbatch}; there are {last + 1}, 0 to {last}"
-        elif order.placement[stage] != rank:
-            yield f"{place}: stage {stage} lies on rank {order.placement[stage]}"
-        elif stage not in order.route(microbatch):
-            first, *_, last = order.route(microbatch)
-            yield f"{place}: micro-batch {microbatch} goes through stages {first} to {last}"
+    for rank, row in enumerate(order.rows):
+        for step, action in enumerate(row):
+            if why := _unfit(order, rank, action):
+                yield f"{_at(rank, step, action)}: {why}"
+
+
+def _unfit(order: Order, rank: int, action: Action) -> str | None:
+    _, stage, microbatch = action
+    if stage >= order.stages:
+        return f"stage {stage}; there are {order.stages}, 0 to {order.stages - 1}"
+    if microbatch >= order.microbatches:
+        last = order.microbatches - 1
+        return f"micro-batch {microbatch}; there are {last + 1}, 0 to {last}"
+    if order.placement[stage] != rank:
+        return f"stage {stage} lies on rank {order.placement[stage]}"
+    if stage not in order.route(microbatch):
+        first, *_, last = order.route(microbatch)
+        return f"micro-batch {microbatch} goes through stages {first} to {last}"
+    return None
 
 
 def _uncounted(order: Order) -> Iterator[str]:
@@ -93,9 +105,9 @@ def _uncounted(order: Order) -> Iterator[str]:
 def _early(order: Order) -> Iterator[str]:
     """Yield the actions that come before something of their own stage that they need."""
     seen: set[Action] = set()
-    for place, _, action in _places(order):
-        for needed in order.needs(action):
-            if needed.stage == action.stage and needed not in seen:
-                which = "I" if needed.kind == "I" else "F"
-                yield f"{place} comes before {action.stage}{which}{action.microbatch}"
-        seen.add(action.gives)
+    for rank, row in enumerate(order.rows):
+        for step, action in enumerate(row):
+            for needed in order.needs(action):
+                if needed.stage == action.stage and needed not in seen:
+                    yield f"{_at(rank, step, action)} comes before {needed}"
+            seen.add(action.gives)

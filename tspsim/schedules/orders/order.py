@@ -56,7 +56,7 @@ class Order:
     @property
     def depth(self) -> int:
         """Return how many stages a micro-batch goes through: the parts of the layers."""
-        return self.stages // self.pipelines
+        return len(self.placement) // self.pipelines
 
     def part(self, stage: int) -> int:
         """Return which part of the layers a stage holds, from 0 to `depth` - 1."""
@@ -71,21 +71,37 @@ class Order:
         first = microbatch * self.pipelines // self.microbatches * self.depth
         return range(first, first + self.depth)
 
-    def needs(self, action: Action) -> Iterator[Action]:
-        """Yield what must be there before an action, in the terms of `Action.gives`.
+    def needs(self, action: Action) -> tuple[Action, ...]:
+        """Return what must be there before an action, in the terms of `Action.gives`.
 
         A forward needs the stage before; an input gradient its own forward, and the input gradient
         of the stage after; the weight gradients need the input gradient.
         """
         kind, stage, microbatch = action
-        if kind == "F" and stage > self.route(microbatch)[0]:
-            yield Action("F", stage - 1, microbatch)
-        if kind in ("I", "B"):
-            yield Action("F", stage, microbatch)
-            if stage < self.route(microbatch)[-1]:
-                yield Action("I", stage + 1, microbatch)
+        if kind == "F":
+            return (Action("F", stage - 1, microbatch),) if self.part(stage) else ()
         if kind == "W":
-            yield Action("I", stage, microbatch)
+            return (Action("I", stage, microbatch),)
+        own = Action("F", stage, microbatch)
+        return (own, Action("I", stage + 1, microbatch)) if self.part(stage + 1) else (own,)
+
+    def target(self, action: Action) -> int | None:
+        """Return the stage on another rank that needs what an action gives; None: none does."""
+        kind, stage, _ = action
+        if kind == "W":
+            return None
+        forward = kind == "F"
+        if not self.part(stage + 1 if forward else stage):
+            return None  # the last stage's loss, the first one's input
+        other = stage + 1 if forward else stage - 1
+        return None if self.placement[other] == self.placement[stage] else other
+
+    def awaits(self, step: tuple[Action, ...]) -> Iterator[tuple[Action, Action]]:
+        """Yield each action of a step with what it needs that the step does not give itself."""
+        for action in step:
+            for needed in self.needs(action):
+                if needed not in step:
+                    yield action, needed
 
     def steps(self, rank: int) -> Iterator[tuple[Action, ...]]:
         """Yield what a rank runs at once: an action, or an overlapped pair."""

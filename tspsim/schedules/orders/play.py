@@ -7,12 +7,16 @@ simulator's can be held against.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.order import Order
+from tspsim.schedules.orders.running import running
+
+#: Which transfers go one after another.
+Lanes: TypeAlias = Literal["unordered", "pair", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,14 @@ class Costs:
 
     def of(self, action: Action) -> float:
         """Return the time of an action."""
-        forward, inner, weights = (
-            times[action.stage]
-            for times in (self.forward, self.input_gradient, self.weight_gradients)
-        )
-        return {"F": forward, "I": inner, "W": weights, "B": inner + weights}[action.kind]
+        kind, stage = action.kind, action.stage
+        if kind == "F":
+            return self.forward[stage]
+        if kind == "I":
+            return self.input_gradient[stage]
+        if kind == "W":
+            return self.weight_gradients[stage]
+        return self.input_gradient[stage] + self.weight_gradients[stage]
 
 
 def equal(stages: int, f: float, i: float, w: float, message: float = 0.0) -> Costs:
@@ -89,7 +96,7 @@ class Play:
         return row[-1].end - row[0].start
 
 
-def play(order: Order, costs: Costs) -> Play:
+def play(order: Order, costs: Costs, lanes: Lanes = "unordered") -> Play:
     """Return when every action runs, each as soon as it can.
 
     Parameters
@@ -97,40 +104,50 @@ def play(order: Order, costs: Costs) -> Play:
     order : Order
         One that `check` accepts.
     costs : Costs
+    lanes : {"unordered", "pair", "rank"}
+        Which transfers wait for each other, in the order of `with_transfers`: none, those between
+        the same two ranks, or all that a rank takes part in.
     """
+    network = _Network(order, costs.message, lanes)
     ended: dict[Action, float] = {}
     rows: list[list[Played]] = [[] for _ in range(order.ranks)]
-    waiting = [order.steps(rank) for rank in range(order.ranks)]
-    heads = {rank: next(steps) for rank, steps in enumerate(waiting)}
-    while heads:
-        for rank, step in list(heads.items()):
-            while step and all(n in ended for a in step for n in order.needs(a) if n not in step):
-                rows[rank].extend(_run(order, costs, step, rows[rank], ended))
-                step = next(waiting[rank], ())
-            if step:
-                heads[rank] = step
-            else:
-                del heads[rank]
+    for rank, step in running(order):
+        end = rows[rank][-1].end if rows[rank] else 0.0
+        for action, needed in order.awaits(step):
+            away = order.placement[needed.stage] != order.placement[action.stage]
+            end = max(end, (network.arrived if away else ended)[needed])
+        for action in step:
+            start, end = end, end + costs.of(action)
+            ended[action.gives] = end
+            network.send(action, end)
+            rows[rank].append(Played(action, start, end))
     return Play(tuple(map(tuple, rows)))
 
 
-def _run(
-    order: Order,
-    costs: Costs,
-    step: tuple[Action, ...],
-    before: list[Played],
-    ended: dict[Action, float],
-) -> Iterator[Played]:
-    """Yield the actions of a step, which begins when all that they need has arrived."""
-    start = before[-1].end if before else 0.0
-    for action in step:
-        for needed in order.needs(action):
-            away = order.placement[needed.stage] != order.placement[action.stage]
-            start = max(start, ended[needed] + (costs.message if away else 0.0))
-    for action in step:
-        end = ended[action.gives] = start + costs.of(action)
-        yield Played(action, start, end)
-        start = end
+class _Network:
+    """When what is sent arrives, and until when lanes are taken."""
+
+    def __init__(self, order: Order, message: float, lanes: Lanes) -> None:
+        self.arrived: dict[Action, float] = {}
+        self._order, self._message, self._lanes = order, message, lanes
+        self._free: defaultdict[tuple[int, ...], float] = defaultdict(float)
+
+    def send(self, action: Action, now: float) -> None:
+        """Send what an action gives, if another rank needs it, once its lanes are free."""
+        target = self._order.target(action)
+        if target is None:
+            return
+        taken = self._taken(self._order.placement[action.stage], self._order.placement[target])
+        end = max([now, *(self._free[lane] for lane in taken)]) + self._message
+        self._free.update(dict.fromkeys(taken, end))
+        self.arrived[action.gives] = end
+
+    def _taken(self, rank: int, other: int) -> tuple[tuple[int, ...], ...]:
+        if self._lanes == "unordered":
+            return ()
+        if self._lanes == "rank":
+            return (rank,), (other,)
+        return ((min(rank, other), max(rank, other)),)
 
 
 def held(order: Order, rank: int, until: Literal["I", "W"] = "W") -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tspsim.files.errors import ScenarioError
 from tspsim.files.reading import UnreadableError, read_text
 from tspsim.schedules.orders.actions import Action, Pair, parse
-from tspsim.schedules.orders.check import check
+from tspsim.schedules.orders.check import check, first_of
 from tspsim.schedules.orders.order import Order, order_of
 
 #: What stands between cells, or between words; a pair may hold a space after its semicolon.
@@ -60,7 +60,7 @@ def parsed(text: str, ranks: int, microbatches: int, chunks: int, name: str) -> 
     wrong: list[str] = []
     rows = [list(_row(line, f"{name}:{number}", wrong)) for number, line in lines]
     if wrong:
-        raise ScenarioError(wrong)
+        raise ScenarioError(first_of(iter(wrong)))
     order = order_of(rows, _placement(rows, ranks * chunks), microbatches)
     check(order, name)
     return order

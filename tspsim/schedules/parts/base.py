@@ -69,7 +69,7 @@ class Schedule(BaseModel):
         """
         size = Size(ranks, microbatches, chunks or self.chunks[0])
         if wrong := list(self.problems(size)):
-            raise UserError("; ".join(problem.message for problem in wrong))
+            raise UserError("\n".join(f"{p.path[-1]}: {p.message}" for p in wrong))
         return self._order(size)
 
     def _order(self, size: Size) -> Order:
@@ -86,14 +86,10 @@ class Schedule(BaseModel):
 
     def problems(self, size: Size) -> Iterator[Problem]:
         """Yield why a pipeline of this size cannot have this schedule; paths as in a scenario."""
-        for path, name, value in (
-            (RANKS, "stages", size.ranks),
-            (MICROBATCHES, "micro-batches", size.microbatches),
-        ):
+        for path, value in ((RANKS, size.ranks), (MICROBATCHES, size.microbatches)):
             if value < 1:
-                yield Problem(path, f"{value} {name}; a pipeline has 1 or more")
+                yield Problem(path, f"{value}; a pipeline has 1 or more")
         least, most = self.chunks
         if size.chunks < least or (most is not None and size.chunks > most):
             allowed = f"{least}" if least == most else f"{least} or more"
-            message = f"{size.chunks} chunks per rank; this schedule has {allowed}"
-            yield Problem(CHUNKS, message)
+            yield Problem(CHUNKS, f"{size.chunks} per rank; this schedule has {allowed}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tspsim.program.kinds.attention import Core
+from tspsim.program.ledger import Slots
 from tspsim.program.rank import Rank
-from tspsim.program.recorder import Slots
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.program.unfused import KeptScores
@@ -83,11 +83,19 @@ class RingExchange(Exchange):
             part, *parts = self.rank.attention_backward(core, inputs, tape.lse)
             dq = self._added(part, dq, "dq")
             sums = zip(parts, dkv or (None, None), strict=True)
-            dk, dv = (self._added(some, so_far, "dkv") for some, so_far in sums)
+            dk, dv = (self._added(some, so_far, "dkv", home=not step) for some, so_far in sums)
             dkv = self._shift((dk, dv), "dkv", self.gradient_slots) if step else (dk, dv)
         assert dq is not None and dkv is not None
         return dq, *dkv
 
-    def _added(self, part: Operand, to: Operand | None, label: str) -> Operand:
-        """Add a block's gradient to those of earlier ones, if there are any."""
-        return part if to is None else self.rank.add(part, to=to, label=label)
+    def _added(
+        self, part: Operand, to: Operand | None, label: str, *, home: bool = False
+    ) -> Operand:
+        """Add a block's gradient to those of earlier ones, if there are any.
+
+        What has come home leaves its slot to others.
+        """
+        if to is None:
+            return part
+        x, to = (to, part) if home else (part, to)
+        return self.rank.add(x, to=to, label=label)

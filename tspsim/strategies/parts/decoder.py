@@ -22,6 +22,7 @@ from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
+from tspsim.strategies.parts.stamps import Left, Stamps
 from tspsim.strategies.parts.weights import Cut
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
@@ -69,6 +70,11 @@ class LayerWeights:
         """All of them, in the order in which forward reads them."""
         parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
         return tuple(w for w in parts if w)
+
+    @property
+    def flats(self) -> tuple[Operand, ...]:
+        """All values, and all gradients where there are any."""
+        return tuple(flat for w in self.packs for flat in w.flats)
 
     @property
     def between(self) -> tuple[Weights, ...]:
@@ -125,6 +131,7 @@ class Decoder(ABC):
     ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
+        self.stamps = Stamps(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
         self.ends = Ends(rank, cut, place, gather_axis) if rank.model.vocab else None
         self.loss = rank.resident("loss", (1,), 4, "activation")
@@ -220,25 +227,25 @@ class Decoder(ABC):
             self.ends.sum_tied()
         sum_copies(self.rank, self.rank.residents("gradient"))
 
-    def forward(self, x: Operand, layers: Sequence[int]) -> tuple[Operand, list[LayerTape]]:
+    def forward(self, x: Operand, layers: range) -> tuple[Operand, list[Left]]:
         """Return the output of some layers, and what their backward reads."""
         tapes = []
         for index in layers:
+            w = self.layers[index]
             with self.rank.at(layer=index):
-                x, tape = self._forward(x, self.layers[index])
-                tapes.append(tape)
+                record = partial(self._forward, x, w)
+                x, left = self.stamps.run((layers, "F"), (x, *w.flats), None, record)
+            tapes.append(left)
         return x, tapes
 
-    def backward(
-        self, dy: Operand, tapes: Sequence[LayerTape], layers: Sequence[int], *, last: bool
-    ) -> Operand:
+    def backward(self, dy: Operand, tapes: Sequence[Left], layers: range, *, last: bool) -> Operand:
         """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
-        for index, tape in reversed(list(zip(layers, tapes, strict=True))):
-            weights = self.layers[index]
+        key = (layers, "B", last, self.rank.postpones)
+        for index, left in reversed(list(zip(layers, tapes, strict=True))):
+            w = self.layers[index]
             with self.rank.at(layer=index, phase="backward"):
-                dy = self._backward(dy, weights, tape)
-                if last:
-                    self.rank.weighs(partial(self._reduce, weights))
+                record = partial(self._backward, dy, w, last=last)
+                dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
         return dy
 
     def _reduce(self, w: LayerWeights) -> None:
@@ -276,7 +283,7 @@ class Decoder(ABC):
 
     # ---- a layer -----------------------------------------------------------------------------
 
-    def _forward(self, x: Operand, w: LayerWeights) -> tuple[Operand, LayerTape]:
+    def _forward(self, x: Operand, w: LayerWeights, _: None) -> tuple[Operand, LayerTape]:
         with self.rank.issued(1):
             tape, y = self._blocks(x, w, None)
             tape = self._joined(tape, y, w)
@@ -315,12 +322,17 @@ class Decoder(ABC):
             return fresh
         return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
 
-    def _backward(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
+    def _backward(
+        self, dy: Operand, w: LayerWeights, tape: LayerTape, *, last: bool
+    ) -> tuple[Operand, None]:
         again = self.recompute == "full"
         if again and not self.recomputes_inside:
             tape = self._again(tape, w)
         with self.rank.issued(3 if again and self.recomputes_inside else 2):
-            return self._through(dy, w, tape)
+            dx = self._through(dy, w, tape)
+        if last:
+            self.rank.weighs(partial(self._reduce, w))
+        return dx, None
 
     def _through(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
         """Return the gradient behind both blocks."""

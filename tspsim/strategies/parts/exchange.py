@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from tspsim.files.errors import Problem
 from tspsim.kernels import Kernels
@@ -16,8 +16,23 @@ from tspsim.strategies.exchanges.ulysses import UlyssesExchange
 from tspsim.strategies.parts.weights import Cut
 
 KvExchange = Literal["all_gather", "ring", "ulysses", "usp"]
-#: Those that a search tries: they need no degree of their own.
-SEARCHED: tuple[KvExchange, ...] = ("all_gather", "ring", "ulysses")
+#: Those that need no degree of their own.
+_PLAIN: tuple[KvExchange, ...] = ("all_gather", "ring", "ulysses")
+#: The fewest ranks on which a search mixes two exchanges.
+MIXED = 8
+
+
+def searched(cut: Cut, degree: int) -> dict[str, tuple[Any, ...]]:
+    """Return the exchanges over `degree` ranks that a search tries, by option.
+
+    Of usp the widest blocks that heads allow, short of the whole axis: what is left to the ring
+    is least then. On fewer than `MIXED` ranks one of the others does.
+    """
+    blocks = (n for n in range(degree // 2, 1, -1) if degree % n == 0)
+    widest = next((n for n in blocks if not any(_head_problems("", cut, n, ""))), None)
+    if widest is None or degree < MIXED:
+        return {"kv": _PLAIN, "ulysses_degree": (None,)}
+    return {"kv": (*_PLAIN, "usp"), "ulysses_degree": (None, widest)}
 
 
 def make_exchange(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tspsim.program.axis import Axis
+from tspsim.program.ledger import Slots
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
-from tspsim.program.recorder import Slots
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tspsim.mesh import PP
-from tspsim.program.rank import Postponed, Rank
+from tspsim.program.postponing import Postponed
+from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.transfers import Transfer
 from tspsim.strategies.parts.ends import HeadTape
 
 if TYPE_CHECKING:
-    from tspsim.strategies.parts.decoder import Decoder, LayerTape
+    from tspsim.strategies.parts.decoder import Decoder
+    from tspsim.strategies.parts.stamps import Left
 
 #: A stage and a micro-batch.
 Pass: TypeAlias = tuple[int, int]
@@ -26,7 +28,7 @@ def play(decoder: Decoder, rank: Rank) -> None:
     """Record everything that a rank does with its layers in a step."""
     passes = _Passes(decoder, rank)
     for step in rank.stages.steps:
-        rank.micro_batch = step.of.microbatch if isinstance(step, Transfer) else step.microbatch
+        rank.micro_batch = step.microbatch
         if isinstance(step, Transfer):
             passes.transfer(step)
         elif step.kind == "F" or rank.trains:
@@ -45,7 +47,7 @@ class _Passes:
 
     def __init__(self, decoder: Decoder, rank: Rank) -> None:
         self.decoder, self.rank, self.stages = decoder, rank, rank.stages
-        self._tapes: dict[Pass, list[LayerTape]] = {}
+        self._tapes: dict[Pass, list[Left]] = {}
         self._heads: dict[Pass, Operand | HeadTape] = {}
         self._postponed: dict[Pass, list[Postponed]] = {}
         #: Activations and gradients on their way, by what they are the result of.
@@ -101,9 +103,9 @@ class _Passes:
 
     def transfer(self, step: Transfer) -> None:
         """Record one end of a message between stages."""
-        rank, forward = self.rank, step.of.kind == "F"
+        rank, forward = self.rank, step.forward
         with rank.at(phase="forward" if forward else "backward"):
-            if step.way == "receive":
+            if not step.sends:
                 place, batch = self.decoder.place, rank.workload.batch
                 name = "x" if forward else "dx"
                 self._results[step.of] = rank.tensor(name, place.shape(batch, rank.model.hidden))
@@ -114,13 +116,14 @@ class _Passes:
     def _half_hop(self, step: Transfer) -> int:
         """Record a send or a receive on its stream; return its index."""
         axis, place = self.rank.axis(PP), self.stages.place
-        low, high = sorted((place, step.rank))
+        peer = step.peer(self.stages.order)
+        low, high = sorted((place, peer))
         stream = {"rank": "p2p", "pair": f"p2p.{low}-{high}", "direction": None}
-        half = axis.send if step.way == "send" else axis.receive
+        half = axis.send if step.sends else axis.receive
         return half(
-            self._results.pop(step.of) if step.way == "send" else self._results[step.of],
-            lane="activations" if step.of.kind == "F" else "gradients",
-            label="x" if step.of.kind == "F" else "dx",
-            offset=step.rank - place,
+            self._results.pop(step.of) if step.sends else self._results[step.of],
+            lane="activations" if step.forward else "gradients",
+            label="x" if step.forward else "dx",
+            offset=peer - place,
             stream=stream[self.stages.streams],
         )

@@ -14,9 +14,11 @@ from tspsim.files.faults import problems as faults
 from tspsim.model import ModelShape, Workload
 from tspsim.program.stages import Stages, Streams
 from tspsim.registry import SCHEDULES
+from tspsim.schedules.orders.actions import Pair
+from tspsim.schedules.orders.ahead import Step, ahead
 from tspsim.schedules.orders.order import Order, order_of
 from tspsim.schedules.orders.reading import parsed
-from tspsim.schedules.orders.transfers import Step, ahead, placed
+from tspsim.schedules.orders.transfers import with_transfers
 from tspsim.schedules.parts.base import Schedule, Size
 
 _PATH = ("strategy", "pp")
@@ -204,5 +206,8 @@ def _forward_only(order: Order) -> Order:
 
 @lru_cache(maxsize=4)  # asked for once per role
 def _placed(order: Order, *, ahead_of: bool) -> tuple[tuple[Step, ...], ...]:
-    rows = placed(order)
+    rows = tuple(
+        tuple(single for step in row for single in (step if isinstance(step, Pair) else (step,)))
+        for row in with_transfers(order)
+    )
     return ahead(order, rows) if ahead_of else rows

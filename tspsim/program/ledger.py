@@ -1,0 +1,151 @@
+"""What has been recorded, and who wrote and read every buffer last: what an op has to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tspsim.files.errors import ProgramError
+from tspsim.program.types import Buffer, Op, Operand
+
+
+class Slots:
+    """A fixed number of places for travelling buffers: the back-pressure of a prefetch.
+
+    A buffer put into a slot takes the place of the one that came `count` before it, and waits
+    until that one has been used for the last time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._places: list[int | None] = [None] * count
+        self._next = 0
+
+    def put(self, buffer: int) -> int | None:
+        """Take the next slot for a buffer; return the buffer that it displaces."""
+        displaced, self._places[self._next] = self._places[self._next], buffer
+        self._next = (self._next + 1) % len(self._places)
+        return displaced
+
+
+@dataclass(slots=True)
+class Written:
+    """What has been recorded so far.
+
+    Parameters
+    ----------
+    ops : list of Op
+    waits : list of tuple of int
+        By op, see `Program.waits`.
+    buffers : list of Buffer
+    pools : list of Slots or None
+        By buffer, where it takes a slot.
+    """
+
+    ops: list[Op] = field(default_factory=list)
+    waits: list[tuple[int, ...]] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    pools: list[Slots | None] = field(default_factory=list)
+
+
+class Ledger:
+    """The uses of buffers so far, and what the next op waits for beside its data.
+
+    Attributes
+    ----------
+    lanes : list of int
+        Lane of every op.
+    writer : list of int
+        Per buffer: the op that wrote it last, or -1.
+    readers : list of dict
+        Per buffer: lane -> last reader since then.
+    closed : set of int
+        Buffers whose slot has been filled again.
+    vacated : dict
+        Per buffer: the ops that its first writer must await, for they used what it displaces.
+    given : set of int
+        Buffers that start filled.
+    computed : int
+        The op issued last on the compute lane, or -1.
+    awaited : list of int
+        What the next compute op waits for, whatever it reads.
+    """
+
+    def __init__(self) -> None:
+        self.lanes: list[int] = []
+        self.writer: list[int] = []
+        self.readers: list[dict[int, int]] = []
+        self.closed: set[int] = set()
+        self.vacated: dict[int, list[int]] = {}
+        self.given: set[int] = set()
+        self.computed = -1
+        self.awaited: list[int] = []
+
+    def declare(self, displaced: int | None = None) -> None:
+        """Add a buffer; it may take the place of another one."""
+        self.writer.append(-1)
+        self.readers.append({})
+        if displaced is not None:
+            self.closed.add(displaced)
+            uses = [self.writer[displaced], *self.readers[displaced].values()]
+            self.vacated[len(self.writer) - 1] = uses
+
+    def enter(
+        self,
+        lane: int,
+        inputs: Sequence[Operand],
+        outputs: Sequence[Operand],
+        *,
+        behind_compute: bool,
+    ) -> tuple[int, ...]:
+        """Add an op; return the ops on other lanes that it waits for.
+
+        Lanes are in order, so only the latest on each is kept, and none on its own.
+        """
+        index, latest = len(self.lanes), dict[int, int]()
+        if lane == 0:
+            self.computed = index
+            for awaited in self.awaited:
+                other = self.lanes[awaited]
+                latest[other] = max(awaited, latest.get(other, -1))
+            self.awaited.clear()
+        elif behind_compute and self.computed >= 0:
+            latest[0] = self.computed
+        for before in self._uses(inputs, outputs):
+            if before >= 0:
+                other = self.lanes[before]
+                if other != lane and latest.get(other, -1) < before:
+                    latest[other] = before
+        self.lanes.append(lane)
+        for operand in inputs:
+            self.readers[operand.buffer.index][lane] = index
+        for operand in outputs:
+            self.writer[operand.buffer.index] = index
+            self.readers[operand.buffer.index] = {}
+        return tuple(sorted(latest.values()))
+
+    def check(self, inputs: Sequence[Operand]) -> None:
+        """Raise when something is read that is not there.
+
+        Raises
+        ------
+        ProgramError
+            When nothing has written it, or its slot was filled again.
+        """
+        for operand in inputs:
+            buffer = operand.buffer
+            if buffer.index in self.closed:
+                raise ProgramError(f"'{buffer.name}' is read after its slot was filled again")
+            if self.writer[buffer.index] < 0 and not self._starts_filled(buffer):
+                raise ProgramError(f"'{buffer.name}' is read before anything wrote it")
+
+    def _uses(self, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> Iterator[int]:
+        for operand in inputs:
+            yield self.writer[operand.buffer.index]
+        for operand in outputs:
+            index = operand.buffer.index
+            yield self.writer[index]
+            yield from self.readers[index].values()
+            yield from self.vacated.pop(index, ())
+
+    def _starts_filled(self, buffer: Buffer) -> bool:
+        return buffer.resident or buffer.index in self.given
