@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tspsim import runner
-from tspsim.analysis.bubble import Bubbles
+from tspsim.engine.bubble import Bubbles
 from tspsim.schedules.closed_forms import FORMS, Times
 from tspsim.schedules.parts.base import Size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import fsum
 
-from tspsim.analysis.bubble import Bubble, Bubbles
+from tspsim.engine.bubble import Bubble, Bubbles
 from tspsim.analysis.fullest import MemoryFigures, fill
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
@@ -24,7 +24,7 @@ class StageBubble:
 
 @dataclass(frozen=True, slots=True)
 class BubbleFigures:
-    """For how long compute waits for micro-batches, in seconds: see `tspsim.analysis.bubble`.
+    """For how long compute waits for micro-batches, in seconds: see `tspsim.engine.bubble`.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tspsim.analysis.apart import Apart, changed
+from tspsim.explain.bubble import BubbleCauses, bubble_causes
 from tspsim.explain.constants import MOST_CLASSES, Constant, constants
 from tspsim.explain.exposed import Cause, causes
 from tspsim.explain.fill import PeakMemory, at_peak
@@ -92,6 +93,8 @@ class Explanation:
         The largest first.
     causes : tuple of Cause
         Of the exposed communication of the slowest rank.
+    bubble : BubbleCauses or None
+        Of the rank that waits longest for micro-batches; None where there is no pipeline.
     memory : PeakMemory
     what_if : WhatIf or None
         None where it was not asked for.
@@ -101,6 +104,7 @@ class Explanation:
     path: CriticalPath
     bottlenecks: tuple[Bottleneck, ...]
     causes: tuple[Cause, ...]
+    bubble: BubbleCauses | None
     memory: PeakMemory
     what_if: WhatIf | None
 
@@ -126,9 +130,15 @@ def explain(
         path,
         bottlenecks(path, scenario.topology),
         tuple(causes(timeline, timeline.slowest_rank)),
+        _bubble(result),
         at_peak(timeline, result.summary.memory),
         _what_if(result, progress) if what_if else None,
     )
+
+
+def _bubble(result: Result) -> BubbleCauses | None:
+    found = result.summary.pipeline
+    return bubble_causes(result.timeline, found.bubble.most_rank) if found else None
 
 
 def bottlenecks(path: CriticalPath, topology: Topology) -> tuple[Bottleneck, ...]:

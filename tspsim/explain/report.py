@@ -28,9 +28,19 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
             "causes": [cause._asdict() for cause in explanation.causes],
             "as_stated": figures["communication"]["as_stated"],
         },
+        **_bubble(explanation),
         "memory": _memory(explanation, figures["memory"]),
         "what_if": _what_if(explanation.what_if) if explanation.what_if else None,
     }
+
+
+def _bubble(explanation: Explanation) -> dict[str, Any]:
+    """Return the causes of the bubble, where there is a pipeline."""
+    found = explanation.bubble
+    if found is None:
+        return {}
+    parts = found.bubble._asdict() | {"head_of_line": found.head_of_line}
+    return {"bubble": {"rank": found.rank, "total": found.bubble.seconds, **parts}}
 
 
 def link_of(explanation: Explanation, piece: Piece) -> str:

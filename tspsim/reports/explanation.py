@@ -23,6 +23,7 @@ def render(explanation: Explanation) -> RenderableType:
         *_path(explanation),
         *_host(explanation),
         *_exposed(explanation),
+        *_bubble(explanation),
     ]
     found = explanation.what_if
     if found is not None:
@@ -120,6 +121,24 @@ def _exposed(explanation: Explanation) -> Iterable[RenderableType]:
     yield Text()
     yield table(rows)
     yield from _as_stated(explanation)
+
+
+def _bubble(explanation: Explanation) -> Iterable[RenderableType]:
+    """Say for how long the rank that waits longest waits for micro-batches, and what for."""
+    found, step = explanation.bubble, explanation.path.total
+    if found is None:
+        return
+    total, parts = found.bubble.seconds, found.bubble
+    rows: list[Row] = [("pipeline bubble", time(total), share(total, step), f"rank {found.rank}")]
+    named = {"before its first pass": parts.fill, "between its passes": parts.between}
+    rows += bars(named | {"after its last pass": parts.drain}, step, total)
+    if found.head_of_line:
+        rows += bars({"  of which behind others in a stream": found.head_of_line}, step, total)
+    yield Text()
+    yield table(rows)
+    options = explanation.result.scenario.strategy.pp
+    if found.head_of_line and options is not None and options.streams == "rank":
+        yield Text("  head-of-line blocking: strategy.pp.streams=pair, or direction, has less of it")
 
 
 def _as_stated(explanation: Explanation) -> Iterable[RenderableType]:

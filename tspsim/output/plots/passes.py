@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.analysis.bubble import Bubbles
+from tspsim.engine.bubble import Bubbles
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
 from tspsim.output.plots.waits import NOTHING

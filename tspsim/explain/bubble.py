@@ -1,0 +1,65 @@
+"""Why the compute of a pipeline's rank waits for micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import fsum
+from typing import NamedTuple
+
+from tspsim.engine.bubble import Bubble, Bubbles, Wait
+from tspsim.engine.timeline import Timeline
+from tspsim.program.partners import Partners
+
+
+class BubbleCauses(NamedTuple):
+    """The bubble of the rank that waits longest.
+
+    Attributes
+    ----------
+    rank : int
+    bubble : Bubble
+    head_of_line : float
+        Seconds of it in which what was awaited could have travelled, had its send and its receive
+        not stood behind others in their streams.
+    """
+
+    rank: int
+    bubble: Bubble
+    head_of_line: float
+
+
+def bubble_causes(timeline: Timeline, rank: int) -> BubbleCauses:
+    """Return what the bubble of a rank consists of."""
+    bubbles = Bubbles(timeline)
+    waits = bubbles.waits(rank)
+    return BubbleCauses(rank, bubbles.of(rank), fsum(_head_of_line(timeline, rank, waits)))
+
+
+def _head_of_line(timeline: Timeline, rank: int, waits: Iterator[Wait]) -> Iterator[float]:
+    """Yield of every wait how long both ends of a message were ready, but not their streams."""
+    partners = Partners()
+    for wait in waits:
+        if wait.transfer is not None:
+            ready = max(_ready(timeline, *end) for end in _ends(timeline, partners, rank, wait))
+            begun = float(timeline.start[rank][wait.transfer])
+            yield max(0.0, min(begun, wait.end) - max(ready, wait.start))
+
+
+def _ends(
+    timeline: Timeline, partners: Partners, rank: int, wait: Wait
+) -> Iterator[tuple[int, int]]:
+    """Yield the ranks and ops of both ends of the message that was awaited."""
+    assert wait.transfer is not None
+    program = timeline.programs.of(rank)
+    op = program.ops[wait.transfer]
+    assert op.message is not None
+    group = program.lanes[op.lane].members(timeline.mesh, rank)
+    other = group[(group.index(rank) + op.message.offset) % len(group)]
+    yield rank, op.index
+    yield other, partners.find(program, op.index, timeline.programs.of(other))
+
+
+def _ready(timeline: Timeline, rank: int, op: int) -> float:
+    """Return when all that an op waits for on other streams has ended."""
+    waits = timeline.programs.of(rank).waits[op]
+    return max((float(timeline.end[rank][before]) for before in waits), default=0.0)
