@@ -39,7 +39,7 @@ class MemoryFigures:
 def fill(
     memory: MemoryTrace, topology: Topology, ranks: Sequence[int] | None = None
 ) -> MemoryFigures:
-    """Return the memory of that of some ranks, or of all, that comes closest to filling its device."""
+    """Return the memory of that one of some ranks, or of all, that is the fullest."""
     ranks = ranks or range(len(memory.ranks))
     pairs = [(topology.devices[rank], memory.ranks[rank]) for rank in ranks]
     beside = cache(RankMemory.beside)  # ranks that behave alike share their memory

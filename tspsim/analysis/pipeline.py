@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import fsum
 
-from tspsim.engine.bubble import Bubble, Bubbles
 from tspsim.analysis.fullest import MemoryFigures, fill
+from tspsim.engine.bubble import Bubble, Bubbles
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.scenario.types import Scenario

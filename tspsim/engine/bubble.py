@@ -77,9 +77,7 @@ class Bubbles:
         self._timeline = timeline
         self._layouts = [_Layout(program) for program in timeline.programs.roles]
         #: When the last action of any rank has ended.
-        self.until = max(
-            self._layout(rank).ended(timeline.end[rank]) for rank in timeline.played
-        )
+        self.until = max(self._layout(rank).ended(timeline.end[rank]) for rank in timeline.played)
 
     def _layout(self, rank: int) -> _Layout:
         return self._layouts[self._timeline.programs.role_of_rank[rank]]
@@ -165,7 +163,7 @@ def _gaps_with_transfers(
     compute = layout.compute[: layout.count]
     begins, stops = np.concatenate([[0.0], end[compute[:-1]]]), start[compute]
     arrivals = np.sort(end[layout.transfers])
-    # Those that end within a gap, at its end included: what is awaited ends when the next op starts.
+    # Those that end within a gap, or at its end: what is awaited ends when the next op starts.
     inside = np.searchsorted(arrivals, stops, side="right") - np.searchsorted(
         arrivals, begins, side="right"
     )

@@ -163,12 +163,12 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     return [_rows(rows), verdict, largest, _rows(_largest(result, found))]
 
 
-def _stages(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+def _stages(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return the peaks of a pipeline's stages; of many the highest ones, in the stages' order."""
     found = figures["pipeline"]["memory_per_stage"] if "pipeline" in figures else []
     places = sorted(range(len(found)), key=lambda place: -found[place]["peak"])[:STAGES]
     left = f"the fullest {STAGES} of {len(found)}" if len(found) > STAGES else ""
-    rows: list[tuple[str, ...]] = [("by stage", "", "", left)] if found else []
+    rows = [("by stage", "", "", left)] if found else []
     most = max((stage["peak"] for stage in found), default=0)
     for place in sorted(places):
         peak = found[place]["peak"]

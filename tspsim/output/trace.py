@@ -19,9 +19,10 @@ import numpy as np
 
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
-from tspsim.mesh import Mesh
+from tspsim.mesh import PP, Mesh
 from tspsim.output import gzipped
 from tspsim.output.columns import figures, varies
+from tspsim.output.passes import named, passes, stages_of
 from tspsim.output.trace_arrows import arrows
 from tspsim.output.trace_links import LinkTracks, choose
 from tspsim.output.trace_times import Times, microseconds
@@ -66,6 +67,8 @@ def _events(result: Result, links: LinkTracks) -> Iterator[list[str]]:
         if id(program) not in texts:
             texts[id(program)] = [_tail(program, op, timeline.mesh, rank) for op in program.ops]
         yield _slices(program, texts[id(program)], timeline.mesh, rank, of_rank)
+    if _staged(timeline.mesh):
+        yield from (_passes(timeline, rank) for rank in shown)
     for rank in shown:
         yield _counters(rank, result.memory.ranks[rank], timeline.step_time)
     yield arrows(timeline, times)
@@ -74,10 +77,35 @@ def _events(result: Result, links: LinkTracks) -> Iterator[list[str]]:
 
 def _names(timeline: Timeline) -> Iterator[str]:
     """Yield the names and the order of processes and tracks."""
+    staged = _staged(timeline.mesh)
     for rank in timeline.shown:
-        yield from name_process(rank, f"rank {rank}")
-        for lane, found in enumerate(timeline.programs.of(rank).lanes):
+        program = timeline.programs.of(rank)
+        yield from name_process(rank, named(rank, stages_of(program)) if staged else f"rank {rank}")
+        for lane, found in enumerate(program.lanes):
             yield from name_track(rank, lane, found.name)
+        if staged:
+            yield from name_track(rank, len(program.lanes), "passes")
+
+
+def _staged(mesh: Mesh) -> bool:
+    """Whether ranks hold stages of a pipeline: then names say micro-batches."""
+    return mesh.degree(PP) > 1
+
+
+def _passes(timeline: Timeline, rank: int) -> list[str]:
+    """Return the passes of micro-batches through a rank's stages, as torch writes them: ``3F0``."""
+    track = tid(rank, len(timeline.programs.of(rank).lanes))
+    found = list(passes(timeline, rank))
+    times = microseconds([each.start for each in found], [each.end for each in found])
+    lines = []
+    for each, start, duration in zip(found, *times, strict=True):
+        args = {"stage": each.stage, "micro_batch": each.micro_batch}
+        name = f"{each.stage}{each.kind}{each.micro_batch}"
+        tail = json.dumps({"name": name, "cat": "pass", "args": args})[1:]
+        lines.append(
+            f'{{"ph":"X","pid":{rank},"tid":{track},"ts":{start!r},"dur":{duration!r},{tail}'
+        )
+    return lines
 
 
 def _slices(program: Program, tails: list[str], mesh: Mesh, rank: int, times: Times) -> list[str]:
@@ -109,7 +137,8 @@ def _tail(program: Program, op: Op, mesh: Mesh, rank: int) -> str:
         args |= {"message": found.message, "received": found.received}
         if op.message.root is not None:
             args["root"] = op.message.root
-    rest = {"name": op.name, "cat": op.kind.name, "args": args}
+    name = f"{op.name}, micro-batch {op.micro_batch}" if _staged(mesh) else op.name
+    rest = {"name": name, "cat": op.kind.name, "args": args}
     return json.dumps(rest, ensure_ascii=False)[1:]
 
 

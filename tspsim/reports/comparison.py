@@ -37,15 +37,14 @@ def render(found: Sequence[Candidate]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("", "candidate"):
         table.add_column(name, overflow="fold")
-    known = any(c.result is not None and c.figures["interval"] for c in found)
-    for name in (step_title(known), "tok/s/dev", "MFU", "exposed", "peak", "headroom", "fits"):
+    for name in titles(found):
         table.add_column(name, justify="right", no_wrap=True)
     same = alike(found)
     for each in found:
         if each.result is not None:
             style = "bold green" if each is best else ""
             mark = MARK if each is best else ALIKE if each in same else ""
-            table.add_row(mark, each.name, *row_of(each), style=style)
+            table.add_row(mark, each.name, *row_of(each, staged(found)), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
     said = [Text(text, "dim") for text in _basis(found)]
     return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *said)
@@ -64,6 +63,19 @@ def step_title(known: bool) -> str:
     return f"step time\n({100 * COVERAGE:.0f} % within)" if known else "step time"
 
 
+def staged(found: Sequence[Candidate]) -> bool:
+    """Return whether some candidate has a pipeline: bubbles have a column then."""
+    return any(each.result is not None and "pipeline" in each.figures for each in found)
+
+
+def titles(found: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return what stands over the columns of `row_of`."""
+    known = any(c.result is not None and c.figures["interval"] for c in found)
+    bubble = ("bubble",) if staged(found) else ()
+    rest = ("peak", "headroom", "fits")
+    return (step_title(known), "tok/s/dev", "MFU", "exposed", *bubble, *rest)
+
+
 def _basis(found: Sequence[Candidate]) -> list[str]:
     """Return what the intervals rest on, each once."""
     ran = [each.figures for each in found if each.result is not None]
@@ -71,8 +83,8 @@ def _basis(found: Sequence[Candidate]) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def row_of(each: Candidate) -> tuple[str, ...]:
-    """Return the texts of a candidate's row, its name left out."""
+def row_of(each: Candidate, bubbles: bool = False) -> tuple[str, ...]:
+    """Return the texts of a candidate's row, its name left out; with the bubble where it counts."""
     figures = each.figures
     memory, mfu = figures["memory"], figures["mfu"]
     left = memory["capacity"] - memory["peak"]
@@ -81,10 +93,17 @@ def row_of(each: Candidate) -> tuple[str, ...]:
         f"{figures['tokens_per_second_per_device']:,.0f}",
         "unknown" if mfu is None else f"{100 * mfu:.1f} %",
         time(figures["time"]["exposed_communication"]),
+        *([_bubble(figures)] if bubbles else []),
         size(memory["peak"]),
         size(left) if left >= 0 else f"-{size(-left)}",
         "yes" if memory["fits"] else "NO",
     )
+
+
+def _bubble(figures: dict[str, Any]) -> str:
+    """Return the share of the step in which ranks wait for micro-batches."""
+    found = figures.get("pipeline")
+    return f"{100 * found['bubble']['share']:.1f} %" if found else "-"
 
 
 def why(found: Sequence[Candidate]) -> str:

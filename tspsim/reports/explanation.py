@@ -138,7 +138,7 @@ def _bubble(explanation: Explanation) -> Iterable[RenderableType]:
     yield table(rows)
     options = explanation.result.scenario.strategy.pp
     if found.head_of_line and options is not None and options.streams == "rank":
-        yield Text("  head-of-line blocking: strategy.pp.streams=pair, or direction, has less of it")
+        yield Text("  head-of-line blocking: less of it with strategy.pp.streams=pair")
 
 
 def _as_stated(explanation: Explanation) -> Iterable[RenderableType]:

@@ -13,6 +13,7 @@ COLUMNS = (
     "mesh", "step_time", "step_time_low", "step_time_high", "told_apart", "tokens_per_second",
     "tokens_per_second_per_device", "mfu", "hfu",
     "time.compute", "time.exposed_communication", "time.host*", "time.idle",
+    "pipeline.bubble*",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip
@@ -31,6 +32,9 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = summary[name]
     found |= _interval(summary["interval"])
     found |= {f"time.{name}": seconds for name, seconds in summary["time"].items()}
+    if "pipeline" in summary:
+        bubble = summary["pipeline"]["bubble"]
+        found |= {"pipeline.bubble": bubble["mean"], "pipeline.bubble_share": bubble["share"]}
     received = "communication.received_bytes_per_rank"
     found[received] = summary["communication"]["received_bytes_per_rank"]
     found |= {f"communication.by_op.{op}": size for op, size in by_op.items()}

@@ -12,8 +12,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
+from tspsim.output.passes import Pass, named
 from tspsim.output.plots.gantt import step_of
-from tspsim.output.plots.passes import Bar, Lane, Stretch, lanes
+from tspsim.output.plots.stages import Lane, Stretch, lanes
 from tspsim.output.plots.style import BLUE, DARK, GREEN, LIME, ORANGE, PALE_GREY, PURPLE, axes
 from tspsim.output.plots.window import stretch
 from tspsim.output.units import share, time_unit
@@ -27,8 +28,8 @@ WIDTH, EACH, WIDEST = 14.0, 0.18, 28.0
 ROW, ALL_ROWS = 0.34, 14.0
 #: Part of a row that its bars take; the thin bar of sums lies in the rest.
 FULL, THIN = 0.80, 0.14
-#: More passes than this on a row are too narrow for bars: what is drawn is how much of the time goes
-#: into each kind.
+#: More passes than this on a row are too narrow for bars: what is drawn is how much of the time
+#: goes into each kind.
 DENSE = 1500
 #: Stretches of time of which that is told.
 BINS = 150
@@ -69,7 +70,7 @@ class Span(NamedTuple):
 def plot(
     result: Result, ax: Axes | None = None, *, window: tuple[float, float] | None = None
 ) -> Axes:
-    """Draw the first rank of every stage as a row, every pass as a bar with its micro-batch's number.
+    """Draw a rank of every stage as a row, every pass as a bar with its micro-batch's number.
 
     Grey is the bubble: compute stands still because a micro-batch has not come. What is white is
     spent otherwise: on communication inside of the stage. Without a pipeline there is one row.
@@ -117,13 +118,9 @@ def _within(lane: Lane, start: float, end: float) -> Lane:
         both = ((max(a, start), min(b, end)) for a, b in stretches)
         return tuple((a, b) for a, b in both if b > a)
 
-    bars = (
-        bar._replace(start=max(bar.start, start), end=min(bar.end, end)) for bar in lane.bars
-    )
+    bars = (bar._replace(start=max(bar.start, start), end=min(bar.end, end)) for bar in lane.bars)
     shown = tuple(bar for bar in bars if bar.end > bar.start)
-    return Lane(
-        lane.rank, lane.stages, shown, cut(lane.bubble), cut(lane.updates), cut(lane.sums)
-    )
+    return Lane(lane.rank, lane.stages, shown, cut(lane.bubble), cut(lane.updates), cut(lane.sums))
 
 
 # ---- what is drawn -------------------------------------------------------------------------------
@@ -177,7 +174,7 @@ def _bars(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
         )  # fmt: skip
 
 
-def _sizes(bars: Sequence[Bar], most: float, part: Span) -> dict[tuple[str, int], float]:
+def _sizes(bars: Sequence[Pass], most: float, part: Span) -> dict[tuple[str, int], float]:
     """Return the size of numbers by kind and chunk, in points: one for all that are alike."""
     digits = len(str(max(bar.micro_batch for bar in bars)))
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
@@ -186,7 +183,7 @@ def _sizes(bars: Sequence[Bar], most: float, part: Span) -> dict[tuple[str, int]
     return {key: min(LARGEST, most, 0.99 * float(np.median(f))) for key, f in found.items()}
 
 
-def _font(bar: Bar, digits: int, part: Span) -> float:
+def _font(bar: Pass, digits: int, part: Span) -> float:
     """Return the largest size at which so many digits fit into a bar, in points."""
     return 72 * part.inches(bar.end - bar.start) / (0.72 * digits)
 
@@ -227,16 +224,11 @@ def _dress(ax: Axes, rows: Sequence[Row], found: Sequence[Lane], part: Span) -> 
     ax.set_ylim(0, rows[0].bottom + rows[0].height)
     ax.set_xlim(part.start / part.scale, part.end / part.scale)
     ax.set_yticks([row.bottom + (THIN + FULL / 2) * row.height for row in rows])
-    ax.set_yticklabels([_row_name(lane) for lane in found])
+    ax.set_yticklabels([named(lane.rank, lane.stages) for lane in found])
     ax.tick_params(axis="y", length=0, labelsize=min(8.0, 55 * rows[0].height))
     ax.set_xlabel(f"time since the start of the step [{part.unit}]")
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-
-
-def _row_name(lane: Lane) -> str:
-    stages = ", ".join(map(str, lane.stages))
-    return f"rank {lane.rank}: stage{'s' if len(lane.stages) > 1 else ''} {stages}"
 
 
 def _title(result: Result, dense: bool) -> str:

@@ -99,11 +99,16 @@ def stretch(timeline: Timeline, window: tuple[float, float] | None) -> tuple[flo
     return start, min(end, timeline.step_time)
 
 
+def one_of_each(timeline: Timeline) -> tuple[int, ...]:
+    """Return a rank of every role where there are several; else all that are to be shown."""
+    stages = timeline.programs.first_ranks
+    return stages if len(stages) > 1 else timeline.shown
+
+
 def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
     count = timeline.mesh.ranks
     if ranks is None:
-        stages = timeline.programs.first_ranks  # of more than one role, a rank of each
-        shown = (stages if len(stages) > 1 else timeline.shown)[:RANKS]
+        shown = one_of_each(timeline)[:RANKS]
         if len(shown) == count:
             return shown, []
         consecutive = shown == tuple(range(len(shown)))

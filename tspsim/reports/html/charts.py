@@ -18,7 +18,7 @@ from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
 from tspsim.output.plots.memory import phases, thin
 from tspsim.output.plots.style import BESIDE, MEMORY, PALE, RESERVED, WAITS, Style
-from tspsim.output.plots.window import Window
+from tspsim.output.plots.window import Window, one_of_each
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS
 from tspsim.reports.html.sources import Drawn
@@ -68,7 +68,7 @@ def run(drawn: Drawn, share: int = 1) -> dict[str, Any]:
 
 def _gantt(result: Result, most: int, ranks: int) -> dict[str, Any]:
     timeline, step = result.timeline, result.timeline.step_time
-    part = Window(0.0, step, timeline.shown[:ranks], "")
+    part = Window(0.0, step, one_of_each(timeline)[:ranks], "")
     found = chart(timeline, part)
     rows = _few_ranks(_by_row(found), most)
     count = sum(map(len, rows.values()))

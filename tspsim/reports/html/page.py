@@ -18,7 +18,7 @@ from tspsim.files.errors import OutputError, UserError
 from tspsim.files.extras import install
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
-from tspsim.reports.comparison import ALIKE, MARK, alike, row_of
+from tspsim.reports.comparison import ALIKE, MARK, alike, row_of, staged
 from tspsim.reports.html import answers, assumptions, charts, maps, sweep_tables
 from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
@@ -113,6 +113,7 @@ def _parts(subject: Subject) -> dict[str, Any]:
         "answer": answers.answer(subject),
         "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
         "compared": _compared(subject),
+        "bubbles": staged(subject.compared),
         "sweep": sweep_tables.tables(swept) if swept else None,
         "winner_map": maps.winner_map(swept) if swept else "",
         "study": json.dumps(assumptions.study(swept.store), indent=1) if swept else "",
@@ -142,6 +143,10 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
          f"{share(parts.exposed_communication, step)} of the step"),
         *([] if parts.host is None else
           [("waiting for the host", time(parts.host), f"{share(parts.host, step)} of the step")]),
+        *([] if found.pipeline is None else
+          [("pipeline bubble", time(found.pipeline.bubble.mean),
+            f"{share(found.pipeline.bubble.mean, step)} of the step; at most "
+            f"{share(found.pipeline.bubble.most, step)}")]),
         ("received per rank", size(found.communication.received_bytes_per_rank), "in one step"),
         ("peak memory", size(memory.peak), f"of {size(memory.capacity)}: {_room(memory)}"),
     ]  # fmt: skip
@@ -160,12 +165,13 @@ def _memory(memory: MemoryFigures) -> str:
 
 def _compared(subject: Subject) -> list[dict[str, Any]]:
     best, same = winner(subject.compared), alike(subject.compared)
+    bubbles = staged(subject.compared)
     return [
         {
             "name": each.name,
             "best": each is best,
             "mark": MARK if each is best else ALIKE if each in same else "",
-            "cells": row_of(each) if each.result is not None else (),
+            "cells": row_of(each, bubbles) if each.result is not None else (),
             "reason": each.reason,
         }
         for each in subject.compared

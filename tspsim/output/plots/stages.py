@@ -1,10 +1,9 @@
-"""What a pipeline's chart consists of: for every stage its passes, its bubble, and the step's end."""
+"""What a pipeline's chart consists of: of every stage its passes, its bubble, the step's end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,34 +11,12 @@ from numpy.typing import NDArray
 from tspsim.engine.bubble import Bubbles
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
+from tspsim.output.passes import Pass, passes, stages_of
 from tspsim.output.plots.waits import NOTHING
 from tspsim.program.types import Program
 
-if TYPE_CHECKING:
-    from tspsim.program.stages import Recorded
-
 #: A start and an end, in seconds.
 Stretch = tuple[float, float]
-
-
-class Bar(NamedTuple):
-    """A pass of a micro-batch through a stage, from its first compute op to its last one.
-
-    Attributes
-    ----------
-    kind : {"F", "I", "W", "B"}
-    chunk : int
-        Which of the stages of its rank it goes through, from 0.
-    micro_batch : int
-    start, end : float
-        Seconds.
-    """
-
-    kind: str
-    chunk: int
-    micro_batch: int
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +28,7 @@ class Lane:
     rank : int
     stages : tuple of int
         Those of its actions.
-    bars : tuple of Bar
+    bars : tuple of Pass
     bubble : tuple of Stretch
     updates : tuple of Stretch
         Compute beside the actions: the optimizer.
@@ -62,7 +39,7 @@ class Lane:
 
     rank: int
     stages: tuple[int, ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[Pass, ...]
     bubble: tuple[Stretch, ...]
     updates: tuple[Stretch, ...]
     sums: tuple[Stretch, ...]
@@ -76,9 +53,7 @@ def lanes(timeline: Timeline) -> list[Lane]:
 
 def _lane(timeline: Timeline, rank: int, bubbles: Bubbles | None) -> Lane:
     program, start, end = timeline.programs.of(rank), timeline.start[rank], timeline.end[rank]
-    stages = sorted({recorded.action.stage for recorded in program.actions})
     compute = np.array([op.index for op in program.ops if op.lane == 0], dtype=np.intp)
-    bars = (_bar(each, stages, compute, start, end) for each in program.actions)
     least = NOTHING * timeline.step_time
 
     def merged(ops: NDArray[np.intp]) -> tuple[Stretch, ...]:
@@ -87,24 +62,8 @@ def _lane(timeline: Timeline, rank: int, bubbles: Bubbles | None) -> Lane:
     updates, sums = _beside(program, compute)
     waits = bubbles.waits(rank) if bubbles else ()
     bubble = tuple((wait.start, wait.end) for wait in waits if wait.end - wait.start > least)
-    drawn = tuple(bar for bar in bars if bar is not None)
-    return Lane(rank, tuple(stages), drawn, bubble, merged(updates), merged(sums))
-
-
-def _bar(
-    recorded: Recorded,
-    stages: list[int],
-    compute: NDArray[np.intp],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-) -> Bar | None:
-    """Return the bar of an action; None where it computes nothing."""
-    action, first, stop = recorded
-    begins, ends = np.searchsorted(compute, (first, stop)).tolist()
-    if begins == ends:
-        return None
-    times = float(start[compute[begins]]), float(end[compute[ends - 1]])
-    return Bar(action.kind, stages.index(action.stage), action.microbatch, *times)
+    drawn = tuple(passes(timeline, rank))
+    return Lane(rank, stages_of(program), drawn, bubble, merged(updates), merged(sums))
 
 
 def _beside(
