@@ -27,6 +27,16 @@ class BubbleCauses(NamedTuple):
     bubble: Bubble
     head_of_line: float
 
+    @property
+    def named(self) -> dict[str, float]:
+        """The seconds as people read them: the parts, and what lies in them."""
+        return {
+            "before its first pass": self.bubble.fill,
+            "between its passes": self.bubble.between,
+            "after its last pass": self.bubble.drain,
+            "of which behind others in a stream": self.head_of_line,
+        }
+
 
 def bubble_causes(timeline: Timeline, rank: int) -> BubbleCauses:
     """Return what the bubble of a rank consists of."""

@@ -128,12 +128,9 @@ def _bubble(explanation: Explanation) -> Iterable[RenderableType]:
     found, step = explanation.bubble, explanation.path.total
     if found is None:
         return
-    total, parts = found.bubble.seconds, found.bubble
+    total = found.bubble.seconds
     rows: list[Row] = [("pipeline bubble", time(total), share(total, step), f"rank {found.rank}")]
-    named = {"before its first pass": parts.fill, "between its passes": parts.between}
-    rows += bars(named | {"after its last pass": parts.drain}, step, total)
-    if found.head_of_line:
-        rows += bars({"  of which behind others in a stream": found.head_of_line}, step, total)
+    rows += bars({name: part for name, part in found.named.items() if part}, step, total)
     yield Text()
     yield table(rows)
     options = explanation.result.scenario.strategy.pp

@@ -134,6 +134,8 @@ def _words(key: str, value: Any) -> Iterator[str]:
     if key in _STRATEGY:
         options = value if isinstance(value, dict) else {}
         yield from (w for k, v in options.items() if k not in _NAMED for w in _words(k, v))
+    elif key == "pp" and isinstance(value, dict):
+        yield from (w for k, v in value.items() if k != "stages" for w in _words(k, v))
     elif isinstance(value, bool):
         yield key.rpartition(".")[2] if value else f"no {key.rpartition('.')[2]}"
     elif value is not None:

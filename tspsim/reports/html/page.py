@@ -19,7 +19,7 @@ from tspsim.files.extras import install
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
 from tspsim.reports.comparison import ALIKE, MARK, alike, row_of, staged
-from tspsim.reports.html import answers, assumptions, charts, maps, sweep_tables
+from tspsim.reports.html import answers, assumptions, charts, maps, pipelines, sweep_tables
 from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
 from tspsim.sweeps.candidates import winner
@@ -189,6 +189,9 @@ def _run(drawn: Drawn) -> dict[str, Any]:
         "path": _bars([(b.resource, b.seconds) for b in found.bottlenecks], step),
         "ops": _bars(list(found.path.by(lambda piece: piece.op.kind.name).items()), step),
         "exposed": _bars(_causes(found), step),
+        "bubble": _bars(pipelines.parts(found.bubble), step),
+        "waits": f"The bubble of rank {found.bubble.rank}" if found.bubble else "",
+        "pipeline": pipelines.picture(drawn.result),
         "step": time(step),
         "memory": _memory(drawn.result.summary.memory),
     }
