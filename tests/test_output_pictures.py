@@ -18,14 +18,16 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 from tests import small_result
+from tests.staged import staged
 from tspsim.files.errors import OutputError, UnknownNameError, UserError
 from tspsim.output.pictures import draw
 from tspsim.output.plots import links, memory, roofline, window
 from tspsim.registry import PLOTS
+from tspsim.schedules.parts.base import Size
 
 BASELINES = Path(__file__).parent / "plots"
 LONG = ("forward", "recompute", "backward")
-KINDS = ["gantt", "links", "memory", "roofline", "topology"]
+KINDS = ["gantt", "links", "memory", "pipeline", "roofline", "topology"]
 
 
 def plot(kind: str, result: Any, **options: Any) -> Axes:
@@ -36,7 +38,8 @@ def plot(kind: str, result: Any, **options: Any) -> Axes:
 
 def picture(kind: str, path: Path) -> None:
     """Draw a plot of a result that never changes, without any text: fonts differ."""
-    figure = plot(kind, small_result.result(degree=3, layers=2, phases=LONG)).figure
+    made = small_result.result(degree=3, layers=2, phases=LONG)
+    figure = plot(kind, staged("zb_v", Size(4, 6, 2)) if kind == "pipeline" else made).figure
     for artist in figure.findobj(lambda found: isinstance(found, Text | Legend)):
         artist.set_visible(False)
     figure.savefig(path, dpi=40)

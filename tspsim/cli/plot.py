@@ -19,7 +19,7 @@ def plot(
         str,
         typer.Option(
             "--kind",
-            help="Of a run: gantt, memory, links, roofline, topology... Of a sweep: lines, "
+            help="Of a run: gantt, pipeline, memory, links, roofline... Of a sweep: lines, "
             "heatmap, winner, pareto.",
         ),
     ],
@@ -31,7 +31,7 @@ def plot(
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="START:END", help="gantt: a stretch of time, '400 ms:430 ms'."),
+        typer.Option(metavar="START:END", help="gantt, pipeline: a stretch, '400 ms:430 ms'."),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")

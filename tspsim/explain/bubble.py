@@ -12,37 +12,46 @@ from tspsim.program.partners import Partners
 
 
 class BubbleCauses(NamedTuple):
-    """The bubble of the rank that waits longest.
+    """The bubble of the rank that waits longest, and what blocks the heads of lines.
 
     Attributes
     ----------
     rank : int
     bubble : Bubble
     head_of_line : float
-        Seconds of it in which what was awaited could have travelled, had its send and its receive
-        not stood behind others in their streams.
+        Most seconds of any stage's bubble in which what was awaited could have travelled, had its
+        send and its receive not stood behind others in their streams. The others wait for that
+        stage in turn.
+    blocked : int
+        The rank whose bubble that is in.
     """
 
     rank: int
     bubble: Bubble
     head_of_line: float
+    blocked: int
 
     @property
     def named(self) -> dict[str, float]:
-        """The seconds as people read them: the parts, and what lies in them."""
-        return {
+        """The seconds that are not 0, as people read them."""
+        found = {
             "before its first pass": self.bubble.fill,
             "between its passes": self.bubble.between,
             "after its last pass": self.bubble.drain,
-            "of which behind others in a stream": self.head_of_line,
+            f"rank {self.blocked}: behind others in a stream": self.head_of_line,
         }
+        return {name: seconds for name, seconds in found.items() if seconds}
 
 
 def bubble_causes(timeline: Timeline, rank: int) -> BubbleCauses:
-    """Return what the bubble of a rank consists of."""
+    """Return what the bubble of a rank consists of, and what blocks a rank of any stage."""
     bubbles = Bubbles(timeline)
-    waits = bubbles.waits(rank)
-    return BubbleCauses(rank, bubbles.of(rank), fsum(_head_of_line(timeline, rank, waits)))
+    behind = {
+        stage: fsum(_head_of_line(timeline, stage, bubbles.waits(stage)))
+        for stage in timeline.programs.first_ranks
+    }
+    blocked = max(behind, key=lambda stage: behind[stage])
+    return BubbleCauses(rank, bubbles.of(rank), behind[blocked], blocked)
 
 
 def _head_of_line(timeline: Timeline, rank: int, waits: Iterator[Wait]) -> Iterator[float]:

@@ -39,8 +39,9 @@ def _bubble(explanation: Explanation) -> dict[str, Any]:
     found = explanation.bubble
     if found is None:
         return {}
-    parts = found.bubble._asdict() | {"head_of_line": found.head_of_line}
-    return {"bubble": {"rank": found.rank, "total": found.bubble.seconds, **parts}}
+    total, behind = {"total": found.bubble.seconds}, {"head_of_line": found.head_of_line}
+    bubble = {"rank": found.rank, **total, **found.bubble._asdict(), **behind}
+    return {"bubble": bubble | {"blocked_rank": found.blocked}}
 
 
 def link_of(explanation: Explanation, piece: Piece) -> str:

@@ -130,7 +130,7 @@ def _bubble(explanation: Explanation) -> Iterable[RenderableType]:
         return
     total = found.bubble.seconds
     rows: list[Row] = [("pipeline bubble", time(total), share(total, step), f"rank {found.rank}")]
-    rows += bars({name: part for name, part in found.named.items() if part}, step, total)
+    rows += bars(found.named, step, total)
     yield Text()
     yield table(rows)
     options = explanation.result.scenario.strategy.pp

@@ -23,4 +23,4 @@ def picture(result: Result) -> str:
 
 def parts(found: BubbleCauses | None) -> list[tuple[str, float]]:
     """Return the parts of a bubble that take time, by name."""
-    return [(name, seconds) for name, seconds in (found.named if found else {}).items() if seconds]
+    return list(found.named.items()) if found else []
