@@ -38,9 +38,15 @@ def numbers(axes: Axes) -> list[str]:
     return sorted(text.get_text() for text in axes.texts)
 
 
+def rows(axes: Axes) -> list[PolyCollection]:
+    """Return the passes of every row."""
+    found = (c for c in axes.collections if str(c.get_label()).startswith("rank"))
+    return [c for c in found if isinstance(c, PolyCollection)]
+
+
 def bars(axes: Axes) -> list[int]:
     """Return the number of passes by row."""
-    return [len(c.get_paths()) for c in axes.collections if type(c) is PolyCollection]
+    return [len(row.get_paths()) for row in rows(axes)]
 
 
 # ---- the picture ---------------------------------------------------------------------------------
@@ -51,16 +57,15 @@ def test_every_stage_is_a_row_and_every_pass_a_bar_with_its_micro_batch() -> Non
     axes = plot(staged("1f1b", Size(4, 6)))
     assert bars(axes) == [12] * 4
     assert numbers(axes) == sorted(str(number) for number in range(6) for _ in range(2 * 4))
-    rows = [label.get_text() for label in axes.get_yticklabels()]
-    assert rows == [f"rank {rank}: stage {rank}" for rank in range(4)]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [f"rank {rank}: stage {rank}" for rank in range(4)]
 
 
 def test_halves_of_backward_and_chunks_are_told_apart() -> None:
     """ZB-V has three kinds of passes and two stages on each rank: six colours."""
     axes = plot(staged("zb_v", SIZE))
     assert bars(axes) == [2 * 3 * 6] * 4
-    rows = [c for c in axes.collections if type(c) is PolyCollection]
-    assert len({tuple(face) for row in rows for face in row.get_facecolor()}) == 6
+    assert len({tuple(face) for row in rows(axes) for face in row.get_facecolor()}) == 6
     assert axes.get_yticklabels()[1].get_text() == "rank 1: stages 1, 6"
     legend = axes.get_legend()
     assert legend is not None
@@ -172,7 +177,7 @@ def test_a_comparison_has_a_column_for_bubbles(tmp_path: Path) -> None:
     )
     found = candidates([str(path)], [parse_axis(f"strategy={each}")])
     assert [candidate.name.rpartition(", ")[2] for candidate in found] == [
-        "pp 4 x tp 1", "schedule zb_h1",
+        "schedule 1f1b", "schedule zb_h1",
     ]  # fmt: skip
     assert "bubble" in titles(found)
     assert all(len(row_of(c, bubbles=True)) == len(titles(found)) for c in found)

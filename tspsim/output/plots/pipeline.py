@@ -159,6 +159,7 @@ def _bars(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
         PolyCollection(
             corners,  # type: ignore[arg-type]
             facecolors=colours, edgecolors="white", linewidths=0.5 if wide else 0.1,
+            label=f"rank {lane.rank}",
         )
     )  # fmt: skip
     sizes = _sizes(lane.bars, 72 * 0.62 * FULL * row.height, part)
