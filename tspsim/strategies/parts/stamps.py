@@ -85,7 +85,8 @@ class Stamps:
             Records the pass, from what was left; returns its output, and what it leaves.
         """
         buffers = tuple(operand.buffer for operand in given)
-        key = key, buffers[0].name  # what is gathered of an input has its name
+        if left is not None:
+            key = key, buffers[0].name  # what is gathered of a gradient has its name
         known = self._known.get(key) if self._rank.stages.in_turn else None
         if known is None:
             known = self._known[key] = self._record(buffers, left, record)
