@@ -17,7 +17,6 @@ from tspsim.calibrate.reference.config import Job
 from tspsim.calibrate.reference.mesh import Mesh, Pending
 from tspsim.calibrate.reference.weights import Shapes, Weights
 
-
 #: What the two ends of the model hold.
 ENTRY, EXIT = ("embedding",), ("final_norm", "head")
 

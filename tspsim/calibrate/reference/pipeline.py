@@ -7,6 +7,7 @@ first stage, the final norm, the head and the loss on the last. Stages are the m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -41,7 +42,7 @@ def stage_layers(layers: int, stages: int) -> list[range]:
     """Return the layers of every stage; where they do not divide, the first stages have more."""
     each, more = divmod(layers, stages)
     ends = [each * stage + min(stage, more) for stage in range(stages + 1)]
-    return [range(*pair) for pair in zip(ends, ends[1:], strict=False)]
+    return [range(*pair) for pair in pairwise(ends)]
 
 
 class Stage(Decoder):

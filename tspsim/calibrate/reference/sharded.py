@@ -94,7 +94,7 @@ class Exit(torch.autograd.Function):
 
 
 def _summed(ends: Ends) -> list[Tensor]:
-    """Return the gradients of an end, summed over ranks with other tokens where they are partial."""
+    """Return an end's gradients; what is partial is summed over ranks with other tokens."""
     partial = ends.partial_gradient()
     if partial is not None:
         ends.mesh.spread.all_reduce(partial, "gradients").wait()
@@ -163,7 +163,7 @@ class Sharded(nn.Module):
 
     def gradients(self) -> dict[str, Tensor]:
         """Return the mean gradient of every tensor by its name, gathered over the replicas."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for prefix, weights in self._packed():
             for pack, parameter in weights.named_parameters():
                 whole = views(weights.packs[pack], parameter.grad.full_tensor())
