@@ -152,9 +152,13 @@ class Sharded(nn.Module):
             return Exit.apply(x, self.ends[1], targets, *self.root[1].parameters())
         return Objective.apply(x, self.job.statistics)
 
+    def loss(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Return this rank's part of its replica's loss; what begins a step under FSDP2."""
+        return self(inputs, targets)
+
     def step(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Run forward and backward on this rank's tokens; return the mean loss of the replicas."""
-        loss = self(inputs, targets)
+        loss = self.loss(inputs, targets)
         loss.backward()
         loss = loss.detach()
         if self.mesh.cut is not self.mesh.spread or not self.ends:
