@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tspsim.calibrate.oracle.jobs import Job
@@ -84,20 +84,10 @@ class Config:
         """Return the config of a mapping."""
         return cls(**{**data, "job": Job.from_dict(data["job"])})
 
-    @property
-    def changes(self) -> str:
-        """What is not the default, in words."""
-        mine = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"name", "job"}}
-        base = {f.name: f.default for f in fields(self)}
-        told = [f"{name} {value}" for name, value in mine.items() if value != base[name]]
-        return ", ".join(told) or "default"
-
 
 PLAIN = replace(BLOCK, source="dtensor", strategy="tp")
 TSP = replace(BLOCK, options=(("degree", 2),))
-FULL = replace(
-    BLOCK, hidden=4096, heads=32, kv_heads=8, ffn=14336, sequence=8192, dtype="bf16"
-)
+FULL = replace(BLOCK, hidden=4096, heads=32, kv_heads=8, ffn=14336, sequence=4096, dtype="bf16")
 
 
 def _deep(config: Config, layers: int) -> Config:
@@ -119,12 +109,10 @@ _SIZES = (
     Config("tsp inside", TSP, dp=4),
     Config("fp32 reduce", replace(BLOCK, dtype="bf16"), reduce_dtype="fp32"),
     Config("bf16 gathered", param_dtype="bf16", reduce_dtype="fp32"),
-    Config(
-        "fp32 accumulate", replace(BLOCK, dtype="bf16"), reduce_dtype="fp32", accumulate=2
-    ),
+    Config("fp32 accumulate", replace(BLOCK, dtype="bf16"), reduce_dtype="fp32", accumulate=2),
     Config("plain", PLAIN),
     Config("tied", PLAIN, tied=True),
-    Config("full size", FULL, vocab=128256, reduce_dtype="fp32"),
+    Config("full size", FULL, vocab=32768, reduce_dtype="fp32"),
     Config("padded", replace(PLAIN, hidden=60, heads=6, kv_heads=3, ffn=94), vocab=97),
     Config("padded flat", replace(BLOCK, hidden=60, heads=6, kv_heads=3, ffn=93), dp=7, vocab=97),
 )

@@ -47,9 +47,7 @@ class Plain(nn.Module):
 def reference_job(config: Config) -> reference.Job:
     """Return the reference's job of one replica."""
     job = config.job
-    shape = reference.Shape(
-        job.hidden, job.layers, job.heads, job.kv_heads, job.ffn, config.vocab
-    )
+    shape = reference.Shape(job.hidden, job.layers, job.heads, job.kv_heads, job.ffn, config.vocab)
     how: Any = {**dict(job.options), "recompute": job.recompute, "dtype": job.dtype}
     return reference.Job(shape, job.sequence, job.batch, job.strategy, causal="off", **how)
 

@@ -42,12 +42,15 @@ def record(config: Config) -> Record:
             return _record(config, model)
 
 
-def _model(
-    config: Config, inside: reference.Mesh | None
-) -> models.Plain | reference.Sharded:
-    if inside is None:
-        return models.Plain(config).to(DTYPES[config.job.dtype])
-    return reference.build_sharded(models.reference_job(config), inside)
+def _model(config: Config, inside: reference.Mesh | None) -> models.Plain | reference.Sharded:
+    if inside is not None:
+        return reference.build_sharded(models.reference_job(config), inside)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(DTYPES[config.job.dtype])
+    try:
+        return models.Plain(config)
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def _record(config: Config, model: models.Plain | reference.Sharded) -> Record:

@@ -15,7 +15,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker, _FSDPRefType
 from torch.utils._pytree import tree_flatten
 
-from tspsim.calibrate.oracle.fsdp.record import ROOT, Event, Record
+from tspsim.calibrate.oracle.fsdp.record import ROOT, Event
 
 _MARK = re.compile(r"FSDP::(\w+)(?: \((.*?)\))?$")
 #: A collective, and which of its arguments is the whole message.
