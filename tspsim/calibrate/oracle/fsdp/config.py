@@ -23,7 +23,7 @@ class Config:
     Parameters
     ----------
     name : str
-        How its records are called.
+        How its records are called; in `SUITE` it ends with the number of layers.
     job : Job
         One replica's layers, tokens and strategy. Source ``reference``: the hand-written layers,
         whose weights are flat, one tensor per pack (norms, attention, mlp), sharded over dp after
@@ -92,7 +92,7 @@ FULL = replace(BLOCK, hidden=4096, heads=32, kv_heads=8, ffn=14336, sequence=409
 
 def _deep(config: Config, layers: int) -> Config:
     job = replace(config.job, layers=layers)
-    return replace(config, name=f"{config.name}, {layers} layers", job=job)
+    return replace(config, name=f"{config.name} x{layers}", job=job)
 
 
 #: The five ways to shard, and what changes sizes.

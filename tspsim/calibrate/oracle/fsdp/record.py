@@ -17,8 +17,8 @@ class Event(NamedTuple):
     op : str
         ``all_gather``, ``reduce_scatter``, ``all_reduce``: issued. ``unshard``: the gathered
         buffer is waited for and copied out into the weights that compute reads. ``reshard``:
-        those are let go (after a copy of 1/n of them, when n is given). ``forward``, ``backward``: a group's compute,
-        from here on. ``optimizer``: the step of the optimizer.
+        those are let go (after a copy of 1/n of them, when n is given). ``forward``,
+        ``backward``: a group's compute, from here on. ``optimizer``: its step.
     ranks : int
         Ranks of the collective; 0 where nothing is sent.
     bytes : int
