@@ -33,6 +33,10 @@ def _cases(world: int) -> Iterator[Case]:
     yield {**stages, **alone, "batches": 1, "layers": 5}
     yield {**stages, **alone, "layers": 5, "recompute": "full"}
     yield {**stages, **alone, "vocab": 0}
+    halves = {**stages, "schedule": "zero_bubble_h1"}
+    yield {**halves, **alone}
+    for strategy in ("tp", "sp") if world == 4 else ():
+        yield {**halves, "strategy": strategy, "degree": 2}
     uneven = {"hidden": 30, "head_dim": 8, "ffn": 47}  # whose flat weights 4 does not divide
     yield {**replicas, **alone, "reshard": False, **uneven}
 
@@ -65,14 +69,14 @@ class Ranks:
 
         rest = dict(case)
         outer, degrees = rest.pop("outer"), rest.pop("degrees")
-        option = rest.pop("batches", None) or rest.pop("reshard")
+        how = {name: rest.pop(name) for name in ("batches", "schedule", "reshard") if name in rest}
         shape = reference.Shape(**{name: rest.pop(name, size) for name, size in SHAPE.items()})
         job = reference.Job(shape, SEQUENCE, BATCH, dtype="fp64", scratch=100, tile=3, **rest)
         key = degrees, job.strategy == "tsp", job.cut, job.spread
         if key not in self.meshes:
             self.meshes[key] = reference.connect(job, degrees)
         run = staged if outer == "stages" else sharded
-        return run(job, self.meshes[key], option)
+        return run(job, self.meshes[key], **how)
 
 
 @cache
@@ -99,12 +103,14 @@ def whole(job: Any) -> Any:
     return replace(job, strategy="dense", degree=1, recompute="none")
 
 
-def staged(job: Any, mesh: Any, batches: int) -> dict[str, float]:
+def staged(
+    job: Any, mesh: Any, batches: int, schedule: str = "one_forward_one_backward"
+) -> dict[str, float]:
     """Run a pipeline's step on this rank's stage; compare what is here."""
     from tspsim.calibrate import reference
 
     inputs, targets, wanted = dense(whole(job))
-    model = reference.build_stage(job, mesh, batches)
+    model = reference.build_stage(job, mesh, batches, getattr(reference, schedule))
     model.load(reference.initial(job.shape))
     x = model.local(inputs).detach().requires_grad_(not job.shape.vocab)
     loss = model.step(x, model.local(targets))

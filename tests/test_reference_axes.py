@@ -6,6 +6,7 @@ import pytest
 
 from tests.reference_axes import SHAPE, cases, main
 from tests.test_reference import spawn
+from tspsim.files.errors import UserError
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
 
@@ -54,6 +55,31 @@ def test_a_stage_holds_no_more_micro_batches_than_stages_follow(stages: int, bat
         alive = [sum(1 if a.kind == "F" else -1 for a in order[: i + 1]) for i in range(len(order))]
         assert min(alive) >= 0
         assert max(alive) == min(batches, stages - stage)
+
+
+@pytest.mark.parametrize(("stages", "batches"), [(1, 1), (2, 4), (4, 3), (4, 8)])
+def test_weight_gradients_follow_input_gradients(stages: int, batches: int) -> None:
+    """ZB-H1 runs each half once, W after its I, with at most p micro-batches alive."""
+    from tspsim.calibrate.reference import zero_bubble_h1
+
+    for stage in range(stages):
+        order = zero_bubble_h1(stages, stage, batches)
+        for kind in ("F", "I", "W"):
+            assert [a.batch for a in order if a.kind == kind] == list(range(batches))
+        at = {action: i for i, action in enumerate(order)}
+        assert all(at["F", i] < at["I", i] < at["W", i] for i in range(batches))
+        kinds = [action.kind for action in order]
+        alive = [kinds[:i].count("F") - kinds[:i].count("W") for i in range(len(kinds) + 1)]
+        assert max(alive) <= stages
+
+
+def test_weight_gradients_that_travel_cannot_wait() -> None:
+    """TSP of several ranks is refused under ZB-H1, before anything runs."""
+    from tspsim.calibrate import reference
+
+    job = reference.Job(reference.Shape(32, 2, 4, 4, 48), 16, strategy="tsp", degree=2)
+    with pytest.raises(UserError, match="cannot wait"):
+        reference.build_stage(job, reference.Mesh(), 4, reference.zero_bubble_h1)
 
 
 def test_layers_are_shared_out_among_stages() -> None:

@@ -12,8 +12,8 @@ compared with. On gloo everything is tested; NCCL and CUDA take the same code, a
 
 What to read: `tsp` is TSP, `tp_sp` the others; `blocks` is what stays on a rank,
 `exchange` how K and V meet queries, `attention` the core, `decoder` the step. Around these:
-`pipeline` runs stages in the order of 1F1B, `sharded` has torch's FSDP2 shard the weights over
-replicas.
+`pipeline` runs stages in the order of 1F1B or ZB-H1, `sharded` has torch's FSDP2 shard the weights
+over replicas.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from tspsim.calibrate.reference.config import Job, Shape
 from tspsim.calibrate.reference.decoder import Decoder, Layer
 from tspsim.calibrate.reference.dense import Dense, initial
 from tspsim.calibrate.reference.mesh import Mesh, connect
-from tspsim.calibrate.reference.pipeline import Stage
+from tspsim.calibrate.reference.pipeline import (
+    Schedule,
+    Stage,
+    one_forward_one_backward,
+    zero_bubble_h1,
+)
 from tspsim.calibrate.reference.sharded import Sharded
 from tspsim.calibrate.reference.tp_sp import MeshLayer
 from tspsim.calibrate.reference.tsp import TspLayer
@@ -30,7 +35,7 @@ from tspsim.calibrate.reference.weights import shard
 
 __all__ = [
     "Decoder", "Dense", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
-    "build_stage", "connect", "initial", "shard",
+    "build_stage", "connect", "initial", "one_forward_one_backward", "shard", "zero_bubble_h1",
 ]  # fmt: skip
 
 
@@ -51,7 +56,13 @@ def build(job: Job, mesh: Mesh | None = None, device: str = "cpu") -> Decoder:
     return Decoder(job, mesh or Mesh(), _layer(job), device)
 
 
-def build_stage(job: Job, mesh: Mesh, batches: int, device: str = "cpu") -> Stage:
+def build_stage(
+    job: Job,
+    mesh: Mesh,
+    batches: int,
+    schedule: Schedule = one_forward_one_backward,
+    device: str = "cpu",
+) -> Stage:
     """Return this rank's part of its stage, which runs so many micro-batches.
 
     Parameters
@@ -61,13 +72,14 @@ def build_stage(job: Job, mesh: Mesh, batches: int, device: str = "cpu") -> Stag
     mesh : Mesh
         From `connect`, with as many meshes beside each other as there are stages.
     batches : int
+    schedule : callable
     device : str
 
     Returns
     -------
     Stage
     """
-    return Stage(job, mesh, _layer(job), batches, device)
+    return Stage(job, mesh, _layer(job), batches, schedule, device)
 
 
 def build_sharded(job: Job, mesh: Mesh, device: str = "cpu") -> Sharded:

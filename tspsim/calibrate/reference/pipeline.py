@@ -1,4 +1,4 @@
-"""A pipeline of stages: 1F1B over micro-batches, activations handed on by plain send and receive.
+"""A pipeline of stages: 1F1B or ZB-H1, activations handed on by plain send and receive.
 
 A stage is a `Decoder` of some of the layers, under any strategy inside; the embedding is on the
 first stage, the final norm, the head and the loss on the last. Stages are the mesh's outer axis.
@@ -6,23 +6,29 @@ first stage, the final norm, the head and the loss on the last. Stages are the m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from tspsim.calibrate.reference import ops
 from tspsim.calibrate.reference.config import Job
 from tspsim.calibrate.reference.decoder import Decoder, Layer
 from tspsim.calibrate.reference.mesh import Mesh, Pending
+from tspsim.files.errors import UserError
 
 
 class Action(NamedTuple):
-    """The forward or the backward of one micro-batch."""
+    """Forward, backward, or its halves (input and weight gradients) of one micro-batch."""
 
-    kind: Literal["F", "B"]
+    kind: Literal["F", "B", "I", "W"]
     batch: int
+
+
+#: What a stage runs, of how many stages, which one, and micro-batches.
+Schedule: TypeAlias = Callable[[int, int, int], list[Action]]
 
 
 def one_forward_one_backward(stages: int, stage: int, batches: int) -> list[Action]:
@@ -36,6 +42,22 @@ def one_forward_one_backward(stages: int, stage: int, batches: int) -> list[Acti
     pairs = zip(forwards[ahead:], backwards, strict=False)
     steady = [action for pair in pairs for action in pair]
     return forwards[:ahead] + steady + backwards[batches - ahead :]
+
+
+def zero_bubble_h1(stages: int, stage: int, batches: int) -> list[Action]:
+    """Return what a stage runs: weight gradients lag by as many micro-batches as stages precede.
+
+    The order is ZB-H1's (arXiv 2401.10241, section 2.2).
+    """
+    ahead = min(batches, stages - stage)
+    order = [Action("F", i) for i in range(ahead)]
+    for batch in range(batches):
+        order.append(Action("I", batch))
+        if batch >= stage:
+            order.append(Action("W", batch - stage))
+        if batch + ahead < batches:
+            order.append(Action("F", batch + ahead))
+    return order + [Action("W", i) for i in range(max(0, batches - stage), batches)]
 
 
 def stage_layers(layers: int, stages: int) -> list[range]:
@@ -58,17 +80,33 @@ class Stage(Decoder):
         The strategy's layer.
     batches : int
         Micro-batches.
+    schedule : callable
+        `zero_bubble_h1` is not for TSP of more than one rank, whose weight gradients travel.
     device : str
+
+    Raises
+    ------
+    UserError
+        When the schedule and the strategy do not go together.
     """
 
     def __init__(
-        self, job: Job, mesh: Mesh, layer: type[Layer], batches: int, device: str = "cpu"
+        self,
+        job: Job,
+        mesh: Mesh,
+        layer: type[Layer],
+        batches: int,
+        schedule: Schedule = one_forward_one_backward,
+        device: str = "cpu",
     ) -> None:
-        self.axis, self.batches = mesh.outer, batches
+        self.axis, self.batches, self.schedule = mesh.outer, batches, schedule
+        if job.strategy == "tsp" and job.degree > 1 and schedule is zero_bubble_h1:
+            raise UserError("zero_bubble_h1: weight gradients of TSP travel, and cannot wait")
         held = stage_layers(job.shape.layers, self.axis.degree)[self.axis.coordinate]
         super().__init__(job, mesh, layer, device, held)
         self._summing = False
         self._running: dict[int, tuple[Tensor, Tensor]] = {}
+        self._waiting: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         self._sent: list[Pending] = []
 
     def step(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
@@ -87,17 +125,31 @@ class Stage(Decoder):
         parts = list(self._parts(inputs, targets))
         loss = torch.zeros((), dtype=self.job.statistics, device=inputs.device)
         stages, stage = self.axis.degree, self.axis.coordinate
-        for kind, batch in one_forward_one_backward(stages, stage, self.batches):
+        for kind, batch in self.schedule(stages, stage, self.batches):
             if kind == "F":
                 loss += self._forward(batch, *parts[batch])
-            else:
-                self._summing = batch == self.batches - 1
+            elif kind == "B":
                 self._backward(batch)
-        while self._sent:
-            self._sent.pop().wait()
-        self.finish(loss if self.is_last else None)
+            elif kind == "I":
+                with ops.postponed() as self._waiting[batch]:
+                    self._backward(batch)
+            else:
+                for operands in self._waiting.pop(batch):
+                    ops.weight_gradient(*operands)
+        self._end(loss)
         self._gather_gradient(inputs, [x for x, _ in parts])
         return self.axis.broadcast(loss, stages - 1, "activations").wait()
+
+    def _end(self, loss: Tensor) -> None:
+        """Wait for what was sent; sum over ranks what is partial, now that it is complete."""
+        while self._sent:
+            self._sent.pop().wait()
+        self._summing = True
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            self.sum_later(layer.partial_gradient())
+        self.finish(loss if self.is_last else None)
+        self._summing = False
 
     def _parts(self, inputs: Tensor, targets: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every micro-batch's inputs and targets."""
@@ -134,7 +186,7 @@ class Stage(Decoder):
             self._sent.append(self.axis.send(x.grad, stage - 1, "gradients"))
 
     def sum_later(self, x: Tensor) -> None:
-        """Sum over ranks what the last micro-batch has completed; before it, nothing."""
+        """Sum over ranks what all micro-batches have completed; before, nothing."""
         if self._summing:
             super().sum_later(x)
 

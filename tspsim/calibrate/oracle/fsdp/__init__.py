@@ -28,9 +28,9 @@ another, in that one, converted after the weights are let go. The last micro-bat
 **Sizes**. Per tensor, dim 0 is padded to N times ``ceil(rows / N)``, and a shard is one tensor's
 part after another's: the gathered message is N times the sum of padded parts, in the gathered type
 (`param_dtype`, or the stored one). A reduce_scatter has the same elements in `reduce_dtype` (or the
-gradients' type), an all_reduce a shard of those. Stored shards are padded on every rank, optimizer
-states are not (read). ``reshard: n``: the gather in backward is over n neighbours, of the same
-bytes; all other messages are over N.
+gradients' type), an all_reduce a shard of those. Every rank stores its shard padded, and gets its
+gradient padded; optimizer states are not: the last ranks have less of them. ``reshard: n``: the
+gather in backward is over n neighbours, of the same bytes; all other messages are over N.
 
 **Bytes alive**, of a group whose gathered bytes are W, whose gradients' G, whose reduction's R:
 
