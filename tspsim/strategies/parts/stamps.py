@@ -61,7 +61,7 @@ class Stamps:
     """
 
     def __init__(self, rank: Rank) -> None:
-        self._rank = rank
+        self._rank, self._in_turn = rank, rank.stages.in_turn
         self._known: dict[Hashable, _Recorded] = {}
 
     def run(
@@ -87,7 +87,7 @@ class Stamps:
         buffers = tuple(operand.buffer for operand in given)
         if left is not None:
             key = key, buffers[0].name  # what is gathered of a gradient has its name
-        known = self._known.get(key) if self._rank.stages.in_turn else None
+        known = self._known.get(key) if self._in_turn else None
         if known is None:
             known = self._known[key] = self._record(buffers, left, record)
             now = _identity(buffers) | known.template.own()
