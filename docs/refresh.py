@@ -92,9 +92,11 @@ def run_studies() -> None:
 
 
 def run_oracles() -> None:
-    """Run torch again, for the table and the pictures of docs/oracles.md."""
-    command = [sys.executable, "-m", "tspsim.calibrate.oracle", str(TOP / "docs")]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    """Run torch again: table and pictures of docs/oracles.md, records of FSDP2 for the tests."""
+    records = TOP / "tests" / "data" / "oracles"
+    for module, folder in (("oracle", TOP / "docs"), ("oracle.fsdp", records)):
+        command = [sys.executable, "-m", f"tspsim.calibrate.{module}", str(folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def outputs() -> Iterator[Text]:
@@ -119,7 +121,7 @@ PARTS = {
     "kernels": Part("the table of kernels", kernels),
     "listing": Part("the listing in docs/design.md", listed),
     "studies": Part("the studies' results (minutes)", study_pages, run_studies),
-    "oracles": Part("the comparison with torch (a minute)", make=run_oracles),
+    "oracles": Part("the comparison with torch, and its records (minutes)", make=run_oracles),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),
     "documents": Part("what commands print in the documents (minutes)", outputs),
 }

@@ -173,7 +173,7 @@ def test_both_ways_of_a_hop_are_one_communicator() -> None:
     """Sends and receives have lanes of their own, on one communicator."""
     program = Toy()
     for way in ("to +1", "from -1", "from +1"):
-        program.lanes.append(Lane(f"tsp/pipe {way}", "tsp", channel="tsp/pipe +1"))
+        program.lanes.append(Lane(f"tsp/pipe {way}", "tsp"))
     program.compute(1)
     assert trace(toy.run(shared(program, 2), full(2))).ranks[0].libraries == (1, 1)
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ LIMIT = 240
 Errors = list[dict[str, dict[str, float]]]
 
 
-def spawn(world: int, folder: Path) -> list[dict[str, Any]]:
+def spawn(
+    world: int, folder: Path, run: Callable[[int, int, str], None] = main
+) -> list[dict[str, Any]]:
     """Run all cases of a world size, one process per rank; return what every rank found."""
     context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=main, args=(i, world, str(folder))) for i in range(world)]
+    ranks = [context.Process(target=run, args=(i, world, str(folder))) for i in range(world)]
     for rank in ranks:
         rank.start()
     end = time.monotonic() + LIMIT

@@ -89,10 +89,11 @@ class Stages:
             for stage in self.mine
         )
 
-    def last(self, stage: int) -> int:
-        """Return the micro-batch whose weight gradients a stage adds last."""
-        weights = (a for a in self.order.rows[self.place] if a.stage == stage and a.kind in "WB")
-        return max(enumerate(weights), key=lambda numbered: numbered[0])[1].microbatch
+    @property
+    def last(self) -> dict[int, int]:
+        """By stage: the micro-batch whose weight gradients it adds last."""
+        row = self.order.rows[self.place]
+        return {action.stage: action.microbatch for action in row if action.kind in "WB"}
 
 
 def whole(layers: int, micro_batches: int) -> Stages:

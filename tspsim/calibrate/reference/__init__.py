@@ -11,20 +11,32 @@ A small decoder, forward and backward, that runs on gloo and NCCL alike::
 compared with. On gloo everything is tested; NCCL and CUDA take the same code, and are not yet.
 
 What to read: `tsp` is TSP, `tp_sp` the others; `blocks` is what stays on a rank,
-`exchange` how K and V meet queries, `attention` the core, `decoder` the step.
+`exchange` how K and V meet queries, `attention` the core, `decoder` the step. Around these:
+`pipeline` runs stages in the order of 1F1B or ZB-H1, `sharded` has torch's FSDP2 shard the weights
+over replicas.
 """
 
 from __future__ import annotations
 
 from tspsim.calibrate.reference.config import Job, Shape
-from tspsim.calibrate.reference.decoder import Decoder
+from tspsim.calibrate.reference.decoder import Decoder, Layer
 from tspsim.calibrate.reference.dense import Dense, initial
 from tspsim.calibrate.reference.mesh import Mesh, connect
+from tspsim.calibrate.reference.pipeline import (
+    Schedule,
+    Stage,
+    one_forward_one_backward,
+    zero_bubble_h1,
+)
+from tspsim.calibrate.reference.sharded import Sharded
 from tspsim.calibrate.reference.tp_sp import MeshLayer
 from tspsim.calibrate.reference.tsp import TspLayer
 from tspsim.calibrate.reference.weights import shard
 
-__all__ = ["Decoder", "Dense", "Job", "Mesh", "Shape", "build", "connect", "initial", "shard"]
+__all__ = [
+    "Decoder", "Dense", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
+    "build_stage", "connect", "initial", "one_forward_one_backward", "shard", "zero_bubble_h1",
+]  # fmt: skip
 
 
 def build(job: Job, mesh: Mesh | None = None, device: str = "cpu") -> Decoder:
@@ -41,5 +53,52 @@ def build(job: Job, mesh: Mesh | None = None, device: str = "cpu") -> Decoder:
     -------
     Decoder
     """
-    layer = TspLayer if job.strategy == "tsp" else MeshLayer
-    return Decoder(job, mesh or Mesh(), layer, device)
+    return Decoder(job, mesh or Mesh(), _layer(job), device)
+
+
+def build_stage(
+    job: Job,
+    mesh: Mesh,
+    batches: int,
+    schedule: Schedule = one_forward_one_backward,
+    device: str = "cpu",
+) -> Stage:
+    """Return this rank's part of its stage, which runs so many micro-batches.
+
+    Parameters
+    ----------
+    job : Job
+        Of the whole model and the whole batch.
+    mesh : Mesh
+        From `connect`, with as many meshes beside each other as there are stages.
+    batches : int
+    schedule : callable
+    device : str
+
+    Returns
+    -------
+    Stage
+    """
+    return Stage(job, mesh, _layer(job), batches, schedule, device)
+
+
+def build_sharded(job: Job, mesh: Mesh, device: str = "cpu") -> Sharded:
+    """Return this rank's part of a replica; `load` and then `shard` it.
+
+    Parameters
+    ----------
+    job : Job
+        Of one replica.
+    mesh : Mesh
+        From `connect`, with as many meshes beside each other as there are replicas.
+    device : str
+
+    Returns
+    -------
+    Sharded
+    """
+    return Sharded(job, mesh, _layer(job), device)
+
+
+def _layer(job: Job) -> type[Layer]:
+    return TspLayer if job.strategy == "tsp" else MeshLayer

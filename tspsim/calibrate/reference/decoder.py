@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tspsim.calibrate.reference import ops
 from tspsim.calibrate.reference.config import Job
-from tspsim.calibrate.reference.ends import Embedding, Ends, Head
+from tspsim.calibrate.reference.ends import ENTRY, EXIT, Embedding, Ends, Head
 from tspsim.calibrate.reference.mesh import Mesh, Pending
 from tspsim.calibrate.reference.weights import Shapes, Weights, shard
 
@@ -203,14 +203,35 @@ class Decoder(nn.Module):
     layer : type
         The strategy's layer.
     device : str
+    held : range, optional
+        The layers that are here, when it is not all of them.
     """
 
-    def __init__(self, job: Job, mesh: Mesh, layer: type[Layer], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        job: Job,
+        mesh: Mesh,
+        layer: type[Layer],
+        device: str = "cpu",
+        held: range | None = None,
+    ) -> None:
         super().__init__()
         self.job, self.mesh = job, mesh
-        self.layers = nn.ModuleList(layer(job, mesh, device) for _ in range(job.shape.layers))
-        self.ends = Ends(job, mesh, device) if job.shape.vocab else None
+        self.held = range(job.shape.layers) if held is None else held
+        self.layers = nn.ModuleList(layer(job, mesh, device) for _ in self.held)
+        ends = (ENTRY if self.is_first else ()) + (EXIT if self.is_last else ())
+        self.ends = Ends(job, mesh, device, ends) if job.shape.vocab and ends else None
         self._sums: list[Pending] = []
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the model begins here."""
+        return self.held.start == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the model ends here."""
+        return self.held.stop == self.job.shape.layers
 
     def step(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Run forward and backward on this rank's tokens; return the loss of the whole batch.
@@ -229,20 +250,25 @@ class Decoder(nn.Module):
             A scalar. Gradients are added to those of the parameters and then summed over ranks:
             they have to be zero before.
         """
-        loss = self._loss(self.hidden(inputs), targets)
+        loss = self.loss(self.hidden(inputs), targets)
         loss.backward()
         loss = loss.detach()
-        if self.ends:
-            self.sum_later(self.ends.partial_gradient())
-        if self.mesh.cut is not self.mesh.spread or not self.ends:
+        self.finish(loss)
+        return loss
+
+    def finish(self, loss: Tensor | None) -> None:
+        """Sum what is left over ranks, the loss among it, and wait for all sums."""
+        partial = self.ends.partial_gradient() if self.ends else None
+        if partial is not None:
+            self.sum_later(partial)
+        if loss is not None and (self.mesh.cut is not self.mesh.spread or not self.ends):
             self.sum_later(loss)
         while self._sums:
             self._sums.pop().wait()
-        return loss
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """Return the last layer's output for this rank's tokens, [batch, tokens, hidden]."""
-        if self.ends:
+        if self.ends and self.is_first:
             x = Embedding.apply(self.ends.weights.get_parameter("embedding"), self.ends, inputs)
         else:
             x = inputs
@@ -250,7 +276,8 @@ class Decoder(nn.Module):
             x = LayerFunction.apply(x, layer, self)
         return x
 
-    def _loss(self, y: Tensor, targets: Tensor | None) -> Tensor:
+    def loss(self, y: Tensor, targets: Tensor | None) -> Tensor:
+        """Return this rank's part of the loss of the last layer's output."""
         if self.ends:
             return Head.apply(y, self.ends, targets)
         return Objective.apply(y, self.job.statistics)
@@ -274,7 +301,7 @@ class Decoder(nn.Module):
     def tensors(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return value and gradient of every tensor by its name in the dense model."""
         found = {}
-        for index, layer in enumerate(self.layers):
+        for index, layer in zip(self.held, self.layers, strict=True):
             assert isinstance(layer, Layer)
             for name, *pair in layer.weights.tensors():
                 found[f"{index}.{name}"] = (pair[0], pair[1])

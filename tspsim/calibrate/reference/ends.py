@@ -17,30 +17,40 @@ from tspsim.calibrate.reference.config import Job
 from tspsim.calibrate.reference.mesh import Mesh, Pending
 from tspsim.calibrate.reference.weights import Shapes, Weights
 
+#: What the two ends of the model hold.
+ENTRY, EXIT = ("embedding",), ("final_norm", "head")
+
 
 class Ends:
-    """Both ends of one rank's part of the model.
+    """Both ends of one rank's part of the model, or one of them.
 
     Parameters
     ----------
     job : Job
     mesh : Mesh
     device : str
+    held : tuple of str
+        Which of the tensors are here: a pipeline's first stage has the embedding alone.
     """
 
-    def __init__(self, job: Job, mesh: Mesh, device: str) -> None:
+    def __init__(
+        self, job: Job, mesh: Mesh, device: str, held: tuple[str, ...] = ENTRY + EXIT
+    ) -> None:
         self.job, self.mesh, self.axis = job, mesh, mesh.cut
         self.gathers = job.strategy == "tsp" and self.axis.degree > 1
         h, rows = job.shape.hidden, job.shape.vocab // self.axis.degree
         packs: dict[str, Shapes] = {"final_norm": {"final_norm": (h,)}}
         packs |= {name: {name: (rows, h)} for name in ("embedding", "head")}
+        packs = {name: shapes for name, shapes in packs.items() if name in held}
         self.weights = Weights(packs, job.torch_dtype, device)
         self.first = rows * self.axis.coordinate
 
-    def partial_gradient(self) -> Tensor:
+    def partial_gradient(self) -> Tensor | None:
         """Return what is to be summed over ranks with other tokens: the norm, and whole tables."""
-        shared = self.mesh.cut is self.mesh.spread
-        return self.weights.flat_gradient("final_norm") if shared else self.weights.gradient
+        if self.mesh.cut is not self.mesh.spread:
+            return self.weights.gradient
+        here = "final_norm" in self.weights.packs
+        return self.weights.flat_gradient("final_norm") if here else None
 
     def _here(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids counted from this rank's first row (0 where not here), and which are here."""

@@ -103,6 +103,14 @@ class Axis:
         calls = [dist.P2POp(dist.isend, x, right, group), dist.P2POp(dist.irecv, out, left, group)]
         return Pending(out, dist.batch_isend_irecv(calls), x)
 
+    def send(self, x: Tensor, to: int, lane: str) -> Pending:
+        """Send x to a coordinate of the axis."""
+        return Pending(x, (dist.isend(x, self.ranks[to], self.groups[lane]),), x)
+
+    def receive(self, out: Tensor, source: int, lane: str) -> Pending:
+        """Return, in `out`, what a coordinate of the axis sends."""
+        return Pending(out, (dist.irecv(out, self.ranks[source], self.groups[lane]),))
+
 
 # Newer names of the same functions; the older ones warn.
 _ALL_GATHER = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -119,28 +127,42 @@ class Mesh:
         The one that weights are cut over: `tsp` or `tp`.
     spread : Axis
         The one that the sequence is cut over: `sp`; under TSP the same one as `cut`.
+    outer : Axis
+        The one around both: stages of a pipeline, or replicas.
     """
 
     cut: Axis = field(default_factory=Axis)
     spread: Axis = field(default_factory=Axis)
+    outer: Axis = field(default_factory=Axis)
 
 
-def connect(job: Job) -> Mesh:
+def connect(job: Job, outer: int = 1) -> Mesh:
     """Make the process groups of a job's axes; every rank of the default group has to call it.
+
+    Parameters
+    ----------
+    job : Job
+    outer : int
+        How many times the job's ranks are there: stages of a pipeline, or replicas. Ranks of one
+        stage are neighbours.
 
     Raises
     ------
     UserError
         When there are more or fewer ranks than the job is for.
     """
-    if job.world > 1 and dist.get_world_size() != job.world:
+    world = outer * job.world
+    if world > 1 and dist.get_world_size() != world:
         ranks = dist.get_world_size()
-        raise UserError(f"the job is for {job.world} ranks, but {ranks} are running")
+        raise UserError(f"the job is for {world} ranks, but {ranks} are running")
+    blocks = [range(first, first + job.world) for first in range(0, world, job.world)]
+    around = _axis([list(column) for column in zip(*blocks, strict=True)])
     if job.strategy == "tsp":
-        axis = _axis([list(range(job.world))])
-        return Mesh(axis, axis)
-    grid = [[s * job.cut + t for t in range(job.cut)] for s in range(job.spread)]
-    return Mesh(_axis(grid), _axis([list(column) for column in zip(*grid, strict=True)]))
+        axis = _axis([list(block) for block in blocks])
+        return Mesh(axis, axis, around)
+    rows = [list(block[i : i + job.cut]) for block in blocks for i in range(0, job.world, job.cut)]
+    columns = [list(block[t :: job.cut]) for block in blocks for t in range(job.cut)]
+    return Mesh(_axis(rows), _axis(columns), around)
 
 
 def _axis(sets: list[list[int]]) -> Axis:

@@ -7,6 +7,7 @@ precision is wanted inside, it is taken piece by piece over the tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,8 +45,31 @@ def matmul(x: Tensor, w: Tensor, out: Tensor | None = None, *, add: bool = False
     return out
 
 
+#: Weight gradients that wait, while `postponed` collects them.
+_waiting: list[tuple[Tensor, Tensor, Tensor]] | None = None
+
+
+@contextmanager
+def postponed() -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
+    """Collect the operands of weight gradients, copied, instead of adding them up.
+
+    `weight_gradient` adds each of them later: the second half of a backward. Not for gradients
+    that are sent on as soon as they are written, TSP's of more than one rank.
+    """
+    global _waiting
+    _waiting = []
+    try:
+        yield _waiting
+    finally:
+        _waiting = None
+
+
 def weight_gradient(x: Tensor, dy: Tensor, into: Tensor, *, add: bool = True) -> None:
     """Add ``xᵀ dy`` over all tokens to a weight gradient, or write it there."""
+    if _waiting is not None:
+        assert add, "what is written anew cannot wait"
+        _waiting.append((x.clone(), dy.clone(), into))
+        return
     a, b = rows(x).t(), rows(dy)
     if add:
         torch.addmm(into, a, b, out=into)

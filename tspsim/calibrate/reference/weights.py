@@ -78,6 +78,17 @@ class Weights(nn.Module):
         """Return the gradients of a pack's tensors."""
         return views(self.packs[pack], self.flat_gradient(pack))
 
+    def open(self) -> None:
+        """Begin with gradients of zero, for a backward that hands them to autograd."""
+        sizes = [size(shapes) for shapes in self.packs.values()]
+        self.gradient = next(self.parameters()).detach().new_zeros(sum(sizes))
+
+    def close(self) -> list[Tensor]:
+        """Return the packs' gradients, of which only the caller keeps hold."""
+        gradients = [self.flat_gradient(pack) for pack in self.packs]
+        self.gradient = self.gradient.new_empty(0)
+        return gradients
+
     def tensors(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield every tensor's name, value and gradient."""
         for pack in self.packs:

@@ -47,6 +47,7 @@ class _Passes:
 
     def __init__(self, decoder: Decoder, rank: Rank) -> None:
         self.decoder, self.rank, self.stages = decoder, rank, rank.stages
+        self._last = rank.stages.last
         self._tapes: dict[Pass, list[Left]] = {}
         self._heads: dict[Pass, Operand | HeadTape] = {}
         self._postponed: dict[Pass, list[Postponed]] = {}
@@ -88,7 +89,7 @@ class _Passes:
         else:
             dy = self._results.pop(Action("I", stage + 1, number))
         tapes, layers = self._tapes.pop((stage, number)), self.stages.of(stage)
-        final = self.stages.last(stage) == number
+        final = self._last[stage] == number
         dx = self.decoder.backward(dy, tapes, layers, last=final)
         if first:
             self.decoder.input_gradient(dx)

@@ -61,7 +61,7 @@ class Stamps:
     """
 
     def __init__(self, rank: Rank) -> None:
-        self._rank = rank
+        self._rank, self._in_turn = rank, rank.stages.in_turn
         self._known: dict[Hashable, _Recorded] = {}
 
     def run(
@@ -85,14 +85,18 @@ class Stamps:
             Records the pass, from what was left; returns its output, and what it leaves.
         """
         buffers = tuple(operand.buffer for operand in given)
-        known = self._known.get(key) if self._rank.stages.in_turn else None
+        if left is not None:
+            key = key, buffers[0].name  # what is gathered of a gradient has its name
+        known = self._known.get(key) if self._in_turn else None
         if known is None:
             known = self._known[key] = self._record(buffers, left, record)
             now = _identity(buffers) | known.template.own()
         else:
-            now = {old.index: new for old, new in zip(known.given, buffers, strict=True)}
+            now = {}
             if left is not None:
-                now |= {old.index: left.now[place] for place, old in known.left.items()}
+                now = {old.index: left.now[place] for place, old in known.left.items()}
+            # Without a head, the output that a forward left is what backward is given.
+            now |= {old.index: new for old, new in zip(known.given, buffers, strict=True)}
             now = self._rank.stamp(known.template, now)
         if known.weights is not None:
             self._rank.weighs(partial(self._weigh, known.weights, now))
