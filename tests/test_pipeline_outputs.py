@@ -17,6 +17,7 @@ from tspsim.files.errors import UserError
 from tspsim.output import folder, trace
 from tspsim.output.plots.window import choose
 from tspsim.registry import PLOTS
+from tspsim.reports import stacked
 from tspsim.reports.comparison import row_of, titles
 from tspsim.runner import Run, run
 from tspsim.schedules.parts.base import Size
@@ -181,6 +182,18 @@ def test_a_comparison_has_a_column_for_bubbles(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "bubble" in titles(found)
     assert all(len(row_of(c, bubbles=True)) == len(titles(found)) for c in found)
+
+
+def test_two_pipelines_are_drawn_one_above_the_other_on_one_axis() -> None:
+    """Also beside a run without one; the shorter one says how much earlier it ends."""
+    without = document("1f1b", Size(4, 6))
+    del without["strategy"]["pp"]
+    runs = (staged("1f1b", Size(4, 6)), run(without, "topology.ranks=1"))
+    above, below = stacked.figure(runs, ("pp 4", "tp 1")).axes
+    assert above.get_xlim() == below.get_xlim()
+    assert (len(above.get_yticks()), len(below.get_yticks())) == (4, 1)
+    assert "earlier" in above.get_title(loc="left")
+    assert below.get_title(loc="left").startswith("tp 1: step ")
 
 
 # ---- files ---------------------------------------------------------------------------------------

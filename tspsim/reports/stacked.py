@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tspsim.analysis.apart import apart
 from tspsim.output.pictures import check_suffix, save
-from tspsim.output.plots import gantt
+from tspsim.output.plots import gantt, pipeline
 from tspsim.output.plots.bars import chart
 from tspsim.output.plots.style import DARK
 from tspsim.output.plots.window import Window, choose, middle
@@ -47,8 +47,11 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Return a figure with the runs one above the other.
 
     Short runs are drawn whole, from 0 to the longer step time. Of long ones the same stretch of
-    time is drawn, from the moment at which each begins the same layer.
+    time is drawn, from the moment at which each begins the same layer. Where one has a pipeline,
+    stages compute a layer at different times: the passes of both are drawn, whole.
     """
+    if any(len(result.timeline.programs.roles) > 1 for result in results):
+        return _passes(results, names)
     windows = _windows(results)
     heights = [chart(r.timeline, w).height for r, w in zip(results, windows, strict=True)]
     drawn = Figure(figsize=(13.0, sum(heights) + 2.6), layout="constrained")
@@ -66,6 +69,25 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     both[0].set_xlabel("")
     _, unit = time_unit(longest)
     both[-1].set_xlabel(f"time since {_since(results, windows)} [{unit}]")
+    return drawn
+
+
+def _passes(results: Sequence[Result], names: Sequence[str]) -> Figure:
+    """Return what the stages of the runs do, from 0 to the longer step time."""
+    roles = [len(result.timeline.programs.roles) for result in results]
+    heights = [count * pipeline.row_height(count) for count in roles]
+    drawn = Figure(figsize=(pipeline.WIDTH, sum(heights) + 2.6), layout="constrained")
+    both = drawn.subplots(len(results), 1, height_ratios=heights)
+    longest = max(result.timeline.step_time for result in results)
+    for ax, result, name in zip(both, results, names, strict=True):
+        pipeline.plot(result, ax, until=longest)
+        title = name + ax.get_title(loc="left").removeprefix(result.scenario.name)
+        end = result.timeline.step_time
+        if end < longest:
+            ax.axvline(end / time_unit(longest)[0], color=DARK, lw=1.0, ls="--")
+            title += f"; {_earlier(end, longest, draw=_is_draw(results))}"
+        ax.set_title(title, loc="left", fontsize=10)
+    both[0].set_xlabel("")
     return drawn
 
 
@@ -95,12 +117,17 @@ def _is_draw(results: Sequence[Result]) -> bool:
     return known is not None and known.draw
 
 
+def _earlier(end: float, longest: float, *, draw: bool) -> str:
+    """Return how much earlier than the other one a run ends, and whether that is a draw."""
+    return f"ends {time(longest - end)} earlier{' (a draw)' if draw else ''}"
+
+
 def _mark_end(ax: Axes, end: float, longest: float, *, draw: bool) -> None:
     """Say where a run ends, how much earlier than the other one, and whether that is a draw."""
     drawn, _ = time_unit(end)
     if end < longest:
         ax.axvline(end / drawn, color=DARK, lw=1.0, ls="--")
-        text = f" ends {time(longest - end)} earlier{' (a draw)' if draw else ''}"
+        text = f" {_earlier(end, longest, draw=draw)}"
         ax.annotate(text, (end / drawn, 0.5), xycoords=("data", "axes fraction"), fontsize=8,
                     color=DARK)  # fmt: skip
 

@@ -68,7 +68,11 @@ class Span(NamedTuple):
 
 
 def plot(
-    result: Result, ax: Axes | None = None, *, window: tuple[float, float] | None = None
+    result: Result,
+    ax: Axes | None = None,
+    *,
+    window: tuple[float, float] | None = None,
+    until: float | None = None,
 ) -> Axes:
     """Draw a rank of every stage as a row, every pass as a bar with its micro-batch's number.
 
@@ -82,6 +86,8 @@ def plot(
         Where to draw; a new figure when not given.
     window : (float, float), optional
         Start and end of what is drawn, in seconds.
+    until : float, optional
+        Where the axis ends, if beyond that; in seconds.
 
     Raises
     ------
@@ -91,11 +97,12 @@ def plot(
     start, end = stretch(result.timeline, window)
     found = [_within(lane, start, end) for lane in lanes(result.timeline)]
     most = max(len(lane.bars) for lane in found)
-    height = min(ROW, ALL_ROWS / len(found))
+    height = row_height(len(found))
     dense = most > DENSE
     width = WIDTH if dense else min(max(WIDTH, EACH * most), WIDEST)
     ax = axes(ax, width, height * len(found) + 1.1)
     rows = [Row(height * (len(found) - place - 1), height) for place in range(len(found))]
+    end = max(end, until or 0.0)
     part = Span(start, end, *time_unit(end), _inches(ax))
     for row, lane in zip(rows, found, strict=True):
         (_density if dense else _bars)(ax, row, lane, part)
@@ -104,6 +111,11 @@ def plot(
     ax.set_title(_title(result, dense), loc="left", fontsize=10)
     _legend(ax, found, dense)
     return ax
+
+
+def row_height(rows: int) -> float:
+    """Return the inches of each of so many rows."""
+    return min(ROW, ALL_ROWS / rows)
 
 
 def _inches(ax: Axes) -> float:
