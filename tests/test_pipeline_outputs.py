@@ -246,6 +246,8 @@ def test_a_gantt_chart_shows_a_rank_of_every_stage_in_the_middle_of_the_step(lon
     """Whatever layers they hold."""
     part = choose(long, None, None, None)
     assert part.ranks == (0, 2, 4, 6)
+    rows = [label.get_text() for label in PLOTS.get("gantt")(long).get_yticklabels()]
+    assert "rank 2: stage 1  compute" in rows
     assert 0 < part.start < long.summary.step_time / 2 < part.end < long.summary.step_time
     assert "ms" in part.note or " s" in part.note
 

@@ -135,11 +135,15 @@ def _communication(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("communication", size(total), "", "received per rank and step")]
     by_op = sorted(found["by_op"].items(), key=lambda item: -item[1])
     rows += [
-        (f"  {op}", size(b), share(b, total), _algorithms(found["algorithms"][op]))
+        (f"  {op}", size(b), share(b, total), _algorithms(found["algorithms"][_SENT.get(op, op)]))
         for op, b in by_op
         if b
     ]
     return rows
+
+
+#: What is received was carried as what was sent.
+_SENT = {"receive": "send"}
 
 
 def _algorithms(names: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from tspsim.engine.timeline import Timeline
+from tspsim.mesh import PP
+from tspsim.output.passes import named, stages_of
 from tspsim.output.plots.bars import Bar, Chart, Row, chart
 from tspsim.output.plots.style import (
     BLUE,
@@ -82,7 +84,7 @@ def plot(
     for style, bars in drawn.bars.items():
         ax.add_collection(_collection(style, bars, scale, many))
     _write_in_bars(ax, drawn, part, scale)
-    _dress(ax, drawn)
+    _dress(ax, drawn, result.timeline)
     ax.set_xlim(part.start / scale, part.end / scale)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_title(_title(result, part), loc="left", fontsize=10, pad=16)
@@ -165,11 +167,11 @@ def _bar_text(bar: Bar) -> str:
     return bar.op.label
 
 
-def _dress(ax: Axes, drawn: Chart) -> None:
+def _dress(ax: Axes, drawn: Chart, timeline: Timeline) -> None:
     """Name the rows and take away what only distracts."""
     ax.set_ylim(0, drawn.height)
     ax.set_yticks([row.bottom + row.height / 2 for row in drawn.rows])
-    ax.set_yticklabels([_row_name(row) for row in drawn.rows])
+    ax.set_yticklabels([_row_name(row, timeline) for row in drawn.rows])
     for label, row in zip(ax.get_yticklabels(), drawn.rows, strict=True):
         label.set_fontsize(6.5 if row.lane else 8)
         label.set_fontweight("normal" if row.lane else "bold")
@@ -178,8 +180,11 @@ def _dress(ax: Axes, drawn: Chart) -> None:
         ax.spines[side].set_visible(False)
 
 
-def _row_name(row: Row) -> str:
-    return row.name if row.lane else f"rank {row.rank}  {row.name}"
+def _row_name(row: Row, timeline: Timeline) -> str:
+    if row.lane:
+        return row.name
+    stages = stages_of(timeline.programs.of(row.rank)) if timeline.mesh.degree(PP) > 1 else ()
+    return f"{named(row.rank, stages)}  {row.name}"
 
 
 def step_of(result: Result) -> str:
