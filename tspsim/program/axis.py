@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Axes, names_of
+from tspsim.program.chunks import Layout, shard_elements
 from tspsim.program.kind import CollectiveCall
 from tspsim.program.kinds.communication import (
     AllGather,
@@ -24,9 +25,10 @@ from tspsim.program.kinds.communication import (
     Shift,
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
+from tspsim.program.kinds.shards import AllReduceInto, GatherShards, ReduceToShards
 from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.types import BufferKind, Lane, Message, Operand
-from tspsim.program.varying import Varying, combined, total
+from tspsim.program.varying import Varying, combined, product, total
 
 
 class Axis:
@@ -119,11 +121,15 @@ class Axis:
         outs = [self._like(x, self._scaled(x, dim, 1, self.degree)) for x in xs]
         return self._call(ReduceScatter(dim), lane, xs, outs, label, size=_bytes(xs))
 
-    def all_reduce(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
-        """Sum operands over the axis, in place and in one message."""
+    def all_reduce(
+        self, *xs: Operand, lane: str, label: str, size: int | None = None
+    ) -> tuple[Operand, ...]:
+        """Sum operands over the axis, in place and in one message; or so many bytes of them."""
         if self.degree == 1:
             return xs
-        return self._call(AllReduce(), lane, xs, xs, label, size=_bytes(xs))
+        return self._call(
+            AllReduce(), lane, xs, xs, label, size=_bytes(xs) if size is None else size
+        )
 
     def reduce_scatter_in_place(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
         """Sum this rank's own part of every flat operand over the axis; the rest stays."""
@@ -136,6 +142,43 @@ class Axis:
         if self.degree == 1:
             return xs
         return self._call(AllGatherInPlace(), lane, xs, xs, label, size=self._padded(xs))
+
+    def gather_shards(
+        self,
+        *xs: Operand,
+        layouts: Sequence[Layout],
+        lane: str,
+        label: str,
+        into: Sequence[Slots] = (),
+    ) -> tuple[Operand, ...]:
+        """Return what every flat operand is a shard of, in one message."""
+        sizes = [sum(product(tensor.shape) for tensor in layout) for layout in layouts]
+        places = into or [None] * len(xs)
+        outs = [
+            self._like(x, (size,), "workspace", slots)
+            for x, size, slots in zip(xs, sizes, places, strict=True)
+        ]
+        size = self.degree * _bytes(xs)
+        return self._call(GatherShards(tuple(layouts)), lane, xs, outs, label, size=size)
+
+    def reduce_to_shards(
+        self,
+        *xs: Operand,
+        into: Sequence[Operand],
+        layouts: Sequence[Layout],
+        lane: str,
+        label: str,
+    ) -> None:
+        """Add this rank's shard of the sum of every flat operand to another one, in one message."""
+        pairs = zip(xs, layouts, strict=True)
+        counts = ((x, shard_elements(layout, self.degree)) for x, layout in pairs)
+        size = sum(round(count * self.degree * x.buffer.itemsize) for x, count in counts)
+        kind = ReduceToShards(tuple(layouts))
+        self._call(kind, lane, (*xs, *into), into, label, size=size)
+
+    def all_reduce_into(self, *xs: Operand, into: Sequence[Operand], lane: str, label: str) -> None:
+        """Add the sums of operands over the axis to others, in one message."""
+        self._call(AllReduceInto(), lane, (*xs, *into), into, label, size=_bytes(xs))
 
     def _padded(self, xs: Sequence[Operand]) -> int:
         """Return the bytes of operands that are cut into equal parts, the padding included."""

@@ -77,15 +77,16 @@ class Recorder:
         self._waits: list[tuple[int, ...]] = []
         self._buffers: list[Buffer] = []
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
-        self._computed = -1  # the op issued last on the compute lane
+        self.computed = -1  # the op issued last on the compute lane
         self._awaited = -1  # the op of the host that the next compute op waits for
-        self._hooked = False
+        self._behind: int | None = None  # the compute op that communication waits for, if stated
         self._opening = 0  # ops that belong to the end of the step before
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
         self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
         self._closed: set[int] = set()  # buffers whose slot has been filled again
         self._vacated: dict[int, list[int]] = {}  # per buffer: ops its first writer must await
         self._given: set[int] = set()
+        self._zeroed: set[int] = set()
         self._residents: list[Operand] = []
         self._works: dict[Any, Any] = {}
         self._bindings: list[Binding] = []
@@ -109,11 +110,20 @@ class Recorder:
         Data-parallel libraries do so with gradients: what is recorded after backward is issued in
         the middle of it.
         """
-        self._hooked = True
+        with self.behind(-1):
+            yield
+
+    @contextmanager
+    def behind(self, computed: int) -> Iterator[None]:
+        """Mark communication that waits for an op of the compute lane, not for the last before it.
+
+        A host that runs ahead issues it while the device still works on what stands before it.
+        """
+        self._behind = computed
         try:
             yield
         finally:
-            self._hooked = False
+            self._behind = None
 
     def opens(self) -> None:
         """Mark what was recorded so far as what the step before has left to do."""
@@ -163,6 +173,14 @@ class Recorder:
             self._closed.add(displaced)
             uses = [self._writer[displaced], *self._readers[displaced].values()]
             self._vacated[operand.buffer.index] = uses
+        return operand
+
+    def accumulator(
+        self, name: str, shape: tuple[int, ...], itemsize: float, into: Slots | None = None
+    ) -> Operand:
+        """Declare a buffer that holds zeros until something is added to it; it lives from then."""
+        operand = self.buffer(name, shape, itemsize, "workspace", into)
+        self._zeroed.add(operand.buffer.index)
         return operand
 
     def given(self, name: str, shape: tuple[int, ...], itemsize: float) -> Operand:
@@ -236,11 +254,13 @@ class Recorder:
         index = len(self._ops)
         latest: dict[int, int] = {}  # lane -> last op on it that must have ended
         if lane == 0:
-            self._computed = index
+            self.computed = index
             if self._awaited >= 0:
                 latest[self._lanes[HOST]], self._awaited = self._awaited, -1
-        elif message is not None and self._computed >= 0 and not self._hooked:
-            latest[0] = self._computed
+        elif message is not None:
+            computed = self.computed if self._behind is None else self._behind
+            if computed >= 0:
+                latest[0] = computed
         for before in self._dependencies(inputs, outputs):
             if before >= 0:
                 other = self._ops[before].lane
@@ -285,7 +305,7 @@ class Recorder:
             yield from self._vacated.pop(index, ())
 
     def _starts_filled(self, buffer: Buffer) -> bool:
-        return buffer.resident or buffer.index in self._given
+        return buffer.resident or buffer.index in self._given or buffer.index in self._zeroed
 
     def program(self) -> Program:
         """Return what was recorded."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.files.errors import Problem
 from tspsim.files.units import Bytes
-from tspsim.mesh import PP, Mesh
+from tspsim.mesh import DP, PP, SHARD, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
@@ -18,6 +18,20 @@ from tspsim.program.stages import Stages
 from tspsim.program.types import Programs
 from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.strategies.parts.stages import Least, Pipeline
+
+
+class Blocks(BaseModel):
+    """Blocks of neighbouring replicas.
+
+    Parameters
+    ----------
+    degree : int
+        Replicas of a block.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    degree: int = Field(ge=1, description="replicas of a block")
 
 
 class StrategyOptions(BaseModel):
@@ -54,7 +68,24 @@ class StrategyOptions(BaseModel):
 
     kind: str
     dp: int = Field(1, ge=1, description="replicas of the model (data parallelism)")
-    zero: int = Field(0, ge=0, le=1, description="1: replicas share optimizer states (ZeRO-1)")
+    zero: int = Field(
+        0,
+        ge=0,
+        le=3,
+        description="what replicas share: 1: optimizer states, 2: gradients too, 3: weights too",
+    )
+    shard: Blocks | None = Field(
+        None, description="share in blocks of neighbouring replicas only: {degree: 8}"
+    )
+    reshard: bool | int | None = Field(
+        None, description="zero: 3: let weights go behind forward; a number: to so many neighbours"
+    )
+    reduce: Literal["fp32", "bf16"] | None = Field(
+        None, description="zero: 2 and 3: type in which gradients travel; null: their own"
+    )
+    sync: Literal["every", "last"] | None = Field(
+        None, description="zero: 2 and 3: micro-batches behind which gradients are reduced"
+    )
     bucket: Bytes = Field("25 MiB", validate_default=True)
     overlap_gradients: bool | None = Field(
         None, description="reduce gradients during backward; null: with zero: 0"
@@ -99,6 +130,10 @@ class StrategyOptions(BaseModel):
     def axes(self) -> Axes:
         """Return names and degrees of the strategy's own axes, outermost first."""
 
+    def equal(self) -> tuple[str, ...]:
+        """Return those of the strategy's own axes over which weights are equal: none."""
+        return ()
+
     @abstractmethod
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes these options impossible for this model and workload.
@@ -118,7 +153,8 @@ class StrategyOptions(BaseModel):
 
     def mesh(self) -> Mesh:
         """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
-        return arrange(self.axes(), self.dp, self.placement, self.pp.stages if self.pp else 1)
+        stages, block = self.pp.stages if self.pp else 1, self.shard.degree if self.shard else 1
+        return arrange(self.axes(), self.dp, self.placement, stages, block)
 
     def all_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
@@ -150,10 +186,24 @@ class StrategyOptions(BaseModel):
         stages: Stages | None = None,
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
+        mesh = self.mesh()
+        return Rank(mesh, model, workload, optimizer, self._replication(mesh), role, stages)
+
+    def _replication(self, mesh: Mesh) -> Replication:
         early = self.overlap_gradients
-        early = self.zero == 0 if early is None else early
-        replication = Replication(self.zero, self.bucket, early, self.overlap_weights)
-        return Rank(self.mesh(), model, workload, optimizer, replication, role, stages)
+        blocks = self.shard is not None and mesh.degree(DP) > 1
+        own = self.equal() if self.zero else ()
+        return Replication(
+            self.zero,
+            self.bucket,
+            overlap_gradients=self.zero == 0 if early is None else early,
+            overlap_weights=self.overlap_weights,
+            inside=mesh.there((SHARD if self.shard else DP, *own)),
+            outside=DP if blocks else None,
+            reshard=self.pp is None if self.reshard is None else self.reshard,
+            reduce=self.reduce,
+            sync=self.sync or ("last" if self.pp else "every"),
+        )
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step, one per role."""

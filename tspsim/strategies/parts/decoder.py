@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from tspsim.mesh import DP
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
+from tspsim.strategies.parts.groups import Group, Groups
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.weights import Cut
@@ -75,6 +75,14 @@ class LayerWeights:
         """What is read between blocks, whole on every rank: norms, and biases of outputs."""
         return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
 
+    def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
+        """Return them as their group has them now."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        present = {
+            name: group.now(w, gradient=gradient) for name, w in fields.items() if w is not None
+        }
+        return LayerWeights(**present)
+
 
 @dataclass(frozen=True, slots=True)
 class LayerTape:
@@ -125,8 +133,12 @@ class Decoder(ABC):
     ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
+        groups = Groups(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
-        self.ends = Ends(rank, cut, place, gather_axis) if rank.model.vocab else None
+        self.groups = {i: Group(groups, w.packs, i) for i, w in self.layers.items()}
+        self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
+        #: Gradients are reduced behind every micro-batch, not once per step.
+        self.syncs = groups.syncs
         self.loss = rank.resident("loss", (1,), 4, "activation")
         if rank.holds_last_layer:
             rank.bind(self.loss, "loss", None, "loss")
@@ -211,21 +223,35 @@ class Decoder(ABC):
             with self.rank.at(phase="optimizer"):
                 update(self.rank)
         if has_loss:  # behind the gradients: nothing waits for it
-            self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
+            self.rank.replica_axis.all_reduce(self.loss, lane="gradients", label="loss")
 
     def _finish_gradients(self) -> None:
         """Sum what is not a layer's own, and what other stages hold alike."""
         if self.ends:
-            self.reduce_gradients(self.ends.norms, self.ends.tables)
+            if not self.syncs:
+                self._reduce_ends()
             self.ends.sum_tied()
         sum_copies(self.rank, self.rank.residents("gradient"))
+
+    def _reduce_ends(self) -> None:
+        assert self.ends is not None
+        group = self.ends.group
+        norms, tables = (
+            [group.now(w, gradient=True) for w in some]
+            for some in (self.ends.norms, self.ends.tables)
+        )
+        self.reduce_gradients(norms, tables)
+        group.reduce()
 
     def forward(self, x: Operand, layers: Sequence[int]) -> tuple[Operand, list[LayerTape]]:
         """Return the output of some layers, and what their backward reads."""
         tapes = []
         for index in layers:
             with self.rank.at(layer=index):
-                x, tape = self._forward(x, self.layers[index])
+                group = self.groups[index]
+                group.begin()
+                x, tape = self._forward(x, self.layers[index].now(group))
+                group.leave()
                 tapes.append(tape)
         return x, tapes
 
@@ -234,16 +260,22 @@ class Decoder(ABC):
     ) -> Operand:
         """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
         for index, tape in reversed(list(zip(layers, tapes, strict=True))):
-            weights = self.layers[index]
+            group = self.groups[index]
             with self.rank.at(layer=index, phase="backward"):
+                group.begin()
+                if index > layers[0]:
+                    self.groups[index - 1].gather()  # the next in backward
+                weights = self.layers[index].now(group, gradient=True)
                 dy = self._backward(dy, weights, tape)
-                if last:
-                    self.rank.weighs(partial(self._reduce, weights))
+                group.finish()
+                if last or self.syncs:
+                    self.rank.weighs(partial(self._reduce, group, weights))
         return dy
 
-    def _reduce(self, w: LayerWeights) -> None:
+    def _reduce(self, group: Group, w: LayerWeights) -> None:
         self.reduce_shared_heads(w.attention.gradient)
         self.reduce_gradients(w.between, (w.attention, w.mlp))
+        group.reduce()
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -263,6 +295,8 @@ class Decoder(ABC):
         """Return the gradient of the last layer's output."""
         if isinstance(tape, HeadTape):
             assert self.ends is not None
+            if self.layers:
+                self.groups[max(self.layers)].gather()  # it is next
             return self.ends.head_backward(tape)
         self.rank.objective(tape, self.loss)
         return tape
@@ -273,6 +307,9 @@ class Decoder(ABC):
         if self.ends:
             with self.rank.at(phase="backward"):
                 self.rank.weighs(partial(self.ends.embed_backward, dx))
+                self.ends.group.finish()
+                if self.syncs:
+                    self._reduce_ends()
 
     # ---- a layer -----------------------------------------------------------------------------
 
