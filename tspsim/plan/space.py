@@ -81,7 +81,7 @@ def _strategies(
 
     That replicas do not divide the batch is a weak reason: any other tells more.
     """
-    for name in asked_kinds(question.fixed) or [REPLICAS, *STRATEGIES.names()]:
+    for name in asked_kinds(question.fixed) or [REPLICAS, *_with_axes()]:
         kind = WHOLE if name == REPLICAS else name
         form: type[StrategyOptions] = STRATEGIES.get(kind)
         weak[name] = f"no degrees make {question.devices} ranks"
@@ -93,6 +93,11 @@ def _strategies(
                 continue
             for options in _options(question, form, degrees):
                 yield from _valid(kind, name, {**options, **degrees}, reasons)
+
+
+def _with_axes() -> list[str]:
+    """Return the strategies that are more than replicas."""
+    return [name for name in STRATEGIES.names() if STRATEGIES.get(name).degrees()]
 
 
 def _valid(
@@ -124,7 +129,11 @@ def _meshes(
         ranks = form.replica(own)
         if devices % ranks:
             continue
-        apart = ranks == 1 if whole else min(degrees) >= least or ranks > math.prod(degrees)
+        apart = (
+            ranks == 1
+            if whole
+            else min(degrees, default=least) >= least or ranks > math.prod(degrees)
+        )
         found = {**own, "dp": devices // ranks}
         if apart and all(found[key] == value for key, value in wanted.items()):
             yield found

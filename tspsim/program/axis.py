@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Axes, names_of
-from tspsim.program.chunks import Layout, shard_elements
 from tspsim.program.kind import CollectiveCall
 from tspsim.program.kinds.communication import (
     AllGather,
@@ -25,10 +24,10 @@ from tspsim.program.kinds.communication import (
     Shift,
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
-from tspsim.program.kinds.shards import AllReduceInto, GatherShards, ReduceToShards
+from tspsim.program.kinds.shards import AllReduceInto, ReduceToShards
 from tspsim.program.recorder import Recorder, Slots
 from tspsim.program.types import BufferKind, Lane, Message, Operand
-from tspsim.program.varying import Varying, combined, product, total
+from tspsim.program.varying import Varying, combined, total
 
 
 class Axis:
@@ -143,38 +142,12 @@ class Axis:
             return xs
         return self._call(AllGatherInPlace(), lane, xs, xs, label, size=self._padded(xs))
 
-    def gather_shards(
-        self,
-        *xs: Operand,
-        layouts: Sequence[Layout],
-        lane: str,
-        label: str,
-        into: Sequence[Slots] = (),
-    ) -> tuple[Operand, ...]:
-        """Return what every flat operand is a shard of, in one message."""
-        sizes = [sum(product(tensor.shape) for tensor in layout) for layout in layouts]
-        places = into or [None] * len(xs)
-        outs = [
-            self._like(x, (size,), "workspace", slots)
-            for x, size, slots in zip(xs, sizes, places, strict=True)
-        ]
-        size = self.degree * _bytes(xs)
-        return self._call(GatherShards(tuple(layouts)), lane, xs, outs, label, size=size)
-
     def reduce_to_shards(
-        self,
-        *xs: Operand,
-        into: Sequence[Operand],
-        layouts: Sequence[Layout],
-        lane: str,
-        label: str,
+        self, *xs: Operand, into: Sequence[Operand], lane: str, label: str
     ) -> None:
-        """Add this rank's shard of the sum of every flat operand to another one, in one message."""
-        pairs = zip(xs, layouts, strict=True)
-        counts = ((x, shard_elements(layout, self.degree)) for x, layout in pairs)
-        size = sum(round(count * self.degree * x.buffer.itemsize) for x, count in counts)
-        kind = ReduceToShards(tuple(layouts))
-        self._call(kind, lane, (*xs, *into), into, label, size=size)
+        """Add this rank's part of the sum of every flat operand to another, in one message."""
+        size = self._padded(xs)
+        self._call(ReduceToShards(), lane, (*xs, *into), into, label, size=size)
 
     def all_reduce_into(self, *xs: Operand, into: Sequence[Operand], lane: str, label: str) -> None:
         """Add the sums of operands over the axis to others, in one message."""

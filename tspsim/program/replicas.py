@@ -8,6 +8,8 @@ from typing import Literal
 from tspsim.mesh import DP, Axes
 from tspsim.program.kinds.in_place import part
 
+#: Bytes of gradients in a message when nothing is said (torch's DistributedDataParallel).
+BUCKET = 25 * 2.0**20
 #: Types in which gradients can be summed, in bytes.
 REDUCE_ITEMSIZE = {"fp32": 4, "bf16": 2}
 
@@ -50,7 +52,7 @@ class Replication:
     """
 
     zero: int = 0
-    bucket: float = 25 * 2.0**20
+    bucket: float = BUCKET
     overlap_gradients: bool = True
     overlap_weights: bool = False
     inside: Axes = DP

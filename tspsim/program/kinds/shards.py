@@ -1,60 +1,77 @@
-"""Collectives between flat operands and their shards: what sharded weights and gradients need."""
+"""From flat operands to their shards and back: what sharded weights and gradients need."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tspsim.mesh import Axes
 from tspsim.program.chunks import Layout, flat, joined, shards
-from tspsim.program.kinds.base import Array, Where
+from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.kinds.communication import Members, summed
 from tspsim.program.kinds.pointwise import Pointwise
 from tspsim.program.types import CollectiveKind, Operand, Work
 
 
 @dataclass(frozen=True, slots=True)
-class GatherShards:
-    """``shards -> operands``: every member gets the whole of what each holds a shard of.
+class CopyOut(Pointwise):
+    """``(gathered, held) -> operands``: from the shards of all members to what they are of.
+
+    What is held is not read: its place is not given back before.
 
     Parameters
     ----------
     layouts : tuple of Layout
         How the operands are cut, one after another.
+    members : int
     """
 
     layouts: tuple[Layout, ...]
-    name: CollectiveKind = "all_gather"
+    members: int
+    name = "copy_out"
 
-    def exchange(self, members: Members) -> list[tuple[Array, ...]]:
-        """Return the whole operands, once per member."""
-        columns = zip(zip(*members, strict=True), self.layouts, strict=True)
-        whole = tuple(joined(parts, layout) for parts, layout in columns)
-        return [whole for _ in members]
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return the traffic of what is copied."""
+        return elementwise(inputs[: len(outputs)], outputs)
 
-    def text(self) -> str:
-        """Return the name."""
-        return f"{self.name}(shards)"
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return the whole operands."""
+        pairs = zip(arrays, self.layouts, strict=False)
+        return tuple(joined(np.split(x, self.members), layout) for x, layout in pairs)
 
 
 @dataclass(frozen=True, slots=True)
-class ReduceToShards:
-    """``(operands, shards) -> shards``: every member's shards grow by its part of the sums.
+class CopyIn(Pointwise):
+    """``operands -> shards of all members``, one member's after another's.
 
     Parameters
     ----------
     layouts : tuple of Layout
+    members : int
     """
 
     layouts: tuple[Layout, ...]
+    members: int
+    name = "copy_in"
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return the shards."""
+        pairs = zip(arrays, self.layouts, strict=True)
+        return tuple(np.concatenate(shards(x, layout, self.members)) for x, layout in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceToShards:
+    """``(operands, shards) -> shards``: every member's shards grow by its part of the sums."""
+
     name: CollectiveKind = "reduce_scatter"
 
     def exchange(self, members: Members) -> list[tuple[Array, ...]]:
         """Return every member's shards."""
-        count = len(self.layouts)
+        count = len(members[0]) // 2
         totals = summed([mine[:count] for mine in members])
-        cut = [
-            shards(t, layout, len(members)) for t, layout in zip(totals, self.layouts, strict=True)
-        ]
+        cut = [shards(total, flat(total.size), len(members)) for total in totals]
         return [
             tuple(target + parts[i] for target, parts in zip(mine[count:], cut, strict=True))
             for i, mine in enumerate(members)
