@@ -80,6 +80,7 @@ class Recorder:
         self.computed = -1  # the op issued last on the compute lane
         self._awaited = -1  # the op of the host that the next compute op waits for
         self._behind: int | None = None  # the compute op that communication waits for, if stated
+        self._closing: int | None = None  # the first op of the end of the step
         self._opening = 0  # ops that belong to the end of the step before
         self._writer: list[int] = []  # per buffer: the op that wrote it last, or -1
         self._readers: list[dict[int, int]] = []  # per buffer: lane -> last reader since then
@@ -128,6 +129,10 @@ class Recorder:
     def opens(self) -> None:
         """Mark what was recorded so far as what the step before has left to do."""
         self._opening = len(self._ops)
+
+    def closes(self) -> None:
+        """Mark what is recorded from here on as done once per step."""
+        self._closing = len(self._ops)
 
     @property
     def opened(self) -> bool:
@@ -317,6 +322,7 @@ class Recorder:
             tuple(self._bindings),
             tuple(self._probes),
             self._opening,
+            self._closing,
         )
 
 

@@ -366,6 +366,8 @@ class Program:
     opening : int
         How many of the first ops are what the step before has left to do. A step in a steady
         state begins with them; the reading by values plays them after the last op once more.
+    closing : int or None
+        The first op of what is done once per step, after all micro-batches: `between` tells.
     """
 
     ops: tuple[Op, ...]
@@ -375,6 +377,11 @@ class Program:
     bindings: tuple[Binding, ...] = ()
     probes: tuple[Probe, ...] = ()
     opening: int = 0
+    closing: int | None = None
+
+    def between(self, op: Op) -> bool:
+        """Whether an op is done layer by layer, not once per step at its beginning or end."""
+        return self.opening <= op.index < (len(self.ops) if self.closing is None else self.closing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,17 +8,15 @@ import numpy as np
 
 from tspsim.mesh import Axes
 from tspsim.program.chunks import Layout, flat, joined, shards
-from tspsim.program.kinds.base import Array, Where, elementwise
+from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Members, summed
 from tspsim.program.kinds.pointwise import Pointwise
-from tspsim.program.types import CollectiveKind, Operand, Work
+from tspsim.program.types import NO_WORK, CollectiveKind, Operand, Work
 
 
 @dataclass(frozen=True, slots=True)
 class CopyOut(Pointwise):
-    """``(gathered, held) -> operands``: from the shards of all members to what they are of.
-
-    What is held is not read: its place is not given back before.
+    """``gathered -> operands``: from the shards of all members to what they are of.
 
     Parameters
     ----------
@@ -31,13 +29,9 @@ class CopyOut(Pointwise):
     members: int
     name = "copy_out"
 
-    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
-        """Return the traffic of what is copied."""
-        return elementwise(inputs[: len(outputs)], outputs)
-
     def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the whole operands."""
-        pairs = zip(arrays, self.layouts, strict=False)
+        pairs = zip(arrays, self.layouts, strict=True)
         return tuple(joined(np.split(x, self.members), layout) for x, layout in pairs)
 
 
@@ -100,6 +94,21 @@ class AllReduceInto:
     def text(self) -> str:
         """Return the name."""
         return f"{self.name}(into)"
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo(Pointwise):
+    """``operands ->``: they are held until here, whether or not anything reads them."""
+
+    name = "let_go"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
+        """Return nothing: the device does not notice."""
+        return NO_WORK._replace(launches=0)
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return nothing."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tspsim.program.chunks import flat, shard_elements
 from tspsim.program.kinds.cross_entropy import Convert
 from tspsim.program.kinds.in_place import part
-from tspsim.program.kinds.shards import CopyIn, CopyOut, Keep
+from tspsim.program.kinds.shards import CopyIn, CopyOut, Keep, LetGo
 from tspsim.program.packed import Weights, elements
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import Slots
@@ -55,8 +55,6 @@ class Groups:
         self.summed = min(self.gathered, self.reduced) if added else self.reduced
         #: The compute op with which the group came that was begun with last.
         self.begun = -1
-        #: Where what is gathered in forward has come: it stays until the next is copied out.
-        self.held: tuple[Operand, ...] = ()
         self._slots: dict[int, Slots] = defaultdict(lambda: rank.slots(GRADIENTS))
         self._inputs: tuple[int, list[Operand]] = (-1, [])
 
@@ -92,7 +90,8 @@ class Group:
         self.common, self.rank, self.layer = groups, groups.rank, layer
         self.packs = tuple(packs)
         self._layouts = tuple(layout_of(self.rank, w.value) for w in packs)
-        self._arrived: tuple[Operand, ...] = ()  # gathered, not copied out
+        self._arrived: tuple[Operand, ...] = ()  # gathered, and not copied out
+        self._held: tuple[Operand, ...] = ()  # copied out, and held to the end of forward
         self._whole: tuple[Operand, ...] = ()  # as compute reads them
         self._kept: tuple[Operand, ...] = ()  # parts that neighbours keep from forward on
         self._sums: dict[int, Operand] = {}  # gradients, by position
@@ -147,18 +146,23 @@ class Group:
             rank.buffer(w.value.flat.buffer.name, (n,), common.gathered, "workspace")
             for w, n in zip(self.packs, self._sizes, strict=True)
         )
-        inputs = (*self._arrived, *common.held)
-        rank.compute(CopyOut(layouts, members), inputs, whole, "copy_out")
+        rank.compute(CopyOut(layouts, members), self._arrived, whole, "copy_out")
         common.begun = rank.computed
-        common.held = self._arrived if rank.phase == "forward" else ()
+        self._held = self._arrived if rank.phase == "forward" else ()
         self._whole, self._arrived, self._kept = whole, (), ()
 
     def leave(self) -> None:
         """Let the weights go behind forward, if they are to."""
-        reshard = self.common.options.reshard
+        reshard, goes = self.common.options.reshard, self._held
         if self._whole and reshard is not False:
             self._kept = self._parts(reshard) if reshard is not True and self.rank.trains else ()
-            self._whole = ()
+            goes, self._whole = (*goes, *self._whole), ()
+        self._let_go(goes)
+        self._held = ()
+
+    def _let_go(self, operands: Sequence[Operand]) -> None:
+        if operands:
+            self.rank.compute(LetGo(), operands, (), "let_go")
 
     def _parts(self, count: int) -> tuple[Operand, ...]:
         """Record what each of so many neighbours keeps of the gathered weights."""
@@ -174,6 +178,7 @@ class Group:
         """Let the weights go behind backward; stages of a pipeline keep what stays at all."""
         stays = self.layer is None or self.common.options.reshard is False
         if not (self.common.piped and stays):
+            self._let_go(self._whole)
             self._whole = ()
 
     # ---- gradients ---------------------------------------------------------------------------

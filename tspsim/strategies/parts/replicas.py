@@ -29,6 +29,7 @@ def update(rank: Rank) -> None:
     ProgramError
         When weights are to be gathered during forward, and the step did not `begin` with it.
     """
+    rank.closes()
     if rank.zero < 2:
         _sum(rank)
     _step(rank)
