@@ -49,7 +49,7 @@ def prove(of: tuple[str, dict[str, Any]], model: ModelShape = MODEL) -> Proof:
 
 def over_dp(program: Program) -> list[Op]:
     """Return the ops whose communicator runs along ``dp``, without the loss."""
-    lanes = {i for i, lane in enumerate(program.lanes) if lane.axis == "dp"}
+    lanes = {i for i, lane in enumerate(program.lanes) if "dp" in lane.axes}
     return [op for op in program.ops if op.lane in lanes and op.label != "loss"]
 
 

@@ -90,11 +90,11 @@ class ShardedOptimizerStep(OptimizerStep):
         """Return the memory traffic: own parts of gradients and weights, states whole."""
         n = self.tensors
         gradients, weights = inputs[:n], inputs[n : 2 * n]
-        pairs = zip(gradients, weights, strict=True)
-        read = sum(self._own_bytes(g) if g.shape == w.shape else g.bytes for g, w in pairs)
+        are_whole = sum(g.elements for g in gradients) == sum(w.elements for w in weights)
+        read = sum(self._own_bytes(g) if are_whole else g.bytes for g in gradients)
         cut = sum(map(self._own_bytes, (*weights, *outputs[:n])))
-        whole = sum(o.bytes for o in (*inputs[2 * n :], *outputs[n:]))
-        return Work(0, read + cut + whole, "elementwise")
+        states = sum(o.bytes for o in (*inputs[2 * n :], *outputs[n:]))
+        return Work(0, read + cut + states, "elementwise")
 
     def _own_bytes(self, operand: Operand) -> int:
         return round(part(operand.elements, self.degree) * operand.buffer.itemsize)
