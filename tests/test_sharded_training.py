@@ -92,7 +92,7 @@ def test_recomputation_reads_what_backward_has_gathered(
     kind: str, zero: int, recompute: str
 ) -> None:
     """A forward that is run again finds its weights; so do pieces of the head."""
-    proof = played(kind, {"dp": 2, "zero": zero}, recompute=recompute, loss_chunks=2)
+    proof = played(kind, {"dp": 2, "zero": zero}, recompute=recompute, logits_chunks=2)
     assert proof.passed, proof.worst
 
 
