@@ -1,4 +1,4 @@
-"""Sharing of gradients and weights: the dense model's numbers, closed forms, and what is refused."""
+"""Sharing of gradients and weights: the dense model's numbers, closed forms, what is refused."""
 
 from __future__ import annotations
 
