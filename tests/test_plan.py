@@ -179,7 +179,7 @@ def _first_of_each_option(asked: Question, micro_batches: int) -> list[Candidate
 
 
 def _at_the_end(op: Op, programs: Programs) -> bool:
-    return op.phase == "optimizer" or programs.of(0).lanes[op.lane].axis == "dp"
+    return not programs.of(0).between(op)
 
 
 def _same(op: Op) -> Any:
@@ -297,7 +297,8 @@ def test_every_mesh_that_divides_is_there() -> None:
         ("sp", "kv", {"all_gather", "ring", "ulysses"}),
         ("tsp", "head_buckets", {1, 2}),
         ("tp", "sequence_parallel", {False, True}),
-        ("dp", "zero", {0, 1}),
+        ("dp", "zero", {0, 1, 2, 3}),
+        ("sp", "zero", {0, 1, 2, 3}),
     ):
         mine = [c for c in space.candidates if c.family == family]
         assert {getattr(c.strategy, option) for c in mine} == values

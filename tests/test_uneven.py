@@ -16,6 +16,7 @@ from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
+from tspsim.program.bindings import Shard
 from tspsim.program.by_rank import axes_of, work_of
 from tspsim.program.kinds.matmul import Matmul
 from tspsim.program.ledger import Slots
@@ -23,7 +24,7 @@ from tspsim.program.packed import Packed, Part, elements
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import Recorder, view
 from tspsim.program.replicas import Replication
-from tspsim.program.types import PerCoordinate, Programs, Shard
+from tspsim.program.types import PerCoordinate, Programs
 from tspsim.program.varying import Varying, at, combined, product, total
 from tspsim.values.play import Player
 

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 #: The axis along which replicas of the model lie.
 DP = "dp"
+#: The axis along which neighbouring replicas share what is cut, where not all of `DP` do.
+SHARD = "shard"
 #: The axis along which the stages of a pipeline lie.
 PP = "pp"
 
@@ -42,7 +44,13 @@ class Mesh:
     @property
     def replicas(self) -> int:
         """Number of replicas of the model."""
-        return self.degree(DP)
+        return self.degree((DP, SHARD))
+
+    def there(self, axes: Axes) -> Axes:
+        """Return those of some axes that have more than one coordinate; the first one if none."""
+        names = names_of(axes)
+        found = tuple(name for name in names if self.degree(name) > 1) or names[:1]
+        return found if len(found) > 1 else found[0]
 
     def degree(self, axes: Axes) -> int:
         """Return the size of an axis, or of several as one; an axis that is not there has 1."""

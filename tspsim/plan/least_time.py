@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
-from tspsim.mesh import DP, Mesh
+from tspsim.mesh import Mesh
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import Lane, Message, Op, PlanKind, Program, Programs
 from tspsim.scenario.types import Scenario
@@ -58,8 +58,7 @@ def _of_role(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> fl
     """Return the longest path through the program of one of several roles, alone."""
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
-    apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
-    alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
+    alone = _alone(program, seconds)
     path = _longest(predecessors(program), alone, 0, len(alone))
     return max(path, *_by_lane(made, program, seconds), clock.busiest_link(made))
 
@@ -70,8 +69,7 @@ def _of_rank(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> fl
     seconds = clock.seconds(program, durations.of(rank))
     busiest = max(*_by_lane(made, program, seconds), clock.busiest_link(made), 0.0)
     segments = _segments(made, program)
-    apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
-    alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
+    alone = _alone(program, seconds)
     before = predecessors(program)
     lengths = [s.times * _longest(before, alone, s.first, s.last) for s in segments]
     if made.end is None:
@@ -134,7 +132,7 @@ class _Clock:
         said: dict[tuple[Lane, Message], int] = defaultdict(int)
         program = made.programs.of(self._rank)
         for op in program.ops:
-            if op.message is not None and (made.whole or DP not in program.lanes[op.lane].axes):
+            if op.message is not None and (made.whole or program.between(op)):
                 said[program.lanes[op.lane], op.message] += made.times(op)
         end = made.end.of(self._rank) if made.end is not None else None
         for op in end.ops if end is not None else ():
@@ -177,13 +175,21 @@ class _Clock:
 def _by_lane(made: Sketch, program: Program, seconds: Sequence[float]) -> list[float]:
     """Return all that is said on each communicator, and all that the host issues.
 
-    The communicator between replicas is left out.
+    What is said once per step is left out.
     """
     total: dict[int, float] = defaultdict(float)
     for op in program.ops:
-        if op.lane and DP not in program.lanes[op.lane].axes:
+        if op.lane and program.between(op):
             total[op.lane] += made.times(op) * seconds[op.index]
     return [0.0, *total.values()]
+
+
+def _alone(program: Program, seconds: Sequence[float]) -> list[float]:
+    """Return the seconds of every op, none of messages that are sent once per step."""
+    return [
+        seconds[op.index] if op.message is None or program.between(op) else 0.0
+        for op in program.ops
+    ]
 
 
 def _segments(made: Sketch, program: Program) -> list[_Segment]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
-from tspsim.mesh import DP
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import Buffer, Op, Program, Programs
 from tspsim.strategies.base import StrategyOptions
@@ -138,12 +137,11 @@ def _residents(made: Sketch) -> Iterator[Buffer]:
 
 
 def last_writes(program: Program) -> dict[int, int]:
-    """Return, by buffer, the op that writes it last, not counting what replicas say at the end."""
-    replicas = {number for number, lane in enumerate(program.lanes) if DP in lane.axes}
+    """Return, by buffer, the op that writes it last, not counting what is done once per step."""
     return {
         operand.buffer.index: op.index
         for op in program.ops
-        if op.lane not in replicas and op.phase != "optimizer"
+        if program.between(op)
         for operand in op.outputs
     }
 

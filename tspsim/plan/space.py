@@ -81,7 +81,7 @@ def _strategies(
 
     That replicas do not divide the batch is a weak reason: any other tells more.
     """
-    for name in asked_kinds(question.fixed) or [REPLICAS, *STRATEGIES.names()]:
+    for name in asked_kinds(question.fixed) or [REPLICAS, *_with_axes()]:
         kind = WHOLE if name == REPLICAS else name
         form: type[StrategyOptions] = STRATEGIES.get(kind)
         weak[name] = f"no degrees make {question.devices} ranks"
@@ -92,7 +92,25 @@ def _strategies(
                 weak[name] = f"{degrees['dp']} {told}"
                 continue
             for options in _options(question, form, degrees):
-                yield from _valid(kind, name, {**options, **degrees}, reasons)
+                chosen = _agreeing(form, {**options, **degrees}, question.fixed)
+                yield from _valid(kind, name, chosen, reasons)
+
+
+def _with_axes() -> list[str]:
+    """Return the strategies that are more than replicas."""
+    return [name for name in STRATEGIES.names() if STRATEGIES.get(name).degrees()]
+
+
+def _agreeing(
+    form: type[StrategyOptions], options: dict[str, Any], fixed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return options without those of the scenario's own that contradict what is varied."""
+    try:
+        found = form.model_validate(options)
+    except ValidationError:
+        return options
+    wrong = {problem.path[1] for problem in found.replica_problems()} - set(fixed)
+    return {name: value for name, value in options.items() if name not in wrong}
 
 
 def _valid(
@@ -105,11 +123,12 @@ def _valid(
         told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         reasons.setdefault(family, told)
         return
-    wrong = next(placement_problems(found.axes(), found.dp, found.placement), None)
+    placed = placement_problems(found.axes(), found.dp, found.placement)
+    wrong = next(itertools.chain(placed, found.replica_problems()), None)
     if wrong is None:
         yield found
     else:
-        reasons.setdefault(family, f"placement: {wrong.message}")
+        reasons.setdefault(family, f"{wrong.path[1]}: {wrong.message}")
 
 
 def _meshes(
@@ -124,7 +143,11 @@ def _meshes(
         ranks = form.replica(own)
         if devices % ranks:
             continue
-        apart = ranks == 1 if whole else min(degrees) >= least or ranks > math.prod(degrees)
+        apart = (
+            ranks == 1
+            if whole
+            else min(degrees, default=least) >= least or ranks > math.prod(degrees)
+        )
         found = {**own, "dp": devices // ranks}
         if apart and all(found[key] == value for key, value in wanted.items()):
             yield found

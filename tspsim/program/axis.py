@@ -24,6 +24,7 @@ from tspsim.program.kinds.communication import (
     Shift,
 )
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
+from tspsim.program.kinds.shards import AllReduceInto, ReduceToShards
 from tspsim.program.ledger import Slots
 from tspsim.program.recorder import Recorder
 from tspsim.program.types import BufferKind, Lane, Message, Operand
@@ -120,11 +121,15 @@ class Axis:
         outs = [self._like(x, self._scaled(x, dim, 1, self.degree)) for x in xs]
         return self._call(ReduceScatter(dim), lane, xs, outs, label, size=_bytes(xs))
 
-    def all_reduce(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
-        """Sum operands over the axis, in place and in one message."""
+    def all_reduce(
+        self, *xs: Operand, lane: str, label: str, size: int | None = None
+    ) -> tuple[Operand, ...]:
+        """Sum operands over the axis, in place and in one message; or so many bytes of them."""
         if self.degree == 1:
             return xs
-        return self._call(AllReduce(), lane, xs, xs, label, size=_bytes(xs))
+        return self._call(
+            AllReduce(), lane, xs, xs, label, size=_bytes(xs) if size is None else size
+        )
 
     def reduce_scatter_in_place(self, *xs: Operand, lane: str, label: str) -> tuple[Operand, ...]:
         """Sum this rank's own part of every flat operand over the axis; the rest stays."""
@@ -137,6 +142,17 @@ class Axis:
         if self.degree == 1:
             return xs
         return self._call(AllGatherInPlace(), lane, xs, xs, label, size=self._padded(xs))
+
+    def reduce_to_shards(
+        self, *xs: Operand, into: Sequence[Operand], lane: str, label: str
+    ) -> None:
+        """Add this rank's part of the sum of every flat operand to another, in one message."""
+        size = self._padded(xs)
+        self._call(ReduceToShards(), lane, (*xs, *into), into, label, size=size)
+
+    def all_reduce_into(self, *xs: Operand, into: Sequence[Operand], lane: str, label: str) -> None:
+        """Add the sums of operands over the axis to others, in one message."""
+        self._call(AllReduceInto(), lane, (*xs, *into), into, label, size=_bytes(xs))
 
     def _padded(self, xs: Sequence[Operand]) -> int:
         """Return the bytes of operands that are cut into equal parts, the padding included."""

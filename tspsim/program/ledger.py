@@ -94,10 +94,11 @@ class Ledger:
         lane: int,
         inputs: Sequence[Operand],
         outputs: Sequence[Operand],
-        *,
-        behind_compute: bool,
+        behind: int,
     ) -> tuple[int, ...]:
         """Add an op; return the ops on other lanes that it waits for.
+
+        Communication waits for the compute op that it stands `behind`, if there is one.
 
         Lanes are in order, so only the latest on each is kept, and none on its own.
         """
@@ -108,8 +109,8 @@ class Ledger:
                 other = self.lanes[awaited]
                 latest[other] = max(awaited, latest.get(other, -1))
             self.awaited.clear()
-        elif behind_compute and self.computed >= 0:
-            latest[0] = self.computed
+        elif behind >= 0:
+            latest[0] = behind
         for before in self._uses(inputs, outputs):
             if before >= 0:
                 other = self.lanes[before]

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
+from tspsim.program.bindings import Shard
+from tspsim.program.chunks import Chunks
 from tspsim.program.recorder import view
-from tspsim.program.types import Operand, Shard
+from tspsim.program.types import Operand
 from tspsim.program.varying import product, total
 
 
@@ -25,12 +27,21 @@ class Part(NamedTuple):
         Its tensor in the dense model, without the layer: ``"wq"``.
     shard : Shard
         Which part of that tensor.
+    outputs : int
+        The dim that stands first in torch's layout: of a matrix its output features, of a table
+        its rows.
     """
 
     name: str
     shape: tuple[int, ...]
     tensor: str
     shard: Shard
+    outputs: int = -1
+
+    @property
+    def chunks(self) -> Chunks:
+        """How it is cut where members of a group hold a chunk each."""
+        return Chunks(self.shape, self.outputs % len(self.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,13 @@ def elements(parts: Sequence[Part]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Resident weights of one rank; gradients only when training.
+    """Weights of one rank; gradients only when training.
 
     Parameters
     ----------
     value, gradient : Packed
-        In the forward phase there is no gradient, and asking for it is an error.
+        In the forward phase there is no gradient, and asking for it is an error. Of what is
+        resident as a shard the operand is that: its parts are there when it has been gathered.
     """
 
     value: Packed
@@ -93,7 +105,12 @@ class Weights:
 
     @property
     def gradient(self) -> Packed:
-        """The resident gradient."""
+        """The gradient: what is added up."""
         if self._gradient is None:
             raise KeyError("gradients exist only in the train phase")
         return self._gradient
+
+    def over(self, value: Operand, gradient: Operand | None) -> Weights:
+        """Return the same weights with values, and gradients, in other places."""
+        added = None if gradient is None else self.gradient.over(gradient)
+        return Weights(self.value.over(value), added)

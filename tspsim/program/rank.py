@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tspsim.files.errors import ProgramError
-from tspsim.mesh import DP, Axes, Mesh
+from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
@@ -20,12 +20,13 @@ from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.ledger import Slots
-from tspsim.program.packed import Packed, Part, Weights, elements
+from tspsim.program.packed import Part, Weights
 from tspsim.program.postponing import Postponing
 from tspsim.program.replicas import Replication
+from tspsim.program.residents import declare
 from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
-from tspsim.program.types import BindingRole, BufferKind, Operand
+from tspsim.program.types import BufferKind, Operand
 from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
@@ -88,6 +89,9 @@ class Rank(Postponing):
         if self.replicas > 1 and replication is None:
             raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
         self.replication = replication or Replication()
+        self.members = mesh.degree(self.replication.inside)
+        #: What the members of the group share, if it has more than one: see `Replication`.
+        self.zero = self.replication.zero if self.members > 1 else 0
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -133,6 +137,11 @@ class Rank(Postponing):
         """
         return Axis(self, name, size or self.mesh.degree(name), size)
 
+    @property
+    def replica_axis(self) -> Axis:
+        """All replicas, whether or not neighbours of them share something."""
+        return self.axis(self.mesh.there((DP, SHARD)))
+
     def slots(self, count: int) -> Slots:
         """Return a pool of `count` places for travelling buffers."""
         return Slots(count)
@@ -152,31 +161,8 @@ class Rank(Postponing):
         return self.buffer(name, shape, STATISTICS_ITEMSIZE)
 
     def weights(self, name: str, parts: Sequence[Part]) -> Weights:
-        """Declare resident weights in one pack; when training, gradient and states too.
-
-        Where replicas share the optimizer's states, the values show what each has updated: by
-        how far the weights moved, not by a gradient that is whole on no replica.
-        """
-        count, layout = elements(parts), tuple(parts)
-        value = Packed(self.resident(name, (count,), self.optimizer.weight, "weight"), layout)
-        self._bind(value, "value")
-        if not self.trains:
-            return Weights(value)
-        flat = self.resident(f"d{name}", (count,), self.optimizer.gradient, "gradient")
-        held = self.replication.states(count, self.replicas)
-        for state, itemsize in self.optimizer.states:
-            if itemsize:
-                self.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
-        if self.replication.shards(self.replicas):
-            self._bind(value, "moved")
-        else:
-            self._bind(value.over(flat), "gradient")
-        return Weights(value, value.over(flat))
-
-    def _bind(self, packed: Packed, role: BindingRole) -> None:
-        layer = "" if self.layer is None else f"L{self.layer}."
-        for part, operand in packed.views():
-            self.bind(operand, layer + part.tensor, part.shard, role)
+        """Declare resident weights in one pack; when training, gradient and states too."""
+        return declare(self, name, parts)
 
     # ---- matrix products ---------------------------------------------------------------------
 

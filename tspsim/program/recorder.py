@@ -18,13 +18,12 @@ from typing import Any
 
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
+from tspsim.program.bindings import Binding, BindingRole, Probe
 from tspsim.program.kind import ComputeKind, Kind
 from tspsim.program.ledger import Ledger, Slots, Written
 from tspsim.program.stages import Recorded
 from tspsim.program.template import Mark, Moved, Template
 from tspsim.program.types import (
-    Binding,
-    BindingRole,
     Buffer,
     BufferKind,
     Lane,
@@ -33,7 +32,6 @@ from tspsim.program.types import (
     Operand,
     PerCoordinate,
     Phase,
-    Probe,
     Program,
     Work,
 )
@@ -61,7 +59,8 @@ class Recorder:
         self.micro_batch = 0
         self.ledger, self.written = Ledger(), Written()
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
-        self._hooked = False
+        self._behind: int | None = None  # the compute op that communication waits for, if stated
+        self._closing: int | None = None  # the first op of the end of the step
         self._opening = 0  # ops that belong to the end of the step before
         self._residents: list[Operand] = []
         self._works: dict[Any, Any] = {}
@@ -107,15 +106,28 @@ class Recorder:
         Data-parallel libraries do so with gradients: what is recorded after backward is issued in
         the middle of it.
         """
-        self._hooked = True
+        with self.behind(-1):
+            yield
+
+    @contextmanager
+    def behind(self, computed: int) -> Iterator[None]:
+        """Mark communication that waits for an op of the compute lane, not for the last before it.
+
+        A host that runs ahead issues it while the device still works on what stands before it.
+        """
+        self._behind = computed
         try:
             yield
         finally:
-            self._hooked = False
+            self._behind = None
 
     def opens(self) -> None:
         """Mark what was recorded so far as what the step before has left to do."""
         self._opening = len(self.written.ops)
+
+    def closes(self) -> None:
+        """Mark what is recorded from here on as done once per step."""
+        self._closing = len(self.written.ops)
 
     @property
     def opened(self) -> bool:
@@ -164,6 +176,14 @@ class Recorder:
         forward = self.phase in ("forward", "recompute")
         kind = kind or ("activation" if forward else "workspace")
         return self._buffer(name, shape, itemsize, kind, into=into)
+
+    def accumulator(
+        self, name: str, shape: tuple[int, ...], itemsize: float, into: Slots | None = None
+    ) -> Operand:
+        """Declare a buffer that holds zeros until something is added to it; it lives from then."""
+        operand = self.buffer(name, shape, itemsize, "workspace", into)
+        self.ledger.given.add(operand.buffer.index)
+        return operand
 
     def given(self, name: str, shape: tuple[int, ...], itemsize: float) -> Operand:
         """Declare a buffer that is there from the start and lives to its last reader."""
@@ -234,9 +254,11 @@ class Recorder:
         work: Work | PerCoordinate | None,
         message: Message | None,
     ) -> None:
-        behind = message is not None and not self._hooked
+        behind = -1
+        if message is not None:
+            behind = self.ledger.computed if self._behind is None else self._behind
         self.ledger.check(inputs)
-        waits = self.ledger.enter(lane, inputs, outputs, behind_compute=behind)
+        waits = self.ledger.enter(lane, inputs, outputs, behind)
         self.written.waits.append(waits)
         names = len(self.written.ops), kind, label, self.phase, self.layer, self.micro_batch
         self.written.ops.append(Op(*names, lane, inputs, outputs, work, message))
@@ -252,6 +274,7 @@ class Recorder:
             tuple(self._probes),
             self._opening,
             tuple(self._actions),
+            self._closing,
         )
 
 

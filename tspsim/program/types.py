@@ -7,12 +7,13 @@ function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from tspsim.mesh import Axes, Mesh, names_of
 from tspsim.program.varying import Varying, combined, of_rank, product
 
 if TYPE_CHECKING:
+    from tspsim.program.bindings import Binding, Probe
     from tspsim.program.kind import Kind
     from tspsim.program.stages import Recorded
 
@@ -287,60 +288,6 @@ def _shape(operand: Operand) -> str:
     return f"{operand.buffer.name}[{'x'.join(map(str, operand.shape))}]"
 
 
-class Shard(NamedTuple):
-    """Which part of a dense tensor a rank holds.
-
-    The tensor is cut into `blocks` equal blocks along `dim`; the rank at coordinate c of `axis`
-    (or of several axes as one) holds block ``c // replicas * per_rank + first``. ``axis=None``
-    means c = 0.
-    """
-
-    dim: int = 0
-    blocks: int = 1
-    axis: Axes | None = None
-    per_rank: int = 1
-    first: int = 0
-    replicas: int = 1
-
-    def block(self, coordinate: int) -> int:
-        """Return the block held at a coordinate."""
-        return coordinate // self.replicas * self.per_rank + self.first
-
-
-BindingRole = Literal["value", "gradient", "moved", "loss"]
-
-
-class Binding(NamedTuple):
-    """Ties an operand to a tensor of the dense model, so that values can be filled in and compared.
-
-    Attributes
-    ----------
-    operand : Operand
-    tensor : str
-        Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
-    place : Shard or ActivationShard
-        Which part of it: a `Shard` of a weight, or the `ActivationShard` of an activation.
-    role : {"value", "gradient", "moved", "loss"}
-        Filled in before the first op; or compared with the dense gradient after the last: by
-        itself, or by how far it has moved down from where it was (a weight); or compared with the
-        dense loss.
-    """
-
-    operand: Operand
-    tensor: str
-    place: Any
-    role: BindingRole
-
-
-class Probe(NamedTuple):
-    """An operand whose value is compared with the dense model right after an op has run."""
-
-    operand: Operand
-    tensor: str
-    place: Any
-    after: int
-
-
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
     """What one rank of a role does, in issue order.
@@ -363,6 +310,8 @@ class Program:
         state begins with them; the reading by values plays them after the last op once more.
     actions : tuple of Recorded
         The passes of micro-batches through stages that the ops are of, in order; some are of none.
+    closing : int or None
+        The first op of what is done once per step, after all micro-batches: `between` tells.
     """
 
     ops: tuple[Op, ...]
@@ -373,6 +322,11 @@ class Program:
     probes: tuple[Probe, ...] = ()
     opening: int = 0
     actions: tuple[Recorded, ...] = ()
+    closing: int | None = None
+
+    def between(self, op: Op) -> bool:
+        """Whether an op is done layer by layer, not once per step at its beginning or end."""
+        return self.opening <= op.index < (len(self.ops) if self.closing is None else self.closing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

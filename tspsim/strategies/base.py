@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.files.errors import Problem
 from tspsim.files.units import Bytes
-from tspsim.mesh import PP, Mesh
+from tspsim.mesh import DP, PP, SHARD, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages
 from tspsim.program.types import Programs
 from tspsim.strategies.parts.placement import Axes, arrange
+from tspsim.strategies.parts.sharing import Blocks, sharing_problems
 from tspsim.strategies.parts.stages import Least, Pipeline
 
 
@@ -32,17 +33,33 @@ class StrategyOptions(BaseModel):
     kind : str
     dp : int
         Replicas of the model, each with sequences of its own.
-    zero : {0, 1}
-        Replicas update all weights alike (0), or share optimizer states and update (1).
+    zero : {0, 1, 2, 3}
+        Replicas update all weights alike (0), or share optimizer states and update (1), gradients
+        too (2), or weights too (3); with those of the strategy's own ranks that hold the same.
+    shard : Blocks, optional
+        They share in blocks of neighbouring replicas, and every block holds the same: ``{degree:
+        8}`` (hybrid sharding, HSDP).
+    reshard : bool or int, optional
+        With ``zero: 3``: gathered weights go behind forward and come again in backward; a number:
+        so many neighbours keep a part each, and gather among them. When not given, as torchtitan
+        does: they go, but stay in a pipeline.
+    reduce : {"fp32", "bf16"}, optional
+        With ``zero: 2`` and 3: in what gradients are added up and travel (FSDP2's
+        ``reduce_dtype``); as the resident gradients are when not given.
+    sync : {"every", "last"}, optional
+        With ``zero: 2`` and 3: reduce gradients behind every micro-batch, or add them up whole and
+        reduce them behind the last (FSDP2's ``set_requires_gradient_sync``). When not given,
+        ``every``; in a pipeline ``last``.
     bucket : float
-        Bytes of gradients in a message between replicas; ``0 B``: a message per buffer.
+        Bytes of gradients in a message between replicas; ``0 B``: a message per buffer. With
+        ``zero: 2`` of weights: gradients travel layer by layer, and with ``zero: 3`` both do.
     overlap_gradients : bool, optional
         Reduce gradients while backward goes on. When not given, as the libraries do: with
         ``zero: 0`` they do (torch's DistributedDataParallel), with ``zero: 1`` not (Megatron-Core's
         distributed optimizer, ``overlap_grad_reduce``).
     overlap_weights : bool
-        With ``zero: 1``: gather updated weights during the next step's forward (Megatron-Core's
-        ``overlap_param_gather``, off by default there too), not at the end of the step.
+        With ``zero: 1`` and 2: gather updated weights during the next step's forward
+        (Megatron-Core's ``overlap_param_gather``, off by default there too), not at the end.
     pp : Pipeline, optional
         Stages, their schedule, and the layers of each.
     placement : tuple of str, optional
@@ -54,13 +71,30 @@ class StrategyOptions(BaseModel):
 
     kind: str
     dp: int = Field(1, ge=1, description="replicas of the model (data parallelism)")
-    zero: int = Field(0, ge=0, le=1, description="1: replicas share optimizer states (ZeRO-1)")
+    zero: int = Field(
+        0,
+        ge=0,
+        le=3,
+        description="what replicas share: 1: optimizer states, 2: gradients too, 3: weights too",
+    )
+    shard: Blocks | None = Field(
+        None, description="share in blocks of neighbouring replicas only: {degree: 8}"
+    )
+    reshard: bool | int | None = Field(
+        None, description="zero: 3: let weights go behind forward; a number: to so many neighbours"
+    )
+    reduce: Literal["fp32", "bf16"] | None = Field(
+        None, description="zero: 2 and 3: type in which gradients travel; null: their own"
+    )
+    sync: Literal["every", "last"] | None = Field(
+        None, description="zero: 2 and 3: micro-batches behind which gradients are reduced"
+    )
     bucket: Bytes = Field("25 MiB", validate_default=True)
     overlap_gradients: bool | None = Field(
         None, description="reduce gradients during backward; null: with zero: 0"
     )
     overlap_weights: bool = Field(
-        False, description="zero: 1: gather updated weights during the next forward"
+        False, description="zero: 1 and 2: gather updated weights during the next forward"
     )
     pp: Pipeline | None = Field(None, description="stages of a pipeline: {stages: 4, ...}")
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
@@ -93,11 +127,17 @@ class StrategyOptions(BaseModel):
         degrees : Mapping of str to int
             Those of the strategy, and ``dp``.
         """
-        return {"zero": (0, 1) if degrees["dp"] > 1 else (0,)}
+        stated: dict[str, Any] = dict(degrees)
+        shared = cls.model_construct(**stated).sharers > 1
+        return {"zero": (0, 1, 2, 3) if shared else (0,)}
 
     @abstractmethod
     def axes(self) -> Axes:
         """Return names and degrees of the strategy's own axes, outermost first."""
+
+    def equal(self) -> tuple[str, ...]:
+        """Return those of the strategy's own axes over which weights are equal: none."""
+        return ()
 
     @abstractmethod
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
@@ -112,13 +152,17 @@ class StrategyOptions(BaseModel):
 
     def replica_problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the options of data parallelism."""
-        if self.overlap_weights and not self.zero:
-            message = "zero: 0 gathers no weights; set zero: 1 or leave it out"
-            yield Problem(("strategy", "overlap_weights"), message)
+        yield from sharing_problems(self)
+
+    @property
+    def sharers(self) -> int:
+        """How many ranks share what goes with the same weights, if they do."""
+        return self.mesh().degree((SHARD if self.shard else DP, *self.equal()))
 
     def mesh(self) -> Mesh:
         """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
-        return arrange(self.axes(), self.dp, self.placement, self.pp.stages if self.pp else 1)
+        stages, block = self.pp.stages if self.pp else 1, self.shard.degree if self.shard else 1
+        return arrange(self.axes(), self.dp, self.placement, stages, block)
 
     def all_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
@@ -150,10 +194,25 @@ class StrategyOptions(BaseModel):
         stages: Stages | None = None,
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
+        mesh = self.mesh()
+        return Rank(mesh, model, workload, optimizer, self._replication(mesh), role, stages)
+
+    def _replication(self, mesh: Mesh) -> Replication:
+        """Return how the ranks of a mesh keep equal weights equal."""
         early = self.overlap_gradients
-        early = self.zero == 0 if early is None else early
-        replication = Replication(self.zero, self.bucket, early, self.overlap_weights)
-        return Rank(self.mesh(), model, workload, optimizer, replication, role, stages)
+        blocks = self.shard is not None and mesh.degree(DP) > 1
+        own = self.equal() if self.zero else ()
+        return Replication(
+            self.zero,
+            self.bucket,
+            overlap_gradients=self.zero == 0 if early is None else early,
+            overlap_weights=self.overlap_weights,
+            inside=mesh.there((SHARD if self.shard else DP, *own)),
+            outside=DP if blocks else None,
+            reshard=self.pp is None if self.reshard is None else self.reshard,
+            reduce=self.reduce,
+            sync=self.sync or ("last" if self.pp else "every"),
+        )
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step, one per role."""

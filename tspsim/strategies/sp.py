@@ -57,6 +57,10 @@ class SequenceParallel(StrategyOptions):
         """Return one axis, ``sp``."""
         return (("sp", self.degree),)
 
+    def equal(self) -> tuple[str, ...]:
+        """Return the axis over which tokens alone are cut."""
+        return ("sp",)
+
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         yield from sequence_problems(workload, "degree", self.degree)

@@ -64,6 +64,10 @@ class TensorAndSequenceParallel(StrategyOptions):
         """Return the axes ``sp`` (outer) and ``tp`` (inner)."""
         return (("sp", self.sp), ("tp", self.tp))
 
+    def equal(self) -> tuple[str, ...]:
+        """Return the axis over which tokens alone are cut."""
+        return ("sp",)
+
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         cut = Cut(model, "tp", self.tp)

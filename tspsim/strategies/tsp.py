@@ -23,8 +23,9 @@ from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
-from tspsim.strategies.parts.decoder import Decoder, Normed
+from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
+from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, staggered

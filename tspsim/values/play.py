@@ -14,13 +14,15 @@ from typing import cast
 import numpy as np
 
 from tspsim.files.errors import ScheduleError
-from tspsim.mesh import DP, Mesh
+from tspsim.mesh import DP, SHARD, Mesh
 from tspsim.program.activations import ActivationShard
+from tspsim.program.bindings import Binding, Probe, Shard
+from tspsim.program.chunks import Chunk
 from tspsim.program.kind import CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Send
 from tspsim.program.kinds.in_place import owned
-from tspsim.program.types import Binding, Buffer, Lane, Message, Op, Operand, Probe, Programs, Shard
+from tspsim.program.types import Buffer, Lane, Message, Op, Operand, Programs
 from tspsim.program.varying import of_rank
 from tspsim.values.dense import Tensors
 
@@ -32,15 +34,17 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
     ----------
     tensor : ndarray
         A weight, or an activation [batch, tokens, ...] of all replicas.
-    place : Shard or ActivationShard
-        A `Shard` of a weight, or the `ActivationShard` of an activation.
+    place : Shard, Chunk or ActivationShard
+        A `Shard` of a weight, or a `Chunk` of that; or the `ActivationShard` of an activation.
     where : Where
     """
+    if isinstance(place, Chunk):
+        return place.of(piece(tensor, place.shard, where), where)
     if isinstance(place, Shard):
         block = place.block(where.coordinate(place.axis))
         return np.split(tensor, place.blocks, axis=place.dim)[block]
     assert isinstance(place, ActivationShard)
-    mine = np.split(tensor, where.mesh.replicas)[where.coordinate(DP)]
+    mine = np.split(tensor, where.mesh.replicas)[where.coordinate((DP, SHARD))]
     return np.asarray(mine[:, place.positions(where)])
 
 
@@ -57,7 +61,8 @@ class State:
     def read(self, operand: Operand) -> Array:
         """Return an operand as an array of its shape."""
         flat = self.buffers[operand.buffer.index]
-        assert flat is not None
+        if flat is None:  # a sum to which nothing has been added
+            flat = np.zeros(self.size(operand.buffer))
         offset, shape = operand.of_rank(self.where.mesh, self.where.rank)
         return flat[offset : offset + math.prod(shape)].reshape(shape)
 

@@ -19,10 +19,25 @@ def small_strategy(
 ) -> StrategyOptions:
     """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
     scale = small.layer_parameters / model.layer_parameters
-    few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS), "bucket": strategy.bucket * scale}
+    few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS)}
+    if strategy.zero < 3:
+        few["bucket"] = strategy.bucket * scale
+    few |= _neighbours(strategy)
     if strategy.pp:  # as many layers in every stage, see `StrategyOptions.least`
         few["pp"] = strategy.pp.model_copy(update={"layers": "auto"})
     return strategy.model_copy(update=few)
+
+
+def _neighbours(strategy: StrategyOptions) -> dict[str, Any]:
+    """Return twice as many replicas where neighbours of them share something: two blocks of two."""
+    if strategy.dp == 1 or not (strategy.shard or type(strategy.reshard) is int):
+        return {}
+    few: dict[str, Any] = {"dp": REPLICAS * REPLICAS}
+    if strategy.shard:
+        few["shard"] = strategy.shard.model_copy(update={"degree": REPLICAS})
+    if type(strategy.reshard) is int:
+        few["reshard"] = REPLICAS
+    return few
 
 
 def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) -> ModelShape:

@@ -22,9 +22,9 @@ class Convert(Pointwise):
 
     name = "convert"
 
-    def values(self, where: Where, x: Array) -> tuple[Array, ...]:  # noqa: ARG002
-        """Return x."""
-        return (x,)
+    def values(self, where: Where, *xs: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return what there is."""
+        return xs
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tspsim.mesh import Axes
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Members, summed
 from tspsim.program.kinds.vocabulary import OptimizerStep
@@ -70,25 +71,30 @@ class AllGatherInPlace:
 class ShardedOptimizerStep(OptimizerStep):
     """``(gradients, weights, states) -> (weights, states)``: each rank updates its own parts.
 
+    Gradients are whole, and their own parts are read, or they are these.
+
     Parameters
     ----------
-    axis : str
-        The axis over which the parts are cut; states hold nothing but the rank's own.
+    axis : str or tuple of str
+        Over which the parts are cut; states hold nothing but the rank's own.
     degree : int
     tensors : int
         How many gradients there are, and as many weights.
     """
 
-    axis: str
+    axis: Axes
     degree: int
     tensors: int
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
         """Return the memory traffic: own parts of gradients and weights, states whole."""
         n = self.tensors
-        cut = sum(map(self._own_bytes, (*inputs[: 2 * n], *outputs[:n])))
-        whole = sum(o.bytes for o in (*inputs[2 * n :], *outputs[n:]))
-        return Work(0, cut + whole, "elementwise")
+        gradients, weights = inputs[:n], inputs[n : 2 * n]
+        are_whole = sum(g.elements for g in gradients) == sum(w.elements for w in weights)
+        read = sum(self._own_bytes(g) if are_whole else g.bytes for g in gradients)
+        cut = sum(map(self._own_bytes, (*weights, *outputs[:n])))
+        states = sum(o.bytes for o in (*inputs[2 * n :], *outputs[n:]))
+        return Work(0, read + cut + states, "elementwise")
 
     def _own_bytes(self, operand: Operand) -> int:
         return round(part(operand.elements, self.degree) * operand.buffer.itemsize)
@@ -101,7 +107,14 @@ class ShardedOptimizerStep(OptimizerStep):
         """
         n, index = self.tensors, where.coordinate(self.axis)
         pairs = zip(arrays[:n], arrays[n : 2 * n], strict=True)
-        return tuple(_with_own(w, w - g, self.degree, index) for g, w in pairs)
+        return tuple(self._updated(w, g, index) for g, w in pairs)
+
+    def _updated(self, w: Array, gradient: Array, index: int) -> Array:
+        if gradient.size == w.size:
+            return _with_own(w, w - gradient, self.degree, index)
+        out, mine = w.copy(), owned(w.size, self.degree, index)
+        out[mine] -= gradient[: mine.stop - mine.start]
+        return out
 
 
 def _with_own(x: Array, new: Array, members: int, index: int) -> Array:

@@ -8,104 +8,23 @@ is the schedule's (`strategies/parts/pipeline.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-from tspsim.mesh import DP
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
+from tspsim.strategies.parts.groups import Group, Groups
+from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.stamps import Left, Stamps
 from tspsim.strategies.parts.weights import Cut
-
-#: Gives a norm's output: the kept one, or one computed again when it is asked for.
-Normed: TypeAlias = Callable[[], Operand]
-
-
-class LazyNorm:
-    """A norm that was kept, or is computed again when its output or what it saves is asked for."""
-
-    def __init__(self, kept: NormTape | None, again: Callable[[], NormTape]) -> None:
-        self._kept, self._again = kept, again
-
-    @property
-    def tape(self) -> NormTape:
-        """Output and what backward reads."""
-        if self._kept is None:
-            self._kept = self._again()
-        return self._kept
-
-    def __call__(self) -> Operand:
-        """Return the output."""
-        return self.tape.output
-
-
-@dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """Resident weights of one layer.
-
-    Parameters
-    ----------
-    norm1, attention, norm2, mlp : Weights
-    bias1, bias2 : Weights or None
-        Biases of the outputs of attention and MLP.
-    """
-
-    norm1: Weights
-    attention: Weights
-    norm2: Weights
-    mlp: Weights
-    bias1: Weights | None = None
-    bias2: Weights | None = None
-
-    @property
-    def packs(self) -> tuple[Weights, ...]:
-        """All of them, in the order in which forward reads them."""
-        parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
-        return tuple(w for w in parts if w)
-
-    @property
-    def flats(self) -> tuple[Operand, ...]:
-        """All values, and all gradients where there are any."""
-        return tuple(flat for w in self.packs for flat in w.flats)
-
-    @property
-    def between(self) -> tuple[Weights, ...]:
-        """What is read between blocks, whole on every rank: norms, and biases of outputs."""
-        return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerTape:
-    """What one layer's forward leaves for its backward; None is what has to be recomputed.
-
-    Parameters
-    ----------
-    x, middle : Operand
-        The residual stream before the layer, and between attention and MLP.
-    norm1, norm2 : NormTape
-        Outputs of the two norms, and what their backward reads.
-    attention, mlp : Any
-        What the strategy's own forward left.
-    mask1, mask2 : Operand
-        Of the dropout behind both blocks; None where there is none.
-    """
-
-    x: Operand
-    middle: Operand | None = None
-    norm1: NormTape | None = None
-    norm2: NormTape | None = None
-    attention: Any = None
-    mlp: Any = None
-    mask1: Operand | None = None
-    mask2: Operand | None = None
 
 
 class Decoder(ABC):
@@ -132,8 +51,12 @@ class Decoder(ABC):
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
         self.stamps = Stamps(rank)
+        groups = Groups(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
-        self.ends = Ends(rank, cut, place, gather_axis) if rank.model.vocab else None
+        self.groups = {i: Group(groups, w.packs, i) for i, w in self.layers.items()}
+        self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
+        #: Gradients are reduced behind every micro-batch, not once per step.
+        self.syncs = groups.syncs
         self.loss = rank.resident("loss", (1,), 4, "activation")
         if rank.holds_last_layer:
             rank.bind(self.loss, "loss", None, "loss")
@@ -218,39 +141,61 @@ class Decoder(ABC):
             with self.rank.at(phase="optimizer"):
                 update(self.rank)
         if has_loss:  # behind the gradients: nothing waits for it
-            self.rank.axis(DP).all_reduce(self.loss, lane="gradients", label="loss")
+            self.rank.replica_axis.all_reduce(self.loss, lane="gradients", label="loss")
 
     def _finish_gradients(self) -> None:
         """Sum what is not a layer's own, and what other stages hold alike."""
         if self.ends:
-            self.reduce_gradients(self.ends.norms, self.ends.tables)
+            if not self.syncs:
+                self._reduce_ends()
             self.ends.sum_tied()
         sum_copies(self.rank, self.rank.residents("gradient"))
+
+    def _reduce_ends(self) -> None:
+        assert self.ends is not None
+        group = self.ends.group
+        norms, tables = (
+            [group.now(w, gradient=True) for w in some]
+            for some in (self.ends.norms, self.ends.tables)
+        )
+        self.reduce_gradients(norms, tables)
+        group.reduce()
 
     def forward(self, x: Operand, layers: range) -> tuple[Operand, list[Left]]:
         """Return the output of some layers, and what their backward reads."""
         tapes = []
         for index in layers:
-            w = self.layers[index]
             with self.rank.at(layer=index):
+                group = self.groups[index]
+                group.begin()
+                w = self.layers[index].now(group)
                 record = partial(self._forward, x, w)
                 x, left = self.stamps.run((layers, "F"), (x, *w.flats), None, record)
+                group.leave()
             tapes.append(left)
         return x, tapes
 
     def backward(self, dy: Operand, tapes: Sequence[Left], layers: range, *, last: bool) -> Operand:
         """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
-        key = (layers, "B", last, self.rank.postpones)
+        key = (layers, "B", self.rank.postpones)
         for index, left in reversed(list(zip(layers, tapes, strict=True))):
-            w = self.layers[index]
+            group = self.groups[index]
             with self.rank.at(layer=index, phase="backward"):
-                record = partial(self._backward, dy, w, last=last)
+                group.begin()
+                if index > layers[0]:
+                    self.groups[index - 1].gather()  # the next in backward
+                w = self.layers[index].now(group, gradient=True)
+                record = partial(self._backward, dy, w)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
+                group.finish()
+                if last or self.syncs:
+                    self.rank.weighs(partial(self._reduce, group, w))
         return dy
 
-    def _reduce(self, w: LayerWeights) -> None:
+    def _reduce(self, group: Group, w: LayerWeights) -> None:
         self.reduce_shared_heads(w.attention.gradient)
         self.reduce_gradients(w.between, (w.attention, w.mlp))
+        group.reduce()
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -270,6 +215,8 @@ class Decoder(ABC):
         """Return the gradient of the last layer's output."""
         if isinstance(tape, HeadTape):
             assert self.ends is not None
+            if self.layers:
+                self.groups[max(self.layers)].gather()  # it is next
             return self.ends.head_backward(tape)
         self.rank.objective(tape, self.loss)
         return tape
@@ -280,6 +227,9 @@ class Decoder(ABC):
         if self.ends:
             with self.rank.at(phase="backward"):
                 self.rank.weighs(partial(self.ends.embed_backward, dx))
+                self.ends.group.finish()
+                if self.syncs:
+                    self._reduce_ends()
 
     # ---- a layer -----------------------------------------------------------------------------
 
@@ -322,16 +272,12 @@ class Decoder(ABC):
             return fresh
         return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
 
-    def _backward(
-        self, dy: Operand, w: LayerWeights, tape: LayerTape, *, last: bool
-    ) -> tuple[Operand, None]:
+    def _backward(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> tuple[Operand, None]:
         again = self.recompute == "full"
         if again and not self.recomputes_inside:
             tape = self._again(tape, w)
         with self.rank.issued(3 if again and self.recomputes_inside else 2):
             dx = self._through(dy, w, tape)
-        if last:
-            self.rank.weighs(partial(self._reduce, w))
         return dx, None
 
     def _through(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:

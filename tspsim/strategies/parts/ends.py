@@ -18,6 +18,7 @@ from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_with
+from tspsim.strategies.parts.groups import Group, Groups
 from tspsim.strategies.parts.losses import CrossEntropy
 from tspsim.strategies.parts.weights import Cut
 
@@ -61,10 +62,17 @@ class Ends:
     cut : Cut
     place : ActivationShard
     gather_axis : str or None
+    groups : Groups
+        Of the rank: its ends are a group.
     """
 
     def __init__(
-        self, rank: Rank, cut: Cut, place: ActivationShard, gather_axis: str | None
+        self,
+        rank: Rank,
+        cut: Cut,
+        place: ActivationShard,
+        gather_axis: str | None,
+        groups: Groups,
     ) -> None:
         self.rank, self.place = rank, place
         self.axis = rank.axis(cut.axis) if cut.axis else None
@@ -74,6 +82,7 @@ class Ends:
         self.embedding = rank.weights("embedding", [cut.table("embedding")]) if first else None
         self.table = self._head(cut, self.embedding if tied else None) if last else None
         self.norm = rank.weights("final_norm", [cut.norm("final_norm")]) if last else None
+        self.group = Group(groups, (*self.tables, *self.norms))
         self.shares_table = tied and (first or last) and not both
         count = range(rank.workload.micro_batches)
         self.ids = [self._ids("tokens", i) for i in count] if first else []
@@ -129,7 +138,9 @@ class Ends:
     def embed(self) -> Operand:
         """Return the first layer's input."""
         assert self.embedding is not None
-        rank, ids, table = self.rank, self._whole_ids(), self.embedding.value["embedding"]
+        self.group.begin()
+        rank, ids = self.rank, self._whole_ids()
+        table = self.group.now(self.embedding).value["embedding"]
         x = rank.tensor("x", (*ids.shape, table.shape[1]))
         rank.compute(Embed(self._over()), (ids, table), (x,), "embed")
         x = self._leave(x, dim=1, label="embed")
@@ -139,7 +150,8 @@ class Ends:
     def embed_backward(self, dx: Operand) -> None:
         """Add the gradient of the embedding table."""
         assert self.embedding is not None
-        ids, gradient = self.ids[self.rank.micro_batch], self.embedding.gradient["embedding"]
+        ids, table = self.ids[self.rank.micro_batch], self._added(self.embedding)
+        gradient = table.gradient["embedding"]
         dx = self.rank.masked(dx, self.masks[self.rank.micro_batch], "ddropout.embed")
         if self.axis and self.gathers:
             dx, ids = self.axis.all_gather(dx, ids, dim=1, lane="tokens", label="dembed")
@@ -158,6 +170,7 @@ class Ends:
 
     def head(self, x: Operand, loss: Operand) -> HeadTape:
         """Record norm, head and loss; in pieces, each with its backward, when there are several."""
+        self.group.begin()
         rank, pieces = self.rank, _pieces(x, self.rank.workload.loss_chunks)
         if len(pieces) == 1 or not rank.trains:
             return HeadTape(x, tuple(self._piece(x, *piece, loss) for piece in pieces))
@@ -171,9 +184,10 @@ class Ends:
     def _piece(self, x: Operand, at: int, size: int, loss: Operand) -> HeadPiece:
         """Record norm, logits and loss of `size` tokens."""
         assert self.table is not None and self.norm is not None
-        rank, h, table = self.rank, self.rank.model.hidden, self.table.value
+        rank, h = self.rank, self.rank.model.hidden
+        table, norm = (self.group.now(w).value for w in (self.table, self.norm))
         targets = view(self.targets[rank.micro_batch], at, (size,))
-        tape = rank.norm(view(x, at * h, (size, h)), self.norm.value.flat, "final_norm")
+        tape = rank.norm(view(x, at * h, (size, h)), norm.flat, "final_norm")
         normed = tape.output
         if self.axis and self.gathers:
             normed, targets = self.axis.all_gather(
@@ -193,7 +207,7 @@ class Ends:
 
     def _piece_backward(self, x: Operand, piece: HeadPiece, dx: Operand | None) -> Operand:
         assert self.table is not None and self.norm is not None
-        rank, table, h = self.rank, self.table, self.rank.model.hidden
+        rank, table, h = self.rank, self._added(self.table), self.rank.model.hidden
         name = table.value.parts[0].name
         dlogits = piece.entropy.backward()
         dnormed = self._leave(rank.matmul(dlogits, table.value[name], "dnormed"), 0, "dhead")
@@ -205,7 +219,11 @@ class Ends:
 
     def _norm_pair(self) -> tuple[Operand, Operand]:
         assert self.norm is not None
-        return self.norm.value.flat, self.norm.gradient.flat
+        norm = self._added(self.norm)
+        return norm.value.flat, norm.gradient.flat
+
+    def _added(self, w: Weights) -> Weights:
+        return self.group.now(w, gradient=True)
 
 
 def _pieces(x: Operand, count: int) -> Sequence[tuple[int, int]]:

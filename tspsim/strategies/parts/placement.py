@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tspsim.files.errors import Problem, did_you_mean
-from tspsim.mesh import DP, PP, Mesh
+from tspsim.mesh import DP, PP, SHARD, Mesh
 
 #: Names and degrees of axes, outermost first, as a `Mesh` has them.
 Axes = tuple[tuple[str, int], ...]
 
 
-def arrange(axes: Axes, dp: int, placement: Sequence[str] | None, pp: int = 1) -> Mesh:
+def arrange(
+    axes: Axes, dp: int, placement: Sequence[str] | None, pp: int = 1, block: int = 1
+) -> Mesh:
     """Return the mesh of a strategy's own axes, of its replicas and of its stages.
 
     Parameters
@@ -25,13 +27,17 @@ def arrange(axes: Axes, dp: int, placement: Sequence[str] | None, pp: int = 1) -
         the strategy's own order, replicas outside of it and stages outermost.
     pp : int
         Number of stages; of one there is no axis.
+    block : int
+        Replicas of a block of neighbours, which is an axis of its own inside of that of replicas.
     """
-    outer = tuple((name, degree) for name, degree in ((PP, pp), (DP, dp)) if degree > 1)
+    all_outer = ((PP, pp), (DP, dp // block), (SHARD, block))
+    outer = tuple((name, degree) for name, degree in all_outer if degree > 1)
     there = (*outer, *axes)
     if placement is None:
         return Mesh(there)
     degrees = dict(there)
-    return Mesh(tuple((name, degrees[name]) for name in reversed(placement) if name in degrees))
+    names = (n for name in reversed(placement) for n in ((DP, SHARD) if name == DP else (name,)))
+    return Mesh(tuple((name, degrees[name]) for name in names if name in degrees))
 
 
 def placement_problems(

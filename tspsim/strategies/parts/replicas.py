@@ -8,11 +8,10 @@ that overlap, for all of backward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 from tspsim.files.errors import ProgramError
-from tspsim.mesh import DP
 from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
 from tspsim.program.kinds.vocabulary import OptimizerStep
@@ -23,25 +22,22 @@ from tspsim.program.types import Operand
 def update(rank: Rank) -> None:
     """Record the end of a training step: gradients summed over replicas, weights updated.
 
-    The collectives are recorded here, but where they overlap with backward a hook issues each when
-    its last gradient is written.
+    Where gradients are cut (zero 2), they have been summed group by group.
 
     Raises
     ------
     ProgramError
         When weights are to be gathered during forward, and the step did not `begin` with it.
     """
-    replicas, options = rank.axis(DP), rank.replication
-    sharded = options.shards(replicas.degree)
-    reduce = replicas.reduce_scatter_in_place if sharded else replicas.all_reduce
-    issued = rank.hooked if options.overlap_gradients else nullcontext
-    for bucket in _buckets(rank.gradients(), options.bucket):
-        with issued(), rank.at(phase="backward", layer=bucket[-1].buffer.layer):
-            reduce(*bucket, lane="gradients", label="gradients")
-    _step(rank, replicas.degree if sharded else 1)
-    if sharded and not options.overlap_weights:
+    rank.closes()
+    if rank.zero < 2:
+        _sum(rank)
+    _step(rank)
+    if rank.zero not in (1, 2):
+        return
+    if not rank.replication.overlap_weights:
         _gather(rank, rank.residents("weight"))
-    elif sharded and not rank.opened:
+    elif not rank.opened:
         raise ProgramError("overlap_weights: this strategy does not begin its step with begin()")
 
 
@@ -51,23 +47,46 @@ def begin(rank: Rank, weights: Iterable[Operand]) -> None:
     Only where it overlaps with forward. A layer waits for its own weights, so they are named in the
     order in which forward reads them.
     """
-    if rank.trains and rank.replication.gathers_ahead(rank.replicas):
+    if rank.trains and rank.replication.gathers_ahead(rank.members):
         _gather(rank, weights)
         rank.opens()
 
 
+def _sum(rank: Rank) -> None:
+    options = rank.replication
+    issued = rank.hooked if options.overlap_gradients else nullcontext
+    for bucket in _buckets(rank.gradients(), options.bucket):
+        with issued(), rank.at(phase="backward", layer=bucket[-1].buffer.layer):
+            if rank.zero:
+                _scatter(rank, bucket)
+            else:
+                rank.replica_axis.all_reduce(*bucket, lane="gradients", label="gradients")
+
+
+def _scatter(rank: Rank, bucket: Sequence[Operand]) -> None:
+    """Sum a rank's own parts: over the group, then over whoever owns the same ones elsewhere."""
+    options = rank.replication
+    axis, label = rank.axis(options.inside), "gradients"
+    axis.reduce_scatter_in_place(*bucket, lane="gradients", label=label)
+    if options.outside is not None:
+        own = sum(round(part(o.elements, axis.degree) * o.buffer.itemsize) for o in bucket)
+        rank.axis(options.outside).all_reduce(*bucket, lane="gradients", label=label, size=own)
+
+
 def _gather(rank: Rank, weights: Iterable[Operand]) -> None:
+    axis = rank.axis(rank.replication.inside)
     for bucket in _buckets(weights, rank.replication.bucket):
-        rank.axis(DP).all_gather_in_place(*bucket, lane="weights", label="weights")
+        axis.all_gather_in_place(*bucket, lane="weights", label="weights")
 
 
-def _step(rank: Rank, parts: int) -> None:
-    """Record the update of all weights, or of the rank's own of so many parts, in one op."""
+def _step(rank: Rank) -> None:
+    """Record the update of all weights that the rank is to update, in one op."""
     gradients, weights = rank.residents("gradient"), rank.residents("weight")
     states = rank.residents("optimizer")
+    axes, parts = (rank.replication.inside, rank.members) if rank.zero in (1, 2) else ((), 1)
     kind: ComputeKind = OptimizerStep(rank.optimizer.kind)
-    if parts > 1:
-        kind = ShardedOptimizerStep(rank.optimizer.kind, DP, parts, len(gradients))
+    if rank.zero:
+        kind = ShardedOptimizerStep(rank.optimizer.kind, axes, parts, len(gradients))
     outputs = [*weights, *states]
     if rank.optimizer.temporary:
         count = sum(part(w.elements, parts) for w in weights)

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tspsim.mesh import names_of
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
-from tspsim.strategies.parts.decoder import Decoder, Normed
+from tspsim.strategies.parts.decoder import Decoder
+from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.weights import Cut
@@ -143,7 +145,8 @@ class ShardedDecoder(Decoder):
         flats, rest = ([w.gradient.flat for w in some] for some in (between, matrices))
         if self.scatters and flats:
             self.tp.all_reduce(*flats, lane="gradients", label="gradients.norms")
-        if flats or rest:
+        # The group that shares the gradients of replicated weights sums them over sp as well.
+        if (flats or rest) and self.sp.name not in names_of(self.rank.replication.inside):
             self.sp.all_reduce(*flats, *rest, lane="gradients", label="gradients")
 
     def reduce_loss(self) -> None:

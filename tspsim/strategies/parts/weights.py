@@ -8,8 +8,8 @@ from typing import Literal
 
 from tspsim.files.errors import Problem
 from tspsim.model import ModelShape
+from tspsim.program.bindings import Shard
 from tspsim.program.packed import Part
-from tspsim.program.types import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Cut:
     def table(self, name: str) -> Part:
         """Return a vocabulary table, rows cut over the axis."""
         shape = (self.model.vocab // self.degree, self.model.hidden)
-        return Part(name, shape, name, Shard(0, self.degree, self.axis))
+        return Part(name, shape, name, Shard(0, self.degree, self.axis), outputs=0)
 
     def norm(self, name: str) -> Part:
         """Return a norm's parameters, the same on every rank."""

@@ -1,0 +1,78 @@
+"""What a rank holds of some weights during the whole step: values, gradients, optimizer states.
+
+Of what the members of its group share, it holds a part: a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tspsim.program.bindings import BindingRole
+from tspsim.program.chunks import Chunk, Layout, flat, shard_elements
+from tspsim.program.packed import Packed, Part, Weights, elements
+from tspsim.program.recorder import view
+from tspsim.program.types import Operand
+from tspsim.program.varying import product
+
+if TYPE_CHECKING:
+    from tspsim.program.rank import Rank
+
+
+def layout_of(rank: Rank, packed: Packed) -> Layout:
+    """Return how the members of a rank's group cut a pack.
+
+    Weights that are gathered (zero 3) are cut tensor by tensor, along the outputs of each, as
+    torch's FSDP2 does; others as they lie.
+    """
+    if rank.zero < 3:
+        return flat(elements(packed.parts))
+    return tuple(part.chunks for part in packed.parts)
+
+
+def declare(rank: Rank, name: str, parts: Sequence[Part]) -> Weights:
+    """Declare resident weights in one pack; when training, gradient and states too.
+
+    Where members of the group share the optimizer's states, the values show what each has updated:
+    by how far the weights moved, not by a gradient that is whole on no rank.
+    """
+    optimizer, count = rank.optimizer, elements(parts)
+    whole = held = count
+    if rank.zero:
+        cut = tuple(part.chunks for part in parts) if rank.zero == 3 else flat(count)
+        held = shard_elements(cut, rank.members)
+    value = rank.resident(name, (held if rank.zero == 3 else whole,), optimizer.weight, "weight")
+    packed = Packed(value, tuple(parts))
+    _bind(rank, packed, "value")
+    if not rank.trains:
+        return Weights(packed)
+    size = held if rank.zero >= 2 else whole
+    gradient = rank.resident(f"d{name}", (size,), optimizer.gradient, "gradient")
+    for state, itemsize in optimizer.states:
+        if itemsize:
+            rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
+    weights = Weights(packed, packed.over(gradient))
+    if rank.zero:
+        _bind(rank, packed, "moved")
+    else:
+        _bind(rank, weights.gradient, "gradient")
+    return weights
+
+
+def _bind(rank: Rank, packed: Packed, role: BindingRole) -> None:
+    layer = "" if rank.layer is None else f"L{rank.layer}."
+    for part, operand, place in _places(rank, packed):
+        rank.bind(operand, layer + part.tensor, place, role)
+
+
+def _places(rank: Rank, packed: Packed) -> Iterator[tuple[Part, Operand, Any]]:
+    """Yield every tensor of a pack: what is there of it, and which part of the model that is."""
+    if rank.zero < 3:
+        yield from ((part, operand, part.shard) for part, operand in packed.views())
+        return
+    offset, members = 0, rank.members
+    for part in packed.parts:
+        shape = part.chunks.chunk_shape(members)
+        place = Chunk(part.shard, part.chunks.dim, rank.replication.inside, members)
+        yield part, view(packed.flat, offset, shape), place
+        offset += product(shape)
