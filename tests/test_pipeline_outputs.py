@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tspsim.output.plots.window import choose
 from tspsim.registry import PLOTS
 from tspsim.reports import stacked
 from tspsim.reports.comparison import row_of, titles
+from tspsim.reports.html import page
+from tspsim.reports.html.sources import read
 from tspsim.runner import Run, run
 from tspsim.schedules.parts.base import Size
 from tspsim.sweeps.candidates import candidates
@@ -216,6 +219,19 @@ def test_a_picture_that_somebody_else_drew_stays(tmp_path: Path) -> None:
     (tmp_path / "pipeline.png").write_text("mine", encoding="utf-8")
     folder.write(small_result.real(), tmp_path, force=True)
     assert (tmp_path / "pipeline.png").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_report_shows_the_pipeline_and_what_it_waits_for(tmp_path: Path) -> None:
+    """The picture stands in the page, which still fetches nothing."""
+    result = staged("zb_v", SIZE)
+    folder.write(result, tmp_path / "made")
+    page.write(read([tmp_path / "made"]), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "What every stage does with which micro-batch" in text
+    assert "which waits longest for micro-batches" in text
+    assert result.summary.pipeline is not None
+    assert f"{100 * result.summary.pipeline.bubble.share:.1f} % of the step; at most" in text
+    assert not re.search(r"url\((?!#)|@import|fetch\(", text)
 
 
 def test_a_trace_has_a_track_of_passes_and_names_micro_batches() -> None:
