@@ -78,7 +78,8 @@ def between_replicas(program: Program) -> list[Op]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_shared_the_numbers_are_the_dense_models(kind: str, way: str) -> None:
     """Loss, activations and what every weight's own part has moved by, on every rank."""
-    for model in (MODEL, OTHER, replace(MODEL, vocab=0)):
+    others = (OTHER, replace(MODEL, vocab=0)) if WAYS[way]["dp"] == 3 else ()
+    for model in (MODEL, *others):
         proof = played(kind, WAYS[way], model)
         assert proof.passed, proof.worst
         ranks = options(kind, **{**KINDS[kind], **WAYS[way]}).mesh().ranks
@@ -119,7 +120,7 @@ def test_ranks_that_hold_the_same_weights_share_without_replicas() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", ["tsp", "tp_sp", "fsdp"])
+@pytest.mark.parametrize("kind", ["tsp", "fsdp"])
 def test_forgetting_any_one_message_is_found(kind: str, way: str) -> None:
     """Each collective, one kind at a time, made to do nothing: values differ."""
     programs, mesh = record((kind, {**KINDS[kind], **WAYS[way]}), MODEL, WORKLOAD)
