@@ -30,6 +30,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tp_sp", {"tp": 2, "sp": 2, "kv": "ulysses"}),
     ("tp_sp", {"tp": 1, "sp": 4, "kv": "usp", "ulysses_degree": 2}),
     ("tp_sp", {"tp": 4, "sp": 1}),
+    ("fsdp", {"dp": 4}),
 )
 
 

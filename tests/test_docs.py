@@ -195,7 +195,7 @@ def test_the_reference_describes_every_strategy_option(reference: str) -> None:
         names, of, default, _ = (cell.strip() for cell in row.split(" | "))
         kinds = set(STRATEGIES.names()) if of == "all" else set(re.findall(r"`(\w+)`", of))
         for name in re.findall(r"`(\w+)`", names):
-            found[name] = kinds
+            found[name] = found.get(name, set()) | kinds
             for kind in kinds:
                 field = STRATEGIES.get(kind).model_fields[name]
                 shown = "required" if field.is_required() else str(field.default)

@@ -67,6 +67,10 @@ STRATEGIES = [
     {"kind": "sp", "degree": 4, "kv": "usp", "ulysses_degree": 2, "dp": 2},
     {"kind": "sp", "degree": 2, "dp": 4}, {"kind": "tp_sp", "tp": 2, "sp": 4, "kv": "ring"},
     {"kind": "tp_sp", "tp": 2, "sp": 2, "dp": 2}, {"kind": "tp_sp", "tp": 4, "sp": 2},
+    {"kind": "fsdp", "dp": 8}, {"kind": "tsp", "degree": 2, "dp": 4, "zero": 3},
+    {"kind": "sp", "degree": 2, "dp": 4, "zero": 2},
+    {"kind": "tp", "degree": 2, "dp": 4, "zero": 3, "shard": {"degree": 2}},
+    {"kind": "fsdp", "dp": 8, "reshard": 4},
 ]  # fmt: skip
 
 

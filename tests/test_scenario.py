@@ -61,7 +61,8 @@ def test_resolved_document_of_a_shipped_scenario_loads_as_equal(name: str) -> No
 @pytest.mark.parametrize("kind", STRATEGIES.names())
 def test_resolved_document_of_every_strategy_loads_as_equal(kind: str) -> None:
     """A strategy with an option that JSON cannot hold would make results that do not re-run."""
-    degrees = {"tp": 2, "sp": 2} if kind == "tp_sp" else {"degree": 4}
+    own = {"tp_sp": {"tp": 2, "sp": 2}, "fsdp": {"dp": 4}}
+    degrees = own.get(kind, {"degree": 4})
     first = from_document({**SMALL, "strategy": {"kind": kind, **degrees}})
     second = from_document(json.loads(json.dumps(first.document)))
     assert second == first

@@ -49,6 +49,8 @@ class Replication:
         gradients when None.
     sync : {"every", "last"}
         Zero 2 and 3: micro-batches behind which gradients are reduced.
+    offload : {"optimizer"} or None
+        Optimizer states are in the host's memory, and the step is made there.
     """
 
     zero: int = 0
@@ -60,6 +62,7 @@ class Replication:
     reshard: bool | int = True
     reduce: Literal["fp32", "bf16"] | None = None
     sync: Literal["every", "last"] = "every"
+    offload: Literal["optimizer"] | None = None
 
     def shards(self, members: int) -> bool:
         """Whether so many members share the optimizer's states."""

@@ -49,7 +49,7 @@ def declare(rank: Rank, name: str, parts: Sequence[Part]) -> Weights:
     size = held if rank.zero >= 2 else whole
     gradient = rank.resident(f"d{name}", (size,), optimizer.gradient, "gradient")
     for state, itemsize in optimizer.states:
-        if itemsize:
+        if itemsize and not rank.replication.offload:
             rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
     weights = Weights(packed, packed.over(gradient))
     if rank.zero:

@@ -86,6 +86,21 @@ def device_problems(topology: Topology, dtype: str, linears: str) -> Iterator[Pr
                 yield Problem(("workload", key), message)
 
 
+def offload_problems(strategy: StrategyOptions, topology: Topology) -> Iterator[Problem]:
+    """Yield a problem when states go to a host of which a device does not say how it is reached."""
+    if not strategy.offload:
+        return
+    for device in dict.fromkeys(topology.devices):
+        rates = {"host_link": device.host_link, "host_memory": device.host_memory}
+        missing = [name for name, rate in rates.items() if not rate]
+        if missing:
+            message = (
+                f"found 'optimizer'; device '{device.name}' states no {' and no '.join(missing)}"
+            )
+            state = ", ".join(f"topology.device.{name}=50 GB/s" for name in missing)
+            yield Problem(("strategy", "offload"), f"{message}: state what it has, as in {state}")
+
+
 def memory_problems(topology: Topology, memory: MemoryKeys) -> Iterator[Problem]:
     """Yield what the runtime or a library holds where it leaves nothing of the smallest device."""
     smallest = min(topology.devices, key=lambda device: device.memory)

@@ -143,4 +143,5 @@ def _together(
         problems += checks.memory_problems(hardware.topology, keys.memory)
     if strategy and hardware:
         problems += checks.rank_problems(strategy, hardware.topology)
+        problems += checks.offload_problems(strategy, hardware.topology)
     return problems

@@ -50,6 +50,9 @@ class StrategyOptions(BaseModel):
         With ``zero: 2`` and 3: reduce gradients behind every micro-batch, or add them up whole and
         reduce them behind the last (FSDP2's ``set_requires_gradient_sync``). When not given,
         ``every``; in a pipeline ``last``.
+    offload : {"optimizer"}, optional
+        Optimizer states are in the host's memory. At the end of the step gradients go down, the
+        host updates, and weights come up, one after another (ZeRO-Offload, arXiv 2101.06840).
     bucket : float
         Bytes of gradients in a message between replicas; ``0 B``: a message per buffer. With
         ``zero: 2`` of weights: gradients travel layer by layer, and with ``zero: 3`` both do.
@@ -88,6 +91,9 @@ class StrategyOptions(BaseModel):
     )
     sync: Literal["every", "last"] | None = Field(
         None, description="zero: 2 and 3: micro-batches behind which gradients are reduced"
+    )
+    offload: Literal["optimizer"] | None = Field(
+        None, description="optimizer: states in the host's memory, and the step made there"
     )
     bucket: Bytes = Field("25 MiB", validate_default=True)
     overlap_gradients: bool | None = Field(
@@ -212,6 +218,7 @@ class StrategyOptions(BaseModel):
             reshard=self.pp is None if self.reshard is None else self.reshard,
             reduce=self.reduce,
             sync=self.sync or ("last" if self.pp else "every"),
+            offload=self.offload,
         )
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:

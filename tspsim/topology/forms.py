@@ -299,6 +299,8 @@ class DeviceForm(Form):
         Buffers that a communicator of the collective library keeps there.
     launch : Seconds
         Overhead of every compute op, where the profile states none.
+    host_link, host_memory : BytesPerSecond, optional
+        One way between the device and its host, and of the device's share of the host's memory.
     price : Price, optional
         Dollars per device hour.
     profile : str or ProfileForm
@@ -313,6 +315,8 @@ class DeviceForm(Form):
     blas: Bytes = 0.0
     communicator: Bytes = 0.0
     launch: Seconds = 0.0
+    host_link: BytesPerSecond | None = None
+    host_memory: BytesPerSecond | None = None
     price: Price | None = None
     profile: ProfileField = Field(default="datasheet", validate_default=True)
 
@@ -327,7 +331,8 @@ class DeviceForm(Form):
         """Return the device that this form describes."""
         return Device(
             self.name, tuple(self.flop_rate.items()), self.memory_bandwidth, self.memory,
-            self.reserved, self.price, self.launch, self.blas, self.communicator,
+            self.reserved, self.price, self.launch, self.blas, self.communicator, self.host_link,
+            self.host_memory,
         )  # fmt: skip
 
 

@@ -200,6 +200,9 @@ class Device:
         Seconds added to every compute op, where the profile states none.
     blas, communicator : float
         Bytes of the workspace of a BLAS handle, and of the buffers of a communicator.
+    host_link, host_memory : float or None
+        Bytes/s, one way, of the device's link to its host, and of its share of the host's memory;
+        None: not stated.
     pace : Pace
         How much of all this it reaches. Its peak stays what it states: what a slow device falls
         short of it shows in MFU.
@@ -214,6 +217,8 @@ class Device:
     launch: float = 0.0
     blas: float = 0.0
     communicator: float = 0.0
+    host_link: float | None = None
+    host_memory: float | None = None
     pace: Pace = Pace()
 
     def peak(self, dtype: str) -> float:
@@ -290,6 +295,9 @@ class Roofline:
             rate *= measured or self._efficiency(work.curve, work.flops)
             rate *= self.profile.sustained * self._kernels.get(work.kernel, 1.0)
             flops = work.flops / (rate * self.device.pace.compute)
+        host = {"host_link": self.device.host_link, "host_memory": self.device.host_memory}
+        if passes := host.get(work.curve):
+            return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
         return max(flops, moving) + cast + work.launches * self._launch + fixed
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 from tspsim.files.errors import ProgramError
-from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
+from tspsim.program.kinds.offload import HostCopy, HostStep
 from tspsim.program.kinds.vocabulary import OptimizerStep
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
@@ -84,14 +84,30 @@ def _step(rank: Rank) -> None:
     gradients, weights = rank.residents("gradient"), rank.residents("weight")
     states = rank.residents("optimizer")
     axes, parts = (rank.replication.inside, rank.members) if rank.zero in (1, 2) else ((), 1)
-    kind: ComputeKind = OptimizerStep(rank.optimizer.kind)
+    kind: OptimizerStep = OptimizerStep(rank.optimizer.kind)
     if rank.zero:
         kind = ShardedOptimizerStep(rank.optimizer.kind, axes, parts, len(gradients))
+    if rank.replication.offload:
+        _host_step(rank, kind, parts)
+        return
     outputs = [*weights, *states]
     if rank.optimizer.temporary:
         count = sum(part(w.elements, parts) for w in weights)
         outputs.append(rank.buffer("temporary", (count,), rank.optimizer.temporary))
     rank.compute(kind, (*gradients, *weights, *states), outputs, "step")
+
+
+def _host_step(rank: Rank, kind: OptimizerStep, parts: int) -> None:
+    """Record the same on the host: own gradients go down, own weights come up."""
+    gradients, weights = rank.residents("gradient"), rank.residents("weight")
+    count = sum(part(w.elements, parts) for w in weights)
+    states = round(count * sum(itemsize for _, itemsize in rank.optimizer.states))
+    down, up = (
+        round(count * itemsize) for itemsize in (rank.optimizer.gradient, rank.optimizer.weight)
+    )
+    rank.compute(HostCopy(down), gradients, (), "gradients.down")
+    rank.compute(HostStep(kind, states), (*gradients, *weights), weights, "step")
+    rank.compute(HostCopy(up), weights, (), "weights.up")
 
 
 def _buckets(operands: Iterable[Operand], size: float) -> Iterator[list[Operand]]:
