@@ -134,7 +134,7 @@ def _dropped(program: Program, gone: int) -> dict[str, Any]:
 def test_micro_batches_that_are_mixed_up_are_found(
     schedule: str, half: Callable[[Op], bool]
 ) -> None:
-    """Two activations go, or are taken, in each other's place: all calls meet, no value is right."""
+    """Two activations go, or are taken, in each other's place: all calls meet, values do not."""
     made = piped("tp", schedule)
     for role, program in enumerate(made.programs.roles):
         for label in ("x", "dx"):

@@ -74,9 +74,7 @@ def test_a_tied_table_and_biases_get_the_gradients_of_both_ends(schedule: str) -
     ],
     ids=["zero-0", "zero-1"],
 )
-def test_replicas_of_a_pipeline_sum_their_gradients(
-    schedule: str, options: dict[str, Any]
-) -> None:
+def test_replicas_of_a_pipeline_sum_their_gradients(schedule: str, options: dict[str, Any]) -> None:
     """Each stage over its own replicas, in buckets, also of a table that two stages share."""
     more = {"dp": 2, "bucket": "4096 B", **options}
     prove(piped("tp", schedule, model=TIED, options=more))

@@ -139,9 +139,10 @@ class Pipeline(BaseModel):
         return Least(self.stages * self.chunk_count, self._written() or 2 * self.stages)
 
     def _written(self) -> int:
-        """Return how many micro-batches a user's rows name: neither more nor fewer can be played."""
-        rows = self._options().get(GIVEN) or ()
-        return len({number for row in rows for number in _FORWARD.findall(str(row))})
+        """Return how many micro-batches a user's rows name: all of them are played, and no more."""
+        rows = self._options().get(GIVEN)
+        words = " ".join(map(str, rows)) if isinstance(rows, list) else ""
+        return len(set(_FORWARD.findall(words)))
 
     # ---- what is wrong -----------------------------------------------------------------------
 
