@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tspsim.model import ModelShape
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.order import Order
 from tspsim.schedules.parts.base import Size
+from tspsim.testing import MODEL, WORKLOAD, Case, case
 
 DATA = Path(__file__).parent / "data" / "schedules"
 
@@ -48,3 +51,68 @@ def sizes(name: str) -> Iterator[Size]:
                 size = Size(ranks, microbatches, chunks)
                 if not list(schedule.problems(size)):
                     yield size
+
+
+#: Every schedule of two ranks or more, with the stages that it has on each; and a user's own.
+SCHEDULED = {name: SCHEDULES.get(name).chunks[0] for name in SCHEDULES.names()} | {"rows": 1}
+
+#: Every strategy at its smallest, with each way of its own to exchange or cut.
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "tsp": ("tsp", {"degree": 2}),
+    "tp": ("tp", {"degree": 2}),
+    "tp-sequence": ("tp", {"degree": 2, "sequence_parallel": True}),
+    "sp-all_gather": ("sp", {"degree": 2}),
+    "sp-ring": ("sp", {"degree": 2, "kv": "ring"}),
+    "sp-ulysses": ("sp", {"degree": 2, "kv": "ulysses"}),
+    "sp-usp": ("sp", {"degree": 4, "kv": "usp", "ulysses_degree": 2}),
+    "tp_sp": ("tp_sp", {"tp": 2, "sp": 2}),
+}
+
+
+def rows(ranks: int, microbatches: int, *, in_turn: bool = False) -> list[str]:
+    """Return a user's own order: all forwards, whole and split backwards in turn, weights last.
+
+    The weight gradients come in the order of the input gradients, or in the reverse one.
+    """
+    split = [b for b in range(microbatches) if b % 2]
+    late = split if in_turn else split[::-1]
+    found = []
+    for rank in range(ranks):
+        words = [f"F{b}" for b in range(microbatches)]
+        words += [f"{'I' if b % 2 else 'B'}{b}" for b in range(microbatches)]
+        words += [f"W{b}" for b in late]
+        found.append(" ".join(f"{rank}{word}" for word in words))
+    return found
+
+
+def piped(
+    strategy: str,
+    schedule: str,
+    ranks: int = 2,
+    model: ModelShape = MODEL,
+    pp: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **workload: Any,
+) -> Case:
+    """Return a pipeline under a strategy: a layer in every stage, two micro-batches per rank.
+
+    Parameters
+    ----------
+    strategy : str
+        Of `SMALL`.
+    schedule : str
+        Of `SCHEDULED`.
+    ranks : int
+    model : ModelShape
+        Its layers are raised to one per stage.
+    pp, options : Mapping, optional
+        More options of the pipeline, and of the strategy.
+    **workload
+        Of the workload.
+    """
+    kind, values = SMALL[strategy]
+    own: Any = {"rows": rows(ranks, 2 * ranks)} if schedule == "rows" else schedule
+    stages = {"stages": ranks, "schedule": own, "chunks": SCHEDULED[schedule], **(pp or {})}
+    work = {"micro_batches": 2 * ranks, "recompute": "selective", **workload}
+    chosen = {**values, "pp": stages, **(options or {})}
+    return case(kind, chosen, model, replace(WORKLOAD, **work))

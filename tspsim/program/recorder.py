@@ -61,7 +61,7 @@ class Recorder:
         self._lanes: dict[Lane, int] = {COMPUTE: 0}
         self._behind: int | None = None  # the compute op that communication waits for, if stated
         self._closing: int | None = None  # the first op of the end of the step
-        self._opening = 0  # ops that belong to the end of the step before
+        self._opening: int | None = None  # ops that belong to the end of the step before
         self._residents: list[Operand] = []
         self._works: dict[Any, Any] = {}
         self._bindings: list[Binding] = []
@@ -132,7 +132,7 @@ class Recorder:
     @property
     def opened(self) -> bool:
         """Whether the step begins with what the one before has left to do."""
-        return self._opening > 0
+        return self._opening is not None
 
     def _buffer(
         self,
@@ -196,8 +196,12 @@ class Recorder:
         self._bindings.append(Binding(operand, tensor, place, role))
 
     def probe(self, operand: Operand, tensor: str, place: Any) -> None:
-        """Have the reading by values compare an operand as it is after the op recorded last."""
-        self._probes.append(Probe(operand, tensor, place, len(self.written.ops) - 1))
+        """Have the reading by values compare an operand as it is now.
+
+        That is after the op that wrote it last, which may be a receive.
+        """
+        after = max(self.ledger.writer[operand.buffer.index], 0)
+        self._probes.append(Probe(operand, tensor, place, after))
 
     def compute(
         self,
@@ -272,7 +276,7 @@ class Recorder:
             tuple(self.written.waits),
             tuple(self._bindings),
             tuple(self._probes),
-            self._opening,
+            self._opening or 0,
             tuple(self._actions),
             self._closing,
         )

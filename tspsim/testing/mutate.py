@@ -97,9 +97,14 @@ def _same_call(program: Program, op: Op, other: Program) -> dict[int, Op]:
     name = program.lanes[op.lane].name
     place = [o.index for o in program.ops if program.lanes[o.lane].name == name].index(op.index)
     calls = [o for o in other.ops if other.lanes[o.lane].name == name]
-    if place >= len(calls) or calls[place].kind != op.kind:
+    if place >= len(calls) or _said(calls[place]) != _said(op):
         return {}
     return {calls[place].index: calls[place]._replace(kind=_skip(op))}
+
+
+def _said(op: Op) -> tuple[Any, ...]:
+    """Return what members of a collective have in common; stages of a pipeline do not."""
+    return op.kind, op.message, [out.shape for out in op.outputs]
 
 
 def _with(program: Program, changed: dict[int, Op]) -> Program:

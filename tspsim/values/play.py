@@ -196,6 +196,7 @@ class Player:
                     shape = operand.of_rank(self.mesh, state.where.rank)[1]
                     state.write(operand, value.reshape(shape))
                 state.receiving.remove(receive)
+                self._look(state, receive)
 
     def _arrived(self, state: State, op: Op) -> bool:
         """Say whether all that an op touches has been received."""
@@ -233,10 +234,15 @@ class Player:
         # An optimizer step computes nothing that is compared: it returns no values.
         for operand, value in zip(op.outputs, results, strict=False):
             state.write(operand, value)
+        if op.message is None or op.message.collective != "receive":
+            self._look(state, op)
+        state.done += 1
+
+    def _look(self, state: State, op: Op) -> None:
+        """Keep what the probes behind an op see."""
         for number, probe in enumerate(self.programs.of(state.where.rank).probes):
             if probe.after == op.index:
                 state.seen[number] = state.read(probe.operand)
-        state.done += 1
 
     def probes(self, rank: int) -> list[tuple[Probe, Array]]:
         """Return what a rank's probes saw."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -24,6 +25,8 @@ from tspsim.schedules.parts.base import Schedule, Size
 _PATH = ("strategy", "pp")
 #: A schedule that a user wrote: its rows, as text.
 GIVEN = "rows"
+#: A forward in such a row: its micro-batch.
+_FORWARD = re.compile("F([0-9]+)")
 
 
 class Least(NamedTuple):
@@ -133,8 +136,13 @@ class Pipeline(BaseModel):
     @property
     def least(self) -> Least:
         """A layer in every stage, and micro-batches for a warm-up and a steady state."""
-        many = 16384 if self.kind == "given" else 2 * self.stages
-        return Least(self.stages * self.chunk_count, many)
+        return Least(self.stages * self.chunk_count, self._written() or 2 * self.stages)
+
+    def _written(self) -> int:
+        """Return how many micro-batches a user's rows name: all of them are played, and no more."""
+        rows = self._options().get(GIVEN)
+        words = " ".join(map(str, rows)) if isinstance(rows, list) else ""
+        return len(set(_FORWARD.findall(words)))
 
     # ---- what is wrong -----------------------------------------------------------------------
 
