@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -9,15 +10,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tspsim.files.errors import Problem, UserError, did_you_mean
+from tspsim.files.errors import Problem, did_you_mean
+from tspsim.files.faults import found
 from tspsim.files.faults import problems as faults
+from tspsim.files.source import AtKey
 from tspsim.model import ModelShape, Workload
 from tspsim.program.stages import Stages, Streams
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.actions import Pair
 from tspsim.schedules.orders.ahead import Step, ahead
+from tspsim.schedules.orders.check import OrderError
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.reading import parsed
+from tspsim.schedules.orders.reading import order_of_rows, stages_named
 from tspsim.schedules.orders.transfers import with_transfers
 from tspsim.schedules.parts.base import Schedule, Size
 
@@ -42,9 +46,10 @@ class Pipeline(BaseModel):
         Ranks of the pipeline: degree of the axis ``pp``.
     schedule : str or Mapping
         Name of a schedule; or ``{kind: name, ...}`` with its options, or ``{rows: [...]}``: a line
-        of actions per rank.
+        of actions per rank, as a ``file:`` holds them.
     chunks : int, optional
-        Stages on each rank; the fewest that the schedule can have when not given.
+        Stages on each rank; the fewest that the schedule can have, or as many as rows name, when
+        not given.
     layers : "auto" or tuple of int
         Layers of every stage. ``auto``: as many in each; where that does not divide, embedding and
         head count as a layer each (Megatron-Core's ``account_for_embedding_in_pipeline_split`` and
@@ -92,8 +97,10 @@ class Pipeline(BaseModel):
     @property
     def chunk_count(self) -> int:
         """Stages on each rank."""
-        if self.chunks is not None or self.kind == "given":
-            return self.chunks or 1
+        if self.chunks is not None:
+            return self.chunks
+        if self.kind == "given":
+            return max(1, math.ceil(stages_named(self._options()[GIVEN]) / self.stages))
         return self.read_schedule().chunks[0]
 
     def order(self, micro_batches: int, *, trains: bool = True) -> Order:
@@ -105,8 +112,8 @@ class Pipeline(BaseModel):
             When the schedule is not made for this size, or cannot run.
         """
         if self.kind == "given":
-            text = "\n".join(self._options()[GIVEN])
-            made = parsed(text, self.stages, micro_batches, self.chunk_count, "schedule")
+            rows = self._options()[GIVEN]
+            made = order_of_rows(rows, self.stages, micro_batches, self.chunk_count)
         else:
             made = self.read_schedule().order(self.stages, micro_batches, self.chunk_count)
         return made if trains else _forward_only(made)
@@ -152,8 +159,9 @@ class Pipeline(BaseModel):
             yield from self._given_problems(workload)
             return
         if self.kind not in known:
+            stated = self.schedule if isinstance(self.schedule, str) else self.schedule.get("kind")
             near = did_you_mean(self.kind, known)
-            yield Problem(path, f"found '{self.kind}'; known: {', '.join(known)}{near}")
+            yield Problem(path, f"{found(stated)}; known: {', '.join(known)}{near}")
             return
         try:
             schedule = self.read_schedule()
@@ -166,13 +174,16 @@ class Pipeline(BaseModel):
 
     def _given_problems(self, workload: Workload) -> Iterator[Problem]:
         path, rows = (*_PATH, "schedule", GIVEN), self._options()[GIVEN]
+        for key in self._options().keys() - {GIVEN}:
+            yield AtKey((*path[:-1], key), f"unknown key; rows stand alone, known: {GIVEN}")
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
             yield Problem(path, "a list of texts is expected: the actions of every rank, '0F0 0B0'")
             return
         try:
             self.order(workload.micro_batches)
-        except UserError as error:
-            yield Problem(path, str(error))
+        except OrderError as error:
+            for message, *place in error.faults:
+                yield Problem((*path, *(p for p in place if p is not None)), message)
 
     def _layer_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         path = (*_PATH, "layers")
