@@ -133,7 +133,9 @@ def expand_model(data: Any, beside: Path | None, into: Expansion) -> Any:
 def expand_strategy(data: Any, beside: Path | None, into: Expansion) -> Any:
     """Return ``strategy:`` with the rows of the file that the schedule of its pipeline names."""
     pipeline = data.get("pp") if isinstance(data, dict) else None
-    schedule = pipeline.get("schedule") if isinstance(pipeline, dict) else None
+    if not isinstance(pipeline, dict):
+        return data
+    schedule = pipeline.get("schedule")
     if not isinstance(schedule, dict) or "file" not in schedule:
         return data
     path: KeyPath = ("strategy", "pp", "schedule")

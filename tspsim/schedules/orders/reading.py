@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tspsim.files.errors import Problem, ScenarioError
@@ -20,7 +20,7 @@ from tspsim.schedules.orders.actions import Action, Pair, parse
 from tspsim.schedules.orders.check import Fault, OrderError, faults, first_of
 from tspsim.schedules.orders.order import Order, order_of
 
-_STAGE = re.compile(r"(?<![^\s,(;])[0-9]{1,6}(?=[FIWB][0-9])")
+_ACTION = re.compile(r"(?<![^\s,(;])([0-9]{1,6})[FIWB]([0-9]{1,6})(?![^\s,);])")
 #: What stands between cells, or between words; a pair may hold a space after its semicolon.
 _CELL = re.compile(r"\([^()]*\)[^\s,]*|[^\s,]+")
 
@@ -131,13 +131,23 @@ def order_of_rows(rows: Sequence[str], ranks: int, microbatches: int, chunks: in
         raise OrderError(first_of(wrong))
     order = order_of(steps, _placement(steps, ranks * chunks), microbatches)
     if found := faults(order):
-        raise OrderError(found)
+        raise OrderError(_of_other_size(order) or found)
     return order
 
 
-def stages_named(rows: Sequence[str]) -> int:
-    """Return how many stages some rows name; what is no action names none."""
-    return len({stage for row in rows for stage in _STAGE.findall(row)})
+def _of_other_size(order: Order) -> tuple[Fault, ...]:
+    """Return that an order which cannot run could with another number of micro-batches."""
+    others = len({action.microbatch for row in order.rows for action in row})
+    if faults(replace(order, microbatches=max(1, others))):
+        return ()
+    message = f"a schedule of {others} micro-batches; {order.microbatches} are to run"
+    return (Fault(message),)
+
+
+def named(rows: Sequence[str]) -> tuple[int, int]:
+    """Return how many stages and how many micro-batches some rows name."""
+    found = [match for row in rows for match in _ACTION.findall(row)]
+    return len({stage for stage, _ in found}), len({microbatch for _, microbatch in found})
 
 
 def text_of(order: Order, separator: str = " ") -> str:

@@ -21,9 +21,9 @@ from tspsim.schedules.orders.actions import Pair
 from tspsim.schedules.orders.ahead import Step, ahead
 from tspsim.schedules.orders.check import OrderError
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.reading import order_of_rows, stages_named
+from tspsim.schedules.orders.reading import named, order_of_rows
 from tspsim.schedules.orders.transfers import with_transfers
-from tspsim.schedules.parts.base import Schedule, Size
+from tspsim.schedules.parts.base import CHUNKS, Schedule, Size
 
 _PATH = ("strategy", "pp")
 #: A schedule that a user wrote: its rows, as text.
@@ -100,7 +100,8 @@ class Pipeline(BaseModel):
         if self.chunks is not None:
             return self.chunks
         if self.kind == "given":
-            return max(1, math.ceil(stages_named(self._options()[GIVEN]) / self.stages))
+            stages, _ = named(self._options()[GIVEN])
+            return max(1, math.ceil(stages / self.stages))
         return self.read_schedule().chunks[0]
 
     def order(self, micro_batches: int, *, trains: bool = True) -> Order:
@@ -170,7 +171,9 @@ class Pipeline(BaseModel):
             yield from faults(error, form, self._options(), path)
             return
         size = Size(self.stages, workload.micro_batches, self.chunk_count)
-        yield from schedule.problems(size)
+        for path, message in ((p.path, p.message) for p in schedule.problems(size)):
+            others = _with_chunks(size.chunks) if path == CHUNKS else ""
+            yield Problem(path, message + others)
 
     def _given_problems(self, workload: Workload) -> Iterator[Problem]:
         path, rows = (*_PATH, "schedule", GIVEN), self._options()[GIVEN]
@@ -190,8 +193,7 @@ class Pipeline(BaseModel):
         depth = self.order(workload.micro_batches).depth
         if self.layers == "auto":
             if self.split(model, depth) is None:
-                message = f"{depth} stages do not divide the model's {model.layers} layers"
-                yield Problem(path, f"{message}; give the layers of every stage in a list")
+                yield Problem(path, _indivisible(model, depth))
             return
         if len(self.layers) != depth:
             yield Problem(path, f"{len(self.layers)} numbers; there are {depth} stages")
@@ -208,6 +210,21 @@ def _even(model: ModelShape, depth: int) -> tuple[int, ...] | None:
     if not model.vocab or left or share < 2 or depth < 2:
         return None
     return (share - 1, *(share,) * (depth - 2), share - 1)
+
+
+def _indivisible(model: ModelShape, depth: int) -> str:
+    """Return why layers cannot be dealt out evenly, and what can be done."""
+    empty = ", 0 for a stage without" if depth > model.layers else ""
+    wrong = f"{depth} stages do not divide the model's {model.layers} layers"
+    example = f"{depth} numbers that make {model.layers}{empty}"
+    return f"{wrong}; take another number of stages, or a list of each one's layers: {example}"
+
+
+def _with_chunks(chunks: int) -> str:
+    """Return which schedules can have so many stages on a rank."""
+    forms = {name: SCHEDULES.get(name).chunks for name in SCHEDULES.names()}
+    able = [name for name, (a, b) in forms.items() if a <= chunks <= (b or chunks)]
+    return f"; those with {chunks}: {', '.join(able)}" if able else ""
 
 
 def _forward_only(order: Order) -> Order:
