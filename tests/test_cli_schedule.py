@@ -1,4 +1,4 @@
-"""``tspsim schedule``: what every rank of a pipeline runs, drawn, counted, and written to a file."""
+"""``tspsim schedule``: what every rank of a pipeline runs: drawn, counted, written to a file."""
 
 from __future__ import annotations
 
