@@ -20,8 +20,8 @@ def small_strategy(
     """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
     scale = small.layer_parameters / model.layer_parameters
     few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS), "bucket": strategy.bucket * scale}
-    if strategy.pp:  # as many layers in every stage, see `StrategyOptions.least`
-        few["pp"] = strategy.pp.model_copy(update={"layers": "auto"})
+    if strategy.pp:
+        few["pp"] = strategy.pp.thin()
     return strategy.model_copy(update=few)
 
 

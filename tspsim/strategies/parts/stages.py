@@ -28,6 +28,8 @@ from tspsim.schedules.parts.base import CHUNKS, Schedule, Size
 _PATH = ("strategy", "pp")
 #: A schedule that a user wrote: its rows, as text.
 GIVEN = "rows"
+#: Micro-batches of a step.
+MOST = 16384
 
 
 class Least(NamedTuple):
@@ -140,9 +142,25 @@ class Pipeline(BaseModel):
 
     @property
     def least(self) -> Least:
-        """A layer in every stage, and micro-batches for a warm-up and a steady state."""
-        many = 16384 if self.kind == "given" else 2 * self.stages
-        return Least(self.stages * self.chunk_count, many)
+        """A layer in every stage that has any; micro-batches for a warm-up and a steady state."""
+        layers = self.stages * self.chunk_count
+        if self.layers != "auto":
+            layers = sum(self.thin().layers)
+        return Least(layers, self._fewest() or MOST)
+
+    def _fewest(self) -> int | None:
+        """Return how many micro-batches it takes, two per rank or more; None: rows have all."""
+        if self.kind == "given":
+            return None
+        schedule, chunks = self.read_schedule(), self.chunk_count
+        sizes = (Size(self.stages, many, chunks) for many in range(2 * self.stages, MOST))
+        return next((s.microbatches for s in sizes if not any(schedule.problems(s))), None)
+
+    def thin(self) -> Pipeline:
+        """Return the pipeline with no more than a layer in every stage."""
+        if self.layers == "auto":
+            return self
+        return self.model_copy(update={"layers": tuple(min(1, count) for count in self.layers)})
 
     # ---- what is wrong -----------------------------------------------------------------------
 
