@@ -209,6 +209,32 @@ def test_the_reference_describes_every_strategy_option(reference: str) -> None:
     assert found == options
 
 
+def test_the_reference_describes_every_key_of_a_pipeline(reference: str) -> None:
+    """Keys with their defaults, policies of streams, and schedules with what they can have."""
+    from tspsim.registry import SCHEDULES
+    from tspsim.strategies.parts.stages import Pipeline
+
+    tables = re.findall(r"(?:^\|.*\n)+", _section(reference, "### strategy.pp"), re.MULTILINE)
+    keys, streams, schedules = tables
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", keys, re.MULTILINE)
+    fields = Pipeline.model_fields
+    assert [name for name, _ in rows] == list(fields)
+    defaults = {"stages": "required", "chunks": "the fewest"}
+    for name, shown in rows:
+        default = defaults.get(name, str(fields[name].default).lower())
+        assert shown.strip("`") == default, name
+    assert _described(streams) - {"streams"} == set(fields["streams"].annotation.__args__)
+    line = r"^\| `(\w+)` \| ([\w ]+) \| (yes|no) \|.*\| ?(.*?)\|$"
+    found = re.findall(line, schedules, re.MULTILINE)
+    assert sorted(name for name, *_ in found) == list(SCHEDULES.names())
+    for name, chunks, halves, options in found:
+        form = SCHEDULES.get(name)
+        least, most = form.chunks
+        assert chunks == (f"{least}" if least == most else f"{least} or more"), name
+        assert (halves == "yes") == form.split, name
+        assert set(re.findall(r"^`(\w+)`", options)) == set(form.model_fields), name
+
+
 def test_the_reference_describes_every_json_key(reference: str) -> None:
     """The table of ``--json`` names every key of a summary, and no other."""
     import tspsim

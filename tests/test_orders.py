@@ -14,7 +14,7 @@ from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.actions import Action, Pair, parse
 from tspsim.schedules.orders.check import OrderError, check
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.reading import parsed, read
+from tspsim.schedules.orders.reading import read, text_of, written
 from tspsim.schedules.orders.transfers import with_transfers
 
 #: 1F1B of two ranks and two micro-batches.
@@ -51,28 +51,29 @@ def test_an_order_is_read_from_its_own_text(name: str, tmp_path: Path) -> None:
         file = tmp_path / "order.csv"
         lines = [",".join((",", *line.split(), "")) for line in str(want).splitlines()]
         file.write_text("\n".join(["# rank by rank", *lines, ""]), encoding="utf-8")
-        assert read(file, *size) == parsed(str(want), *size, "text") == want
+        assert read(file).order(*size) == written(text_of(want), "text").order(*size) == want
+        assert written(text_of(want, ","), "csv").order(*size) == want
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("0F0 0F1 0B0 0B1", "own: 1 lines with actions; a schedule has one per rank, here 2"),
-        (GOOD.replace("1F1", "1G1"), "own:2:9: '1G1': an action is a stage, one of F, I, W, B, "),
-        (GOOD.replace("0F1", "2F1"), "own: rank 0, step 1: 2F1: stage 2; there are 2, 0 to 1"),
-        (GOOD.replace("0F1", "0F2"), "own: rank 0, step 1: 0F2: micro-batch 2; there are 2, 0 to"),
-        (GOOD.replace("0F1", "1F1"), "own: rank 1, step 0: 1F0: stage 1 lies on rank 0"),
-        (GOOD.replace(" 1B1", ""), "own: stage 1, micro-batch 1: 0 times I, 0 W and 0 B; there mu"),
-        (GOOD.replace("0F0", "0F0 0F0"), "own: stage 0, micro-batch 0: 2 times F; there must be o"),
-        (GOOD.replace("1B0", "1B0 1W0"), "own: stage 1, micro-batch 0: 0 times I, 1 W and 1 B; th"),
-        (GOOD.replace("1F0 1B0", "1B0 1F0"), "own: rank 1, step 0: 1B0 comes before 1F0"),
-        (GOOD.replace("1B0", "1W0 1I0"), "own: rank 1, step 1: 1W0 comes before 1I0"),
+        (GOOD.replace("1F1", "1G1"), "own:2:9: rank 1, step 2: '1G1': an action is a stage, one"),
+        (GOOD.replace("0F1", "2F1"), "own:1:5: rank 0, step 1: 2F1: stage 2; there are 2, 0 to 1"),
+        (GOOD.replace("0F1", "0F2"), "own:1:5: rank 0, step 1: 0F2: micro-batch 2; there are 2"),
+        (GOOD.replace("0F1", "1F1"), "own:1:5: rank 0, step 1: 1F1: stage 1 lies on rank 1"),
+        (GOOD.replace(" 1B1", ""), "own:2:1: rank 1: stage 1, micro-batch 1: 0 times I, 0 W an"),
+        (GOOD.replace("0F0", "0F0 0F0"), "own:1:5: rank 0, step 1: stage 0, micro-batch 0: 2 t"),
+        (GOOD.replace("1B0", "1B0 1W0"), "own:2:9: rank 1, step 2: stage 1, micro-batch 0: 0 "),
+        (GOOD.replace("1F0 1B0", "1B0 1F0"), "own:2:1: rank 1, step 0: 1B0 comes before 1F0"),
+        (GOOD.replace("1B0", "1W0 1I0"), "own:2:5: rank 1, step 1: 1W0 comes before 1I0"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_refused(text: str, message: str) -> None:
     """Place, what was found, and what is allowed."""
     with pytest.raises((ScenarioError, OrderError)) as error:
-        parsed(text, 2, 2, 1, "own")
+        written(text, "own").order(2, 2, 1)
     assert str(error.value).startswith(message)
     assert error.value.exit_code == 2
 
@@ -80,7 +81,7 @@ def test_a_file_that_is_wrong_is_refused(text: str, message: str) -> None:
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """As any file that a user names."""
     with pytest.raises(ScenarioError, match="no such file"):
-        read(tmp_path / "none.csv", 2, 2, 1)
+        read(tmp_path / "none.csv")
 
 
 def test_many_mistakes_are_counted() -> None:
@@ -89,15 +90,15 @@ def test_many_mistakes_are_counted() -> None:
         check(Order(((), ()), (0, 1), 100))
     assert len(str(error.value).splitlines()) == 9
     assert str(error.value).endswith("and 392 more")
-    with pytest.raises(ScenarioError) as unread:
-        parsed("x " * 20 + "\n0F0", 2, 1, 1, "own")
-    assert len(unread.value.lines) == 9
+    with pytest.raises(OrderError) as unread:
+        written("x " * 20 + "\n0F0", "own").order(2, 1, 1)
+    assert len(str(unread.value).splitlines()) == 9
 
 
 def test_a_deadlock_is_drawn_as_a_circle() -> None:
     """Two ranks that wait for each other: who waits for what, and what stands before that."""
     with pytest.raises(OrderError) as error:
-        parsed("0F0 0B0 0F1 0B1\n1F1 1B1 1F0 1B0", 2, 2, 1, "own")
+        written("0F0 0B0 0F1 0B1\n1F1 1B1 1F0 1B0", "own").order(2, 2, 1)
     assert str(error.value).splitlines() == [
         "own: deadlock: 2 ranks wait for each other in a circle",
         "  rank 0, step 1: 0B0",
@@ -110,9 +111,9 @@ def test_a_deadlock_is_drawn_as_a_circle() -> None:
 def test_an_overlapped_pair_begins_when_both_can() -> None:
     """One after the other runs; as a pair it waits for what comes of its own forward."""
     apart = "0F0 0F1 0B0 0B1\n1F0 1F1 1B0 1B1"
-    parsed(apart, 2, 2, 1, "own")
+    written(apart, "own").order(2, 2, 1)
     with pytest.raises(OrderError, match="deadlock"):
-        parsed(apart.replace("0F1 0B0", "(0F1;0B0)OVERLAP_F_B"), 2, 2, 1, "own")
+        written(apart.replace("0F1 0B0", "(0F1;0B0)OVERLAP_F_B"), "own").order(2, 2, 1)
 
 
 # ---- torch --------------------------------------------------------------------------------------

@@ -32,10 +32,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("folder", ["topologies", "scenarios", "models"])
 def test_the_wheel_holds_the_shipped_files(site: Path, folder: str) -> None:
-    """Every shipped YAML and JSON file and table of the source tree is in the wheel."""
+    """Every shipped YAML, JSON and CSV file and table of the source tree is in the wheel."""
 
     def held(root: Path) -> set[str]:
-        files = (path for path in root.rglob("*") if path.suffix in {".yaml", ".json", ".npz"})
+        kinds = {".yaml", ".json", ".npz", ".csv"}
+        files = (path for path in root.rglob("*") if path.suffix in kinds)
         return {str(path.relative_to(root)) for path in files}
 
     assert held(TOP / folder)

@@ -26,8 +26,10 @@ PAPER = [
 
 
 def in_small(path: Path) -> list[str]:
-    """Return what makes a cluster's scenario quick: two nodes, with replicas that fill them."""
+    """Return what makes a cluster's scenario quick: a layer per stage, or replicas on two nodes."""
     strategy = tspsim.load(path).strategy
+    if strategy.pp:
+        return [f"model.layers={strategy.pp.least.layers}"]
     if strategy.dp == 1:
         return []
     devices = 2 * 8

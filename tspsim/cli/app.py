@@ -10,6 +10,7 @@ import typer
 from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
+from tspsim.cli.schedule import schedule
 from tspsim.cli.version import version
 
 app = typer.Typer(
@@ -205,6 +206,7 @@ app.command()(version)
 app.add_typer(calibrate.app, name="calibrate")
 app.command()(calibrate.validate)
 app.command()(collective)
+app.command()(schedule)
 app.command()(explain.explain)
 app.command()(sweep.sweep)
 app.command()(sweep.export)

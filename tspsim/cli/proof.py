@@ -51,8 +51,8 @@ def _title(proof: Proof) -> Text:
     model, work = proof.model, proof.workload
     return Text(
         f"played with hidden {model.hidden}, {model.layers} layers, {model.heads} heads "
-        f"({model.kv_heads} kv), ffn {model.ffn}, vocab {model.vocab}, sequence {work.sequence}; "
-        "float64 against the dense model\n"
+        f"({model.kv_heads} kv), ffn {model.ffn}, vocab {model.vocab}, sequence {work.sequence}, "
+        f"micro-batches {work.micro_batches}; float64 against the dense model\n"
     )
 
 

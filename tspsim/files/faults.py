@@ -91,7 +91,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: K
     if kind == "extra_forbidden":
         known = _keys(model, path[:-1])
         near = did_you_mean(str(path[-1]), known)
-        return AtKey((*prefix, *path), f"unknown key{near}; known: {', '.join(known)}")
+        return AtKey((*prefix, *path), f"unknown key{near}; known: {', '.join(known) or 'none'}")
     if kind in ("literal_error", "enum"):
         options = re.findall(r"'([^']*)'", str(context["expected"]))
         near = did_you_mean(str(value), options)

@@ -132,9 +132,21 @@ def _ways_out(strategy: StrategyOptions, topology: Topology) -> str:
     if nodes > 1:
         whole = ranks * nodes % devices == 0
         ways = [f"topology.nodes={ranks * nodes // devices}"] if whole else []
-    if "degree" in type(strategy).model_fields and strategy.dp == 1 and not (fills and nodes > 1):
-        ways.append(f"strategy.degree={devices}")
+    if strategy.dp == 1 and not (fills and nodes > 1):
+        ways += _other_degrees(strategy, devices)
     if not fills and len(ways) < 2:
         ways.append("other degrees")
     sentences = [f"set {' or '.join(ways)}"] if ways else []
     return "; ".join(sentences + [f"strategy.dp={devices // replica} would fill them"] * fills)
+
+
+def _other_degrees(strategy: StrategyOptions, devices: int) -> list[str]:
+    """Return the degrees, each on its own, that would make as many ranks as there are devices."""
+    stages = strategy.pp.stages if strategy.pp else 1
+    inner = strategy.mesh().ranks // stages
+    ways = []
+    if "degree" in type(strategy).model_fields and devices % stages == 0:
+        ways.append(f"strategy.degree={devices // stages}")
+    if strategy.pp and devices % inner == 0:
+        ways.append(f"strategy.pp.stages={devices // inner}")
+    return ways

@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from tspsim.kernels import PRESETS
-from tspsim.registry import STRATEGIES, TOPOLOGIES
+from tspsim.registry import SCHEDULES, STRATEGIES, TOPOLOGIES
 from tspsim.scenario.schema import ScenarioKeys
 
 
 def scenario_schema() -> dict[str, Any]:
-    """Return the schema with every registered strategy and topology generator in it.
+    """Return the schema with every registered strategy, schedule and topology generator in it.
 
     An editor with a YAML language server uses it when a file begins with
     ``# yaml-language-server: $schema=../schema/scenario.schema.json``.
@@ -21,6 +21,7 @@ def scenario_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     properties = schema["properties"]
     properties["strategy"] = _one_of(STRATEGIES.names(), STRATEGIES.get, "strategy", definitions)
+    definitions["Pipeline"]["properties"]["schedule"] = _schedule(definitions)
     inline = _one_of(TOPOLOGIES.names(), TOPOLOGIES.get, "topology", definitions)
     properties["topology"] = {"anyOf": [_named_file(), inline]}
     definitions["ModelKeys"] = _with_hf(definitions["ModelKeys"])
@@ -40,11 +41,28 @@ def _one_of(
         schema = form.model_json_schema(by_alias=True)
         definitions.update(schema.pop("$defs", {}))
         schema["title"] = f"{what} {name}"
-        schema["properties"]["kind"] = {"const": name}
+        schema.setdefault("properties", {})["kind"] = {"const": name}
         schema["required"] = sorted({*schema.get("required", []), "kind"})
         definitions[f"{what}.{name}"] = schema
         references.append({"$ref": f"#/$defs/{what}.{name}"})
     return {"oneOf": references}
+
+
+def _schedule(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of a schedule: a name, one with options, a file, or the rows of one."""
+    names = SCHEDULES.names()
+    known = _one_of(names, SCHEDULES.get, "schedule", definitions)["oneOf"]
+    rows = "a line of actions per rank: 0F0 0F1 0B0 0B1"
+    forms = {
+        "file": {"type": "string", "description": f"a text or CSV file with {rows}"},
+        "rows": {"type": "array", "items": {"type": "string"}, "description": rows},
+    }
+    own = [
+        {"type": "object", "properties": {key: form}, "required": [key]}
+        | {"additionalProperties": False}
+        for key, form in forms.items()
+    ]
+    return {"anyOf": [{"enum": list(names)}, *known, *own], "default": "1f1b"}
 
 
 def _named_file() -> dict[str, Any]:

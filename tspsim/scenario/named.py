@@ -1,4 +1,4 @@
-"""Puts what a named file holds in the place of its name: topologies, devices, profiles, models."""
+"""Puts what a named file holds in the place of its name: topologies, profiles, models, orders."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tspsim.files.source import KeyPath, Source, read
 from tspsim.scenario import files
 from tspsim.scenario.models import read_config
 from tspsim.scenario.origins import Mount
+from tspsim.schedules.orders import reading
+from tspsim.strategies.parts.stages import GIVEN
 from tspsim.topology.factors import NAMING, WrongFactorError, merged, without_sources
 from tspsim.topology.table_files import digest
 
@@ -94,6 +96,7 @@ def expand(data: Mapping[str, Any], beside: Path | None, into: Expansion) -> dic
         "model": expand_model,
         "topology": lambda keys, near, to: expand_topology(keys, ("topology",), near, to),
         "timing": _expand_timing,
+        "strategy": expand_strategy,
     }
     whole = dict(data)
     for section in [name for name in sections if name in whole]:
@@ -125,6 +128,45 @@ def expand_model(data: Any, beside: Path | None, into: Expansion) -> Any:
         return None
     into.mounts.append(Mount(("model",), config, places))
     return {**keys, **{key: value for key, value in data.items() if key != "hf"}}
+
+
+def expand_strategy(data: Any, beside: Path | None, into: Expansion) -> Any:
+    """Return ``strategy:`` with the rows of the file that the schedule of its pipeline names."""
+    pipeline = data.get("pp") if isinstance(data, dict) else None
+    if not isinstance(pipeline, dict):
+        return data
+    schedule = pipeline.get("schedule")
+    if not isinstance(schedule, dict) or "file" not in schedule:
+        return data
+    path: KeyPath = ("strategy", "pp", "schedule")
+    if beside_it := [key for key in schedule if key != "file"]:
+        message = "a file holds all of a schedule; leave this key out, or the file"
+        into.problems.append(Problem((*path, beside_it[0]), message))
+        return data
+    order = _open_order(schedule["file"], (*path, "file"), beside, into)
+    if order is None:
+        return data
+    into.mounts.append(Mount(path, order))
+    return {**data, "pp": {**pipeline, "schedule": {GIVEN: order.plain}}}
+
+
+def _open_order(
+    name: Any, path: KeyPath, beside: Path | None, into: Expansion
+) -> reading.Written | None:
+    """Read a file with the rows of a schedule; None, with the reason noted, when it cannot be."""
+    if not isinstance(name, str):
+        into.problems.append(Problem(path, f"{found(name)}; must be the name of a file"))
+        return None
+    place = files.find(name, "scenarios", beside)
+    if place is None:
+        message = f"found no file '{name}'; looked beside the scenario and in the working directory"
+        into.problems.append(Problem(path, message))
+        return None
+    try:
+        return reading.read(place, _shown(place))
+    except ScenarioError as error:
+        into.lines.extend(error.lines)
+        return None
 
 
 def expand_topology(

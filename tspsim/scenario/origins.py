@@ -9,6 +9,7 @@ from types import MappingProxyType
 from tspsim.files.errors import Problem
 from tspsim.files.source import AtKey, KeyPath, Source, dotted
 from tspsim.scenario.overrides import Override
+from tspsim.schedules.orders.reading import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,14 @@ class Mount:
     ----------
     path : tuple of str or int
         Where in the scenario: ``("topology", "device")``.
-    source : Source
+    source : Source or Written
+        Of a schedule, the file with its rows.
     renamed : Mapping
         Key in the scenario -> path in the file, where these differ.
     """
 
     path: KeyPath
-    source: Source
+    source: Source | Written
     renamed: Mapping[str, KeyPath] = field(default_factory=lambda: MappingProxyType({}))
 
     def inside(self, path: KeyPath) -> KeyPath:

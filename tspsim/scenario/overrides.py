@@ -12,7 +12,7 @@ from tspsim.files.errors import ScenarioError
 from tspsim.files.source import KeyPath, parse
 
 #: Keys whose text is the name of something with keys of its own: the key that names it there.
-NAMED = {"device": "file", "profile": "file", "kernels": "preset"}
+NAMED = {"device": "file", "profile": "file", "kernels": "preset", "schedule": "kind"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,12 @@ class State:
     done: int = 0
     receiving: list[Op] = field(default_factory=list)
     seen: dict[int, Array] = field(default_factory=dict)
+    unseen: list[int] = field(default_factory=list)
+
+    @property
+    def missing(self) -> set[int]:
+        """Buffers of which the values have not been received yet."""
+        return {out.buffer.index for receive in self.receiving for out in receive.outputs}
 
     def read(self, operand: Operand) -> Array:
         """Return an operand as an array of its shape."""
@@ -196,14 +202,14 @@ class Player:
                     shape = operand.of_rank(self.mesh, state.where.rank)[1]
                     state.write(operand, value.reshape(shape))
                 state.receiving.remove(receive)
-                self._look(state, receive)
+        self._see(state)
 
     def _arrived(self, state: State, op: Op) -> bool:
         """Say whether all that an op touches has been received."""
         if not state.receiving:
             return True
         self._take(state)
-        missing = {out.buffer.index for receive in state.receiving for out in receive.outputs}
+        missing = state.missing
         return all(o.buffer.index not in missing for o in (*op.inputs, *op.outputs))
 
     def _meet(self, state: State, op: Op) -> bool:
@@ -234,15 +240,20 @@ class Player:
         # An optimizer step computes nothing that is compared: it returns no values.
         for operand, value in zip(op.outputs, results, strict=False):
             state.write(operand, value)
-        if op.message is None or op.message.collective != "receive":
-            self._look(state, op)
+        probes = self.programs.of(state.where.rank).probes
+        state.unseen += [n for n, probe in enumerate(probes) if probe.after == op.index]
+        self._see(state)
         state.done += 1
 
-    def _look(self, state: State, op: Op) -> None:
-        """Keep what the probes behind an op see."""
-        for number, probe in enumerate(self.programs.of(state.where.rank).probes):
-            if probe.after == op.index:
-                state.seen[number] = state.read(probe.operand)
+    def _see(self, state: State) -> None:
+        """Keep what probes wait for; a stage without layers has it when it is received."""
+        if not state.unseen:
+            return
+        missing, probes = state.missing, self.programs.of(state.where.rank).probes
+        for number in tuple(state.unseen):
+            if probes[number].operand.buffer.index not in missing:
+                state.seen[number] = state.read(probes[number].operand)
+                state.unseen.remove(number)
 
     def probes(self, rank: int) -> list[tuple[Probe, Array]]:
         """Return what a rank's probes saw."""

@@ -23,8 +23,8 @@ def small_strategy(
     if strategy.zero < 3:
         few["bucket"] = strategy.bucket * scale
     few |= _neighbours(strategy)
-    if strategy.pp:  # as many layers in every stage, see `StrategyOptions.least`
-        few["pp"] = strategy.pp.model_copy(update={"layers": "auto"})
+    if strategy.pp:
+        few["pp"] = strategy.pp.thin()
     return strategy.model_copy(update=few)
 
 

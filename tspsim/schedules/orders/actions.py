@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 #: Forward; gradient of the input; gradients of the weights; both of them at once.
 Kind: TypeAlias = Literal["F", "I", "W", "B"]
+KINDS: tuple[Kind, ...] = ("F", "I", "W", "B")
 
 _WRITTEN = re.compile(r"([0-9]{1,6})([FIWB])([0-9]{1,6})")
 _PAIR = re.compile(r"\(([^;()]*);([^;()]*)\)OVERLAP_F_B")

@@ -10,7 +10,7 @@ from tspsim.files.errors import Problem
 from tspsim.schedules.parts.alternate import Passes
 from tspsim.schedules.parts.base import MICROBATCHES, Schedule, Size
 
-_PLACE = ("strategy", "pp", "group_size")
+_PLACE = ("strategy", "pp", "schedule", "group_size")
 
 
 class Grouped(Schedule):

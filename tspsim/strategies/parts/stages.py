@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,23 +11,28 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tspsim.files.errors import Problem, UserError, did_you_mean
+from tspsim.files.errors import Problem, did_you_mean
+from tspsim.files.faults import found
 from tspsim.files.faults import problems as faults
+from tspsim.files.source import AtKey
 from tspsim.model import ModelShape, Workload
 from tspsim.program.stages import Stages, Streams
 from tspsim.registry import SCHEDULES
 from tspsim.schedules.orders.actions import Pair
 from tspsim.schedules.orders.ahead import Step, ahead
+from tspsim.schedules.orders.check import OrderError
 from tspsim.schedules.orders.order import Order, order_of
-from tspsim.schedules.orders.reading import parsed
+from tspsim.schedules.orders.reading import named, order_of_rows
 from tspsim.schedules.orders.transfers import with_transfers
-from tspsim.schedules.parts.base import Schedule, Size
+from tspsim.schedules.parts.base import CHUNKS, Schedule, Size
 
 _PATH = ("strategy", "pp")
 #: A schedule that a user wrote: its rows, as text.
 GIVEN = "rows"
 #: A forward in such a row: its micro-batch.
 _FORWARD = re.compile("F([0-9]+)")
+#: Micro-batches of a step.
+MOST = 16384
 
 
 class Least(NamedTuple):
@@ -45,9 +51,10 @@ class Pipeline(BaseModel):
         Ranks of the pipeline: degree of the axis ``pp``.
     schedule : str or Mapping
         Name of a schedule; or ``{kind: name, ...}`` with its options, or ``{rows: [...]}``: a line
-        of actions per rank.
+        of actions per rank, as a ``file:`` holds them.
     chunks : int, optional
-        Stages on each rank; the fewest that the schedule can have when not given.
+        Stages on each rank; the fewest that the schedule can have, or as many as rows name, when
+        not given.
     layers : "auto" or tuple of int
         Layers of every stage. ``auto``: as many in each; where that does not divide, embedding and
         head count as a layer each (Megatron-Core's ``account_for_embedding_in_pipeline_split`` and
@@ -95,8 +102,11 @@ class Pipeline(BaseModel):
     @property
     def chunk_count(self) -> int:
         """Stages on each rank."""
-        if self.chunks is not None or self.kind == "given":
-            return self.chunks or 1
+        if self.chunks is not None:
+            return self.chunks
+        if self.kind == "given":
+            stages, _ = named(self._options()[GIVEN])
+            return max(1, math.ceil(stages / self.stages))
         return self.read_schedule().chunks[0]
 
     def order(self, micro_batches: int, *, trains: bool = True) -> Order:
@@ -108,8 +118,8 @@ class Pipeline(BaseModel):
             When the schedule is not made for this size, or cannot run.
         """
         if self.kind == "given":
-            text = "\n".join(self._options()[GIVEN])
-            made = parsed(text, self.stages, micro_batches, self.chunk_count, "schedule")
+            rows = self._options()[GIVEN]
+            made = order_of_rows(rows, self.stages, micro_batches, self.chunk_count)
         else:
             made = self.read_schedule().order(self.stages, micro_batches, self.chunk_count)
         return made if trains else _forward_only(made)
@@ -135,14 +145,31 @@ class Pipeline(BaseModel):
 
     @property
     def least(self) -> Least:
-        """A layer in every stage, and micro-batches for a warm-up and a steady state."""
-        return Least(self.stages * self.chunk_count, self._written() or 2 * self.stages)
+        """A layer in every stage that has any; micro-batches for a warm-up and a steady state."""
+        layers = self.stages * self.chunk_count
+        if self.layers != "auto":
+            layers = sum(self.thin().layers)
+        return Least(layers, self._fewest())
+
+    def _fewest(self) -> int:
+        """Return how many micro-batches it takes, two per rank or more; all that rows name."""
+        if self.kind == "given":
+            return self._written() or 2 * self.stages
+        schedule, chunks = self.read_schedule(), self.chunk_count
+        sizes = (Size(self.stages, many, chunks) for many in range(2 * self.stages, MOST))
+        return next((s.microbatches for s in sizes if not any(schedule.problems(s))), MOST)
 
     def _written(self) -> int:
         """Return how many micro-batches a user's rows name: all of them are played, and no more."""
         rows = self._options().get(GIVEN)
         words = " ".join(map(str, rows)) if isinstance(rows, list) else ""
         return len(set(_FORWARD.findall(words)))
+
+    def thin(self) -> Pipeline:
+        """Return the pipeline with no more than a layer in every stage."""
+        if self.layers == "auto":
+            return self
+        return self.model_copy(update={"layers": tuple(min(1, count) for count in self.layers)})
 
     # ---- what is wrong -----------------------------------------------------------------------
 
@@ -160,8 +187,9 @@ class Pipeline(BaseModel):
             yield from self._given_problems(workload)
             return
         if self.kind not in known:
+            stated = self.schedule if isinstance(self.schedule, str) else self.schedule.get("kind")
             near = did_you_mean(self.kind, known)
-            yield Problem(path, f"found '{self.kind}'; known: {', '.join(known)}{near}")
+            yield Problem(path, f"{found(stated)}; known: {', '.join(known)}{near}")
             return
         try:
             schedule = self.read_schedule()
@@ -170,25 +198,29 @@ class Pipeline(BaseModel):
             yield from faults(error, form, self._options(), path)
             return
         size = Size(self.stages, workload.micro_batches, self.chunk_count)
-        yield from schedule.problems(size)
+        for path, message in ((p.path, p.message) for p in schedule.problems(size)):
+            others = _with_chunks(size.chunks) if path == CHUNKS else ""
+            yield Problem(path, message + others)
 
     def _given_problems(self, workload: Workload) -> Iterator[Problem]:
         path, rows = (*_PATH, "schedule", GIVEN), self._options()[GIVEN]
+        for key in self._options().keys() - {GIVEN}:
+            yield AtKey((*path[:-1], key), f"unknown key; rows stand alone, known: {GIVEN}")
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
             yield Problem(path, "a list of texts is expected: the actions of every rank, '0F0 0B0'")
             return
         try:
             self.order(workload.micro_batches)
-        except UserError as error:
-            yield Problem(path, str(error))
+        except OrderError as error:
+            for message, *place in error.faults:
+                yield Problem((*path, *(p for p in place if p is not None)), message)
 
     def _layer_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         path = (*_PATH, "layers")
         depth = self.order(workload.micro_batches).depth
         if self.layers == "auto":
             if self.split(model, depth) is None:
-                message = f"{depth} stages do not divide the model's {model.layers} layers"
-                yield Problem(path, f"{message}; give the layers of every stage in a list")
+                yield Problem(path, _indivisible(model, depth))
             return
         if len(self.layers) != depth:
             yield Problem(path, f"{len(self.layers)} numbers; there are {depth} stages")
@@ -205,6 +237,21 @@ def _even(model: ModelShape, depth: int) -> tuple[int, ...] | None:
     if not model.vocab or left or share < 2 or depth < 2:
         return None
     return (share - 1, *(share,) * (depth - 2), share - 1)
+
+
+def _indivisible(model: ModelShape, depth: int) -> str:
+    """Return why layers cannot be dealt out evenly, and what can be done."""
+    empty = ", 0 for a stage without" if depth > model.layers else ""
+    wrong = f"{depth} stages do not divide the model's {model.layers} layers"
+    example = f"{depth} numbers that make {model.layers}{empty}"
+    return f"{wrong}; take another number of stages, or a list of each one's layers: {example}"
+
+
+def _with_chunks(chunks: int) -> str:
+    """Return which schedules can have so many stages on a rank."""
+    forms = {name: SCHEDULES.get(name).chunks for name in SCHEDULES.names()}
+    able = [name for name, (a, b) in forms.items() if a <= chunks <= (b or chunks)]
+    return f"; those with {chunks}: {', '.join(able)}" if able else ""
 
 
 def _forward_only(order: Order) -> Order:
