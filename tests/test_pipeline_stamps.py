@@ -69,7 +69,7 @@ def test_every_strategy_is_stamped_as_it_is_recorded(strategy: str, schedule: st
     equal(piped(strategy, schedule, model=tied, options=options, recompute="full"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_any_options_are_stamped_as_they_are_recorded(data: st.DataObject) -> None:
     """Kernels, recomputation, ends, layers, streams and the options of TSP, whichever they are."""
