@@ -1,4 +1,4 @@
-"""A pipeline of two stages from outside of tspsim, in one file: all forwards, then all backwards.
+"""A strategy with stages of its own, from outside of tspsim, in one file.
 
 Half of the layers lie on either stage, so ranks play two roles: one program per stage.
 """
@@ -11,14 +11,13 @@ from typing import Literal
 from pydantic import Field
 
 from tspsim.files.errors import Problem
-from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
-from tspsim.program.types import Operand
-from tspsim.strategies.base import Least, StrategyOptions
+from tspsim.program.stages import Stages
+from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
-from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.sharded import ShardedDecoder
+from tspsim.strategies.parts.stages import Least, Pipeline
 from tspsim.strategies.parts.tokens import chunk_problems, whole_sequence
 from tspsim.strategies.parts.weights import Cut
 
@@ -48,14 +47,11 @@ class TwoStages(StrategyOptions):
         if model.vocab:
             yield Problem(("model", "vocab"), "must be 0: these stages have layers alone")
 
-    def role(self, mesh: Mesh, rank: int) -> int:
-        """Return a rank's stage."""
-        return mesh.coordinate(rank, "pp")
-
-    def layers(self, model: ModelShape, role: int) -> range:
-        """Return one half of the layers; the first stage has the odd one."""
+    def stages(self, model: ModelShape, workload: Workload) -> tuple[Stages, ...]:
+        """Return what both stages do; the first one has the odd layer."""
         half = (model.layers + 1) // 2
-        return range(half, model.layers) if role else range(half)
+        pipeline = Pipeline(stages=2, schedule="gpipe", layers=(half, model.layers - half))
+        return pipeline.roles(model, workload)
 
     @property
     def least(self) -> Least:
@@ -67,53 +63,7 @@ class TwoStages(StrategyOptions):
         tokens = whole_sequence(rank.workload)
         cut = Cut(rank.model, "tp", self.degree)
         exchange = AllGatherExchange(rank, tokens, "sp", keep=False)
-        stage = ShardedDecoder(rank, cut, tokens, exchange)
-        (first if rank.role == 0 else last)(rank, stage)
-        stage.finish()
+        ShardedDecoder(rank, cut, tokens, exchange).step()
 
 
 STRATEGY = TwoStages
-
-
-def first(rank: Rank, stage: Decoder) -> None:
-    """Record the stage that has the input and sends what it makes of it."""
-    outputs = []
-    for _ in micro_batches(rank):
-        y, tapes = stage.forward(stage.input())
-        rank.axis("pp").send(y, lane="activations", label="stage.output")
-        outputs.append((y, tapes))
-    for batch in micro_batches(rank) if rank.trains else ():
-        y, tapes = outputs[batch]
-        dy = arriving(rank, y.shape, "gradients", "stage.doutput")
-        end = batch + 1 == len(outputs)
-        stage.input_gradient(stage.backward(dy, tapes, last=end), last=end)
-
-
-def last(rank: Rank, stage: Decoder) -> None:
-    """Record the stage that has the loss and sends the gradient of what it was sent."""
-    shape = stage.place.shape(rank.workload.batch, rank.model.hidden)
-    gradients = []
-    for _ in micro_batches(rank):
-        y, tapes = stage.forward(arriving(rank, shape, "activations", "stage.input"))
-        gradients.append((stage.output_gradient(y), tapes))
-    for batch in micro_batches(rank) if rank.trains else ():
-        dy, tapes = gradients[batch]
-        assert dy is not None
-        dx = stage.backward(dy, tapes, last=batch + 1 == len(gradients))
-        rank.axis("pp").send(dx, lane="gradients", label="stage.dinput")
-
-
-def micro_batches(rank: Rank) -> Iterator[int]:
-    """Yield the micro-batches of a step; what is recorded meanwhile belongs to each."""
-    for number in range(rank.workload.micro_batches):
-        rank.micro_batch = number
-        yield number
-
-
-def arriving(rank: Rank, shape: tuple[int, ...], lane: str, label: str) -> Operand:
-    """Return what the other stage sends."""
-    phase = "backward" if lane == "gradients" else "forward"
-    with rank.at(phase=phase):
-        x = rank.tensor(label, shape)
-        rank.axis("pp").receive(x, lane=lane, label=label)
-    return x

@@ -183,6 +183,10 @@ class StrategyOptions(BaseModel):
         """
         return mesh.coordinate(rank, PP)
 
+    def stages(self, model: ModelShape, workload: Workload) -> tuple[Stages, ...]:
+        """Return what the stages of a pipeline do, by role; nothing where there is no pipeline."""
+        return self.pp.roles(model, workload) if self.pp else ()
+
     @property
     def least(self) -> Least:
         """The fewest layers and micro-batches in which everything that the schedule does happens.
@@ -225,7 +229,7 @@ class StrategyOptions(BaseModel):
         """Return the programs of one step, one per role."""
         mesh = self.mesh()
         roles = tuple(self.role(mesh, rank) for rank in range(mesh.ranks))
-        stages = self.pp.roles(model, workload) if self.pp else (None,) * (max(roles) + 1)
+        stages = self.stages(model, workload) or (None,) * (max(roles) + 1)
         recorded = []
         for role, does in enumerate(stages):
             rank = self.rank(model, workload, optimizer, role, does)
