@@ -143,9 +143,8 @@ class Pipeline(BaseModel):
     @property
     def least(self) -> Least:
         """A layer in every stage that has any; micro-batches for a warm-up and a steady state."""
-        layers = self.stages * self.chunk_count
-        if self.layers != "auto":
-            layers = sum(self.thin().layers)
+        alike = self.layers == "auto"
+        layers = self.stages * self.chunk_count if alike else sum(map(bool, self.layers))
         return Least(layers, self._fewest() or MOST)
 
     def _fewest(self) -> int | None:
@@ -189,9 +188,9 @@ class Pipeline(BaseModel):
             yield from faults(error, form, self._options(), path)
             return
         size = Size(self.stages, workload.micro_batches, self.chunk_count)
-        for path, message in ((p.path, p.message) for p in schedule.problems(size)):
-            others = _with_chunks(size.chunks) if path == CHUNKS else ""
-            yield Problem(path, message + others)
+        for wrong in schedule.problems(size):
+            others = _with_chunks(size.chunks) if wrong.path == CHUNKS else ""
+            yield Problem(wrong.path, wrong.message + others)
 
     def _given_problems(self, workload: Workload) -> Iterator[Problem]:
         path, rows = (*_PATH, "schedule", GIVEN), self._options()[GIVEN]
