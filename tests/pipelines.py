@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.registry import SCHEDULES
+from tspsim.scenario import load
 from tspsim.schedules.orders.order import Order
 from tspsim.schedules.parts.base import Size
 
@@ -48,3 +49,13 @@ def sizes(name: str) -> Iterator[Size]:
                 size = Size(ranks, microbatches, chunks)
                 if not list(schedule.problems(size)):
                     yield size
+
+
+def in_small(path: Path) -> list[str]:
+    """Return what makes a shipped scenario with a pipeline quick: one node, a layer per stage."""
+    pipeline = load(path).strategy.pp
+    if pipeline is None:
+        return []
+    degree = 8 // pipeline.stages
+    layers = f"model.layers={pipeline.least.layers}"
+    return [layers, "topology.nodes=1", f"strategy.degree={degree}"]

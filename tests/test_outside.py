@@ -101,7 +101,7 @@ def test_a_schedule_of_another_package_is_one_of_all(scenario: Path, tmp_path: P
     )
     assert "schedule.eager" in json.loads(done("schema"))["$defs"]
     pipeline = "strategy={kind: tp, degree: 4, pp: {stages: 4, schedule: eager}}"
-    fewer = (pipeline, "model.layers=4", "strategy.pp.schedule.ahead=1,2")
+    fewer = (pipeline, "model.layers=4", "strategy.pp.schedule=eager,1f1b")
     done("sweep", scenario, *fewer, "--jobs", "2", "-o", tmp_path / "sweep")
     rows = json.loads(done("export", tmp_path / "sweep", "--format", "json"))
     assert [row["status"] for row in rows] == ["ok", "ok"]
