@@ -52,10 +52,10 @@ def sizes(name: str) -> Iterator[Size]:
 
 
 def in_small(path: Path) -> list[str]:
-    """Return what makes a shipped scenario with a pipeline quick: one node, a layer per stage."""
+    """Return what makes a shipped scenario with a pipeline quick: a layer per stage, one node."""
     pipeline = load(path).strategy.pp
     if pipeline is None:
         return []
     degree = 8 // pipeline.stages
     layers = f"model.layers={pipeline.least.layers}"
-    return [layers, "topology.nodes=1", f"strategy.degree={degree}"]
+    return [layers, "model.heads=8", "topology.nodes=1", f"strategy.degree={degree}"]
