@@ -10,6 +10,7 @@ from typing import Any
 
 from tspsim.model import ModelShape
 from tspsim.registry import SCHEDULES
+from tspsim.scenario import load
 from tspsim.schedules.orders.order import Order
 from tspsim.schedules.parts.base import Size
 from tspsim.testing import MODEL, WORKLOAD, Case, case
@@ -116,3 +117,13 @@ def piped(
     work = {"micro_batches": 2 * ranks, "recompute": "selective", **workload}
     chosen = {**values, "pp": stages, **(options or {})}
     return case(kind, chosen, model, replace(WORKLOAD, **work))
+
+
+def in_small(path: Path) -> list[str]:
+    """Return what makes a shipped scenario with a pipeline quick: a layer per stage, one node."""
+    pipeline = load(path).strategy.pp
+    if pipeline is None:
+        return []
+    degree = 8 // pipeline.stages
+    layers = f"model.layers={pipeline.least.layers}"
+    return [layers, "model.heads=8", "topology.nodes=1", f"strategy.degree={degree}"]

@@ -1,7 +1,7 @@
 """A strategy of another package: found by its entry point, and treated like one of tspsim's own.
 
 ``tests/outside`` holds such a package, installed as any other: one module with a pipeline of two
-stages, and the metadata that names it.
+stages, one with a schedule, and the metadata that names them.
 """
 
 from __future__ import annotations
@@ -90,6 +90,23 @@ def test_two_processes_sweep_and_plan_it(scenario: Path, tmp_path: Path) -> None
     asked = ("strategy.kind=two_stages,tp", "--batch", "8", "--jobs", "2", "--json")
     best = json.loads(done("plan", scenario, *asked))["best"]
     assert {candidate["strategy"]["kind"] for candidate in best} == {"two_stages", "tp"}
+
+
+def test_a_schedule_of_another_package_is_one_of_all(tmp_path: Path) -> None:
+    """It is listed, drawn, in the JSON Schema, and runs in a scenario, in worker processes too."""
+    assert "eager" in done("list", "schedules")
+    drawn = [
+        done("schedule", *which).splitlines()[1:] for which in (("eager", "ahead=1"), ("1f1b",))
+    ]
+    assert drawn[0] == drawn[1]
+    assert "schedule.eager" in json.loads(done("schema"))["$defs"]
+    strategy = {"kind": "tp", "degree": 4, "pp": {"stages": 4, "schedule": "eager"}}
+    path = tmp_path / "eager.yaml"
+    path.write_text(yaml.safe_dump({**SCENARIO, "strategy": strategy}), encoding="utf-8")
+    swept = ("strategy.pp.schedule=eager,1f1b", "model.layers=4", "--jobs", "2")
+    done("sweep", path, *swept, "-o", tmp_path / "sweep")
+    rows = json.loads(done("export", tmp_path / "sweep", "--format", "json"))
+    assert [row["status"] for row in rows] == ["ok", "ok"]
 
 
 def entry(folder: Path, name: str, module: str) -> Path:

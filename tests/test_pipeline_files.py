@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.pipelines import order
+from tspsim.files.errors import ScenarioError
 from tspsim.runner import run
 from tspsim.scenario import from_document, load
 from tspsim.schedules.orders.reading import text_of
@@ -55,11 +56,12 @@ def test_an_order_from_a_file_does_what_the_schedule_of_that_order_does(scenario
 
 
 def test_a_result_runs_again_without_the_file(scenario: Path, tmp_path: Path) -> None:
-    """The rows stand in the resolved document."""
+    """The rows stand in the resolved document, which a result.json holds."""
     first = run(scenario)
-    first.save(tmp_path / "out")
     (tmp_path / "own.csv").unlink()
-    again = run(tmp_path / "out" / "result.json")
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps({"document": first.scenario.document}), encoding="utf-8")
+    again = run(result)
     assert again.scenario.document == first.scenario.document
     assert again.summary.step_time == first.summary.step_time
 
@@ -76,6 +78,17 @@ def test_a_file_can_take_the_place_of_a_schedule_from_the_command_line(
     grouped = ["strategy.pp.schedule=interleaved", "strategy.pp.schedule.group_size=4"]
     found = load(scenario, grouped).strategy.pp.order(4)  # type: ignore[union-attr]
     assert found == order("interleaved", 2, 4, group_size=4)
+
+
+@pytest.mark.parametrize("override", ["strategy.pp.schedule={file: own.csv}", None])
+def test_a_mistake_in_a_file_has_its_place_there(scenario: Path, override: str | None) -> None:
+    """Line and column, also where the command line names the file."""
+    file = scenario.parent / "own.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace("1F0", "0F0"), encoding="utf-8")
+    with pytest.raises(ScenarioError) as error:
+        load(scenario, [override] if override else [])
+    (line,) = error.value.lines
+    assert line.endswith("own.csv:2:1: rank 1, step 0: 0F0: stage 0 lies on rank 0")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tspsim
+from tests import pipelines
 from tspsim.engine.timeline import Span
 from tspsim.values import check
 
@@ -26,12 +27,10 @@ PAPER = [
 
 
 def in_small(path: Path) -> list[str]:
-    """Return what makes a cluster's scenario quick: a layer per stage, or replicas on two nodes."""
+    """Return what makes a cluster's scenario quick: two nodes, with replicas that fill them."""
     strategy = tspsim.load(path).strategy
-    if strategy.pp:
-        return [f"model.layers={strategy.pp.least.layers}"]
     if strategy.dp == 1:
-        return []
+        return pipelines.in_small(path)
     devices = 2 * 8
     replicas = devices * strategy.dp // strategy.mesh().ranks
     return ["topology.nodes=2", f"strategy.dp={replicas}"]
@@ -54,7 +53,7 @@ def test_a_shipped_scenario_runs_and_says_what_it_asks(path: Path) -> None:
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
 def test_a_shipped_scenario_computes_the_right_numbers(path: Path) -> None:
     """Played at a small size, it agrees with the dense model."""
-    proof = check(tspsim.load(path))
+    proof = check(tspsim.load(path, pipelines.in_small(path)))
     assert proof.passed, proof.worst
 
 

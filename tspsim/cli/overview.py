@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.cli import placement
+from tspsim.cli import placement, stages
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.units import format_bytes
 from tspsim.mesh import Mesh
@@ -43,6 +43,7 @@ def overview(scenario: Scenario) -> dict[str, Any]:
             "model": scenario.strategy.dp * model_flops(scenario.model, scenario.workload),
         },
         "placement": placement.placed(mesh, scenario.topology),
+        **stages.found(scenario),
         **held[0],
         **({"roles": held} if len(held) > 1 else {}),
         "layer_forward_bytes": {
@@ -114,9 +115,16 @@ def render(found: Mapping[str, Any]) -> RenderableType:
     return Group(
         _table("sizes", sizes),
         _table("placement, innermost first", placement.rows(found["placement"])),
+        *_stages(found),
         *(table for role in roles for table in _of_role(role)),
         _table("received in one layer's forward", _volumes(found["layer_forward_bytes"])),
     )
+
+
+def _stages(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield what lies on each rank of a pipeline, if there is one."""
+    if "pipeline" in found:
+        yield _table(f"stages of the pipeline, {found['pipeline']['schedule']}", stages.rows(found))
 
 
 def _of_role(held: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -128,7 +136,11 @@ def _of_role(held: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield _table(f"{held['ops_per_rank']:,} ops on {who}", _counts(held["ops_by_kind"]))
     yield _table(
         f"received by {who} in a step",
-        [(n, f"{format_bytes(c['received_bytes'])} in {c['calls']:,} calls") for n, c in calls],
+        [
+            (n, f"{format_bytes(c['received_bytes'])} in {c['calls']:,} calls")
+            for n, c in calls
+            if n != "send"
+        ],
     )
 
 

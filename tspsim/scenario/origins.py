@@ -58,9 +58,9 @@ class Origins:
     def line(self, problem: Problem) -> str:
         """Return ``place: path: message``: the override's, the scenario's or the named file's."""
         override = self._override(problem.path)
-        if override:
+        mount = self._named_by(override, problem.path) if override else self._mount(problem.path)
+        if override and not mount:
             return f"{override.place}: {dotted(problem)}"
-        mount = self._mount(problem.path)
         if mount:
             return mount.source.line(type(problem)(mount.inside(problem.path), problem.message))
         at_key = isinstance(problem, AtKey)
@@ -79,6 +79,14 @@ class Origins:
             if words[: len(key)] == key or (added and key[: len(words)] == words):
                 return override
         return None
+
+    def _named_by(self, override: Override, path: KeyPath) -> Mount | None:
+        """Return the file that holds a value, when an override names it and has no such value."""
+        own = Source(override.text, override.value, None)
+        if own.has(path[len(override.path) :]):
+            return None
+        named = (m for m in reversed(self.mounts) if override.path == m.path == path[: len(m.path)])
+        return next((m for m in named if m.source.has(m.inside(path))), None)
 
     def _mount(self, path: KeyPath) -> Mount | None:
         """Return the named file that a value stands in; None when the scenario's own file does.
