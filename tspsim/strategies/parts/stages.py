@@ -70,6 +70,10 @@ class Pipeline(BaseModel):
     streams: Streams = Field("pair", description="which sends and receives follow each other")
     overlap: bool = Field(True, description="compute goes on while activations travel")
 
+    def __hash__(self) -> int:
+        """Return a hash: the options of a schedule may stand in a mapping."""
+        return hash(self.model_dump_json())
+
     # ---- the schedule ------------------------------------------------------------------------
 
     @property
@@ -108,7 +112,8 @@ class Pipeline(BaseModel):
             text = "\n".join(self._options()[GIVEN])
             made = parsed(text, self.stages, micro_batches, self.chunk_count, "schedule")
         else:
-            made = self.read_schedule().order(self.stages, micro_batches, self.chunk_count)
+            size = Size(self.stages, micro_batches, self.chunk_count)
+            made = _ordered(self.read_schedule(), size)
         return made if trains else _forward_only(made)
 
     # ---- the layers --------------------------------------------------------------------------
@@ -197,6 +202,11 @@ def _even(model: ModelShape, depth: int) -> tuple[int, ...] | None:
     if not model.vocab or left or share < 2 or depth < 2:
         return None
     return (share - 1, *(share,) * (depth - 2), share - 1)
+
+
+@lru_cache(maxsize=64)  # a plan asks for the same ones under many strategies
+def _ordered(schedule: Schedule, size: Size) -> Order:
+    return schedule.order(*size)
 
 
 def _forward_only(order: Order) -> Order:
