@@ -80,11 +80,6 @@ def held(program: Program, made: Sequence[Run]) -> Held:
     return Held(kept, max(0.0, most - kept))
 
 
-def resident(program: Program) -> float:
-    """Return the bytes that are always there."""
-    return float(sum(buffer.bytes for buffer in program.buffers if buffer.resident))
-
-
 def _lives(program: Program) -> _Lives:
     """Return the span of ops over which every buffer is certainly alive, by op index."""
     count = len(program.buffers)

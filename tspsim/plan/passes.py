@@ -52,10 +52,9 @@ def record(
     model: ModelShape,
     workload: Workload,
     optimizer: Optimizer,
-    *,
-    split: bool,
+    passes: Sequence[Sequence[str]],
 ) -> Program:
-    """Return a rank's program with every pass: the last micro-batch's is the last of a step.
+    """Return the program of a rank that holds few layers and both ends of the model.
 
     Parameters
     ----------
@@ -64,24 +63,22 @@ def record(
     model : ModelShape
     workload : Workload
     optimizer : Optimizer
-    split : bool
-        Whether backward has two halves: then of the first micro-batch.
+    passes : sequence of sequence of str
+        Of every micro-batch, one after another: F, then B or I and W.
     """
     assert strategy.pp is not None
-    back = ["IW", "B", "B"] if split else ["B", "B"]
-    halves = back if workload.phase == "train" else ["", ""]
-    row = tuple(Action(k, 0, n) for n, more in enumerate(halves) for k in ("F", *more))
-    order = Order((row, *((),) * (strategy.pp.stages - 1)), (0,), len(halves))
+    row = tuple(Action(kind, 0, n) for n, kinds in enumerate(passes) for kind in kinds)
+    order = Order((row, *((),) * (strategy.pp.stages - 1)), (0,), len(passes))
     stages = Stages(order, 0, (range(LAYERS),), row)
     few = dataclasses.replace(model, layers=LAYERS)
-    short = dataclasses.replace(workload, micro_batches=len(halves))
+    short = dataclasses.replace(workload, micro_batches=len(passes))
     rank = strategy.rank(few, short, optimizer, 0, stages)
     strategy.step(rank)
     return rank.program()
 
 
 def runs(program: Program, *, split: bool) -> list[Run]:
-    """Return the runs of a recorded rank."""
+    """Return the runs of a recorded rank; `split`: the first micro-batch's backward has halves."""
     computed = [op for op in program.ops if not op.lane and op.phase != "optimizer"]
     found = []
     for number, ops in groupby(computed, key=lambda op: op.micro_batch):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
 from tspsim.mesh import DP, PP, Mesh
-from tspsim.plan.least_memory import Held, held, resident
+from tspsim.model import Recompute
+from tspsim.plan.least_memory import Held, held
 from tspsim.plan.least_time import Clock, slowest
 from tspsim.plan.lines import KINDS, Lines, lines
 from tspsim.plan.passes import Costs, Run, costs, record, runs
@@ -35,14 +36,13 @@ class _Layer(NamedTuple):
     program: Program
     runs: list[Run]
     before: list[set[int]]
-    held: Held
 
 
-class _Frame(NamedTuple):
-    """What a rank has and says beside its passes."""
+class _Residents(NamedTuple):
+    """Bytes that a rank always has: of every layer, and of the ends of the model."""
 
-    program: Program
-    resident: float
+    layer: float
+    ends: float
 
 
 class _End(NamedTuple):
@@ -65,9 +65,11 @@ class Staged:
 
     def __init__(self, question: Question, planner: Chooser) -> None:
         self._question, self._planner = question, planner
-        self._frames: dict[tuple[StrategyOptions, tuple[int, ...]], _Frame] = {}
-        self._layers: dict[tuple[Candidate, bool], _Layer] = {}
-        self._costs: dict[tuple[Candidate, bool], tuple[Costs, ...]] = {}
+        self._residents: dict[tuple[StrategyOptions, bool, bool], _Residents] = {}
+        self._held: dict[tuple[StrategyOptions, Recompute], Held] = {}
+        self._frames: dict[tuple[StrategyOptions, tuple[int, ...]], Program] = {}
+        self._layers: dict[Candidate, _Layer] = {}
+        self._costs: dict[Candidate, tuple[Costs, ...]] = {}
         self._ends: dict[tuple[StrategyOptions, tuple[int, ...], int], _End] = {}
 
     @property
@@ -76,22 +78,52 @@ class Staged:
 
     # ---- memory ------------------------------------------------------------------------------
 
-    def residents(self, candidate: Candidate) -> float:
-        """Return the bytes that some rank has all the time."""
-        facts = self._lines(candidate)
-        ranks = range(facts.order.ranks)
-        return max(self._frame(candidate, facts, rank).resident for rank in ranks)
-
     def memory(self, candidate: Candidate) -> float:
-        """Return bytes that some rank has alive at some moment, at least."""
-        facts, made = self._lines(candidate), self._layer(candidate).held
-        depths = np.array(self._depths(candidate, facts))
-        most = 0.0
-        for rank, own in enumerate(facts.held):
-            alive = made.kept * float(own @ depths)
-            more = made.more if min(depths[own > 0], default=0) else 0.0
-            most = max(most, self._frame(candidate, facts, rank).resident + alive + more)
-        return most
+        """Return bytes that some rank has alive at some moment, at least.
+
+        Activations grow with the micro-batch, what comes to them in backward does not shrink.
+        """
+        facts, bare = self._lines(candidate), _bare(candidate.strategy)
+        always = self._always(candidate, facts, bare)
+        if max(always) > self._question.free:
+            return max(always)
+        made, depths = self._holds(candidate, bare), np.array(self._depths(candidate, facts))
+        kept = candidate.batch * made.kept * (facts.held @ depths)
+        more = 0.0 if _splits(candidate) or not depths.all() else made.more
+        return float((kept + more + np.array(always)).max())
+
+    def _always(self, candidate: Candidate, facts: Lines, bare: StrategyOptions) -> list[float]:
+        """Return the bytes that every place of the pipeline has all the time."""
+        found = []
+        for place in range(facts.order.ranks):
+            layers, first, last, _ = self._parts(candidate, facts, place)
+            key = bare, bool(first), bool(last)
+            if key not in self._residents:
+                self._residents[key] = self._counted(facts, bare, place)
+            found.append(self._residents[key].ends + layers * self._residents[key].layer)
+        return found
+
+    def _counted(self, facts: Lines, bare: StrategyOptions, place: int) -> _Residents:
+        """Return what a place has that holds a layer of every part."""
+        depth = facts.order.depth
+        program = self._empty(bare, facts, place, tuple(range(n, n + 1) for n in range(depth)))
+        there = [buffer for buffer in program.buffers if buffer.resident]
+        layers = len({buffer.layer for buffer in there} - {None})
+        inner = sum(buffer.bytes for buffer in there if buffer.layer is not None)
+        ends = sum(buffer.bytes for buffer in there if buffer.layer is None)
+        return _Residents(inner / layers, ends)
+
+    def _holds(self, candidate: Candidate, bare: StrategyOptions) -> Held:
+        """Return what a layer holds of one sequence."""
+        key = bare, candidate.recompute
+        if key not in self._held:
+            base = self._question.base
+            one = dataclasses.replace(candidate, batch=1, micro_batches=1)
+            workload = one.workload(self._question)
+            rows = [["F", "B"]] if self._trains else [["F"]]
+            program = record(bare, base.model, workload, base.optimizer, rows)
+            self._held[key] = held(program, runs(program, split=False))
+        return self._held[key]
 
     # ---- time --------------------------------------------------------------------------------
 
@@ -127,7 +159,7 @@ class Staged:
 
     def _costs_of(self, candidate: Candidate) -> tuple[Costs, ...]:
         """Return what every place of the pipeline takes, by a rank that computes longest."""
-        key = _sketched(candidate, placed=True), _splits(candidate)
+        key = _sketched(candidate, placed=True)
         if key not in self._costs:
             self._costs[key] = self._timed(candidate)
         return self._costs[key]
@@ -159,7 +191,7 @@ class Staged:
 
     def _spoken(self, candidate: Candidate, facts: Lines, place: int) -> _End:
         mesh: Mesh = candidate.strategy.mesh()
-        program = self._frame(candidate, facts, place).program
+        program = self._frame(candidate, facts, place)
         programs = Programs((program,), (0,) * mesh.ranks)
         scenario, rank = candidate.scenario(self._question), mesh.group(0, PP)[place]
         compute = Durations(programs, mesh, scenario.topology, scenario.workload.dtype).of(rank)
@@ -167,8 +199,7 @@ class Staged:
         step = next(op.index for op in program.ops if op.phase == "optimizer" and not op.lane)
         apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
         said = [s if op.lane in apart else 0.0 for op, s in zip(program.ops, seconds, strict=True)]
-        opening = program.opening
-        return _End(sum(said[opening:step]), seconds[step], sum(said[step + 1 :]))
+        return _End(sum(said[program.opening : step]), seconds[step], sum(said[step + 1 :]))
 
     # ---- what is recorded --------------------------------------------------------------------
 
@@ -188,30 +219,35 @@ class Staged:
         held_layers = sum(depths[part] for part in parts)
         return held_layers, int(0 in parts), int(facts.order.depth - 1 in parts), len(parts)
 
-    def _frame(self, candidate: Candidate, facts: Lines, place: int) -> _Frame:
-        strategy = _bare(candidate.strategy)
-        key = strategy, self._parts(candidate, facts, place)
+    def _frame(self, candidate: Candidate, facts: Lines, place: int) -> Program:
+        """Return the program of a place without its passes, whose gradients are one message."""
+        bare = _bare(candidate.strategy)
+        key = bare, self._parts(candidate, facts, place)
         if key not in self._frames:
-            base, workload = self._question.base, candidate.workload(self._question)
-            split = _pipeline(candidate).split(base.model, facts.order.depth)
+            model = self._question.base.model
+            split = _pipeline(candidate).split(model, facts.order.depth)
             assert split is not None
-            stages = Stages(facts.order, place, split, ())
-            whole = strategy.model_copy(update={"bucket": math.inf})
-            short = dataclasses.replace(workload, batch=1, micro_batches=1)
-            rank = whole.rank(base.model, short, base.optimizer, place, stages)
-            whole.step(rank)
-            program = rank.program()
-            self._frames[key] = _Frame(program, resident(program))
+            whole = bare.model_copy(update={"bucket": math.inf})
+            self._frames[key] = self._empty(whole, facts, place, split)
         return self._frames[key]
 
+    def _empty(
+        self, strategy: StrategyOptions, facts: Lines, place: int, split: tuple[range, ...]
+    ) -> Program:
+        base = self._question.base
+        workload = dataclasses.replace(base.workload, batch=1, micro_batches=1)
+        stages = Stages(facts.order, place, split, ())
+        rank = strategy.rank(base.model, workload, base.optimizer, place, stages)
+        strategy.step(rank)
+        return rank.program()
+
     def _layer(self, candidate: Candidate) -> _Layer:
-        split = _splits(candidate)
-        key = _sketched(candidate), split
+        key = _sketched(candidate)
         if key not in self._layers:
             base, workload = self._question.base, candidate.workload(self._question)
-            program = record(key[0].strategy, base.model, workload, base.optimizer, split=split)
-            made = runs(program, split=split)
-            self._layers[key] = _Layer(program, made, predecessors(program), held(program, made))
+            rows = [["F", "I", "W"], ["F", "B"], ["F", "B"]] if self._trains else [["F"], ["F"]]
+            program = record(key.strategy, base.model, workload, base.optimizer, rows)
+            self._layers[key] = _Layer(program, runs(program, split=True), predecessors(program))
         return self._layers[key]
 
 

@@ -92,9 +92,7 @@ class Worker:
         return [found[candidate] for candidate in group]
 
     def _bound_of_pipeline(self, candidate: Candidate) -> Bound:
-        memory = self._staged.residents(candidate)
-        if memory <= self.question.free:
-            memory = self._staged.memory(candidate)
+        memory = self._staged.memory(candidate)
         fits = memory <= self.question.free
         return Bound(memory, self._staged.seconds(candidate) * _ROUNDING if fits else 0.0)
 
