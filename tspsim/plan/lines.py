@@ -37,8 +37,11 @@ class Lines:
     begun : ndarray of int, shape (ranks, 4, depth)
         The same, without the rank's last backward or weight gradients.
     drained : ndarray of int, shape (ranks, 4, depth)
-        The same up to the last backward, then those of its gradient on its way to the first stage,
-        and what is done there behind it.
+        The same up to the last backward; and what is done on the first stage when its gradient has
+        come through there.
+    way : ndarray of int, shape (ranks, 4, depth)
+        Those of that gradient on its way, the first stage's included. What they compute again may
+        be there before the gradient is.
     last : tuple of int
         The rank on which each line of `drained` ends.
     held : ndarray of int, shape (ranks, depth)
@@ -49,6 +52,7 @@ class Lines:
     whole: NDArray[np.int64]
     begun: NDArray[np.int64]
     drained: NDArray[np.int64]
+    way: NDArray[np.int64]
     last: tuple[int, ...]
     held: NDArray[np.int64]
 
@@ -58,17 +62,18 @@ def lines(pipeline: Pipeline, micro_batches: int, *, trains: bool) -> Lines:
     """Return the lines of a pipeline's schedule."""
     order = pipeline.order(micro_batches, trains=trains)
     whole_backwards = {a[1:] for row in order.rows for a in row if a.kind == "B"}
-    whole, begun, drained, last, held = [], [], [], [], []
+    whole, begun, drained, ways, last, held = [], [], [], [], [], []
     for rank, row in enumerate(order.rows):
         filled = _filled(order, row[0])
         whole.append(filled + _count(order, row))
         begun.append(filled + _count(order, row[: _last(row, "WB")]))
-        ends, passes = _drained(order, rank, whole_backwards)
+        ends, passes, way = _drained(order, rank, whole_backwards)
         drained.append(filled + passes)
+        ways.append(way)
         last.append(ends)
         held.append(_held(order, row))
     stub = Order(((),) * order.ranks, order.placement, order.microbatches, order.pipelines)
-    stacked = (np.stack(each) for each in (whole, begun, drained))
+    stacked = (np.stack(each) for each in (whole, begun, drained, ways))
     return Lines(stub, *stacked, tuple(last), np.stack(held))
 
 
@@ -92,12 +97,12 @@ def _last(row: tuple[Action, ...], kinds: str) -> int:
 
 def _drained(
     order: Order, rank: int, whole_backwards: set[tuple[int, int]]
-) -> tuple[int, NDArray[np.int64]]:
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     """Return where the gradient of a rank's last backward ends, and the passes until then."""
     row = order.rows[rank]
     at = _last(row, _BACKWARD)
     if at == len(row):
-        return rank, _count(order, row)
+        return rank, _count(order, row), _count(order, ())
     _, stage, number = row[at]
     first = stage - order.part(stage)
     before = ((s, number) for s in range(first, stage))
@@ -107,7 +112,8 @@ def _drained(
     final = next(
         i for i, a in enumerate(behind) if a[1:] == (first, number) and a.kind in _BACKWARD
     )
-    return ends, _count(order, (*row[: at + 1], *way, *behind[final + 1 :]))
+    passes = (*row[: at + 1], *behind[final + 1 :])
+    return ends, _count(order, passes), _count(order, way)
 
 
 def _held(order: Order, row: tuple[Action, ...]) -> NDArray[np.int64]:

@@ -123,11 +123,14 @@ class Costs(NamedTuple):
     ----------
     passes : dict of (str, int or str) to float
         Of a layer (0 stands for any), or an end of the model, by kind of pass.
+    late : dict of str to float
+        Of a layer whose backward is a pass's first, from when its gradient is there.
     lane : float
         Of all that one layer says in all passes of a micro-batch, on the busiest lane.
     """
 
     passes: dict[tuple[str, Place], float]
+    late: dict[str, float]
     lane: float
 
 
@@ -138,14 +141,24 @@ def costs(
     apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
     alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
     passes: dict[tuple[str, Place], float] = {}
+    late: dict[str, float] = {}
     for run in made:
         if isinstance(run.place, int):
             taken, place = _longest(program, before, alone, run), 0
+            behind = _longest(program, before, alone, _without_recompute(program, run))
+            late[run.kind] = min(late.get(run.kind, behind), behind)
         else:
             taken, place = _added(program, alone, run), run.place
         key = run.kind, place
         passes[key] = min(passes.get(key, taken), taken)
-    return Costs(passes, _lane(program, apart, seconds))
+    return Costs(passes, late, _lane(program, apart, seconds))
+
+
+def _without_recompute(program: Program, run: Run) -> Run:
+    """Return the run from the first computation on that is not done again."""
+    ops = program.ops[run.first : run.last]
+    own = (op.index for op in ops if not op.lane and op.phase != "recompute")
+    return run._replace(first=next(own, run.first))
 
 
 def _added(program: Program, seconds: Sequence[float], run: Run) -> float:

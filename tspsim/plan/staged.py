@@ -22,7 +22,7 @@ from tspsim.model import Recompute
 from tspsim.plan.least_memory import Held, held
 from tspsim.plan.least_time import Clock, slowest
 from tspsim.plan.lines import KINDS, Lines, lines
-from tspsim.plan.passes import Costs, Run, costs, record, runs
+from tspsim.plan.passes import Costs, Place, Run, costs, record, runs
 from tspsim.plan.question import Candidate, Question
 from tspsim.program.stages import Stages
 from tspsim.program.types import Program, Programs
@@ -132,7 +132,7 @@ class Staged:
         facts = self._lines(candidate)
         by_place = self._costs_of(candidate)
         depths = self._depths(candidate, facts)
-        taken = _taken(facts, by_place, depths)
+        taken, late = _taken(facts, by_place, depths)
         ends = [self._end(candidate, facts, rank) for rank in range(facts.order.ranks)]
         early = self._early(candidate)
         longest = 0.0
@@ -146,6 +146,7 @@ class Staged:
                 whole += end.reduced
             elif len(facts.order.on(rank)) == 1:
                 whole = max(whole, begun + end.reduced)
+            drained += float((facts.way[rank] * late).sum())
             other = ends[facts.last[rank]]
             layers = sum(depths[facts.order.part(stage)] for stage in facts.order.on(rank))
             said = by_place[rank].lane * layers * _rounds(candidate, facts)
@@ -253,17 +254,24 @@ class Staged:
 
 def _taken(
     facts: Lines, by_place: Sequence[Costs], depths: Sequence[int]
-) -> NDArray[np.float64]:
-    """Return the seconds of every pass, by kind and part; of copies of a part, the least."""
-    taken = np.full((len(KINDS), facts.order.depth), math.inf)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the seconds of every pass by kind and part, and those of gradients that are awaited.
+
+    Of copies of a part, the least.
+    """
+    taken, late = (np.full((len(KINDS), facts.order.depth), math.inf) for _ in range(2))
     for stage, place in enumerate(facts.order.placement):
-        part, passes = facts.order.part(stage), by_place[place].passes
-        ends = [("embedding", part == 0), ("head", part == facts.order.depth - 1)]
+        part, own = facts.order.part(stage), by_place[place]
+        ends: tuple[tuple[Place, bool], ...]
+        ends = ("embedding", part == 0), ("head", part == facts.order.depth - 1)
         for row, kind in enumerate(KINDS):
-            seconds = depths[part] * passes.get((kind, 0), 0.0)
-            seconds += sum(passes.get((kind, end), 0.0) for end, there in ends if there)  # type: ignore[arg-type]
+            layer = own.passes.get((kind, 0), 0.0)
+            seconds = depths[part] * layer
+            seconds += sum(own.passes.get((kind, end), 0.0) for end, there in ends if there)
+            early = layer - own.late.get(kind, 0.0) if depths[part] else 0.0
             taken[row, part] = min(taken[row, part], seconds)
-    return taken
+            late[row, part] = min(late[row, part], seconds - early)
+    return taken, late
 
 
 def _rounds(candidate: Candidate, facts: Lines) -> float:
