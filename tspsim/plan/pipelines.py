@@ -26,7 +26,7 @@ def degrees(question: Question) -> list[int]:
     if stated is None:
         return [1]
     if "stages" in stated:
-        return [stated["stages"]] if question.devices % stated["stages"] == 0 else []
+        return [n for n in (stated["stages"],) if question.devices % n == 0]
     most = min(question.devices, question.base.model.layers)
     found = [n for n in range(2, most + 1) if question.devices % n == 0]
     return found if stated else [1, *found]

@@ -55,9 +55,7 @@ class Placements:
                 found.append((placement, mesh))
         return [placement for placement, _ in found]
 
-    def _of_pipeline(
-        self, strategy: StrategyOptions, stages: int
-    ) -> list[tuple[str, ...] | None]:
+    def _of_pipeline(self, strategy: StrategyOptions, stages: int) -> list[tuple[str, ...] | None]:
         """Return its own order, stages outermost; and replicas outermost, where that differs.
 
         What an axis of the strategy says is far more than what stages do: it lies innermost.

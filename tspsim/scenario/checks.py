@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.units import format_bytes
+from tspsim.mesh import PP
 from tspsim.registry import COLLECTIVES
 from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys
 from tspsim.strategies.base import StrategyOptions
@@ -117,8 +118,10 @@ def _ways_out(strategy: StrategyOptions, topology: Topology) -> str:
     if nodes > 1:
         whole = ranks * nodes % devices == 0
         ways = [f"topology.nodes={ranks * nodes // devices}"] if whole else []
-    if "degree" in type(strategy).model_fields and strategy.dp == 1 and not (fills and nodes > 1):
-        ways.append(f"strategy.degree={devices}")
+    stages = strategy.mesh().degree(PP)
+    one = "degree" in type(strategy).model_fields and strategy.dp == 1 and devices % stages == 0
+    if one and not (fills and nodes > 1):
+        ways.append(f"strategy.degree={devices // stages}")
     if not fills and len(ways) < 2:
         ways.append("other degrees")
     sentences = [f"set {' or '.join(ways)}"] if ways else []
