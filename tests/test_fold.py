@@ -340,3 +340,15 @@ def test_without_the_share_of_its_images_a_flow_would_be_too_fast(
 
     monkeypatch.setattr(Fold, "shared", alone)
     assert tspsim.run(CROSSING).timeline.step_time < 0.9 * whole.step_time
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zb_h1", "zb_v", "dualpipe"])
+def test_replicas_fold_under_every_schedule(schedule: str) -> None:
+    """Times, peaks and transfers of stages x replicas x TSP are those of the unfolded run."""
+    topology = {"file": "h100-node"}
+    strategy = {"kind": "tsp", "degree": 2, "dp": 2, "pp": {"stages": 2, "schedule": schedule}}
+    scenario = document(topology, strategy, micro_batches=4)
+    scenario["model"] = {**MODEL, "layers": 4}
+    folded, whole = both(scenario)
+    assert "dp" in folded.summary.engine.folded
+    same(folded, whole)

@@ -20,6 +20,7 @@ from tspsim.cli.app import app
 from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.plan.longest import families, longest, step_of
 from tspsim.plan.objectives import objective
+from tspsim.plan.pipelines import SCHEDULED
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import Candidate, Question, ask
 from tspsim.plan.search import Answer, plan
@@ -28,7 +29,7 @@ from tspsim.plan.space import enumerate_space
 from tspsim.plan.work import Worker, simulated
 from tspsim.program.types import BUFFER_KINDS, Op, Programs
 from tspsim.registry import STRATEGIES
-from tspsim.runner import checked_programs
+from tspsim.runner import checked_programs, simulate_scenario
 from tspsim.scenario.loader import Opened
 from tspsim.strategies.parts.placement import arrange
 
@@ -60,8 +61,12 @@ def data(fabric: str = "switch", **changes: Any) -> dict[str, Any]:
 def question(
     whole: dict[str, Any], batch: int | None = 4, fixed: dict[str, Any] | None = None, **more: Any
 ) -> Question:
-    """Return what a small scenario asks, with named devices read in as the command does."""
-    return ask(Opened.document(whole).data(), fixed or {}, batch, **more)
+    """Return what a small scenario asks, with named devices read in as the command does.
+
+    Without a pipeline, unless `fixed` says something of one; ``{}`` leaves all of it open.
+    """
+    stated = {"pp": None, **(fixed or {})}
+    return ask(Opened.document(whole).data(), stated, batch, **more)
 
 
 def call(*arguments: str) -> Result:
@@ -137,6 +142,56 @@ def test_no_candidate_is_better_than_its_bounds(
         # Bounds that are far below would prove nothing and prune nothing.
         assert bound.seconds > 0.05 * figures["step_time"]
         assert bound.memory > 0.5 * peak
+
+
+#: Schedules with whole backwards, halves, several chunks, a fold, and two pipelines.
+PIPELINES = ("gpipe,1f1b,interleaved,looped_bfs", "zb_h1,zb_h2,zb_v", "dualpipe_v,dualpipe")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[FIXTURES])
+@given(
+    model=SMALL_MODELS,
+    workload=SMALL_WORK,
+    layers=st.sampled_from([4, 6, 8]),
+    fabric=st.sampled_from(list(FABRICS)),
+    batch=st.sampled_from([4, 8]),
+    schedules=st.sampled_from(PIPELINES),
+    streams=st.sampled_from(["rank", "pair"]),
+    slow=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_no_pipeline_is_better_than_its_bounds(
+    model: dict[str, Any], workload: dict[str, Any], layers: int, fabric: str, batch: int,
+    schedules: str, streams: str, slow: bool, seed: int,
+) -> None:  # fmt: skip
+    """Whatever schedule is simulated takes at least the time, and the memory, of its bounds."""
+    changes: dict[str, Any] = {"model": {**model, "layers": layers}, "workload": workload}
+    if slow:
+        changes["disturbances"] = {"slow_devices": [{"device": 1, "speed": 0.5}]}
+    pipeline = {"schedule": schedules, "streams": streams}
+    asked = question(data(fabric, **changes), batch, {"pp": pipeline})
+    space = enumerate_space(asked).candidates
+    for candidate in random.Random(seed).sample(space, min(4, len(space))):  # noqa: S311
+        (bound,) = Worker(asked).bounds([candidate])
+        result = simulate_scenario(candidate.scenario(asked))
+        assert 0.2 * result.summary.step_time < bound.seconds <= result.summary.step_time
+        assert 0.1 * result.memory.peak < bound.memory <= result.memory.peak
+
+
+@pytest.mark.parametrize("recompute", ["none", "full"])
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved", "zb_h1"])
+def test_the_bound_of_a_pipeline_is_near(schedule: str, recompute: Any) -> None:
+    """Of long stages on one switch it is within a tenth of the step, and mostly of the peak."""
+    model, pipeline = {"layers": 16, "vocab": 0}, {"stages": 4, "schedule": schedule}
+    whole = data(model=model, workload={"sequence": 1024})
+    asked = question(whole, 8, {"kind": "dp", "pp": pipeline}, recompute=recompute)
+    candidate = next(c for c in enumerate_space(asked).candidates if c.micro_batches == 8)
+    (bound,) = Worker(asked).bounds([candidate])
+    result = simulate_scenario(candidate.scenario(asked))
+    assert 0.9 * result.summary.step_time < bound.seconds <= result.summary.step_time
+    # What is computed again, and held from one half of backward to the other, is not counted.
+    least = 0.1 if (schedule, recompute) == ("zb_h1", "full") else 0.9
+    assert least * result.memory.peak < bound.memory <= result.memory.peak
 
 
 @pytest.mark.parametrize("detail", ["steps", "coflow"])
@@ -240,6 +295,17 @@ def test_pruning_never_loses_the_best(
     assert counts.candidates == len(enumerate_space(asked).candidates)
 
 
+@pytest.mark.parametrize("memory", ["900 KiB", "80 GiB"])
+def test_pruning_never_loses_the_best_pipeline(memory: str) -> None:
+    """With stages and schedules in the space too, the best are those of simulating everything."""
+    whole = data("nodes", model={"layers": 4})
+    whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})
+    asked = question(whole, 4, {"kind": "tsp,tp,dp", "pp": {}}, recompute="full")
+    answer, found = plan(asked, top=5), exhaustive(asked, "throughput")
+    assert numbers(asked, answer) == [number for _, number in found[:5]]
+    assert any(c.strategy.pp for c in enumerate_space(asked).candidates)
+
+
 def _with_device(topology: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
     if "node" in topology:
         return {**topology, "node": {**topology["node"], "device": device}}
@@ -304,6 +370,50 @@ def test_every_mesh_that_divides_is_there() -> None:
         assert {getattr(c.strategy, option) for c in mine} == values
     assert {c.batch * c.micro_batches * c.strategy.dp for c in space.candidates} == {4}
     assert len(set(space.candidates)) == len(space.candidates)
+
+
+def test_stages_and_the_usual_schedules_are_tried() -> None:
+    """Every number of stages that divides devices and layers, of what a schedule accepts."""
+    asked = question(data(model={"layers": 8}), 8, {"kind": "tp", "pp": {}})
+    piped = [c for c in enumerate_space(asked).candidates if c.strategy.pp]
+    assert {c.strategy.pp.kind for c in piped if c.strategy.pp} == set(SCHEDULED)
+    assert {(c.strategy.pp.stages, c.strategy.dp) for c in piped if c.strategy.pp} == {(2, 1)}
+    alone = question(data(model={"layers": 8}), 8, {"kind": "dp", "pp": {}})
+    found = {c.strategy.pp and c.strategy.pp.stages for c in enumerate_space(alone).candidates}
+    assert found == {None, 2, 4}
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        (None, {None}),
+        ({"stages": 2}, {("1f1b", 2), ("interleaved", 2), ("zb_h1", 2), ("zb_v", 2)}),
+        ({"schedule": "gpipe"}, {("gpipe", 2), ("gpipe", 4)}),
+        ({"schedule": "interleaved", "chunks": 4}, {("interleaved", 2)}),
+        ({"stages": 3}, set()),
+    ],
+)
+def test_what_is_stated_of_a_pipeline_is_not_varied(stated: Any, found: set[Any]) -> None:
+    """Null is none; some options leave the others open."""
+    asked = question(data(model={"layers": 8}), 8, {"kind": "dp", "pp": stated})
+    piped = [c.strategy.pp for c in enumerate_space(asked).candidates]
+    assert {pp and (pp.kind, pp.stages) for pp in piped} == found
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("strategy.pp.schedule=zb_w", "did you mean"),
+        ("strategy.pp=4", "must be null, or options"),
+        ("strategy.pp.stage=4", "strategy.pp.stage"),
+        ("strategy.pp.stages=0", "greater than or equal to 1"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_is_told(small: str, word: str, told: str) -> None:
+    """A mistake in what is stated of a pipeline has its place, and what is allowed."""
+    result = call("plan", small, word)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
 
 
 def test_eight_ranks_may_exchange_heads_in_blocks() -> None:

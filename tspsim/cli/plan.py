@@ -117,7 +117,7 @@ def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -
     for override in parse_overrides(changes):
         section, key = override.path[0], override.path[-1]
         if section == "strategy":
-            fixed |= _stated(override)
+            _add(fixed, _stated(override))
         elif section == "workload" and key in _OPEN:
             _refuse(str(key), override.text)
             recompute = override.value
@@ -129,12 +129,23 @@ def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -
         raise _placed(opened, rest, error) from None
 
 
+def _add(fixed: dict[str, Any], stated: dict[str, Any]) -> None:
+    """Add what an override states; of a pipeline, one option after another."""
+    for name, value in stated.items():
+        before = fixed.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = {**before, **value}
+        fixed[name] = value
+
+
 def _stated(override: Override) -> dict[str, Any]:
     """Return what an override says of the strategy: of its kind, of one option, or of several."""
     from tspsim.files.errors import UserError
 
     if len(override.path) == 2:
         return {str(override.path[1]): override.value}
+    if len(override.path) > 2:
+        return {str(override.path[1]): {str(override.path[2]): override.value}}
     if isinstance(override.value, str):
         return {"kind": override.value}
     if not isinstance(override.value, dict):

@@ -7,11 +7,14 @@ the last layer, those before it all keep the same: one of the sketch stands for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.plan.passes import Run, turns
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import NO_WORK, PerCoordinate, Program
 
@@ -45,6 +48,36 @@ def _of_role(made: Sketch, program: Program) -> float:
     times = np.array([1 if made.whole else made.layer_times(n) for n in layers])
     always = float((size * times)[resident].sum())
     return always + float(alive[_takes_time(program)].max(initial=0.0))
+
+
+class Held(NamedTuple):
+    """What a layer of a pipeline's stage has alive, at least.
+
+    Attributes
+    ----------
+    kept : float
+        Bytes of activations that one pass keeps from forward until backward.
+    more : float
+        What comes to it while the layer's own backward runs.
+    """
+
+    kept: float
+    more: float
+
+
+def held(program: Program, made: Sequence[Run]) -> Held:
+    """Return what a layer has alive, of a rank with every pass (`passes.record`)."""
+    forward, back = turns(made)
+    lives = _lives(program)
+    buffers = [b for b in program.buffers if not b.resident and b.layer is not None]
+    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
+    layer = {n: np.array([b.index for b in buffers if b.layer == n], dtype=np.intp) for n in (0, 1)}
+    own = np.array([b.index for b in buffers if b.layer == 0 and b.kind == "activation"], np.intp)
+    there = (lives.birth[own] <= forward.first) & (lives.death[own] >= back.first)
+    kept = float(size[own[there]].sum()) if forward != back else 0.0
+    alive = np.where(_takes_time(program), _alive(program, lives, layer[1], size), 0.0)
+    most = float(alive[back.first : back.last].max(initial=0.0))
+    return Held(kept, max(0.0, most - kept))
 
 
 def _lives(program: Program) -> _Lives:

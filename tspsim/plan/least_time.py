@@ -47,14 +47,14 @@ def least_time(made: Sketch, scenario: Scenario, planner: Chooser) -> float:
     durations = Durations(made.programs, mesh, scenario.topology, scenario.workload.dtype)
     if made.whole:
         return max(
-            _of_role(made, rank, durations, _Clock(scenario, mesh, planner, rank))
+            _of_role(made, rank, durations, Clock(scenario, mesh, planner, rank))
             for rank in made.programs.first_ranks
         )
-    rank = _slowest(durations, mesh)
-    return _of_rank(made, rank, durations, _Clock(scenario, mesh, planner, rank))
+    rank = slowest(durations, mesh)
+    return _of_rank(made, rank, durations, Clock(scenario, mesh, planner, rank))
 
 
-def _of_role(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> float:
+def _of_role(made: Sketch, rank: int, durations: Durations, clock: Clock) -> float:
     """Return the longest path through the program of one of several roles, alone."""
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
@@ -63,7 +63,7 @@ def _of_role(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> fl
     return max(path, *_by_lane(made, program, seconds), clock.busiest_link(made))
 
 
-def _of_rank(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> float:
+def _of_rank(made: Sketch, rank: int, durations: Durations, clock: Clock) -> float:
     """Return what the sketch says of a rank of the one role."""
     program = made.programs.of(rank)
     seconds = clock.seconds(program, durations.of(rank))
@@ -80,7 +80,7 @@ def _of_rank(made: Sketch, rank: int, durations: Durations, clock: _Clock) -> fl
     return max(max(sum(lengths), early + reduced) + updated + gathered, busiest)
 
 
-def _slowest(durations: Durations, mesh: Mesh) -> int:
+def slowest(durations: Durations, mesh: Mesh) -> int:
     """Return the first of the ranks that compute longest."""
     total: dict[int, float] = {}
     for rank in range(mesh.ranks):
@@ -89,7 +89,7 @@ def _slowest(durations: Durations, mesh: Mesh) -> int:
     return max(range(mesh.ranks), key=lambda r: (total[id(durations.of(r))], -r))
 
 
-class _Clock:
+class Clock:
     """How long one rank's ops take at least.
 
     Where collectives are not played as coflows with fair shares, nothing is said about theirs.

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tspsim.mesh import Mesh
+from tspsim.mesh import DP, PP, Mesh
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.topology.graph import Topology
@@ -42,6 +42,8 @@ class Placements:
         return self._known[axes]
 
     def _distinct(self, strategy: StrategyOptions) -> list[tuple[str, ...] | None]:
+        if strategy.pp is not None:
+            return self._of_pipeline(strategy, strategy.pp.stages)
         own = strategy.mesh()
         names = [name for name, degree in own.axes if degree > 1]
         single = [name for name, degree in own.axes if degree == 1]
@@ -52,6 +54,18 @@ class Placements:
             if not any(self._alike(mesh, other) for _, other in found):
                 found.append((placement, mesh))
         return [placement for placement, _ in found]
+
+    def _of_pipeline(self, strategy: StrategyOptions, stages: int) -> list[tuple[str, ...] | None]:
+        """Return its own order, stages outermost; and replicas outermost, where that differs.
+
+        What an axis of the strategy says is far more than what stages do: it lies innermost.
+        """
+        own, inner = strategy.mesh(), tuple(name for name, _ in reversed(strategy.axes()))
+        if own.degree(PP) == 1 or own.degree(DP) == 1:
+            return [None]
+        other = (*inner, PP, DP)
+        mesh = arrange(strategy.axes(), strategy.dp, other, stages)
+        return [None] if self._alike(mesh, own) else [None, other]
 
     def _alike(self, one: Mesh, other: Mesh) -> bool:
         """Say whether a symmetry of the fabric carries one mesh onto the other."""

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from tspsim.files.errors import TopologyError, UserError, did_you_mean
 from tspsim.model import Recompute, Workload
+from tspsim.plan.pipelines import check
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.parts.stages import Pipeline
 from tspsim.topology.load import parse
 
 #: What a mesh of nothing but replicas is called, and how it is written: a strategy of degree 1.
@@ -101,6 +103,12 @@ class Candidate:
         strategy = self.strategy.model_copy(update={"placement": None})
         return dataclasses.replace(self, strategy=strategy)
 
+    @property
+    def alike(self) -> StrategyOptions:
+        """The strategy without placement and schedule: what such candidates do, they share."""
+        strategy, pp = self.unplaced.strategy, self.strategy.pp
+        return strategy.model_copy(update={"pp": pp and Pipeline(stages=pp.stages)})
+
     def workload(self, question: Question) -> Workload:
         """Return what one replica processes in a step."""
         return dataclasses.replace(
@@ -175,6 +183,7 @@ def _check_fixed(fixed: Mapping[str, Any]) -> None:
     kinds = [WHOLE if kind == REPLICAS else kind for kind in asked_kinds(fixed)]
     forms = [STRATEGIES.get(kind) for kind in kinds or STRATEGIES.names()]
     known = {name for form in forms for name in form.model_fields}
+    check(fixed.get("pp"))
     for option in fixed:
         if option not in known:
             near = did_you_mean(option, known)

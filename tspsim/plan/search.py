@@ -180,7 +180,7 @@ def bounded(candidates: Sequence[Candidate], workers: Workers, progress: Progres
     """Return the bounds of candidates."""
     groups: dict[Any, list[int]] = {}
     for number, candidate in enumerate(candidates):
-        groups.setdefault((candidate.unplaced.strategy, candidate.recompute), []).append(number)
+        groups.setdefault((candidate.alike, candidate.recompute), []).append(number)
     asked = [[candidates[number] for number in numbers] for numbers in groups.values()]
     known: dict[int, Bound] = {}
     answers = workers.map(Worker.bounds, asked)

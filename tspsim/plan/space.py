@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tspsim.plan.pipelines import degrees as stage_counts
+from tspsim.plan.pipelines import pipelines
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import REPLICAS, WHOLE, Candidate, Question, asked_kinds
 from tspsim.registry import STRATEGIES
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.placement import placement_problems
+from tspsim.strategies.parts.stages import Pipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,15 +88,17 @@ def _strategies(
         kind = WHOLE if name == REPLICAS else name
         form: type[StrategyOptions] = STRATEGIES.get(kind)
         weak[name] = f"no degrees make {question.devices} ranks"
-        for degrees in _meshes(question, form, whole=name == REPLICAS):
+        for stages, degrees in _meshes(question, form, whole=name == REPLICAS):
             if question.batch % degrees["dp"]:
                 plural = "s" if question.batch > 1 else ""
                 told = f"replicas do not divide {question.batch} sequence{plural} a step"
                 weak[name] = f"{degrees['dp']} {told}"
                 continue
-            for options in _options(question, form, degrees):
+            piped = list(pipelines(question, stages))
+            for options in _options(question, form, degrees, stages):
                 chosen = _agreeing(form, {**options, **degrees}, question.fixed)
-                yield from _valid(kind, name, chosen, reasons)
+                for pipeline in piped:
+                    yield from _valid(kind, name, chosen, pipeline, reasons)
 
 
 def _with_axes() -> list[str]:
@@ -114,16 +119,22 @@ def _agreeing(
 
 
 def _valid(
-    kind: str, family: str, options: dict[str, Any], reasons: dict[str, str]
+    kind: str,
+    family: str,
+    options: dict[str, Any],
+    pipeline: Pipeline | None,
+    reasons: dict[str, str],
 ) -> Iterator[StrategyOptions]:
+    form: type[StrategyOptions] = STRATEGIES.get(kind)
     try:
-        found: StrategyOptions = STRATEGIES.get(kind).model_validate({"kind": kind, **options})
+        found = form.model_validate({"kind": kind, **options, "pp": pipeline})
     except ValidationError as error:
         first = error.errors()[0]
         told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         reasons.setdefault(family, told)
         return
-    placed = placement_problems(found.axes(), found.dp, found.placement)
+    stages = pipeline.stages if pipeline else 1
+    placed = placement_problems(found.axes(), found.dp, found.placement, stages)
     wrong = next(itertools.chain(placed, found.replica_problems()), None)
     if wrong is None:
         yield found
@@ -133,10 +144,17 @@ def _valid(
 
 def _meshes(
     question: Question, form: type[StrategyOptions], *, whole: bool
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Yield stages, and degrees that multiply to a stage's devices, replicas included."""
+    for stages in stage_counts(question):
+        devices = question.devices // stages
+        yield from ((stages, found) for found in _within(question, form, devices, whole=whole))
+
+
+def _within(
+    question: Question, form: type[StrategyOptions], devices: int, *, whole: bool
 ) -> Iterator[dict[str, int]]:
-    """Yield degrees that multiply to the number of devices, replicas included."""
-    names = form.degrees()
-    devices, least = question.devices, 2
+    names, least = form.degrees(), 2
     wanted = {k: v for k, v in question.fixed.items() if k in (*names, "dp")}
     for degrees in itertools.product(_divisors(devices), repeat=len(names)):
         own = dict(zip(names, degrees, strict=True))
@@ -154,16 +172,16 @@ def _meshes(
 
 
 def _options(
-    question: Question, form: type[StrategyOptions], degrees: Mapping[str, int]
+    question: Question, form: type[StrategyOptions], degrees: Mapping[str, int], stages: int
 ) -> Iterator[dict[str, Any]]:
     """Yield every combination of the options that are varied, with those that are kept."""
     fields = form.model_fields
     varied = form.choices(question.base.model, degrees)
-    if question.devices == degrees["dp"]:
+    if question.devices == stages * degrees["dp"]:
         varied = {"zero": varied["zero"]}  # the whole model on every rank: nothing to exchange
-    skipped = {"kind", "placement", *degrees, *varied}
+    skipped = {"kind", "placement", "pp", *degrees, *varied}
     kept = {k: v for k, v in question.options.items() if k in fields and k not in skipped}
-    kept |= {k: v for k, v in question.fixed.items() if k in fields and k != "kind"}
+    kept |= {k: v for k, v in question.fixed.items() if k in fields and k not in ("kind", "pp")}
     open_ = {k: v for k, v in varied.items() if k not in question.fixed}
     for values in itertools.product(*open_.values()):
         yield {**kept, **dict(zip(open_, values, strict=True))}

@@ -18,6 +18,7 @@ from tspsim.plan.least_memory import least_memory
 from tspsim.plan.least_time import least_time
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.sketch import Sketch, sketch
+from tspsim.plan.staged import Staged
 from tspsim.registry import Modules, registered
 from tspsim.runner import simulate_scenario
 from tspsim.sweeps.crew import begin_worker
@@ -65,11 +66,18 @@ class Worker:
     def _chooser(self) -> Chooser:
         return Chooser(self.question.base.topology, self.question.base.algorithm)
 
+    @cached_property
+    def _staged(self) -> Staged:
+        return Staged(self.question, self._chooser)
+
     def bounds(self, group: Group) -> list[Bound]:
         """Return the bounds of candidates that differ in micro-batches and placement alone.
 
-        Where one micro-batch does not fit, no larger one does: every buffer grows with it.
+        Where one micro-batch does not fit, no larger one does: every buffer grows with it. Of
+        pipelines the schedules differ too.
         """
+        if group[0].strategy.pp is not None:
+            return [self._bound_of_pipeline(candidate) for candidate in group]
         found: dict[Candidate, Bound] = {}
         fits = True
         by_batch = sorted(group, key=lambda candidate: candidate.batch)
@@ -82,6 +90,11 @@ class Worker:
                 seconds = self._seconds(made, candidate) if fits else 0.0
                 found[candidate] = Bound(memory, seconds)
         return [found[candidate] for candidate in group]
+
+    def _bound_of_pipeline(self, candidate: Candidate) -> Bound:
+        memory = self._staged.memory(candidate)
+        fits = memory <= self.question.free
+        return Bound(memory, self._staged.seconds(candidate) * _ROUNDING if fits else 0.0)
 
     def _seconds(self, made: Sketch, candidate: Candidate) -> float:
         return least_time(made, candidate.scenario(self.question), self._chooser) * _ROUNDING
@@ -98,6 +111,9 @@ def _sketched(question: Question, candidate: Candidate) -> Sketch:
 
 def smallest(question: Question, candidate: Candidate) -> float:
     """Return the bytes of a candidate's peak, at least."""
+    if candidate.strategy.pp is not None:
+        base = question.base
+        return Staged(question, Chooser(base.topology, base.algorithm)).memory(candidate)
     return least_memory(_sketched(question, candidate.unplaced))
 
 

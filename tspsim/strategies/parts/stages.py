@@ -80,6 +80,10 @@ class Pipeline(BaseModel):
     streams: Streams = Field("pair", description="which sends and receives follow each other")
     overlap: bool = Field(True, description="compute goes on while activations travel")
 
+    def __hash__(self) -> int:
+        """Return a hash: the options of a schedule may stand in a mapping."""
+        return hash(self.model_dump_json())
+
     # ---- the schedule ------------------------------------------------------------------------
 
     @property
@@ -121,7 +125,8 @@ class Pipeline(BaseModel):
             rows = self._options()[GIVEN]
             made = order_of_rows(rows, self.stages, micro_batches, self.chunk_count)
         else:
-            made = self.read_schedule().order(self.stages, micro_batches, self.chunk_count)
+            size = Size(self.stages, micro_batches, self.chunk_count)
+            made = _ordered(self.read_schedule(), size)
         return made if trains else _forward_only(made)
 
     # ---- the layers --------------------------------------------------------------------------
@@ -251,6 +256,11 @@ def _with_chunks(chunks: int) -> str:
     forms = {name: SCHEDULES.get(name).chunks for name in SCHEDULES.names()}
     able = [name for name, (a, b) in forms.items() if a <= chunks <= (b or chunks)]
     return f"; those with {chunks}: {', '.join(able)}" if able else ""
+
+
+@lru_cache(maxsize=64)  # a plan asks for the same ones under many strategies
+def _ordered(schedule: Schedule, size: Size) -> Order:
+    return schedule.order(*size)
 
 
 def _forward_only(order: Order) -> Order:
