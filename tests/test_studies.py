@@ -223,6 +223,30 @@ def test_the_answer_on_pipelines_is_that_of_the_results() -> None:
     )
 
 
+def test_what_is_said_about_pipelines_is_in_the_results() -> None:
+    """Seconds of a step, and peaks of schedules that need too much."""
+    page = " ".join(_page("tsp-pipeline").split())
+    found = pipeline_lines.points(made.results("tsp-pipeline"))
+
+    def of(key: str, scale: float, **fixed: Any) -> list[str]:
+        rows = [p for p in found if all(getattr(p, k) == v for k, v in fixed.items())]
+        rows.sort(key=lambda p: (p.layout.startswith("TP"), -p.tokens))
+        return [f"{p.figures[key] / scale:.{1 if scale == 1 else 0}f}" for p in rows]
+
+    tsp, tp = of("time.exposed_communication", 1, nodes=8, micro_batches=32)
+    assert f"TSP exposes {tsp} s of communication in a step and TP {tp} s" in page
+    sharded = of("time.compute", 1, sequence=8192, schedule="")
+    assert (
+        f"computes {sharded[0]} s with micro-batches of 64K tokens and {sharded[3]} s with 8K, "
+        f"TP {sharded[4]} and {sharded[7]} s"
+    ) in page
+    tsp, tp = of("time.exposed_communication", 1, sequence=8192, schedule="", tokens=8192)
+    assert f"under TSP ({tsp} s exposed) or TP ({tp} s)" in page
+    tsp, tp = of("memory.peak", 2**30, schedule="zb_h1")
+    assert f"{tsp} GiB under TSP and {tp} GiB under TP" in page
+    assert f"TSP's {of('memory.peak', 2**30, schedule='interleaved')[0]} GiB no longer" in page
+
+
 def test_pages_show_every_picture_and_lead_somewhere() -> None:
     """The folder holds what the script draws and nothing else."""
     shown: list[str] = []
