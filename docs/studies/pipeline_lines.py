@@ -159,7 +159,7 @@ def _against(tsp: Point | None, tp: Point | None) -> list[str]:
 def best(found: Sequence[Point]) -> Iterator[str]:
     """Yield the best that fits of every layout, or its smallest where none does."""
     yield _row("nodes", "sequence", "layout", "mesh", "micro-batches", "step time (80 %)",
-               "bubble", "exposed", "peak memory", "against the first")  # fmt: skip
+               "bubble", "exposed", "peak memory", "rate against the first")  # fmt: skip
     yield "|---:|---:|---|---|---:|---:|---:|---:|---:|---:|"
     for place in sorted({p[:2] for p in found}, key=lambda p: (p[1], p[0])):
         here = [p for p in found if p[:2] == place and p.schedule in ("", "1f1b")]
