@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 import tspsim
+from studies import pipeline_lines
 from studies import regenerate as made
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.points import points
 from tspsim.sweeps.values import label
 
 PAGES = Path(__file__).parent.parent / "docs" / "studies"
-NAMES = ["tsp-crossover", "two-nodes", "memory-for-context"]
+NAMES = ["tsp-crossover", "two-nodes", "memory-for-context", "tsp-pipeline"]
 #: A part of every study that takes a second or two.
 PARTS = {
     "tsp-crossover": (
@@ -31,6 +32,12 @@ PARTS = {
     "memory-for-context": (
         "device.memory=128 GiB", "workload.sequence=131072,1572864",
     ),
+    "tsp-pipeline": (
+        "topology.nodes=32,32", "workload.sequence=32768,32768", "workload.logits_chunks=8,8",
+        "strategy={kind: tp, degree: 8, sequence_parallel: true, dp: 8, zero: 1, "
+        "pp: {stages: 4, schedule: 1f1b}},{kind: tsp, degree: 8, dp: 32, zero: 3}",
+        "workload.micro_batches=1",
+    ),
 }  # fmt: skip
 
 
@@ -42,7 +49,7 @@ def _page(name: str) -> str:
 def test_a_part_of_the_study_gives_its_committed_results(name: str) -> None:
     """Every figure to nine digits; nothing of the part is missing."""
     stored = made.results(name)
-    keys = [key for key in stored[0] if key not in made.COLUMNS]
+    keys = [key for key in stored[0] if key not in made.columns(name)]
     by_point = {tuple(row[key] for key in (*keys, "mesh")): row for row in stored}
     found = tspsim.sweep(made.RESULTS / f"{name}.yaml", *PARTS[name]).rows
     assert found
@@ -50,7 +57,7 @@ def test_a_part_of_the_study_gives_its_committed_results(name: str) -> None:
         axes = tuple("" if row.axes[key] is None else label(row.axes[key]) for key in keys)
         told = by_point[(*axes, row.figures["mesh"])]
         assert told["status"] == row.status
-        for column in set(made.COLUMNS) - {"mesh", "status"}:
+        for column in set(made.columns(name)) - {"mesh", "status"}:
             assert float(told[column]) == pytest.approx(row.figures[column], rel=1e-9)
 
 
@@ -60,7 +67,7 @@ def test_the_committed_results_are_those_of_all_points(name: str) -> None:
     stored = made.results(name)
     every = points(studies.load(made.RESULTS / f"{name}.yaml"))
     told = [tuple("" if v is None else label(v) for _, v in point.axes) for point in every]
-    keys = [key for key in stored[0] if key not in made.COLUMNS]
+    keys = [key for key in stored[0] if key not in made.columns(name)]
     assert [tuple(row[key] for key in keys) for row in stored] == told
     assert {row["status"] for row in stored} <= {"ok", "unfit"}
 
@@ -150,6 +157,103 @@ def test_the_answer_on_memory_is_that_of_the_table() -> None:
     )
 
 
+def test_smaller_micro_batches_move_the_weights_again_and_nothing_else() -> None:
+    """Of TSP over a pipeline, to the byte; TP moves the same whatever their size."""
+    model = pipeline_lines.llama()
+    found = pipeline_lines.points(made.results("tsp-pipeline"))
+    here = [p for p in found if p[:2] == (8, 32768) and p.schedule == "1f1b"]
+    received = {
+        (p.layout, p.micro_batches): p.figures["communication.received_bytes_per_rank"]
+        for p in here
+    }
+    a_round = pipeline_lines.moved(model, 0, 8)["weights"] * model.layers / 4
+    added = received["TSP x PP", 32] - received["TSP x PP", 16]
+    assert added == pytest.approx(16 * a_round, rel=1e-6)
+    assert received["TP x PP", 32] == pytest.approx(received["TP x PP", 16], rel=1e-6)
+
+
+def test_the_closed_form_of_the_study_of_pipelines() -> None:
+    """At its crossing both move as many bytes, and the page states it."""
+    model = pipeline_lines.llama()
+    tokens = pipeline_lines.equal(model)
+    bytes_ = pipeline_lines.moved(model, tokens, 8)
+    assert bytes_["TSP"] == pytest.approx(bytes_["TP"], rel=1e-12)
+    assert f"{tokens:,.0f} tokens" in _page("tsp-pipeline")
+    assert f"{tokens / model.hidden:.2f}h" in _page("tsp-pipeline")
+
+
+def test_the_answer_on_pipelines_is_that_of_the_results() -> None:
+    """Leads of TSP over TP and of FSDP over a pipeline, and where a micro-batch is too small."""
+    found = [p for p in pipeline_lines.points(made.results("tsp-pipeline")) if p.fits]
+    rates = {(p.nodes, p.sequence, p.layout, p.schedule, p.tokens): p.rate for p in found}
+
+    def leads(sequence: int, kind: str) -> list[int]:
+        plain = "1f1b" if kind == "PP" else ""
+        pairs = [
+            (rate, rates.get((nodes, length, f"TP x {kind}", schedule, tokens)))
+            for (nodes, length, layout, schedule, tokens), rate in rates.items()
+            if length == sequence and layout == f"TSP x {kind}" and schedule == plain
+        ]
+        return sorted(round(100 * (one / other - 1)) for one, other in pairs if other)
+
+    def fastest(nodes: int, sequence: int, layout: str) -> float:
+        return max(v for k, v in rates.items() if k[:3] == (nodes, sequence, layout))
+
+    pipelined, sharded = leads(32768, "PP"), leads(32768, "FSDP")
+    small = [
+        {t: v for (n, s, name, _, t), v in rates.items() if s == 8192 and name == f"{k} x {o}"}
+        for o in ("PP", "FSDP")
+        for k in ("TSP", "TP")
+    ]
+    turn = [made.crossing(*small[:2]), made.crossing(*small[2:])]
+    ahead = [
+        f"{100 * (fastest(n, 32768, 'TSP x FSDP') / fastest(n, 32768, 'TSP x PP') - 1):.0f}"
+        for n in (8, 32)
+    ]
+    long = [
+        f"{100 * (fastest(n, 524288, 'TSP x FSDP') / fastest(n, 524288, other) - 1):.0f}"
+        for n, other in ((8, "TP x FSDP"), (8, "TSP x PP"))
+    ]
+    assert _answer("tsp-pipeline") == (
+        "At 32K no number of micro-batches turns it: TSP is faster than TP by "
+        f"{pipelined[0]} to {pipelined[-1]} % over a pipeline and by {sharded[0]} to "
+        f"{sharded[-1]} % fully sharded, for one sequence is more than the 23,649 tokens of a "
+        "micro-batch at which both move as many bytes; at 512K it leads by "
+        f"{long[0]} % on 8 nodes, and 32 are a draw. In time the two meet at "
+        f"{turn[0]:,.0f} and {turn[1]:,.0f} tokens of a micro-batch, so TP wins where sequences of "
+        "8K are taken one by one. TSP with FSDP is ahead of every pipeline: that of TSP takes "
+        f"{ahead[0]} % longer on 8 nodes and {ahead[1]} % on 32 at 32K, and {long[1]} % on 8 at "
+        "512K, most of it bubble."
+    )
+
+
+def test_what_is_said_about_pipelines_is_in_the_results() -> None:
+    """Seconds of a step, and peaks of schedules that need too much."""
+    page = " ".join(_page("tsp-pipeline").split())
+    found = pipeline_lines.points(made.results("tsp-pipeline"))
+
+    def of(key: str, scale: float, **fixed: Any) -> list[str]:
+        rows = [p for p in found if all(getattr(p, k) == v for k, v in fixed.items())]
+        rows.sort(key=lambda p: (p.layout.startswith("TP"), -p.tokens))
+        return [f"{p.figures[key] / scale:.{1 if scale == 1 else 0}f}" for p in rows]
+
+    tsp, tp = of("time.exposed_communication", 1, nodes=8, micro_batches=32)
+    assert f"TSP exposes {tsp} s of communication in a step and TP {tp} s" in page
+    small = {"sequence": 8192, "schedule": "1f1b"}
+    _, _, *tsp_exposed, _, _, before, after = of("time.exposed_communication", 1, **small)
+    _, _, *tsp_computes, _, _, early, late = of("time.compute", 1, **small)
+    assert (
+        f"exposes grows from {tsp_exposed[0]} to {tsp_exposed[1]} s and its compute from "
+        f"{tsp_computes[0]} to {tsp_computes[1]} s; TP exposes {before} and {after} s and computes "
+        f"{early} and {late} s."
+    ) in page
+    _, tp = of("time.exposed_communication", 1, sequence=8192, schedule="", tokens=8192)
+    assert f"TP with FSDP exposes {tp} s" in page
+    tsp, tp = of("memory.peak", 2**30, schedule="zb_h1")
+    assert f"{tsp} GiB under TSP and {tp} GiB under TP" in page
+    assert f"TSP's {of('memory.peak', 2**30, schedule='interleaved')[0]} GiB no longer" in page
+
+
 def test_pages_show_every_picture_and_lead_somewhere() -> None:
     """The folder holds what the script draws and nothing else."""
     shown: list[str] = []
@@ -157,7 +261,8 @@ def test_pages_show_every_picture_and_lead_somewhere() -> None:
         targets = re.findall(r"\]\(([^)#\s]+)", _page(name))
         assert all((PAGES / target).exists() for target in targets)
         shown += [Path(target).stem for target in targets if target.endswith(".png")]
-    assert set(shown) == set(made.PICTURES) == {path.stem for path in PAGES.glob("*.png")}
+    drawn = {*made.PICTURES, *made.DRAWN}
+    assert set(shown) == drawn == {path.stem for path in PAGES.glob("*.png")}
     assert {path.stem for path in PAGES.glob("*.md")} == set(NAMES) == set(made.TABLES)
 
 

@@ -274,6 +274,10 @@ def test_filters_see_what_a_point_really_has() -> None:
     study = studies.make(Opened.document(document), map(studies.parse_axis, hf), where=[large])
     assert [dict(p.axes)["model.hf"] for p in points(study)] == ["llama-3-70b"]
     assert kept("strategy.kind=tsp,tp", where="strategy.lookahead == 0") == ["tp"]
+    pipelined = "{kind: tp, degree: 2, pp: {stages: 2, schedule: gpipe}}"
+    both = f"strategy={pipelined},{{kind: tp, degree: 4}}"
+    (left,) = kept(both, where="strategy.pp.schedule == '1f1b'")  # no pipeline, no schedule
+    assert left == {"kind": "tp", "degree": 4}
     with pytest.raises(UserError, match=r"'memory.reserved' has no value in this scenario"):
         kept("workload.sequence=64", where="memory.reserved > '1 GiB'")
 

@@ -30,6 +30,13 @@ COLUMNS = (
     "mesh", "step_time", "tokens_per_second_per_device", "time.compute",
     "time.exposed_communication", "memory.peak", "status",
 )  # fmt: skip
+#: And of some further ones.
+FURTHER = {
+    "tsp-pipeline": (
+        "step_time_low", "step_time_high", "told_apart", "time.idle",
+        "communication.received_bytes_per_rank",
+    ),
+}  # fmt: skip
 #: Pictures by name: their study, kind and options.
 PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tsp-crossover": ("tsp-crossover", "winner", {}),
@@ -170,11 +177,33 @@ def _longest(peaks: Mapping[float, float], memory: float) -> str:
     return _kilo(last + (memory - peaks[last]) / _slope(peaks, last, after))
 
 
+def pipeline_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the tables of the study of pipelines."""
+    from studies import pipeline_lines
+
+    yield from pipeline_lines.table(rows)
+
+
+def draw_pipelines(path: Path) -> None:
+    """Draw the picture of the study of pipelines from its committed results."""
+    from studies import pipeline_lines
+
+    pipeline_lines.draw(results("tsp-pipeline"), path)
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
     "tsp-crossover": crossover_table,
     "two-nodes": two_nodes_table,
     "memory-for-context": memory_table,
+    "tsp-pipeline": pipeline_table,
 }
+#: Pictures that are no map of a sweep.
+DRAWN: dict[str, Callable[[Path], None]] = {"tsp-pipeline": draw_pipelines}
+
+
+def columns(name: str) -> tuple[str, ...]:
+    """Return what is kept of a study's figures."""
+    return (*COLUMNS[:-1], *FURTHER.get(name, ()), COLUMNS[-1])
 
 
 def renewed(text: str) -> str:
@@ -185,14 +214,17 @@ def renewed(text: str) -> str:
 def regenerate(name: str) -> None:
     """Run a study, and write its results, pictures and page."""
     store = tspsim.sweep(RESULTS / f"{name}.yaml", jobs=2).store
-    export.write(store, "csv", RESULTS / f"{name}.csv", COLUMNS)
+    export.write(store, "csv", RESULTS / f"{name}.csv", columns(name))
     for picture, (study, kind, options) in PICTURES.items():
         if study == name:
             draw(kind, store, PAGES / f"{picture}.png", **options)
+    if name in DRAWN:
+        DRAWN[name](PAGES / f"{name}.png")
     page = PAGES / f"{name}.md"
     page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
+    sys.path.append(str(PAGES.parent))
     for each in sys.argv[1:] or TABLES:
         regenerate(each)

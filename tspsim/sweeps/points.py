@@ -181,8 +181,10 @@ class _Scenario:
         def find(key: str) -> Any:
             option = key.removeprefix("strategy.")
             if strategy is not None and option != key:
-                field = STRATEGIES.get(strategy["kind"]).model_fields.get(option)
-                return strategy.get(option, field and field.get_default())
+                first, *nested = option.split(".")
+                field = STRATEGIES.get(strategy["kind"]).model_fields.get(first)
+                stated = strategy.get(first, field and field.get_default())
+                return present(stated, tuple(nested)) if nested else stated
             if key in axes and not _is_special(key, axes[key]):
                 return axes[key]
             data = whole()
