@@ -34,8 +34,6 @@ class Lines:
         Without its rows.
     whole : ndarray of int, shape (ranks, 4, depth)
         Of the first micro-batch until it has come to a rank, and all of the rank's own.
-    begun : ndarray of int, shape (ranks, 4, depth)
-        The same, without the rank's last backward or weight gradients.
     drained : ndarray of int, shape (ranks, 4, depth)
         The same up to the last backward; and what is done on the first stage when its gradient has
         come through there.
@@ -50,7 +48,6 @@ class Lines:
 
     order: Order
     whole: NDArray[np.int64]
-    begun: NDArray[np.int64]
     drained: NDArray[np.int64]
     way: NDArray[np.int64]
     last: tuple[int, ...]
@@ -62,19 +59,18 @@ def lines(pipeline: Pipeline, micro_batches: int, *, trains: bool) -> Lines:
     """Return the lines of a pipeline's schedule."""
     order = pipeline.order(micro_batches, trains=trains)
     whole_backwards = {a[1:] for row in order.rows for a in row if a.kind == "B"}
-    whole, begun, drained, ways, last, held = [], [], [], [], [], []
+    whole, drained, ways, last, held = [], [], [], [], []
     for rank, row in enumerate(order.rows):
         filled = _filled(order, row[0])
         whole.append(filled + _count(order, row))
-        begun.append(filled + _count(order, row[: _last(row, "WB")]))
         ends, passes, way = _drained(order, rank, whole_backwards)
         drained.append(filled + passes)
         ways.append(way)
         last.append(ends)
         held.append(_held(order, row))
     stub = Order(((),) * order.ranks, order.placement, order.microbatches, order.pipelines)
-    first, second, third, fourth = map(np.stack, (whole, begun, drained, ways))
-    return Lines(stub, first, second, third, fourth, tuple(last), np.stack(held))
+    stacked = np.stack(whole), np.stack(drained), np.stack(ways)
+    return Lines(stub, *stacked, tuple(last), np.stack(held))
 
 
 def _count(order: Order, actions: Iterable[Action]) -> NDArray[np.int64]:

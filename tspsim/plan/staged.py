@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
-from tspsim.mesh import DP, PP, Mesh
+from tspsim.mesh import PP, Mesh
 from tspsim.model import Recompute
 from tspsim.plan.least_memory import Held, held
 from tspsim.plan.least_time import Clock, slowest
@@ -45,14 +45,6 @@ class _Residents(NamedTuple):
     ends: float
 
 
-class _End(NamedTuple):
-    """Seconds in which replicas speak before the optimizer step, of it, and after it."""
-
-    reduced: float
-    updated: float
-    gathered: float
-
-
 class Staged:
     """Bounds the pipelines of a question; it remembers what they have in common.
 
@@ -70,7 +62,7 @@ class Staged:
         self._frames: dict[tuple[StrategyOptions, tuple[int, ...]], Program] = {}
         self._layers: dict[Candidate, _Layer] = {}
         self._costs: dict[Candidate, tuple[Costs, ...]] = {}
-        self._ends: dict[tuple[StrategyOptions, tuple[int, ...], int], _End] = {}
+        self._ends: dict[tuple[StrategyOptions, tuple[int, ...], int], float] = {}
 
     @property
     def _trains(self) -> bool:
@@ -134,29 +126,16 @@ class Staged:
         depths = self._depths(candidate, facts)
         taken, late = _taken(facts, by_place, depths)
         ends = [self._end(candidate, facts, rank) for rank in range(facts.order.ranks)]
-        early = self._early(candidate)
         longest = 0.0
         for rank, end in enumerate(ends):
-            behind = end.updated + end.gathered
-            whole, begun, drained = (
-                float((counts[rank] * taken).sum())
-                for counts in (facts.whole, facts.begun, facts.drained)
+            whole, drained = (
+                float((counts[rank] * taken).sum()) for counts in (facts.whole, facts.drained)
             )
-            if not early:
-                whole += end.reduced
-            elif len(facts.order.on(rank)) == 1:
-                whole = max(whole, begun + end.reduced)
             drained += float((facts.way[rank] * late).sum())
-            other = ends[facts.last[rank]]
             layers = sum(depths[facts.order.part(stage)] for stage in facts.order.on(rank))
             said = by_place[rank].lane * layers * _rounds(candidate, facts)
-            longest = max(longest, whole + behind, drained + other.updated + other.gathered, said)
+            longest = max(longest, whole + end, drained + ends[facts.last[rank]], said)
         return longest
-
-    def _early(self, candidate: Candidate) -> bool:
-        """Whether gradients are reduced as soon as they are there."""
-        stated = candidate.strategy.overlap_gradients
-        return candidate.strategy.zero == 0 if stated is None else stated
 
     def _costs_of(self, candidate: Candidate) -> tuple[Costs, ...]:
         """Return what every place of the pipeline takes, by a rank that computes longest."""
@@ -181,26 +160,24 @@ class Staged:
             found.append(known[seconds])
         return tuple(found)
 
-    def _end(self, candidate: Candidate, facts: Lines, place: int) -> _End:
+    def _end(self, candidate: Candidate, facts: Lines, place: int) -> float:
+        """Return what the optimizer step takes; what replicas say may be hidden, or in parts."""
         if not self._trains:
-            return _End(0.0, 0.0, 0.0)
+            return 0.0
         parts = self._parts(candidate, facts, place)
         key = _bare(candidate.strategy, placed=True), parts, place
         if key not in self._ends:
-            self._ends[key] = self._spoken(candidate, facts, place)
+            self._ends[key] = self._updated(candidate, facts, place)
         return self._ends[key]
 
-    def _spoken(self, candidate: Candidate, facts: Lines, place: int) -> _End:
+    def _updated(self, candidate: Candidate, facts: Lines, place: int) -> float:
         mesh: Mesh = candidate.strategy.mesh()
         program = self._frame(candidate, facts, place)
         programs = Programs((program,), (0,) * mesh.ranks)
         scenario, rank = candidate.scenario(self._question), mesh.group(0, PP)[place]
-        compute = Durations(programs, mesh, scenario.topology, scenario.workload.dtype).of(rank)
-        seconds = Clock(scenario, mesh, self._planner, rank).seconds(program, compute)
+        seconds = Durations(programs, mesh, scenario.topology, scenario.workload.dtype).of(rank)
         step = next(op.index for op in program.ops if op.phase == "optimizer" and not op.lane)
-        apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
-        said = [s if op.lane in apart else 0.0 for op, s in zip(program.ops, seconds, strict=True)]
-        return _End(sum(said[program.opening : step]), seconds[step], sum(said[step + 1 :]))
+        return seconds[step]
 
     # ---- what is recorded --------------------------------------------------------------------
 
