@@ -24,6 +24,7 @@ class Strategy:
     """Stands for the options of a strategy, of which the summary shows the kind."""
 
     kind = "tsp"
+    pp = None
 
 
 def scenario(topology: Topology, phase: str = "train") -> Scenario:

@@ -37,7 +37,9 @@ def prove(made: Case) -> None:
 def test_nothing_is_left_out() -> None:
     """A new schedule or strategy cannot be added without being proven in a pipeline."""
     assert {*SCHEDULES.names(), "rows"} == set(SCHEDULED)
-    assert {kind for kind, _ in SMALL.values()} == set(STRATEGIES.names())
+    assert {kind for kind, _ in SMALL.values()} == set(STRATEGIES.names()) - {
+        "fsdp"
+    }  # replicas alone
 
 
 @pytest.mark.parametrize("schedule", SCHEDULED)

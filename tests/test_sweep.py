@@ -312,8 +312,8 @@ def test_filters_are_comparisons_and_nothing_else(expression: str, message: str)
         (("workload.sequence",), "axis 'workload.sequence': must be key=values, such as "
                                  "workload.sequence=8192,16384"),
         ((), "no axis: give at least one KEY=VALUE,VALUE, or a study file with 'axes'"),
-        (("strategy.kind=tps,tp",), "unknown strategy 'tps' (did you mean 'tp'?); known: sp, tp, "
-                                    "tp_sp, tsp"),
+        (("strategy.kind=tps,tp",), "unknown strategy 'tps' (did you mean 'tp'?); known: fsdp, "
+                                    "sp, tp, tp_sp, tsp"),
         (("workload.sequence=64", "--where", "workload.sequence > 64"),
          "no point is left: none of 1 passes 'workload.sequence > 64'"),
         (("workload.sequence=64,128", "workload.batch=1", "--link",
@@ -386,14 +386,14 @@ def test_a_point_gives_what_run_gives() -> None:
 def test_what_is_wrong_with_a_point_is_its_row() -> None:
     """Invalid and unfit points have a reason, and the sweep goes on."""
     swept = tspsim.sweep(
-        SMALL, "topology.ranks=3,4", "strategy.kind=tsp,tp_sp", "device.memory=1 MiB,1 GiB"
+        SMALL, "topology.ranks=3,4", "strategy.kind=tsp,tp_sp", "device.memory=1 GiB,2 GiB"
     )
     told = [(row.status, row.reason.partition(":")[0]) for row in swept.rows]
     assert [status for status, _ in told] == ["invalid"] * 4 + ["ok"] * 4
     first, fourth = swept.rows[0].reason, swept.rows[2].reason
     assert first.startswith("override 'strategy={kind: tsp, degree: 3}': strategy.degree: ")
     assert fourth == "tp_sp: no two degrees of at least 2 make the 3 devices"
-    tight = tspsim.sweep(SMALL, "device.memory=50 KiB,1 GiB")
+    tight = tspsim.sweep(SMALL, "device.memory=50 KiB,1 GiB", "kernels=ideal")
     row, other = tight.rows
     assert (row.status, other.status) == ("unfit", "ok")
     assert row.reason.startswith("needs ")

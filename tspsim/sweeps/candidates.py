@@ -138,9 +138,10 @@ def _words(key: str, value: Any) -> Iterator[str]:
         yield from (w for k, v in value.items() if k != "stages" for w in _words(k, v))
     elif isinstance(value, bool):
         yield key.rpartition(".")[2] if value else f"no {key.rpartition('.')[2]}"
-    else:
-        told = "null" if value is None else values.label(value)
-        yield f"{key.rpartition('.')[2]} {told}"
+    elif value is not None:
+        yield f"{key.rpartition('.')[2]} {values.label(value)}"
+    elif key.rpartition(".")[2] == "pp":
+        yield "no pp"
 
 
 #: Options of a strategy that its name shows already.
