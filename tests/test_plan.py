@@ -112,7 +112,7 @@ SMALL_WORK = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=12, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     model=SMALL_MODELS,
     workload=SMALL_WORK,
@@ -149,7 +149,7 @@ def test_no_candidate_is_better_than_its_bounds(
 PIPELINES = ("gpipe,1f1b,interleaved,looped_bfs", "zb_h1,zb_h2,zb_v", "dualpipe_v,dualpipe")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=6, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     model=SMALL_MODELS,
     workload=SMALL_WORK,

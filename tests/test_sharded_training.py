@@ -78,7 +78,8 @@ def between_replicas(program: Program) -> list[Op]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_shared_the_numbers_are_the_dense_models(kind: str, way: str) -> None:
     """Loss, activations and what every weight's own part has moved by, on every rank."""
-    others = (OTHER, replace(MODEL, vocab=0)) if WAYS[way]["dp"] == 3 else ()
+    several = WAYS[way]["dp"] == 3 and kind in ("tsp", "sp")
+    others = (OTHER, replace(MODEL, vocab=0)) if several else ()
     for model in (MODEL, *others):
         proof = played(kind, WAYS[way], model)
         assert proof.passed, proof.worst
@@ -97,7 +98,7 @@ def test_recomputation_reads_what_backward_has_gathered(
     assert proof.passed, proof.worst
 
 
-@pytest.mark.parametrize("schedule", ["1f1b", "zb_h1", "zb_v", "dualpipe_v"])
+@pytest.mark.parametrize("schedule", ["1f1b", "zb_v"])
 @pytest.mark.parametrize("zero", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stages_share_among_their_own_replicas(kind: str, zero: int, schedule: str) -> None:
