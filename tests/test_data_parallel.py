@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tspsim
+from tests.replicas import BLOCKS, KINDS, MODEL, OTHER, WORKLOAD
 from tests.schedules import options, record
 from tspsim.files.errors import ProgramError, UserError
 from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload, model_flops
+from tspsim.model import ModelShape, Optimizer, model_flops
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
 from tspsim.program.types import Buffer, Op, Operand, Program, Programs
@@ -21,19 +22,6 @@ from tspsim.strategies.parts.replicas import update
 from tspsim.strategies.tp import TensorParallel
 from tspsim.testing import Skipped
 from tspsim.values import Proof, check, compare
-
-MODEL = ModelShape(hidden=32, layers=2, heads=8, kv_heads=4, ffn=24, vocab=24, head_dim=4)
-BLOCKS = replace(MODEL, vocab=0)
-#: LayerNorm, plain MLP, tied tables, biases: odd sizes for parts of three.
-OTHER = replace(MODEL, norm="layernorm", mlp="plain", tied=True, qkv_bias=True)
-WORKLOAD = Workload(sequence=16, micro_batches=2, dtype="fp64")
-
-KINDS: dict[str, dict[str, Any]] = {
-    "tsp": {"degree": 2},
-    "tp": {"degree": 2, "sequence_parallel": True},
-    "sp": {"degree": 2},
-    "tp_sp": {"tp": 2, "sp": 2},
-}
 
 
 def variant(kind: str, **values: Any) -> tuple[str, dict[str, Any]]:

@@ -112,26 +112,26 @@ SMALL_WORK = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=25, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     model=SMALL_MODELS,
     workload=SMALL_WORK,
     fabric=st.sampled_from(list(FABRICS)),
     batch=st.sampled_from([1, 2, 4, 6]),
-    bucket=st.sampled_from(["0 B", "40 KiB", "25 MiB"]),
+    bucket=st.sampled_from([None, "0 B", "40 KiB", "25 MiB"]),
     slow=st.booleans(),
     host=st.sampled_from(["0 s", "0 s", "5 us", "1 ms"]),
     seed=st.integers(0, 2**16),
 )
 def test_no_candidate_is_better_than_its_bounds(
-    model: dict[str, Any], workload: dict[str, Any], fabric: str, batch: int, bucket: str,
+    model: dict[str, Any], workload: dict[str, Any], fabric: str, batch: int, bucket: str | None,
     slow: bool, host: str, seed: int,
 ) -> None:  # fmt: skip
     """Whatever is simulated takes at least as long, and as much memory, as its bounds say."""
     changes: dict[str, Any] = {"model": model, "workload": workload, "kernels": {"host": host}}
     if slow:
         changes["disturbances"] = {"slow_devices": [{"device": 1, "speed": 0.5}]}
-    asked = question(data(fabric, **changes), batch, {"bucket": bucket})
+    asked = question(data(fabric, **changes), batch, {"bucket": bucket} if bucket else {})
     space = enumerate_space(asked).candidates
     for candidate in random.Random(seed).sample(space, min(6, len(space))):  # noqa: S311
         (bound,) = Worker(asked).bounds([candidate])
@@ -142,14 +142,15 @@ def test_no_candidate_is_better_than_its_bounds(
         assert bound.memory <= peak
         # Bounds that are far below would prove nothing and prune nothing.
         assert bound.seconds > 0.05 * figures["step_time"]
-        assert bound.memory > 0.5 * peak
+        # Gradients on their way between replicas are not in it: with zero 2 there are many.
+        assert bound.memory > (0.5 if candidate.strategy.zero < 2 else 0.4) * peak
 
 
 #: Schedules with whole backwards, halves, several chunks, a fold, and two pipelines.
 PIPELINES = ("gpipe,1f1b,interleaved,looped_bfs", "zb_h1,zb_h2,zb_v", "dualpipe_v,dualpipe")
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=12, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     model=SMALL_MODELS,
     workload=SMALL_WORK,
@@ -281,16 +282,14 @@ def numbers(asked: Question, answer: Answer) -> list[int]:
     name=st.sampled_from(["throughput", "memory", "latency"]),
     batch=st.sampled_from([1, 2]),
     top=st.integers(1, 6),
-    zero=st.sampled_from([0, 1, 2, 3]),
 )
 def test_pruning_never_loses_the_best(
-    fabric: str, memory: str, name: str, batch: int, top: int, zero: int
+    fabric: str, memory: str, name: str, batch: int, top: int
 ) -> None:
     """The best of a plan are those of simulating everything, in the same order."""
     whole = data(fabric)
     whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})
-    accumulate = objective(name).accumulate
-    asked = question(whole, batch, {"zero": zero}, accumulate=accumulate)
+    asked = question(whole, batch, accumulate=objective(name).accumulate)
     answer = plan(asked, name, top)
     found = exhaustive(asked, name)
     assert numbers(asked, answer) == [number for _, number in found[:top]]
@@ -304,8 +303,7 @@ def test_pruning_never_loses_the_best_pipeline(memory: str) -> None:
     """With stages and schedules in the space too, the best are those of simulating everything."""
     whole = data("nodes", model={"layers": 4})
     whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})
-    stated = {"kind": "tsp,tp,dp", "pp": {}, "zero": 1}
-    asked = question(whole, 4, stated, recompute="full")
+    asked = question(whole, 4, {"kind": "tsp,tp,dp", "pp": {}}, recompute="full")
     answer, found = plan(asked, top=5), exhaustive(asked, "throughput")
     assert numbers(asked, answer) == [number for _, number in found[:5]]
     assert any(c.strategy.pp for c in enumerate_space(asked).candidates)
@@ -444,7 +442,7 @@ def test_eight_ranks_may_exchange_heads_in_blocks() -> None:
 def test_every_candidate_is_a_scenario_that_loads_and_runs_as_planned() -> None:
     """A candidate's document, loaded as a scenario, gives the figures that the plan gave."""
     asked = question(data("nodes"))
-    for candidate in enumerate_space(asked).candidates[::61]:
+    for candidate in enumerate_space(asked).candidates[::23]:
         figures = simulated(asked, candidate).figures
         assert figures is not None
         again = tspsim.run(candidate.scenario(asked).document).summary.to_dict()
@@ -506,7 +504,7 @@ def test_the_longest_sequence_fits_and_a_longer_one_does_not() -> None:
     """What is answered fits when it is run, and beyond the bound no candidate does."""
     whole = data(model={"layers": 2}, workload={"recompute": "full"})
     whole["topology"] = _with_device(SWITCH, {"file": "h100-sxm", "memory": "12 MiB"})
-    asked = question(whole, 1, {"zero": 1})
+    asked = question(whole, 1)
     assert families(asked) == [name for name in STRATEGIES.names() if name != "fsdp"]
     for family in families(asked):
         found = longest(asked, family)

@@ -8,27 +8,18 @@ from typing import Any
 import pytest
 
 import tspsim
+from tests import replicas
+from tests.replicas import BLOCKS, MODEL, OTHER, WORKLOAD
 from tests.schedules import options, record
 from tspsim.engine.checks import dryrun
 from tspsim.files.errors import UserError
 from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ModelShape, Optimizer
 from tspsim.program.types import Op, Program
 from tspsim.testing import forgettable, without
 from tspsim.values import Proof, check, compare
 
-MODEL = ModelShape(hidden=32, layers=2, heads=8, kv_heads=4, ffn=24, vocab=24, head_dim=4)
-#: LayerNorm, plain MLP, tied tables, biases: rows that three does not divide.
-OTHER = replace(MODEL, norm="layernorm", mlp="plain", tied=True, qkv_bias=True)
-WORKLOAD = Workload(sequence=16, micro_batches=2, dtype="fp64")
-
-KINDS: dict[str, dict[str, Any]] = {
-    "tsp": {"degree": 2},
-    "tp": {"degree": 2, "sequence_parallel": True},
-    "sp": {"degree": 2},
-    "tp_sp": {"tp": 2, "sp": 2},
-    "fsdp": {},
-}
+KINDS: dict[str, dict[str, Any]] = {**replicas.KINDS, "fsdp": {}}
 #: Ways to share, beside the plain ones.
 WAYS: dict[str, dict[str, Any]] = {
     "states in blocks": {"dp": 4, "zero": 1, "shard": {"degree": 2}},
@@ -78,8 +69,7 @@ def between_replicas(program: Program) -> list[Op]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_shared_the_numbers_are_the_dense_models(kind: str, way: str) -> None:
     """Loss, activations and what every weight's own part has moved by, on every rank."""
-    several = WAYS[way]["dp"] == 3 and kind in ("tsp", "sp")
-    others = (OTHER, replace(MODEL, vocab=0)) if several else ()
+    others = (OTHER, BLOCKS) if WAYS[way]["dp"] == 3 else ()
     for model in (MODEL, *others):
         proof = played(kind, WAYS[way], model)
         assert proof.passed, proof.worst
@@ -98,7 +88,7 @@ def test_recomputation_reads_what_backward_has_gathered(
     assert proof.passed, proof.worst
 
 
-@pytest.mark.parametrize("schedule", ["1f1b", "zb_v"])
+@pytest.mark.parametrize("schedule", ["1f1b", "zb_h1", "zb_v", "dualpipe_v"])
 @pytest.mark.parametrize("zero", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stages_share_among_their_own_replicas(kind: str, zero: int, schedule: str) -> None:
