@@ -13,6 +13,9 @@ SHARD = "shard"
 #: The axis along which the stages of a pipeline lie.
 PP = "pp"
 
+#: Stands for an axis where there is none: no mesh has it, so it has one coordinate.
+NOWHERE = "nowhere"
+
 #: One axis, or several that are seen as one: the last of them varies fastest.
 Axes: TypeAlias = str | tuple[str, ...]
 

@@ -1,11 +1,13 @@
-"""The shape of a dense decoder and of the work asked of it: frozen values and exact counts."""
+"""The shape of a decoder and of the work asked of it: frozen values and exact counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
+from tspsim.routing import Routing
 
 Phase = Literal["forward", "train"]
 Recompute = Literal["none", "selective", "full"]
@@ -39,6 +41,8 @@ class ModelShape:
         All matrices of the MLP do.
     window : int or None
         Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
+    experts : Experts or None
+        What some layers have instead of the MLP, or all of them.
     """
 
     hidden: int
@@ -55,6 +59,7 @@ class ModelShape:
     attention_bias: bool = False
     mlp_bias: bool = False
     window: int | None = None
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         if not self.head_dim:
@@ -77,8 +82,32 @@ class ModelShape:
 
     @property
     def mlp_weights(self) -> int:
-        """Elements of the MLP's matrices of one layer: 3 F h^2 gated, 2 F h^2 plain."""
-        return (3 if self.mlp == "gated" else 2) * self.hidden * self.ffn
+        """Elements of a dense layer's MLP: 3 F h^2 gated, 2 F h^2 plain."""
+        return self.mlp_matrices * self.hidden * self.ffn
+
+    @property
+    def mlp_matrices(self) -> int:
+        """Matrices of an MLP, or of one expert."""
+        return 3 if self.mlp == "gated" else 2
+
+    def experts_in(self, layer: int) -> Experts | None:
+        """Return the experts of a layer; None where it has an MLP."""
+        return self.experts if self.experts and self.experts.in_layer(layer) else None
+
+    def mlp_weights_of(self, layer: int, *, active: bool = False) -> int:
+        """Return the elements of a layer's matrices behind attention: the MLP's or the experts'.
+
+        Parameters
+        ----------
+        layer : int
+        active : bool
+            Those that a token meets.
+        """
+        experts = self.experts_in(layer)
+        if experts is None:
+            return self.mlp_weights
+        count = experts.active_matrices if active else experts.matrices
+        return count(self.hidden, self.mlp_matrices)
 
     @property
     def norm_parameters(self) -> int:
@@ -92,24 +121,38 @@ class ModelShape:
 
     @property
     def biases(self) -> int:
-        """Elements of the biases of one layer."""
+        """Elements of the biases of one dense layer."""
         qkv = (self.query_width + 2 * self.kv_width) * self.biased_inputs
         columns = (2 if self.mlp == "gated" else 1) * self.ffn
         return qkv + self.hidden * self.attention_bias + (columns + self.hidden) * self.mlp_bias
 
-    @property
-    def layer_parameters(self) -> int:
-        """Parameters of one layer, norms and biases included."""
-        return self.attention_weights + self.mlp_weights + self.biases + 2 * self.norm_parameters
+    def layer_parameters_of(self, layer: int, *, active: bool = False) -> int:
+        """Return the parameters of one layer, norms and biases included; or the active ones.
+
+        A router's correction, a number per expert, is a parameter (DeepSeek-V3).
+        """
+        count = self.attention_weights + self.mlp_weights_of(layer, active=active) + self.biases
+        experts = self.experts_in(layer)
+        if experts is not None and experts.router.correction:
+            count += experts.count
+        return count + 2 * self.norm_parameters
 
     @property
     def parameters(self) -> int:
         """Parameters of the whole model (Llama-3-8B: 8,030,261,248)."""
+        return self._parameters(active=False)
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token meets, embedding and head included."""
+        return self._parameters(active=True)
+
+    def _parameters(self, *, active: bool) -> int:
+        layers = sum(self.layer_parameters_of(i, active=active) for i in range(self.layers))
         if not self.vocab:
-            return self.layers * self.layer_parameters
+            return layers
         tables = 1 if self.tied else 2
-        outer = tables * self.vocab * self.hidden + self.norm_parameters
-        return self.layers * self.layer_parameters + outer
+        return layers + tables * self.vocab * self.hidden + self.norm_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +179,8 @@ class Workload:
         The head and its loss run over this many pieces of the tokens, one after another.
     kernels : Kernels
         What it is run with.
+    routing : Routing
+        How tokens spread over experts, where there are any.
     linears : str
         What the matrix products of the layers multiply, where that is narrower than `dtype`.
     """
@@ -150,6 +195,7 @@ class Workload:
     logits_chunks: int = 1
     linears: str = ""
     kernels: Kernels = IDEAL
+    routing: Routing = Routing()
 
     @property
     def loss_chunks(self) -> int:
@@ -207,11 +253,12 @@ def twice_attention_pairs(workload: Workload, window: int | None = None) -> int:
 def forward_flops(model: ModelShape, workload: Workload) -> int:
     """Return the matrix and attention flops of one forward pass over all micro-batches.
 
-    Two flops per multiply-add; 4 * pairs * head_dim per head in attention (scores and weighted
+    Two flops per multiply-add, of experts those that a token goes to; 4 * pairs * head_dim per head in attention (scores and weighted
     sum), see `twice_attention_pairs`. Element-wise work counts as 0, as in
     the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
     """
-    weights = model.layers * (model.attention_weights + model.mlp_weights)
+    mlps = sum(model.mlp_weights_of(layer, active=True) for layer in range(model.layers))
+    weights = model.layers * model.attention_weights + mlps
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
     pairs = twice_attention_pairs(workload, model.window)

@@ -23,6 +23,7 @@ from tspsim.program.kinds.communication import (
     Send,
     Shift,
 )
+from tspsim.program.kinds.dispatch import Exchange
 from tspsim.program.kinds.in_place import AllGatherInPlace, ReduceScatterInPlace, part
 from tspsim.program.kinds.shards import AllReduceInto, ReduceToShards
 from tspsim.program.ledger import Slots
@@ -191,6 +192,19 @@ class Axis:
             shape[concat] *= n  # along the same dim all stays as long as it was
             outs.append(self._like(x, tuple(shape)))
         return self._call(AllToAll(split, concat), lane, xs, outs, label, size=_bytes(xs))
+
+    def exchange(
+        self, rows: Operand, kind: Exchange, count: int, *, lane: str, label: str
+    ) -> Operand:
+        """Return so many rows: those that other ranks send to this one, or that come back.
+
+        The message of a rank is as large as what it holds at the experts: where they are most is
+        the link that decides.
+        """
+        out = self._like(rows, (count, *rows.shape[1:]))
+        size = (rows if kind.back else out).bytes
+        self._call(kind, lane, (rows,), (out,), label, size=size)
+        return out
 
     def shift(
         self, *xs: Operand, lane: str, label: str, into: Slots, offset: int = 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from tspsim.mesh import Mesh
 from tspsim.program.types import CollectiveKind, Operand, PerCoordinate, Work
 
 if TYPE_CHECKING:
@@ -47,3 +48,11 @@ class CollectiveCall(Kind, Protocol):
 
     def exchange(self, members: Sequence[Sequence[Array]]) -> Sequence[tuple[Array, ...]]:
         """Return every member's outputs from every member's inputs, in member order."""
+
+
+@runtime_checkable
+class ByCommunicator(Protocol):
+    """A collective that is another one in other communicators of the same axes."""
+
+    def of_rank(self, mesh: Mesh, rank: int) -> CollectiveCall:
+        """Return it as the communicator of a rank has it."""

@@ -68,6 +68,8 @@ class Rank(Postponing):
     stages : Stages, optional
         The layers that the role holds, and the order of what it does with them; all of the
         model's, one micro-batch after another, when not given.
+    experts : Replication, optional
+        How those that hold the same experts keep these equal; as all weights when not given.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Rank(Postponing):
         replication: Replication | None = None,
         role: int = 0,
         stages: Stages | None = None,
+        experts: Replication | None = None,
     ) -> None:
         super().__init__(mesh)
         self.role, self.stages = role, stages or whole(model.layers, workload.micro_batches)
@@ -89,9 +92,20 @@ class Rank(Postponing):
         if self.replicas > 1 and replication is None:
             raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
         self.replication = replication or Replication()
+        self.experts_replication = experts or self.replication
         self.members = mesh.degree(self.replication.inside)
         #: What the members of the group share, if it has more than one: see `Replication`.
-        self.zero = self.replication.zero if self.members > 1 else 0
+        self.zero = self.zero_of(self.replication)
+        self._replicated: dict[int, Replication] = {}
+
+    def zero_of(self, replication: Replication) -> int:
+        """Return what ranks that hold the same weights share: nothing where there is but one."""
+        return replication.zero if self.mesh.degree(replication.inside) > 1 else 0
+
+    @property
+    def replications(self) -> tuple[Replication, ...]:
+        """How weights are kept equal: most, and experts where that differs."""
+        return tuple(dict.fromkeys((self.replication, self.experts_replication)))
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -160,9 +174,23 @@ class Rank(Postponing):
         """Declare a single-precision activation."""
         return self.buffer(name, shape, STATISTICS_ITEMSIZE)
 
-    def weights(self, name: str, parts: Sequence[Part]) -> Weights:
-        """Declare resident weights in one pack; when training, gradient and states too."""
-        return declare(self, name, parts)
+    def weights(
+        self, name: str, parts: Sequence[Part], replication: Replication | None = None
+    ) -> Weights:
+        """Declare resident weights in one pack; when training, gradient and states too.
+
+        Parameters
+        ----------
+        name : str
+        parts : sequence of Part
+        replication : Replication, optional
+            How they are kept equal, if not as the others.
+        """
+        first = len(self._residents)
+        weights = declare(self, name, parts, replication or self.replication)
+        for operand in self._residents[first:]:
+            self._replicated[operand.buffer.index] = replication or self.replication
+        return weights
 
     # ---- matrix products ---------------------------------------------------------------------
 
@@ -179,10 +207,11 @@ class Rank(Postponing):
         *,
         add_to: Operand | None = None,
         transpose_b: bool = False,
+        out: Operand | None = None,
     ) -> Operand:
-        """Return ``a b`` or ``a bᵀ``, [batch, tokens, n]; added to an operand when one is given."""
+        """Return ``a b`` or ``a bᵀ``, [batch, tokens, n]; added or written to an operand if given."""
         n = b.shape[0] if transpose_b else b.shape[-1]
-        out = add_to or self.tensor(label, (*a.shape[:-1], n))
+        out = out or add_to or self.tensor(label, (*a.shape[:-1], n))
         kind = Matmul(
             transpose_b=transpose_b, accumulate=add_to is not None, dtype=self._multiplied
         )
@@ -314,13 +343,22 @@ class Rank(Postponing):
         """Turn the output into its own gradient, in place, and add to the loss."""
         self.compute(Objective(), (y, loss), (y, loss), "objective")
 
-    def residents(self, kind: BufferKind) -> list[Operand]:
-        """Return the resident buffers of a kind, in the order in which they were declared."""
-        return [o for o in self._residents if o.buffer.kind == kind]
+    def residents(self, kind: BufferKind, of: Replication | None = None) -> list[Operand]:
+        """Return the resident buffers of a kind, in the order in which they were declared.
 
-    def gradients(self) -> list[Operand]:
+        Parameters
+        ----------
+        kind : BufferKind
+        of : Replication, optional
+            Those that are kept equal in this way.
+        """
+        found = (o for o in self._residents if o.buffer.kind == kind)
+        return [o for o in found if of is None or self._replicated.get(o.buffer.index) == of]
+
+    def gradients(self, of: Replication | None = None) -> list[Operand]:
         """Return the resident gradients in the order in which they were written last."""
-        return sorted(self.residents("gradient"), key=lambda o: self.ledger.writer[o.buffer.index])
+        residents = self.residents("gradient", of)
+        return sorted(residents, key=lambda o: self.ledger.writer[o.buffer.index])
 
     # ---- attention core ----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from tspsim.program.varying import product
 
 if TYPE_CHECKING:
     from tspsim.program.rank import Rank
+    from tspsim.program.replicas import Replication
 
 
 def layout_of(rank: Rank, packed: Packed) -> Layout:
@@ -30,29 +31,29 @@ def layout_of(rank: Rank, packed: Packed) -> Layout:
     return tuple(part.chunks for part in packed.parts)
 
 
-def declare(rank: Rank, name: str, parts: Sequence[Part]) -> Weights:
+def declare(rank: Rank, name: str, parts: Sequence[Part], replication: Replication) -> Weights:
     """Declare resident weights in one pack; when training, gradient and states too.
 
     Where members of the group share the optimizer's states, the values show what each has updated:
     by how far the weights moved, not by a gradient that is whole on no rank.
     """
     optimizer, count = rank.optimizer, elements(parts)
-    whole = held = count
-    if rank.zero:
-        cut = tuple(part.chunks for part in parts) if rank.zero == 3 else flat(count)
-        held = shard_elements(cut, rank.members)
-    value = rank.resident(name, (held if rank.zero == 3 else whole,), optimizer.weight, "weight")
+    zero, whole, held = rank.zero_of(replication), count, count
+    if zero:
+        cut = tuple(part.chunks for part in parts) if zero == 3 else flat(count)
+        held = shard_elements(cut, rank.mesh.degree(replication.inside))
+    value = rank.resident(name, (held if zero == 3 else whole,), optimizer.weight, "weight")
     packed = Packed(value, tuple(parts))
     _bind(rank, packed, "value")
     if not rank.trains:
         return Weights(packed)
-    size = held if rank.zero >= 2 else whole
+    size = held if zero >= 2 else whole
     gradient = rank.resident(f"d{name}", (size,), optimizer.gradient, "gradient")
     for state, itemsize in optimizer.states:
         if itemsize and not rank.replication.offload:
             rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
     weights = Weights(packed, packed.over(gradient))
-    if rank.zero:
+    if zero:
         _bind(rank, packed, "moved")
     else:
         _bind(rank, weights.gradient, "gradient")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tspsim.files.errors import Problem
 from tspsim.files.units import Bytes
-from tspsim.mesh import DP, PP, SHARD, Mesh
+from tspsim.mesh import DP, NOWHERE, PP, SHARD, Mesh
+from tspsim.mesh import Axes as Names
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.activations import ActivationShard
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages
 from tspsim.program.types import Programs
+from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.strategies.parts.sharing import Blocks, sharing_problems
+from tspsim.strategies.parts.spread import Spread, axes_of, make_experts, spread_problems
 from tspsim.strategies.parts.stages import Least, Pipeline
 
 
@@ -65,6 +71,8 @@ class StrategyOptions(BaseModel):
         (Megatron-Core's ``overlap_param_gather``, off by default there too), not at the end.
     pp : Pipeline, optional
         Stages, their schedule, and the layers of each.
+    experts : Spread, optional
+        Where the experts of a mixture lie, and what travels: ``{layout: tokens, over: [tsp]}``.
     placement : tuple of str, optional
         All axes, innermost first; the strategy's own inside of ``dp``, that inside of ``pp``, when
         not given.
@@ -103,6 +111,9 @@ class StrategyOptions(BaseModel):
         False, description="zero: 1 and 2: gather updated weights during the next forward"
     )
     pp: Pipeline | None = Field(None, description="stages of a pipeline: {stages: 4, ...}")
+    experts: Spread | None = Field(
+        None, description="of a mixture of experts: where they lie, and what travels"
+    )
     placement: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="all axes, innermost (neighbouring devices) first"
     )
@@ -145,6 +156,10 @@ class StrategyOptions(BaseModel):
         """Return those of the strategy's own axes over which weights are equal: none."""
         return ()
 
+    def cuts_tokens(self) -> tuple[str, ...]:
+        """Return those of the strategy's own axes over which tokens are cut between blocks."""
+        return self.equal()
+
     @abstractmethod
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes these options impossible for this model and workload.
@@ -163,16 +178,39 @@ class StrategyOptions(BaseModel):
     @property
     def sharers(self) -> int:
         """How many ranks share what goes with the same weights, if they do."""
-        return self.mesh().degree((SHARD if self.shard else DP, *self.equal()))
+        return self.mesh().degree((*self._sharing, *self.equal()))
+
+    @property
+    def _sharing(self) -> tuple[str, ...]:
+        """The axes of replicas that share: those of a block, or all."""
+        return (SHARD,) if self.shard else (DP, SHARD)
+
+    @property
+    def spread(self) -> Spread:
+        """How experts are spread, if there are any."""
+        return self.experts or Spread()
+
+    @property
+    def expert_block(self) -> int:
+        """How many neighbouring replicas hold all experts together."""
+        over = self.spread.over or ()
+        own = math.prod(degree for name, degree in self.axes() if name in over)
+        return self.spread.block(own, self.dp)
 
     def mesh(self) -> Mesh:
-        """Return the mesh of ranks: the strategy's own axes and the replicas, as placed."""
-        stages, block = self.pp.stages if self.pp else 1, self.shard.degree if self.shard else 1
+        """Return the mesh of ranks: the strategy's own axes and the replicas, as placed.
+
+        Replicas that share in blocks, or hold all experts in blocks, are two axes.
+        """
+        stages = self.pp.stages if self.pp else 1
+        # All replicas are the axis of replicas itself.
+        block = self.shard.degree if self.shard else self.expert_block % self.dp or 1
         return arrange(self.axes(), self.dp, self.placement, stages, block)
 
     def all_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
         yield from self.problems(model, workload)
+        yield from spread_problems(self, model)
         if self.pp:
             yield from self.pp.problems(model, workload)
 
@@ -205,25 +243,49 @@ class StrategyOptions(BaseModel):
     ) -> Rank:
         """Return a rank of the mesh, to record a program on."""
         mesh = self.mesh()
-        return Rank(mesh, model, workload, optimizer, self._replication(mesh), role, stages)
+        own = self._replication(mesh)
+        experts = self._expert_replication(own, mesh) if model.experts else None
+        return Rank(mesh, model, workload, optimizer, own, role, stages, experts)
 
     def _replication(self, mesh: Mesh) -> Replication:
         """Return how the ranks of a mesh keep equal weights equal."""
         early = self.overlap_gradients
         blocks = self.shard is not None and mesh.degree(DP) > 1
-        own = self.equal() if self.zero else ()
         return Replication(
             self.zero,
             self.bucket,
             overlap_gradients=self.zero == 0 if early is None else early,
             overlap_weights=self.overlap_weights,
-            inside=mesh.there((SHARD if self.shard else DP, *own)),
+            inside=self.weight_replicas(mesh),
             outside=DP if blocks else None,
             reshard=self.pp is None if self.reshard is None else self.reshard,
             reduce=self.reduce,
             sync=self.sync or ("last" if self.pp else "every"),
             offload=self.offload,
         )
+
+    def make_experts(self, rank: Rank, place: ActivationShard) -> ExpertLayer | None:
+        """Return the layout of a rank's experts, if there are any."""
+        return make_experts(self, rank, place) if rank.model.experts else None
+
+    def _expert_replication(self, own: Replication, mesh: Mesh) -> Replication:
+        """Return how those that hold the same experts keep these equal.
+
+        Where a block of replicas holds all experts together, other blocks hold the same.
+        """
+        inside = self.expert_replicas(mesh)
+        blocks = own.outside is not None and SHARD in axes_of(self)
+        return replace(own, inside=DP, outside=None) if blocks else replace(own, inside=inside)
+
+    def weight_replicas(self, mesh: Mesh) -> Names:
+        """Return the axes over which ranks share what goes with the same weights."""
+        return mesh.there((*self._sharing, *(self.equal() if self.zero else ())))
+
+    def expert_replicas(self, mesh: Mesh) -> Names:
+        """Return those over which they share what goes with the same experts."""
+        over = axes_of(self)
+        names = (*self._sharing, *(self.equal() if self.zero else ()))
+        return mesh.there(tuple(n for n in names if n not in over) or NOWHERE)
 
     def record(self, model: ModelShape, workload: Workload, optimizer: Optimizer) -> Programs:
         """Return the programs of one step, one per role."""

@@ -42,7 +42,7 @@ class FullyShardedDataParallel(StrategyOptions):
         """Record what one rank does."""
         tokens = whole_sequence(rank.workload)
         exchange = AllGatherExchange(rank, tokens, "sp", keep=False)
-        ShardedDecoder(rank, Cut(rank.model), tokens, exchange).step()
+        ShardedDecoder(rank, Cut(rank.model), tokens, exchange, experts=self.make_experts).step()
 
 
 STRATEGY = FullyShardedDataParallel

@@ -76,7 +76,7 @@ class SequenceParallel(StrategyOptions):
         exchange = make_exchange(
             self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
         )
-        ShardedDecoder(rank, Cut(rank.model), tokens, exchange).step()
+        ShardedDecoder(rank, Cut(rank.model), tokens, exchange, experts=self.make_experts).step()
 
 
 STRATEGY = SequenceParallel

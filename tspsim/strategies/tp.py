@@ -53,6 +53,10 @@ class TensorParallel(StrategyOptions):
         """Return one axis, ``tp``."""
         return (("tp", self.degree),)
 
+    def cuts_tokens(self) -> tuple[str, ...]:
+        """Return the axis, if tokens are cut over it between blocks."""
+        return ("tp",) if self.sequence_parallel else ()
+
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         yield from Cut(model, "tp", self.degree).problems("degree", self.replicate_kv_heads)
@@ -67,7 +71,9 @@ class TensorParallel(StrategyOptions):
         exchange = AllGatherExchange(rank, tokens, "sp", keep=self.keep_gathered_kv)
         cut = Cut(rank.model, "tp", self.degree)
         scatter = self.sequence_parallel
-        ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
+        ShardedDecoder(
+            rank, cut, tokens, exchange, sequence_parallel=scatter, experts=self.make_experts
+        ).step()
 
 
 STRATEGY = TensorParallel

@@ -68,6 +68,10 @@ class TensorAndSequenceParallel(StrategyOptions):
         """Return the axis over which tokens alone are cut."""
         return ("sp",)
 
+    def cuts_tokens(self) -> tuple[str, ...]:
+        """Return the axes over which tokens are cut between blocks."""
+        return ("sp", "tp") if self.sequence_parallel else ("sp",)
+
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
         cut = Cut(model, "tp", self.tp)
@@ -87,7 +91,9 @@ class TensorAndSequenceParallel(StrategyOptions):
             self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
         )
         cut, scatter = Cut(rank.model, "tp", self.tp), self.sequence_parallel
-        ShardedDecoder(rank, cut, tokens, exchange, sequence_parallel=scatter).step()
+        ShardedDecoder(
+            rank, cut, tokens, exchange, sequence_parallel=scatter, experts=self.make_experts
+        ).step()
 
 
 STRATEGY = TensorAndSequenceParallel

@@ -28,7 +28,7 @@ from tspsim.strategies.parts.gradient_ring import GradientRing
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
-from tspsim.strategies.parts.prefetch import Prefetch, staggered
+from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
@@ -85,6 +85,10 @@ class TensorSequenceParallel(StrategyOptions):
     def axes(self) -> Axes:
         """Return one axis, ``tsp``."""
         return (("tsp", self.degree),)
+
+    def cuts_tokens(self) -> tuple[str, ...]:
+        """Return the one axis."""
+        return ("tsp",)
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -152,7 +156,7 @@ class TspDecoder(Decoder):
         self.attention_slots["backward"] = rank.slots(slots + 2 * ahead)
         self.ring_slots = rank.slots(slots)
         self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
-        super().__init__(rank, cut, ActivationShard(tokens), "tsp")
+        super().__init__(rank, cut, ActivationShard(tokens), "tsp", options.make_experts)
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
 
@@ -289,15 +293,7 @@ class TspDecoder(Decoder):
 
     def _hops(self, own: Packed) -> Prefetch[Packed]:
         """Return the shards that come by after the rank's own, the next ones on their way."""
-        last = own
-
-        def issue(_: int) -> Packed:
-            nonlocal last
-            (flat,) = self.axis.shift(last.flat, lane="ring", label="weights", into=self.ring_slots)
-            last = own.over(flat)
-            return last
-
-        return Prefetch(issue, self.axis.degree - 1, self.options.slots - 1)
+        return hops(self.axis, own, self.ring_slots, self.options.slots - 1, "weights")
 
     def mlp(self, x: Operand, w: Weights) -> tuple[Operand, Any]:
         """At step s rank p holds the shard of rank p - s; D steps, D - 1 hops."""
@@ -316,15 +312,15 @@ class TspDecoder(Decoder):
         x, degree = normed(), self.axis.degree
         dx: Operand | None = None
         arriving = self._hops(w.value)
-        ring = GradientRing(self.rank, self.axis, self.local_mlp, w, self.ring_gradient_slots)
+        ring = GradientRing(self.rank, self.axis, w, self.ring_gradient_slots)
         for step in range(1, degree):
             shard = arriving.take()
             kept = self._mlp_tape(tape, step, x, shard)
             dx = self._mlp_step(dy, shard, kept, dx)
-            self.rank.weighs(partial(ring.travel, x, dy, kept))
+            self.rank.weighs(partial(ring.travel, partial(self.local_mlp.gradients, x, dy, kept)))
         kept = self._mlp_tape(tape, 0, x, w.value)
         dx = self._mlp_step(dy, w.value, kept, dx)
-        self.rank.weighs(partial(ring.arrive, x, dy, kept))
+        self.rank.weighs(partial(ring.arrive, partial(self.local_mlp.gradients, x, dy, kept)))
         return dx
 
     def _mlp_tape(self, tape: Any, step: int, x: Operand, shard: Packed) -> MlpTape:

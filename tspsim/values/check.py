@@ -12,6 +12,7 @@ from tspsim.program.kinds.base import Array, Where
 from tspsim.program.types import Programs
 from tspsim.values.dense import Dense, initial
 from tspsim.values.play import Player, piece
+from tspsim.values.routes import routes
 
 #: Largest relative error that float64 rounding explains.
 TOLERANCE = 1e-10
@@ -77,7 +78,7 @@ def compare(programs: Programs, mesh: Mesh, model: ModelShape, workload: Workloa
     """
     whole = replace(workload, batch=workload.batch * mesh.replicas)
     tensors = initial(model, whole)
-    dense = Dense(model, whole, tensors).run()
+    dense = Dense(model, whole, tensors, routes(programs, mesh, whole)).run()
     player = Player(programs, mesh, tensors)
     player.run()
     errors: dict[str, list[float]] = {}

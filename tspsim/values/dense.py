@@ -7,15 +7,15 @@ Gradients are checked against finite differences in the tests.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tspsim.model import ModelShape, Workload
-
-Float: TypeAlias = NDArray[np.float64]
-Tensors: TypeAlias = dict[str, NDArray[Any]]
+from tspsim.values.dense_experts import DenseExperts
+from tspsim.values.routes import Routes
+from tspsim.values.tensors import Float, Tensors
 
 EPSILON = 1e-6
 ROTARY_BASE = 10000.0
@@ -38,7 +38,7 @@ def initial(model: ModelShape, workload: Workload, seed: int = 0) -> Tensors:
     rng = np.random.default_rng(seed)
     tensors: Tensors = {}
     for layer in range(model.layers):
-        for name, shape in layer_shapes(model).items():
+        for name, shape in layer_shapes(model, layer).items():
             tensors[f"L{layer}.{name}"] = _draw(rng, name, shape)
     if model.vocab:
         for name in ("embedding",) if model.tied else ("embedding", "head"):
@@ -54,16 +54,31 @@ def initial(model: ModelShape, workload: Workload, seed: int = 0) -> Tensors:
     return tensors
 
 
-def layer_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
+def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one layer's weights."""
-    h, q, kv, f = model.hidden, model.query_width, model.kv_width, model.ffn
+    h, q, kv = model.hidden, model.query_width, model.kv_width
     shapes: dict[str, tuple[int, ...]] = {"norm1": (model.norm_parameters,)}
     shapes |= {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
     shapes |= {"norm2": (model.norm_parameters,)}
-    if model.mlp == "gated":
-        shapes |= {"w_gate": (h, f)}
-    shapes |= {"w_up": (h, f), "w_down": (f, h)}
+    if (experts := model.experts_in(layer)) is None:
+        shapes |= _mlp_shapes(model, "w", model.ffn)
+    else:
+        shapes |= {"router": (h, experts.count)}
+        shapes |= _mlp_shapes(model, "experts", experts.width, experts.count)
+        if experts.shared:
+            shapes |= _mlp_shapes(model, "shared", experts.shared)
+        if experts.shared_gate:
+            shapes |= {"shared_scale": (h, 1)}
     return shapes | {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
+
+
+def _mlp_shapes(
+    model: ModelShape, prefix: str, width: int, *count: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an MLP, or of so many stacked."""
+    h, ins = model.hidden, ("gate", "up") if model.mlp == "gated" else ("up",)
+    into = {f"{prefix}_{name}": (*count, h, width) for name in ins}
+    return into | {f"{prefix}_down": (*count, width, h)}
 
 
 def adds_bias(model: ModelShape, weight: str) -> bool:
@@ -81,7 +96,7 @@ def bias_of(weight: str) -> str:
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Float:
     if "norm" in name:
         return np.asarray(1 + 0.1 * rng.normal(size=shape))
-    return np.asarray(rng.normal(size=shape) / np.sqrt(shape[0]))
+    return np.asarray(rng.normal(size=shape) / np.sqrt(shape[-2] if len(shape) > 1 else shape[0]))
 
 
 @dataclass
@@ -94,6 +109,8 @@ class Dense:
     workload : Workload
     tensors : dict
         As from `initial`.
+    routes : dict, optional
+        Where tokens go, if there are experts.
 
     Attributes
     ----------
@@ -107,7 +124,10 @@ class Dense:
     model: ModelShape
     workload: Workload
     tensors: Tensors
+    routes: Routes = field(default_factory=dict)
     loss: float = 0.0
+    #: The routers' own losses, which are not in the loss.
+    router_losses: float = 0.0
     gradients: Tensors = field(default_factory=dict)
     activations: Tensors = field(default_factory=dict)
 
@@ -125,7 +145,7 @@ class Dense:
         x = t["embedding"][t[f"tokens.{i}"]] if self.model.vocab else t[f"input.{i}"]
         saved = []
         for layer in range(self.model.layers):
-            x, tape = self._layer(x, layer)
+            x, tape = self._layer(x, layer, i)
             saved.append(tape)
         self.activations[f"output.{i}"] = x
         dx = self._head(x, i) if self.model.vocab else self._objective(x)
@@ -175,12 +195,12 @@ class Dense:
 
         return hat * w[:h] + (w[h:] if layer_norm else 0.0), back
 
-    def _layer(self, x: Float, layer: int) -> tuple[Float, tuple[Any, ...]]:
+    def _layer(self, x: Float, layer: int, micro_batch: int) -> tuple[Float, tuple[Any, ...]]:
         normed, norm_back = self._norm(x, f"L{layer}.norm1")
         y, attention_back = self._attention(normed, layer)
         middle = x + y
         normed2, norm2_back = self._norm(middle, f"L{layer}.norm2")
-        z, mlp_back = self._mlp(normed2, layer)
+        z, mlp_back = self._second(normed2, layer, micro_batch)
         return middle + z, (norm_back, attention_back, norm2_back, mlp_back)
 
     def _layer_backward(self, dy: Float, tape: tuple[Any, ...]) -> Float:
@@ -189,12 +209,21 @@ class Dense:
         out: Float = dmiddle + norm_back(attention_back(dmiddle))
         return out
 
-    def _linear(self, x: Float, layer: str, name: str) -> tuple[Float, Any]:
-        w, bias = self.tensors[layer + name], layer + bias_of(name)
+    def _linear(
+        self, x: Float, layer: str, name: str, expert: int | None = None
+    ) -> tuple[Float, Any]:
+        """Multiply with a weight, or with one expert's of a stack."""
+        stack, bias = self.tensors[layer + name], layer + bias_of(name)
+        w = stack if expert is None else stack[expert]
         adds = adds_bias(self.model, name)
 
         def back(dy: Float) -> Float:
-            self._add(layer + name, np.einsum("bsi,bso->io", x, dy))
+            dw = np.einsum("bsi,bso->io", x, dy)
+            if expert is not None:
+                whole = np.zeros_like(stack)
+                whole[expert] = dw
+                dw = whole
+            self._add(layer + name, dw)
             if adds:
                 self._add(bias, dy.sum((0, 1)))
             out: Float = dy @ w.T
@@ -202,17 +231,51 @@ class Dense:
 
         return x @ w + (self.tensors[bias] if adds else 0.0), back
 
-    def _mlp(self, x: Float, layer: int) -> tuple[Float, Any]:
-        p = f"L{layer}."
-        up, up_back = self._linear(x, p, "w_up")
+    def _second(self, x: Float, layer: int, micro_batch: int) -> tuple[Float, Any]:
+        """Run the block behind attention: an MLP, or experts and those that all tokens go to."""
+        experts, p = self.model.experts_in(layer), f"L{layer}."
+        if experts is None:
+            return self._mlp(x, p, "w")
+        weight, add = (lambda name: self.tensors[p + name]), (lambda n, g: self._add(p + n, g))
+        expert = partial(self._expert, p)
+        route, tokens = self.routes[layer, micro_batch], self.workload.tokens
+        mixture = DenseExperts(experts, route, tokens, weight, add, expert)
+        out, back = mixture.run(x)
+        self.router_losses += mixture.losses
+        if not experts.shared:
+            return out, back
+        more, more_back = self._shared(x, p, gated=experts.shared_gate)
+        return out + more, lambda dy: back(dy) + more_back(dy)
+
+    def _shared(self, x: Float, p: str, *, gated: bool) -> tuple[Float, Any]:
+        y, y_back = self._mlp(x, p, "shared")
+        if not gated:
+            return y, y_back
+        z, z_back = self._linear(x, p, "shared_scale")
+        s = 1 / (1 + np.exp(-z))
+
+        def back(dy: Float) -> Float:
+            dz = (dy * y).sum(-1, keepdims=True) * s * (1 - s)
+            return np.asarray(y_back(dy * s) + z_back(dz))
+
+        return y * s, back
+
+    def _expert(self, p: str, rows: Float, number: int) -> tuple[Float, Any]:
+        """Run one expert's MLP on rows [n, hidden]."""
+        out, back = self._mlp(rows[None], p, "experts", number)
+        return out[0], lambda dy: back(dy[None])[0]
+
+    def _mlp(self, x: Float, p: str, prefix: str, expert: int | None = None) -> tuple[Float, Any]:
+        linear = partial(self._linear, layer=p, expert=expert)
+        up, up_back = linear(x, name=f"{prefix}_up")
         if self.model.mlp == "gated":
-            gate, gate_back = self._linear(x, p, "w_gate")
+            gate, gate_back = linear(x, name=f"{prefix}_gate")
             s = 1 / (1 + np.exp(-gate))
             hidden = gate * s * up
         else:
             inner = np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)
             hidden = 0.5 * up * (1 + np.tanh(inner))
-        out, down_back = self._linear(hidden, p, "w_down")
+        out, down_back = linear(hidden, name=f"{prefix}_down")
 
         def back(dy: Float) -> Float:
             dh = down_back(dy)

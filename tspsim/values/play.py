@@ -18,13 +18,13 @@ from tspsim.mesh import DP, SHARD, Mesh
 from tspsim.program.activations import ActivationShard
 from tspsim.program.bindings import Binding, Probe, Shard
 from tspsim.program.chunks import Chunk
-from tspsim.program.kind import CollectiveCall, ComputeKind
+from tspsim.program.kind import ByCommunicator, CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Send
 from tspsim.program.kinds.in_place import owned
 from tspsim.program.types import Buffer, Lane, Message, Op, Operand, Programs
 from tspsim.program.varying import of_rank
-from tspsim.values.dense import Tensors
+from tspsim.values.tensors import Tensors
 
 
 def piece(tensor: Array, place: object, where: Where) -> Array:
@@ -221,7 +221,10 @@ class Player:
         if len(met) < len(members):
             return False
         inputs = [[m.read(x) for x in o.inputs] for m, o in zip(members, present, strict=True)]
-        results = cast("CollectiveCall", op.kind).exchange(inputs)
+        kind = cast("CollectiveCall", op.kind)
+        if isinstance(kind, ByCommunicator):
+            kind = kind.of_rank(self.mesh, state.where.rank)
+        results = kind.exchange(inputs)
         for member, its, outputs in zip(members, present, results, strict=True):
             self._finish(member, its, outputs)
         return True

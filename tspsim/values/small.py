@@ -18,7 +18,7 @@ def small_strategy(
     strategy: StrategyOptions, model: ModelShape, small: ModelShape
 ) -> StrategyOptions:
     """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
-    scale = small.layer_parameters / model.layer_parameters
+    scale = small.layer_parameters_of(0) / model.layer_parameters_of(0)
     few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS)}
     if strategy.zero < 3:
         few["bucket"] = strategy.bucket * scale

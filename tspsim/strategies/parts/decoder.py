@@ -8,7 +8,7 @@ is the schedule's (`strategies/parts/pipeline.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.groups import Group, Groups
 from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
+from tspsim.strategies.parts.mixture import MakeExperts, Mixture
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.stamps import Left, Stamps
@@ -39,6 +40,8 @@ class Decoder(ABC):
         Which tokens the rank holds between blocks.
     gather_axis : str or None
         The axis of `cut` over which tokens are cut too: the ends of the model gather over it.
+    experts : callable, optional
+        Makes the layout of experts.
     """
 
     #: Under ``recompute: full``, backward recomputes a layer's parts by itself from `x` and
@@ -46,14 +49,21 @@ class Decoder(ABC):
     recomputes_inside = False
 
     def __init__(
-        self, rank: Rank, cut: Cut, place: ActivationShard, gather_axis: str | None
+        self,
+        rank: Rank,
+        cut: Cut,
+        place: ActivationShard,
+        gather_axis: str | None,
+        experts: MakeExperts | None = None,
     ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
+        layout = experts(rank, place) if experts else None
+        self.mixture = Mixture(self, layout) if layout else None
         self.recompute = rank.workload.recompute
         self.stamps = Stamps(rank)
         groups = Groups(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
-        self.groups = {i: Group(groups, w.packs, i) for i, w in self.layers.items()}
+        self.groups = {i: Group(groups, w.alike(rank), i) for i, w in self.layers.items()}
         self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
         #: Gradients are reduced behind every micro-batch, not once per step.
         self.syncs = groups.syncs
@@ -65,14 +75,17 @@ class Decoder(ABC):
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
         with rank.at(layer=index):
-            return LayerWeights(
-                norm1=rank.weights("norm1", [cut.norm("norm1")]),
-                attention=rank.weights("attention", cut.attention()),
-                bias1=self._declare_bias("attention"),
-                norm2=rank.weights("norm2", [cut.norm("norm2")]),
-                mlp=rank.weights("mlp", cut.mlp()),
-                bias2=self._declare_bias("mlp"),
-            )
+            first: dict[str, Any] = {
+                "norm1": rank.weights("norm1", [cut.norm("norm1")]),
+                "attention": rank.weights("attention", cut.attention()),
+                "bias1": self._declare_bias("attention"),
+                "norm2": rank.weights("norm2", [cut.norm("norm2")]),
+            }
+            if rank.model.experts_in(index):
+                assert self.mixture is not None
+                return LayerWeights(**first, **self.mixture.declare())
+            mlp, bias = rank.weights("mlp", cut.mlp()), self._declare_bias("mlp")
+            return LayerWeights(**first, mlp=mlp, bias2=bias)
 
     def _declare_bias(self, block: Literal["attention", "mlp"]) -> Weights | None:
         parts = self.cut.output_bias(block)
@@ -170,14 +183,14 @@ class Decoder(ABC):
                 group.begin()
                 w = self.layers[index].now(group)
                 record = partial(self._forward, x, w)
-                x, left = self.stamps.run((layers, "F"), (x, *w.flats), None, record)
+                key = (layers, "F", self._kind(index))
+                x, left = self.stamps.run(key, (x, *w.flats), None, record)
                 group.leave()
             tapes.append(left)
         return x, tapes
 
     def backward(self, dy: Operand, tapes: Sequence[Left], layers: range, *, last: bool) -> Operand:
         """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
-        key = (layers, "B", self.rank.postpones)
         for index, left in reversed(list(zip(layers, tapes, strict=True))):
             group = self.groups[index]
             with self.rank.at(layer=index, phase="backward"):
@@ -186,15 +199,24 @@ class Decoder(ABC):
                     self.groups[index - 1].gather()  # the next in backward
                 w = self.layers[index].now(group, gradient=True)
                 record = partial(self._backward, dy, w)
+                key = (layers, "B", self.rank.postpones, self._kind(index))
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
                 group.finish()
                 if last or self.syncs:
                     self.rank.weighs(partial(self._reduce, group, w))
         return dy
 
+    def _kind(self, index: int) -> Hashable:
+        """Return what of a layer is not as in other layers: how its tokens are dealt to experts."""
+        if not self.rank.model.experts_in(index):
+            return None
+        return self.rank.workload.routing.repeats(index), "experts"
+
     def _reduce(self, group: Group, w: LayerWeights) -> None:
         self.reduce_shared_heads(w.attention.gradient)
-        self.reduce_gradients(w.between, (w.attention, w.mlp))
+        self.reduce_gradients(w.between, w.matrices)
+        if w.experts and self.mixture:
+            self.mixture.reduce(w.experts)
         group.reduce()
 
     def input(self) -> Operand:
@@ -253,8 +275,23 @@ class Decoder(ABC):
         middle, attention = self.attention(norm1.output, w.attention, kept)
         mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
         norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
-        out, mlp = self.mlp(norm2.output, w.mlp)
+        out, mlp = self._second(norm2.output, w)
         return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
+
+    def _second(self, x: Operand, w: LayerWeights) -> tuple[Operand, Any]:
+        """Record the block behind attention: an MLP, or experts."""
+        if w.experts is None:
+            assert w.mlp is not None
+            return self.mlp(x, w.mlp)
+        assert self.mixture is not None
+        return self.mixture.forward(x, w)
+
+    def _second_backward(self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any) -> Operand:
+        if w.experts is None:
+            assert w.mlp is not None
+            return self.mlp_backward(dy, normed, w.mlp, tape)
+        assert self.mixture is not None
+        return self.mixture.backward(dy, normed, w, tape)
 
     def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> LayerTape:
         """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
@@ -287,7 +324,7 @@ class Decoder(ABC):
         norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
         dropped = rank.masked(dy, tape.mask2, "ddropout2")
         self._bias_gradient(dropped, w.bias2, "mlp.bias")
-        dnormed = self.mlp_backward(dropped, norm, w.mlp, tape.mlp)
+        dnormed = self._second_backward(dropped, norm, w, tape.mlp)
         dy = self._norm_backward(dnormed, norm, w.norm2, "norm2", dy)
         norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
         dropped = rank.masked(dy, tape.mask1, "ddropout1")

@@ -101,6 +101,8 @@ class Group:
         if self.rank.zero < 2:
             return w
         flats = [held.value.flat.buffer.index for held in self.packs]
+        if w.value.flat.buffer.index not in flats:
+            return w
         at = flats.index(w.value.flat.buffer.index)
         value = self._whole[at] if self._whole else w.value.flat
         return w.over(value, self._sum(at) if gradient else None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tspsim.program.packed import Weights
-from tspsim.program.rank import NormTape
+from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.groups import Group
 
@@ -39,22 +39,29 @@ class LayerWeights:
 
     Parameters
     ----------
-    norm1, attention, norm2, mlp : Weights
+    norm1, attention, norm2 : Weights
+    mlp : Weights or None
+        The MLP's, or those of the experts that all tokens go to; None where there are none.
     bias1, bias2 : Weights or None
         Biases of the outputs of attention and MLP.
+    router, experts : Weights or None
+        Where the layer has experts.
     """
 
     norm1: Weights
     attention: Weights
     norm2: Weights
-    mlp: Weights
+    mlp: Weights | None = None
     bias1: Weights | None = None
     bias2: Weights | None = None
+    router: Weights | None = None
+    experts: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
+        first = (self.norm1, self.attention, self.bias1, self.norm2)
+        parts = (*first, self.router, self.experts, self.mlp, self.bias2)
         return tuple(w for w in parts if w)
 
     @property
@@ -64,8 +71,20 @@ class LayerWeights:
 
     @property
     def between(self) -> tuple[Weights, ...]:
-        """What is read between blocks, whole on every rank: norms, and biases of outputs."""
-        return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
+        """What is whole on every rank: norms, biases of outputs, and routers."""
+        parts = (self.norm1, self.bias1, self.norm2, self.router, self.bias2)
+        return tuple(w for w in parts if w)
+
+    @property
+    def matrices(self) -> tuple[Weights, ...]:
+        """The matrices of attention and MLP, cut as the strategy cuts them."""
+        return tuple(w for w in (self.attention, self.mlp) if w)
+
+    def alike(self, rank: Rank) -> tuple[Weights, ...]:
+        """Return those that the same ranks hold alike: all but experts, if others hold these."""
+        if rank.experts_replication == rank.replication:
+            return self.packs
+        return tuple(w for w in self.packs if w is not self.experts)
 
     def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
         """Return them as their group has them now."""

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
 from tspsim.program.kinds.pointwise import Gated, GatedBackward, Gelu, GeluBackward
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
+
+
+class Products(Protocol):
+    """What records matrix products: a rank, or that by expert."""
+
+    def matmul(
+        self,
+        a: Operand,
+        b: Operand,
+        label: str,
+        *,
+        add_to: Operand | None = None,
+        transpose_b: bool = False,
+        out: Operand | None = None,
+    ) -> Operand:
+        """Return ``a b`` or ``a bᵀ``; added to an operand, or written to one."""
+
+    def weight_gradient(
+        self, x: Operand, dy: Operand, into: Operand, label: str, *, add: bool = True
+    ) -> None:
+        """Add ``xᵀ dy`` to a weight gradient, or write it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +49,19 @@ class Mlp:
     Parameters
     ----------
     rank : Rank
+    products : Products, optional
+        What records matrix products; the rank itself when not given.
+    prefix : str
+        Of labels.
     """
 
-    def __init__(self, rank: Rank) -> None:
-        self.rank = rank
+    def __init__(self, rank: Rank, products: Products | None = None, prefix: str = "") -> None:
+        self.rank, self.products, self.prefix = rank, products or rank, prefix
         self.ins = ("gate", "up") if rank.model.mlp == "gated" else ("up",)
 
     def hidden(self, x: Operand, w: Packed) -> MlpTape:
         """Record everything before the last matmul."""
-        ups = tuple(self.rank.matmul(x, w[name], name) for name in self.ins)
+        ups = tuple(self.products.matmul(x, w[name], self.prefix + name) for name in self.ins)
         return MlpTape(ups, *self._activate(ups, self._biases(w)))
 
     def _biases(self, w: Packed) -> list[Operand]:
@@ -61,9 +87,16 @@ class Mlp:
         rank.compute(Multiply(), (silu, ups[1]), (out,), "activation")
         return out, silu
 
-    def down(self, tape: MlpTape, w: Packed, add_to: Operand | None = None) -> Operand:
-        """Return the shard's part of the output."""
-        return self.rank.matmul(tape.hidden, w["down"], "down", add_to=add_to)
+    def down(
+        self,
+        tape: MlpTape,
+        w: Packed,
+        add_to: Operand | None = None,
+        out: Operand | None = None,
+    ) -> Operand:
+        """Return the shard's part of the output: added to an operand, or written to one."""
+        label = f"{self.prefix}down"
+        return self.products.matmul(tape.hidden, w["down"], label, add_to=add_to, out=out)
 
     def down_backward(self, dy: Operand, tape: MlpTape, w: Packed, into: Packed) -> None:
         """Record dW of the last matmul, and the gradients of gate and up, written over them."""
@@ -72,11 +105,13 @@ class Mlp:
 
     def down_gradient(self, dy: Operand, tape: MlpTape, into: Packed, *, add: bool = True) -> None:
         """Add (or write) dW of the last matmul."""
-        self.rank.weight_gradient(tape.hidden, dy, into["down"], "down", add=add)
+        label = f"{self.prefix}down"
+        self.products.weight_gradient(tape.hidden, dy, into["down"], label, add=add)
 
     def hidden_backward(self, dy: Operand, tape: MlpTape, w: Packed) -> None:
         """Record the gradients of gate and up, written over them."""
-        dhidden = self.rank.matmul(dy, w["down"], "dhidden", transpose_b=True)
+        label = f"{self.prefix}dhidden"
+        dhidden = self.products.matmul(dy, w["down"], label, transpose_b=True)
         if tape.silu is None:
             kind = GatedBackward() if len(tape.ups) == 2 else GeluBackward()
             inputs = (dhidden, *tape.ups, *self._biases(w))
@@ -92,21 +127,34 @@ class Mlp:
         rank.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], "dactivation")
 
     def input_gradient(
-        self, dups: tuple[Operand, ...], w: Packed, add_to: Operand | None = None
+        self,
+        dups: tuple[Operand, ...],
+        w: Packed,
+        add_to: Operand | None = None,
+        out: Operand | None = None,
     ) -> Operand:
         """Return the gradient of the input from the gradients of gate and up."""
         for name, gradient in zip(self.ins, dups, strict=True):
-            add_to = self.rank.matmul(
-                gradient, w[name], f"dx.{name}", add_to=add_to, transpose_b=True
+            label = f"{self.prefix}dx.{name}"
+            add_to = self.products.matmul(
+                gradient, w[name], label, add_to=add_to, transpose_b=True, out=out
             )
         assert add_to is not None
         return add_to
+
+    def gradients(
+        self, x: Operand, dy: Operand, tape: MlpTape, into: Packed, *, add: bool = True
+    ) -> None:
+        """Add (or write) the gradients of all weights."""
+        self.down_gradient(dy, tape, into, add=add)
+        self.weight_gradients(x, tape.ups, into, add=add)
 
     def weight_gradients(
         self, x: Operand, dups: tuple[Operand, ...], into: Packed, *, add: bool = True
     ) -> None:
         """Add (or write) the gradients of gate and up, and of their biases."""
         for name, gradient in zip(self.ins, dups, strict=True):
-            self.rank.weight_gradient(x, gradient, into[name], name, add=add)
+            label = self.prefix + name
+            self.products.weight_gradient(x, gradient, into[name], label, add=add)
             if f"b{name}" in into:
                 self.rank.bias_gradient(gradient, into[f"b{name}"], f"b{name}", add=add)

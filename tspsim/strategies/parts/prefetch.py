@@ -6,6 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from tspsim.program.axis import Axis
+from tspsim.program.ledger import Slots
+from tspsim.program.packed import Packed
+
 Item = TypeVar("Item")
 
 
@@ -66,3 +70,27 @@ class Prefetch(Generic[Item]):
         item = self._waiting.popleft()
         self._more()
         return item
+
+
+def hops(axis: Axis, own: Packed, slots: Slots, depth: int, label: str) -> Prefetch[Packed]:
+    """Return the shards that come by on a ring after a rank's own, the next ones on their way.
+
+    Parameters
+    ----------
+    axis : Axis
+    own : Packed
+    slots : Slots
+        Where they arrive.
+    depth : int
+        How many are on their way while one is used.
+    label : str
+    """
+    last = own
+
+    def issue(_: int) -> Packed:
+        nonlocal last
+        (flat,) = axis.shift(last.flat, lane="ring", label=label, into=slots)
+        last = own.over(flat)
+        return last
+
+    return Prefetch(issue, axis.degree - 1, depth)

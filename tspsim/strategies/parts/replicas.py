@@ -16,7 +16,11 @@ from tspsim.program.kinds.in_place import ShardedOptimizerStep, part
 from tspsim.program.kinds.offload import HostCopy, HostStep
 from tspsim.program.kinds.vocabulary import OptimizerStep
 from tspsim.program.rank import Rank
-from tspsim.program.types import Operand
+from tspsim.program.replicas import Replication
+from tspsim.program.types import BufferKind, Operand
+
+
+_UPDATED: tuple[BufferKind, ...] = ("weight", "optimizer")
 
 
 def update(rank: Rank) -> None:
@@ -30,15 +34,8 @@ def update(rank: Rank) -> None:
         When weights are to be gathered during forward, and the step did not `begin` with it.
     """
     rank.closes()
-    if rank.zero < 2:
-        _sum(rank)
-    _step(rank)
-    if rank.zero not in (1, 2):
-        return
-    if not rank.replication.overlap_weights:
-        _gather(rank, rank.residents("weight"))
-    elif not rank.opened:
-        raise ProgramError("overlap_weights: this strategy does not begin its step with begin()")
+    for replication in rank.replications:
+        _Replicas(rank, replication).update()
 
 
 def begin(rank: Rank, weights: Iterable[Operand]) -> None:
@@ -47,59 +44,98 @@ def begin(rank: Rank, weights: Iterable[Operand]) -> None:
     Only where it overlaps with forward. A layer waits for its own weights, so they are named in the
     order in which forward reads them.
     """
-    if rank.trains and rank.replication.gathers_ahead(rank.members):
-        _gather(rank, weights)
-        rank.opens()
-
-
-def _sum(rank: Rank) -> None:
-    options = rank.replication
-    issued = rank.hooked if options.overlap_gradients else nullcontext
-    for bucket in _buckets(rank.gradients(), options.bucket):
-        with issued(), rank.at(phase="backward", layer=bucket[-1].buffer.layer):
-            if rank.zero:
-                _scatter(rank, bucket)
-            else:
-                rank.replica_axis.all_reduce(*bucket, lane="gradients", label="gradients")
-
-
-def _scatter(rank: Rank, bucket: Sequence[Operand]) -> None:
-    """Sum a rank's own parts: over the group, then over whoever owns the same ones elsewhere."""
-    options = rank.replication
-    axis, label = rank.axis(options.inside), "gradients"
-    axis.reduce_scatter_in_place(*bucket, lane="gradients", label=label)
-    if options.outside is not None:
-        own = sum(round(part(o.elements, axis.degree) * o.buffer.itemsize) for o in bucket)
-        rank.axis(options.outside).all_reduce(*bucket, lane="gradients", label=label, size=own)
-
-
-def _gather(rank: Rank, weights: Iterable[Operand]) -> None:
-    axis = rank.axis(rank.replication.inside)
-    for bucket in _buckets(weights, rank.replication.bucket):
-        axis.all_gather_in_place(*bucket, lane="weights", label="weights")
-
-
-def _step(rank: Rank) -> None:
-    """Record the update of all weights that the rank is to update, in one op."""
-    gradients, weights = rank.residents("gradient"), rank.residents("weight")
-    states = rank.residents("optimizer")
-    axes, parts = (rank.replication.inside, rank.members) if rank.zero in (1, 2) else ((), 1)
-    kind: OptimizerStep = OptimizerStep(rank.optimizer.kind)
-    if rank.zero:
-        kind = ShardedOptimizerStep(rank.optimizer.kind, axes, parts, len(gradients))
-    if rank.replication.offload:
-        _host_step(rank, kind, parts)
+    if not rank.trains:
         return
-    outputs = [*weights, *states]
-    if rank.optimizer.temporary:
-        count = sum(part(w.elements, parts) for w in weights)
-        outputs.append(rank.buffer("temporary", (count,), rank.optimizer.temporary))
-    rank.compute(kind, (*gradients, *weights, *states), outputs, "step")
+    operands = list(weights)
+    for replication in rank.replications:
+        replicas = _Replicas(rank, replication)
+        if replication.gathers_ahead(replicas.axis.degree):
+            own = {o.buffer.index for o in rank.residents("weight", replication)}
+            replicas.gather([o for o in operands if o.buffer.index in own])
+            rank.opens()
 
 
-def _host_step(rank: Rank, kind: OptimizerStep, parts: int) -> None:
+class _Replicas:
+    """Those ranks that hold the same weights.
+
+    Parameters
+    ----------
+    rank : Rank
+    options : Replication
+    """
+
+    def __init__(self, rank: Rank, options: Replication) -> None:
+        self.rank, self.options = rank, options
+        self.axis, self.zero = rank.axis(options.inside), rank.zero_of(options)
+
+    def update(self) -> None:
+        """Record the end of a step for their weights."""
+        if self.zero < 2:
+            self._sum()
+        self._step()
+        if self.zero not in (1, 2):
+            return
+        if not self.options.overlap_weights:
+            self.gather(self.rank.residents("weight", self.options))
+        elif not self.rank.opened:
+            raise ProgramError(
+                "overlap_weights: this strategy does not begin its step with begin()"
+            )
+
+    def _sum(self) -> None:
+        rank, options = self.rank, self.options
+        issued = rank.hooked if options.overlap_gradients else nullcontext
+        for bucket in _buckets(rank.gradients(options), options.bucket):
+            with issued(), rank.at(phase="backward", layer=bucket[-1].buffer.layer):
+                if self.zero:
+                    self._scatter(bucket)
+                else:
+                    self.axis.all_reduce(*bucket, lane="gradients", label="gradients")
+
+    def _scatter(self, bucket: Sequence[Operand]) -> None:
+        """Sum a rank's own parts: over the group, then over whoever owns the same elsewhere."""
+        axis, label = self.axis, "gradients"
+        axis.reduce_scatter_in_place(*bucket, lane="gradients", label=label)
+        if self.options.outside is not None:
+            own = sum(round(part(o.elements, axis.degree) * o.buffer.itemsize) for o in bucket)
+            outside = self.rank.axis(self.options.outside)
+            outside.all_reduce(*bucket, lane="gradients", label=label, size=own)
+
+    def gather(self, weights: Iterable[Operand]) -> None:
+        """Record that updated weights come."""
+        for bucket in _buckets(weights, self.options.bucket):
+            self.axis.all_gather_in_place(*bucket, lane="weights", label="weights")
+
+    def _step(self) -> None:
+        """Record the update of all weights that the rank is to update, in one op."""
+        rank, options = self.rank, self.options
+        gradients = rank.residents("gradient", options)
+        weights, states = (rank.residents(kind, options) for kind in _UPDATED)
+        if not weights:
+            return
+        cut = self.zero in (1, 2)
+        axes, parts = (options.inside, self.axis.degree) if cut else ((), 1)
+        kind: OptimizerStep = OptimizerStep(rank.optimizer.kind)
+        if self.zero:
+            kind = ShardedOptimizerStep(rank.optimizer.kind, axes, parts, len(gradients))
+        if options.offload:
+            _host_step(rank, kind, parts, gradients, weights)
+            return
+        outputs = [*weights, *states]
+        if rank.optimizer.temporary:
+            count = sum(part(w.elements, parts) for w in weights)
+            outputs.append(rank.buffer("temporary", (count,), rank.optimizer.temporary))
+        rank.compute(kind, (*gradients, *weights, *states), outputs, "step")
+
+
+def _host_step(
+    rank: Rank,
+    kind: OptimizerStep,
+    parts: int,
+    gradients: Sequence[Operand],
+    weights: Sequence[Operand],
+) -> None:
     """Record the same on the host: own gradients go down, own weights come up."""
-    gradients, weights = rank.residents("gradient"), rank.residents("weight")
     count = sum(part(w.elements, parts) for w in weights)
     states = round(count * sum(itemsize for _, itemsize in rank.optimizer.states))
     down, up = (

@@ -18,6 +18,7 @@ from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.layers import Normed
+from tspsim.strategies.parts.mixture import MakeExperts
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.weights import Cut
@@ -38,6 +39,8 @@ class ShardedDecoder(Decoder):
     sequence_parallel : bool
         Between blocks, tokens are cut over `tp` too: all_gather and reduce_scatter in place of
         all_reduce.
+    experts : callable, optional
+        Makes the layout of experts.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ShardedDecoder(Decoder):
         exchange: Exchange,
         *,
         sequence_parallel: bool = False,
+        experts: MakeExperts | None = None,
     ) -> None:
         self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
         self.tokens, self.exchange = tokens, exchange
@@ -59,7 +63,7 @@ class ShardedDecoder(Decoder):
             if self.scatters
             else ActivationShard(tokens)
         )
-        super().__init__(rank, cut, place, "tp" if self.scatters else None)
+        super().__init__(rank, cut, place, "tp" if self.scatters else None, experts)
 
     # ---- into and out of a block -------------------------------------------------------------
 

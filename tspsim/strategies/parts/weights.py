@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tspsim.files.errors import Problem
+from tspsim.mesh import Axes
 from tspsim.model import ModelShape
 from tspsim.program.bindings import Shard
 from tspsim.program.packed import Part
@@ -70,13 +71,32 @@ class Cut:
 
     def mlp(self) -> list[Part]:
         """Return the parts of the MLP's weights: (gate,) up, down, and biases of the former."""
-        h, f = self.model.hidden, self.model.ffn // self.degree
+        return self._mlp(self.model.ffn, "w", biases=self.model.mlp_bias)
+
+    def shared(self) -> list[Part]:
+        """Return the parts of the experts that all tokens go to: one MLP of their width; or none.
+
+        They have no biases in any model that is read.
+        """
+        experts = self.model.experts
+        return self._mlp(experts.shared, "shared") if experts and experts.shared else []
+
+    def _mlp(self, width: int, prefix: str, *, biases: bool = False) -> list[Part]:
+        h, f = self.model.hidden, width // self.degree
         columns, rows = Shard(1, self.degree, self.axis), Shard(0, self.degree, self.axis)
         ins = ("gate", "up") if self.model.mlp == "gated" else ("up",)
-        into = [Part(name, (h, f), f"w_{name}", columns) for name in ins]
-        biases = [Part(f"b{name}", (f,), f"b_{name}", rows) for name in ins]
-        down = Part("down", (f, h), "w_down", rows)
-        return [*into, down, *(biases if self.model.mlp_bias else [])]
+        into = [Part(name, (h, f), f"{prefix}_{name}", columns) for name in ins]
+        added = [Part(f"b{name}", (f,), f"b_{name}", rows) for name in ins if biases]
+        return [*into, Part("down", (f, h), f"{prefix}_down", rows), *added]
+
+    def router(self) -> list[Part]:
+        """Return what is whole on every rank: the router, and the shared experts' gate."""
+        experts, h = self.model.experts, self.model.hidden
+        assert experts is not None
+        parts = [Part("router", (h, experts.count), "router", Shard())]
+        if experts.shared_gate:
+            parts.append(Part("scale", (h, 1), "shared_scale", Shard()))
+        return parts
 
     def output_bias(self, block: Literal["attention", "mlp"]) -> list[Part]:
         """Return the bias that a block's output gets, the same on every rank; or none."""
@@ -96,7 +116,7 @@ class Cut:
     def problems(self, key: str, replicate: bool) -> Iterator[Problem]:
         """Yield what does not divide; `key` is the strategy's option that gives the degree."""
         model, n, path = self.model, self.degree, ("strategy", key)
-        for what, value in (("heads", model.heads), ("ffn", model.ffn)):
+        for what, value in self._divided():
             if value % n:
                 yield Problem(path, f"{n} does not divide the model's {value} {what}")
         if model.vocab % n:
@@ -105,6 +125,15 @@ class Cut:
             yield Problem(path, message)
         yield from self._kv_problems(path, replicate)
 
+    def _divided(self) -> Iterator[tuple[str, int]]:
+        """Yield the sizes that are cut: an MLP's where a layer has one."""
+        model, experts = self.model, self.model.experts
+        yield "heads", model.heads
+        if any(model.experts_in(layer) is None for layer in range(model.layers)):
+            yield "ffn", model.ffn
+        if experts is not None and experts.shared:
+            yield "experts.shared", experts.shared
+
     def _kv_problems(self, path: tuple[str, ...], replicate: bool) -> Iterator[Problem]:
         kv, n = self.model.kv_heads, self.degree
         if kv % n and n % kv:
@@ -112,3 +141,25 @@ class Cut:
         elif n > kv and not replicate:
             hint = f"set strategy.replicate_kv_heads to hold every head {n // kv} times"
             yield Problem(path, f"{n} is more than the model's {kv} kv_heads; {hint}")
+
+
+def expert_parts(model: ModelShape, axes: Axes | None, degree: int, *, columns: bool) -> list[Part]:
+    """Return a rank's part of the experts of a layer, each matrix stacked over experts.
+
+    Parameters
+    ----------
+    model : ModelShape
+    axes : str, tuple of str or None
+    degree : int
+        Ranks that they are cut over.
+    columns : bool
+        Every rank has some columns of each expert, instead of some experts.
+    """
+    experts, h = model.experts, model.hidden
+    assert experts is not None
+    count, f = experts.count // (1 if columns else degree), experts.width
+    f //= degree if columns else 1
+    ins = ("gate", "up") if model.mlp == "gated" else ("up",)
+    into, out = (Shard(dim if columns else 0, degree, axes) for dim in (2, 1))
+    parts = [Part(name, (count, h, f), f"experts_{name}", into, outputs=0) for name in ins]
+    return [*parts, Part("down", (count, f, h), "experts_down", out, outputs=0)]

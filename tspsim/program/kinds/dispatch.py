@@ -1,0 +1,90 @@
+"""Rows that travel to the ranks of their experts and back, and lie there expert by expert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tspsim.mesh import Axes, Mesh
+from tspsim.program.kinds.base import Array, Where, elementwise
+from tspsim.program.kinds.communication import Members
+from tspsim.program.types import CollectiveKind, Operand, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An all-to-all of unequal blocks of rows: to the ranks of experts, or back.
+
+    Parameters
+    ----------
+    blocks : tuple of tuple of int
+        How many rows a member sends to every member (back: gets from it); all send alike. By
+        coordinate of `axes`, where that makes a difference.
+    axes : str, tuple of str or None
+    back : bool
+    """
+
+    blocks: tuple[tuple[int, ...], ...]
+    axes: Axes | None = None
+    back: bool = False
+    name: CollectiveKind = "all_to_all"
+
+    def of_rank(self, mesh: Mesh, rank: int) -> Exchange:
+        """Return it as the communicator of a rank has it."""
+        blocks = self.blocks[Where(mesh, rank).coordinate(self.axes)]
+        return replace(self, blocks=(blocks,), axes=None)
+
+    def exchange(self, members: Members) -> list[tuple[Array, ...]]:
+        """Return what every member receives, sender by sender."""
+        (blocks,), rows = self.blocks, [theirs[0] for theirs in members]
+        if self.back:
+            cut = [np.split(x, len(members)) for x in rows]
+        else:
+            cut = [np.split(x, np.cumsum(blocks)[:-1]) for x in rows]
+        senders = range(len(members))
+        return [(np.concatenate([cut[s][r] for s in senders]),) for r in senders]
+
+    def text(self) -> str:
+        """Return the name and the way."""
+        return f"all_to_all(rows {'back' if self.back else 'to experts'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrange:
+    """Rows that lie sender by sender, and within each expert by expert: all of an expert together.
+
+    Parameters
+    ----------
+    counts : tuple of tuple of int
+        Of one sender: the rows of every expert here, by coordinate of `axes`.
+    senders : int
+    axes : str, tuple of str or None
+    back : bool
+        The other way round.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    senders: int
+    axes: Axes | None = None
+    back: bool = False
+    name = "arrange"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return that every row is moved once."""
+        return elementwise(inputs, outputs)
+
+    def values(self, where: Where, rows: Array) -> tuple[Array, ...]:
+        """Return the rows in the other order."""
+        counts = self.counts[where.coordinate(self.axes)]
+        expert = np.tile(np.repeat(np.arange(len(counts)), counts), self.senders)
+        order = np.argsort(expert, kind="stable")
+        if not self.back:
+            return (rows[order],)
+        out = np.empty_like(rows)
+        out[order] = rows
+        return (out,)
+
+    def text(self) -> str:
+        """Return the name and the way."""
+        return f"arrange(by {'sender' if self.back else 'expert'})"

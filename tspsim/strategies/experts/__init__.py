@@ -1,0 +1,1 @@
+"""Layouts of experts: what travels between tokens and their experts, one file each."""

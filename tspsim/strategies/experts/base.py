@@ -1,0 +1,185 @@
+"""What all layouts of experts share: the router, the rows that it makes, and products by expert."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+from tspsim.experts import Experts
+from tspsim.program.activations import ActivationShard
+from tspsim.program.kinds.grouped import GroupedMatmul
+from tspsim.program.kinds.routing import (
+    Combine,
+    CombineBackward,
+    Gate,
+    GateBackward,
+    Permute,
+    PermuteBackward,
+)
+from tspsim.program.packed import Part, Weights
+from tspsim.program.rank import Rank
+from tspsim.program.rows import Groups, Picked
+from tspsim.program.types import Operand
+from tspsim.routing import Dealing
+from tspsim.strategies.parts.layers import Normed
+from tspsim.strategies.parts.weights import expert_parts
+
+#: Records what is computed beside the experts while their rows travel: the shared experts.
+Beside: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GateTape:
+    """What the router leaves: its products, and the weights of every token's experts."""
+
+    logits: Operand
+    weights: Operand
+
+
+class Products:
+    """Matrix products by expert, recorded as a `Rank` records those of a dense MLP.
+
+    Parameters
+    ----------
+    rank : Rank
+    groups : Groups
+        The rows of every expert.
+    """
+
+    def __init__(self, rank: Rank, groups: Groups) -> None:
+        self.rank, self.kind = rank, GroupedMatmul(groups, dtype=rank.workload.linears)
+
+    def matmul(
+        self,
+        a: Operand,
+        b: Operand,
+        label: str,
+        *,
+        add_to: Operand | None = None,
+        transpose_b: bool = False,
+        out: Operand | None = None,
+    ) -> Operand:
+        """Return ``a b`` or ``a bᵀ``, [rows, n]; added to an operand, or written to one."""
+        n = b.shape[1] if transpose_b else b.shape[2]
+        out = out or add_to or self.rank.tensor(label, (a.shape[0], n))
+        kind = replace(self.kind, transpose_b=transpose_b, accumulate=add_to is not None)
+        self.rank.compute(kind, (a, b, *([add_to] if add_to else [])), (out,), label)
+        return out
+
+    def weight_gradient(
+        self, x: Operand, dy: Operand, into: Operand, label: str, *, add: bool = True
+    ) -> None:
+        """Add ``xᵀ dy`` of every expert to weight gradients, or write it there."""
+        if self.rank.postpones:
+            again = partial(self.weight_gradient, x, dy, into, label, add=add)
+            self.rank.weighs(again)
+            return
+        kind = replace(self.kind, transpose_a=True, accumulate=add)
+        self.rank.compute(kind, (x, dy, into) if add else (x, dy), (into,), f"d{label}")
+
+
+class ExpertLayer(ABC):
+    """The experts of all layers of a rank; a layout subclasses it.
+
+    Parameters
+    ----------
+    rank : Rank
+    place : ActivationShard
+        Which tokens the rank holds between blocks.
+    over : tuple of str
+        The axes that experts are dealt over, outermost first.
+    """
+
+    def __init__(self, rank: Rank, place: ActivationShard, over: tuple[str, ...]) -> None:
+        assert rank.model.experts is not None
+        self.rank, self.place, self.over = rank, place, over
+        self.experts: Experts = rank.model.experts
+        self.degree = rank.mesh.degree(over)
+
+    # ---- what a layout fills in --------------------------------------------------------------
+
+    @abstractmethod
+    def parts(self) -> list[Part]:
+        """Return a rank's part of the experts of a layer."""
+
+    @abstractmethod
+    def forward(
+        self, x: Operand, router: Weights, w: Weights, beside: Beside
+    ) -> tuple[Operand, Any]:
+        """Return what the experts make of the rank's tokens, and a tape."""
+
+    @abstractmethod
+    def backward(
+        self, dy: Operand, normed: Normed, router: Weights, w: Weights, tape: Any, beside: Beside
+    ) -> Operand:
+        """Return the gradient of the input, that through the router included."""
+
+    # ---- shared ------------------------------------------------------------------------------
+
+    @property
+    def dealing(self) -> Dealing:
+        """How the rank deals its tokens in the layer at hand."""
+        assert self.rank.layer is not None
+        batch, tokens, _ = self.place.shape(self.rank.workload.batch, 1)
+        routing = self.rank.workload.routing
+        return routing.dealing(self.rank.layer, self.experts, batch * tokens)
+
+    def cut(self, *, columns: bool) -> list[Part]:
+        """Return the rank's part of the experts: some of them, or some columns of all."""
+        return expert_parts(self.rank.model, self.over or None, self.degree, columns=columns)
+
+    def gate(self, x: Operand, router: Weights) -> GateTape:
+        """Record the router."""
+        logits = self.rank.matmul(x, router.value["router"], "router")
+        weights = self.rank.statistics("weights", (*x.shape[:2], self.experts.active))
+        kind = Gate(self.experts.router, self.dealing, self.place)
+        self.rank.compute(kind, (logits,), (weights,), "gate")
+        return GateTape(logits, weights)
+
+    def gate_backward(
+        self, dweights: Operand, normed: Normed, router: Weights, tape: GateTape
+    ) -> Operand:
+        """Record the router's gradients; return that of its products."""
+        dlogits = self.rank.tensor("dlogits", tape.logits.shape)
+        kind = GateBackward(self.experts.router, self.dealing, None, self.rank.tokens)
+        self.rank.compute(kind, (dweights, tape.logits), (dlogits,), "dgate")
+        into = router.gradient["router"]
+        self.rank.weighs(lambda: self.rank.weight_gradient(normed(), dlogits, into, "router"))
+        return dlogits
+
+    def through_router(self, dlogits: Operand, router: Weights, dx: Operand) -> Operand:
+        """Add to the input's gradient what comes of the router's products."""
+        weight = router.value["router"]
+        return self.rank.matmul(dlogits, weight, "dx.router", add_to=dx, transpose_b=True)
+
+    def permute(self, x: Operand, picked: Picked) -> Operand:
+        """Return rows in the order of their experts."""
+        rows = self.rank.tensor("rows", (picked.rows, x.shape[-1]))
+        self.rank.compute(Permute(picked), (x,), (rows,), "permute")
+        return rows
+
+    def permute_backward(self, drows: Operand, picked: Picked, tokens: int) -> Operand:
+        """Return the gradient of so many tokens a sequence."""
+        shape = (picked.batch, tokens, drows.shape[-1])
+        dx = self.rank.tensor("dx", shape)
+        self.rank.compute(PermuteBackward(picked, shape), (drows,), (dx,), "dpermute")
+        return dx
+
+    def combine(self, rows: Operand, weights: Operand, picked: Picked) -> Operand:
+        """Return the weighted sum of every token's rows."""
+        out = self.rank.tensor("experts", (*weights.shape[:2], rows.shape[-1]))
+        self.rank.compute(Combine(picked), (rows, weights), (out,), "combine")
+        return out
+
+    def combine_backward(
+        self, dy: Operand, rows: Operand, weights: Operand, picked: Picked
+    ) -> tuple[Operand, Operand]:
+        """Return the gradients of rows and of weights."""
+        drows = self.rank.tensor("drows", rows.shape)
+        dweights = self.rank.statistics("dweights", weights.shape)
+        inputs = (dy, rows, weights)
+        self.rank.compute(CombineBackward(picked), inputs, (drows, dweights), "dcombine")
+        return drows, dweights

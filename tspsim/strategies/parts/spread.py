@@ -1,0 +1,174 @@
+"""Where experts lie, and what travels between them and the tokens: the option ``experts:``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tspsim.files.errors import Problem
+from tspsim.mesh import DP, SHARD
+from tspsim.model import ModelShape
+from tspsim.program.activations import ActivationShard
+from tspsim.program.rank import Rank
+from tspsim.strategies.experts.base import ExpertLayer
+from tspsim.strategies.experts.ring import ExpertsTravel
+from tspsim.strategies.experts.tensor import ExpertsCut
+from tspsim.strategies.experts.tokens import TokensTravel
+
+if TYPE_CHECKING:
+    from tspsim.strategies.base import StrategyOptions
+
+
+class Spread(BaseModel):
+    """How the experts of a layer are spread over ranks.
+
+    Parameters
+    ----------
+    layout : {"tokens", "ring", "tensor"}
+        ``tokens``: ranks hold some experts, and tokens travel to them. ``ring``: weights of experts
+        go round, tokens stay. ``tensor``: every rank has a part of each expert and sees all tokens.
+    over : tuple of str, optional
+        The axes, innermost first; the strategy's own when not given. With ``dp`` among them,
+        experts lie on ranks of several replicas.
+    degree : int, optional
+        Ranks that hold all experts together: with ``dp`` in `over`, so many neighbours; all when
+        not given.
+    shards : {"experts", "columns"}
+        With ``ring``: what goes round, whole experts or some columns of all.
+    slots : int
+        With ``ring``: places for travelling weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layout: Literal["tokens", "ring", "tensor"] = Field(
+        "tokens", description="what travels: tokens, or experts' weights; tensor: experts are cut"
+    )
+    over: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        None, description="axes that experts are spread over, innermost first"
+    )
+    degree: int | None = Field(None, ge=1, description="ranks that hold all experts together")
+    shards: Literal["experts", "columns"] = Field(
+        "experts", description="layout: ring: whole experts travel, or columns of all"
+    )
+    slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
+
+    def block(self, own: int, dp: int) -> int:
+        """Return the neighbouring replicas that hold all experts together.
+
+        Parameters
+        ----------
+        own : int
+            Ranks along the strategy's own axes that are in `over`.
+        dp : int
+        """
+        if DP not in (self.over or ()):
+            return 1
+        return dp if self.degree is None else max(1, self.degree // own)
+
+
+def axes_of(options: StrategyOptions) -> tuple[str, ...]:
+    """Return the axes of a strategy's mesh that experts are spread over, outermost first."""
+    spread, own = options.spread, tuple(name for name, _ in options.axes())
+    if spread.over is None:
+        return own
+    named = tuple(reversed(spread.over))
+    if DP not in named:
+        return named
+    whole = options.expert_block == options.dp and options.shard is None
+    replicas = DP if whole else SHARD
+    return tuple(replicas if name == DP else name for name in named)
+
+
+def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -> ExpertLayer:
+    """Return the layout of a rank's experts.
+
+    Parameters
+    ----------
+    options : StrategyOptions
+    rank : Rank
+    place : ActivationShard
+        Which tokens it holds between blocks.
+    """
+    spread, over = options.spread, axes_of(options)
+    cut = (DP, SHARD, *options.cuts_tokens())
+    here, travel = ([n for n in over if (n in cut) == there] for there in (False, True))
+    if spread.layout == "ring":
+        return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
+    layout = ExpertsCut if spread.layout == "tensor" else TokensTravel
+    return layout(rank, place, tuple(here), tuple(travel))
+
+
+def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
+    """Yield what is wrong with where experts lie."""
+    if model.experts is None:
+        if options.experts is not None:
+            message = "the model has none; give it model.experts, or leave this out"
+            yield Problem(("strategy", "experts"), message)
+        return
+    problems = [*_axis_problems(options), *_degree_problems(options)]
+    yield from problems
+    if not problems:
+        yield from _dividing_problems(options, model)
+        yield from _sharing_problems(options)
+
+
+def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
+    known = (*(name for name, _ in reversed(options.axes())), DP)
+    path = ("strategy", "experts", "over")
+    for position, name in enumerate(options.spread.over or ()):
+        if name not in known:
+            message = f"found '{name}'; this strategy's axes are {', '.join(known)}"
+            yield Problem((*path, position), message)
+        elif name in (options.spread.over or ())[:position]:
+            yield Problem((*path, position), f"'{name}' stands there twice; name every axis once")
+    same = [n for n in axes_of(options) if n not in (DP, SHARD, *options.cuts_tokens())]
+    if options.spread.layout == "ring" and same:
+        message = f"found 'ring', and ranks along {', '.join(same)} hold the same tokens"
+        yield Problem((*path[:-1], "layout"), f"{message}; allowed: tokens, tensor")
+    if options.spread.over == ():
+        yield Problem(path, f"found none; allowed: some of {', '.join(known)}")
+
+
+def _degree_problems(options: StrategyOptions) -> Iterator[Problem]:
+    spread, path = options.spread, ("strategy", "experts", "degree")
+    if spread.degree is None:
+        return
+    degrees = dict(options.axes())
+    own = 1
+    for name in spread.over or degrees:
+        own *= degrees.get(name, 1)
+    if DP not in (spread.over or ()):
+        if spread.degree != own:
+            axes = ", ".join(spread.over or degrees)
+            message = f"found {spread.degree}; {axes} have {own} ranks, and dp is not in over"
+            yield Problem(path, f"{message}: leave it out, or set over: [{axes}, dp]")
+    elif spread.degree % own or options.dp % (spread.degree // own):
+        fit = [own * n for n in range(1, options.dp + 1) if options.dp % n == 0]
+        yield Problem(path, f"found {spread.degree}; allowed: {', '.join(map(str, fit))}")
+    elif options.shard and options.shard.degree != spread.degree // own:
+        message = f"blocks of {spread.degree // own} replicas hold all experts, and blocks of "
+        yield Problem(path, f"{message}{options.shard.degree} (strategy.shard) share states")
+
+
+def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
+    spread, experts = options.spread, model.experts
+    assert experts is not None
+    degree, path = options.mesh().degree(axes_of(options)), ("strategy", "experts")
+    columns = spread.layout == "tensor" or (spread.layout == "ring" and spread.shards == "columns")
+    size, what = (experts.width, "columns of an expert") if columns else (experts.count, "experts")
+    if size % degree:
+        fit = ", ".join(str(n) for n in range(1, degree + 1) if size % n == 0)
+        yield Problem(path, f"{degree} ranks do not divide the model's {size} {what}; {fit} do")
+
+
+def _sharing_problems(options: StrategyOptions) -> Iterator[Problem]:
+    """Yield what of shared states is not there for experts that other ranks hold alike."""
+    mesh = options.mesh()
+    if options.zero >= 2 and options.expert_replicas(mesh) != options.weight_replicas(mesh):
+        message = f"zero: {options.zero} shares what all weights have in common; experts over "
+        axes = ", ".join(reversed(axes_of(options)))
+        message += f"{axes} have other replicas than the rest"
+        yield Problem(("strategy", "zero"), f"{message}: set zero: 1, or another experts.over")
