@@ -118,12 +118,20 @@ class Routing:
             law = np.arange(1, count + 1) ** -self.exponent
             drawn = np.random.default_rng((self.seed, layer)).permutation(law / law.sum())
             return tuple(map(float, drawn))
-        tokens = np.asarray(dict(self.table)[layer][:count], float)
-        return tuple(map(float, tokens / tokens.sum()))
+        tokens = np.asarray(self._row(layer)[:count], float) + 0.0
+        return tuple(map(float, tokens / tokens.sum() if tokens.sum() else tokens + 1 / count))
+
+    def _row(self, layer: int) -> tuple[int, ...]:
+        """Return the table's row of a layer; the first one for layers that it does not know."""
+        return dict(self.table).get(layer, self.table[0][1])
 
     def repeats(self, layer: int) -> int:
         """Return a number that layers with the same spread share."""
-        return 0 if self.kind == "balanced" else layer
+        if self.kind == "balanced":
+            return 0
+        if self.kind == "power_law":
+            return layer
+        return next(first for first, row in self.table if row == self._row(layer))
 
     def dealing(self, layer: int, experts: Experts, tokens: int) -> Dealing:
         """Return how a source of so many tokens deals them in a layer."""

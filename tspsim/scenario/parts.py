@@ -14,6 +14,7 @@ from tspsim.files.errors import Problem
 from tspsim.kernels import Kernels
 from tspsim.scenario import checks
 from tspsim.scenario.disturbed import disturbed
+from tspsim.scenario.experts import experts_problems, routing_problems
 from tspsim.scenario.schema import ScenarioKeys
 from tspsim.scenario.strategies import read_strategy
 from tspsim.scenario.topologies import Hardware, read_hardware
@@ -131,9 +132,12 @@ def _together(
     problems: list[Problem] = []
     if keys:
         problems += checks.model_problems(keys.model)
+        problems += experts_problems(keys.model)
         problems += checks.size_problems(keys)
         problems += checks.window_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
+    if keys and not problems:
+        problems += routing_problems(keys)
     if keys and strategy and not problems:
         problems += strategy.all_problems(keys.model.value(), keys.work())
     if keys and hardware:

@@ -24,7 +24,9 @@ from tspsim.kernels import (
     Recomputed,
 )
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
+from tspsim.routing import Routing
 from tspsim.scenario.disturbances import DisturbancesKeys
+from tspsim.scenario.experts import ExpertsKeys, RoutingKeys
 from tspsim.scenario.section import MOST, Count, Section
 
 #: Bytes; what is more is meant to be something else.
@@ -38,7 +40,7 @@ class ModelKeys(Section):
     layers: Count = Field(description="number of decoder layers")
     heads: Count = Field(description="number of query heads")
     kv_heads: Count | None = Field(None, description="number of key/value heads (default: heads)")
-    ffn: Count = Field(description="width of the MLP")
+    ffn: Count = Field(description="width of the MLP, of layers that have one")
     vocab: int = Field(
         ge=0, le=MOST, description="size of the vocabulary (0: no embedding, head and loss)"
     )
@@ -53,12 +55,14 @@ class ModelKeys(Section):
         None, description="keys that a query sees in every layer, its own included (default: all)"
     )
 
+    experts: ExpertsKeys | None = Field(None, description="a mixture of experts, in some layers")
+
     def value(self) -> ModelShape:
         """Return the shape with its defaults filled in."""
         keys = self.model_dump()
-        return ModelShape(
-            **keys | {"kv_heads": self.kv_heads or self.heads} | {"head_dim": self.head_dim or 0}
-        )
+        keys |= {"kv_heads": self.kv_heads or self.heads, "head_dim": self.head_dim or 0}
+        keys["experts"] = self.experts.value(self.ffn) if self.experts else None
+        return ModelShape(**keys)
 
 
 class WorkloadKeys(Section):
@@ -75,10 +79,14 @@ class WorkloadKeys(Section):
     recompute: Recompute = Field("none", description="what backward computes again")
     causal: Causal = Field("zigzag", description="causal mask and the order of tokens over ranks")
     logits_chunks: Count = Field(1, description="pieces in which head and loss run")
+    routing: RoutingKeys | None = Field(
+        None, description="how tokens spread over experts (default: balanced)"
+    )
 
-    def value(self) -> Workload:
-        """Return the workload."""
-        return Workload(**self.model_dump())
+    def value(self, model: ModelShape) -> Workload:
+        """Return the workload of a model."""
+        keys = self.model_dump(exclude={"routing"})
+        return Workload(**keys, routing=self.routing.value(model) if self.routing else Routing())
 
 
 class BytesPerParameter(BaseModel):
@@ -212,4 +220,4 @@ class ScenarioKeys(Section):
 
     def work(self) -> Workload:
         """Return what one step processes, and the kernels that do it."""
-        return replace(self.workload.value(), kernels=self.kernels.value())
+        return replace(self.workload.value(self.model.value()), kernels=self.kernels.value())

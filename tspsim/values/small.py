@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tspsim.experts import Experts
 from tspsim.model import ModelShape, Workload
 from tspsim.strategies.base import StrategyOptions
 
@@ -12,6 +13,8 @@ from tspsim.strategies.base import StrategyOptions
 HEAD_DIM = 4
 BATCH = 2
 REPLICAS = 2
+#: Experts that a token goes to: enough that several are on one rank, and on different ones.
+ACTIVE = 4
 
 
 def small_strategy(
@@ -30,9 +33,13 @@ def small_strategy(
 
 def _neighbours(strategy: StrategyOptions) -> dict[str, Any]:
     """Return twice as many replicas where neighbours of them share something: two blocks of two."""
-    if strategy.dp == 1 or not (strategy.shard or type(strategy.reshard) is int):
+    spread = strategy.experts if 1 < strategy.expert_block < strategy.dp else None
+    if strategy.dp == 1 or not (strategy.shard or type(strategy.reshard) is int or spread):
         return {}
     few: dict[str, Any] = {"dp": REPLICAS * REPLICAS}
+    if spread and spread.degree:
+        degree = spread.degree // strategy.expert_block * REPLICAS
+        few["experts"] = spread.model_copy(update={"degree": degree})
     if strategy.shard:
         few["shard"] = strategy.shard.model_copy(update={"degree": REPLICAS})
     if type(strategy.reshard) is int:
@@ -50,8 +57,9 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
         model,
         hidden=model.heads * HEAD_DIM,
         head_dim=HEAD_DIM,
-        layers=min(model.layers, layers),
+        layers=min(model.layers, max(layers, 2 if _mixed(model) else 1)),
         ffn=2 * ranks,
+        experts=model.experts and _few(model.experts, ranks),
         vocab=4 * ranks if model.vocab else 0,
         window=model.window and max(1, int(model.window * share)),
     )
@@ -69,4 +77,25 @@ def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Worklo
         batch=min(workload.batch, BATCH),
         micro_batches=min(workload.micro_batches, micro_batches),
         dtype="fp64",
+    )
+
+
+def _mixed(model: ModelShape) -> bool:
+    """Whether some layers have experts and others an MLP."""
+    return len({model.experts_in(layer) is None for layer in range(model.layers)}) > 1
+
+
+def _few(experts: Experts, ranks: int) -> Experts:
+    """Return fewer and smaller experts, that as many ranks can share; their layers come early."""
+    active = min(experts.active, ACTIVE)
+    count = -(-2 * active // ranks) * ranks
+    return replace(
+        experts,
+        count=min(experts.count, count),
+        active=active,
+        width=2 * ranks,
+        shared=2 * ranks if experts.shared else 0,
+        first_dense=min(experts.first_dense, 1),
+        every=min(experts.every, 2),
+        router=replace(experts.router, groups=1, top_groups=1),
     )

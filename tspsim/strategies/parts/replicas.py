@@ -19,7 +19,6 @@ from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
 from tspsim.program.types import BufferKind, Operand
 
-
 _UPDATED: tuple[BufferKind, ...] = ("weight", "optimizer")
 
 
