@@ -7,7 +7,7 @@ from typing import Literal
 
 from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
-from tspsim.routing import Routing
+from tspsim.routing import BALANCED, Routing
 
 Phase = Literal["forward", "train"]
 Recompute = Literal["none", "selective", "full"]
@@ -195,7 +195,7 @@ class Workload:
     logits_chunks: int = 1
     linears: str = ""
     kernels: Kernels = IDEAL
-    routing: Routing = Routing()
+    routing: Routing = BALANCED
 
     @property
     def loss_chunks(self) -> int:
@@ -253,9 +253,9 @@ def twice_attention_pairs(workload: Workload, window: int | None = None) -> int:
 def forward_flops(model: ModelShape, workload: Workload) -> int:
     """Return the matrix and attention flops of one forward pass over all micro-batches.
 
-    Two flops per multiply-add, of experts those that a token goes to; 4 * pairs * head_dim per head in attention (scores and weighted
-    sum), see `twice_attention_pairs`. Element-wise work counts as 0, as in
-    the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
+    Two flops per multiply-add, of experts those that a token goes to; 4 * pairs * head_dim per
+    head in attention (scores and weighted sum), see `twice_attention_pairs`. Element-wise work
+    counts as 0, as in the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
     """
     mlps = sum(model.mlp_weights_of(layer, active=True) for layer in range(model.layers))
     weights = model.layers * model.attention_weights + mlps

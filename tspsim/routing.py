@@ -138,6 +138,9 @@ class Routing:
         return _dealing(self, self.repeats(layer), experts.count, experts.active, tokens)
 
 
+BALANCED = Routing()
+
+
 @lru_cache(maxsize=1024)
 def _dealing(routing: Routing, layer: int, count: int, active: int, tokens: int) -> Dealing:
     shares = routing.shares(layer, count)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
+from tspsim.program.holding import Holding
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
 from tspsim.program.kinds.issue import Issue
@@ -20,10 +20,7 @@ from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.ledger import Slots
-from tspsim.program.packed import Part, Weights
-from tspsim.program.postponing import Postponing
 from tspsim.program.replicas import Replication
-from tspsim.program.residents import declare
 from tspsim.program.stages import Stages, whole
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import BufferKind, Operand
@@ -52,7 +49,7 @@ class NormTape:
     saved: tuple[Operand, ...]
 
 
-class Rank(Postponing):
+class Rank(Holding):
     """One rank, as a strategy sees it.
 
     Parameters
@@ -83,29 +80,11 @@ class Rank(Postponing):
         stages: Stages | None = None,
         experts: Replication | None = None,
     ) -> None:
-        super().__init__(mesh)
+        super().__init__(mesh, optimizer, trains=workload.phase == "train")
+        self.shares(replication, experts)
         self.role, self.stages = role, stages or whole(model.layers, workload.micro_batches)
-        self.model, self.workload, self.optimizer = model, workload, optimizer
+        self.model, self.workload = model, workload
         self.kernels = workload.kernels
-        self.trains = workload.phase == "train"
-        self.replicas = mesh.replicas
-        if self.replicas > 1 and replication is None:
-            raise ProgramError(f"a rank on a mesh with an axis '{DP}' needs a Replication")
-        self.replication = replication or Replication()
-        self.experts_replication = experts or self.replication
-        self.members = mesh.degree(self.replication.inside)
-        #: What the members of the group share, if it has more than one: see `Replication`.
-        self.zero = self.zero_of(self.replication)
-        self._replicated: dict[int, Replication] = {}
-
-    def zero_of(self, replication: Replication) -> int:
-        """Return what ranks that hold the same weights share: nothing where there is but one."""
-        return replication.zero if self.mesh.degree(replication.inside) > 1 else 0
-
-    @property
-    def replications(self) -> tuple[Replication, ...]:
-        """How weights are kept equal: most, and experts where that differs."""
-        return tuple(dict.fromkeys((self.replication, self.experts_replication)))
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -174,24 +153,6 @@ class Rank(Postponing):
         """Declare a single-precision activation."""
         return self.buffer(name, shape, STATISTICS_ITEMSIZE)
 
-    def weights(
-        self, name: str, parts: Sequence[Part], replication: Replication | None = None
-    ) -> Weights:
-        """Declare resident weights in one pack; when training, gradient and states too.
-
-        Parameters
-        ----------
-        name : str
-        parts : sequence of Part
-        replication : Replication, optional
-            How they are kept equal, if not as the others.
-        """
-        first = len(self._residents)
-        weights = declare(self, name, parts, replication or self.replication)
-        for operand in self._residents[first:]:
-            self._replicated[operand.buffer.index] = replication or self.replication
-        return weights
-
     # ---- matrix products ---------------------------------------------------------------------
 
     @property
@@ -209,7 +170,7 @@ class Rank(Postponing):
         transpose_b: bool = False,
         out: Operand | None = None,
     ) -> Operand:
-        """Return ``a b`` or ``a bᵀ``, [batch, tokens, n]; added or written to an operand if given."""
+        """Return ``a b`` or ``a bᵀ``, [batch, tokens, n]; added or written to one if given."""
         n = b.shape[0] if transpose_b else b.shape[-1]
         out = out or add_to or self.tensor(label, (*a.shape[:-1], n))
         kind = Matmul(
@@ -342,23 +303,6 @@ class Rank(Postponing):
     def objective(self, y: Operand, loss: Operand) -> None:
         """Turn the output into its own gradient, in place, and add to the loss."""
         self.compute(Objective(), (y, loss), (y, loss), "objective")
-
-    def residents(self, kind: BufferKind, of: Replication | None = None) -> list[Operand]:
-        """Return the resident buffers of a kind, in the order in which they were declared.
-
-        Parameters
-        ----------
-        kind : BufferKind
-        of : Replication, optional
-            Those that are kept equal in this way.
-        """
-        found = (o for o in self._residents if o.buffer.kind == kind)
-        return [o for o in found if of is None or self._replicated.get(o.buffer.index) == of]
-
-    def gradients(self, of: Replication | None = None) -> list[Operand]:
-        """Return the resident gradients in the order in which they were written last."""
-        residents = self.residents("gradient", of)
-        return sorted(residents, key=lambda o: self.ledger.writer[o.buffer.index])
 
     # ---- attention core ----------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ from tspsim.program.types import Operand
 from tspsim.program.varying import product
 
 if TYPE_CHECKING:
-    from tspsim.program.rank import Rank
+    from tspsim.program.holding import Holding
     from tspsim.program.replicas import Replication
 
 
-def layout_of(rank: Rank, packed: Packed) -> Layout:
+def layout_of(rank: Holding, packed: Packed) -> Layout:
     """Return how the members of a rank's group cut a pack.
 
     Weights that are gathered (zero 3) are cut tensor by tensor, along the outputs of each, as
@@ -31,7 +31,7 @@ def layout_of(rank: Rank, packed: Packed) -> Layout:
     return tuple(part.chunks for part in packed.parts)
 
 
-def declare(rank: Rank, name: str, parts: Sequence[Part], replication: Replication) -> Weights:
+def declare(rank: Holding, name: str, parts: Sequence[Part], replication: Replication) -> Weights:
     """Declare resident weights in one pack; when training, gradient and states too.
 
     Where members of the group share the optimizer's states, the values show what each has updated:
@@ -60,13 +60,13 @@ def declare(rank: Rank, name: str, parts: Sequence[Part], replication: Replicati
     return weights
 
 
-def _bind(rank: Rank, packed: Packed, role: BindingRole) -> None:
+def _bind(rank: Holding, packed: Packed, role: BindingRole) -> None:
     layer = "" if rank.layer is None else f"L{rank.layer}."
     for part, operand, place in _places(rank, packed):
         rank.bind(operand, layer + part.tensor, place, role)
 
 
-def _places(rank: Rank, packed: Packed) -> Iterator[tuple[Part, Operand, Any]]:
+def _places(rank: Holding, packed: Packed) -> Iterator[tuple[Part, Operand, Any]]:
     """Yield every tensor of a pack: what is there of it, and which part of the model that is."""
     if rank.zero < 3:
         yield from ((part, operand, part.shard) for part, operand in packed.views())
