@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from tspsim.experts import Experts
 
+#: Patterns drawn of which the nearest to the mean is taken.
+TRIES = 64
+
 Kind = Literal["balanced", "power_law", "table"]
 
 
@@ -30,12 +33,21 @@ class Dealing:
         By expert: how often it is chosen.
     kept : tuple of int
         By expert: how many of these it takes; the others are dropped.
+    groups, top_groups : int
+        A token's experts lie in so few of so many groups, where the spread is balanced.
     """
 
     tokens: int
     active: int
     dealt: tuple[int, ...]
     kept: tuple[int, ...]
+    groups: int = 1
+    top_groups: int = 1
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every expert is chosen as often, by whole rounds of tokens."""
+        return len(set(self.dealt)) == 1 and self.tokens % len(self.dealt) == 0
 
     @property
     def rows(self) -> int:
@@ -72,17 +84,79 @@ class Dealt:
 
 @lru_cache(maxsize=256)
 def dealt(dealing: Dealing) -> Dealt:
-    """Return which token goes to which experts.
+    """Return which token goes to which experts, and which of these take it.
 
-    The choices stand in the order of their experts, ``tokens`` in a row: token t has those at t, t
-    + tokens, t + 2 tokens... No expert is chosen more often than there are tokens, so these differ.
+    An expert drops what comes last.
     """
-    n, k = dealing.tokens, dealing.active
-    expert = np.repeat(np.arange(len(dealing.dealt)), dealing.dealt)
+    n = dealing.tokens
+    experts = _balanced(dealing) if dealing.balanced else _in_a_row(dealing)
+    order = np.argsort(experts.T.reshape(-1), kind="stable")  # ``slot * tokens + token``
+    expert = experts.T.reshape(-1)[order]
     first = np.repeat(np.cumsum((0, *dealing.dealt[:-1])), dealing.dealt)
-    taken = np.arange(n * k) - first < np.repeat(dealing.kept, dealing.dealt)
-    by_token = expert.reshape(k, n).T, taken.reshape(k, n).T
-    return Dealt(*by_token, np.flatnonzero(taken), expert[taken])
+    taken = np.arange(len(order)) - first < np.repeat(dealing.kept, dealing.dealt)
+    rows = order[taken]
+    kept = np.zeros(experts.shape, bool)
+    kept[rows % n, rows // n] = True
+    return Dealt(experts, kept, rows, expert[taken])
+
+
+def _in_a_row(dealing: Dealing) -> NDArray[np.int64]:
+    """Return experts by token: choices stand expert by expert, and token t has every n-th.
+
+    With n tokens those at t, t + n, t + 2 n... No expert is chosen more often than there are
+    tokens, so these differ. The experts stand in a drawn order: neighbours are on one rank.
+    """
+    order = np.random.default_rng(len(dealing.dealt)).permutation(len(dealing.dealt))
+    choices = np.repeat(order, np.asarray(dealing.dealt)[order])
+    return choices.reshape(dealing.active, dealing.tokens).T
+
+
+def _balanced(dealing: Dealing) -> NDArray[np.int64]:
+    """Return experts by token, so that all experts and all ranks of experts see the same.
+
+    Experts are (group, member) on a torus; a pattern of `active` of them, in `top_groups` groups,
+    is moved to every place of it, and as many tokens have each.
+    """
+    count, groups = len(dealing.dealt), dealing.groups
+    inner = count // groups
+    pattern = _pattern(count, dealing.active, groups, dealing.top_groups)
+    place = np.arange(dealing.tokens)[:, None] % count
+    group = (place // inner + pattern // inner) % groups
+    return np.asarray(group * inner + (place + pattern) % inner)
+
+
+@lru_cache(maxsize=64)
+def _pattern(count: int, active: int, groups: int, top: int) -> NDArray[np.int64]:
+    """Return a pattern of experts that lie on as many ranks as drawn ones do, on average.
+
+    The best of some drawn ones, for all numbers of ranks that divide the experts.
+    """
+    inner, random = count // groups, np.random.default_rng(count)
+    degrees = [d for d in range(2, min(count, 129)) if count % d == 0 and _fits(d, groups)]
+
+    def drawn() -> NDArray[np.int64]:
+        chosen = random.permutation(groups)[:top]
+        candidates = (chosen[:, None] * inner + np.arange(inner)).reshape(-1)
+        return np.sort(random.permutation(candidates)[:active])
+
+    tries = [drawn() for _ in range(TRIES)]
+    hits = np.array([[_ranks(pattern, count, groups, d) for d in degrees] for pattern in tries])
+    if not degrees:
+        return tries[0]
+    nearest = ((hits / hits.mean(0) - 1) ** 2).sum(1).argmin()
+    return tries[int(nearest)]
+
+
+def _fits(degree: int, groups: int) -> bool:
+    return degree % groups == 0 or groups % degree == 0
+
+
+def _ranks(pattern: NDArray[np.int64], count: int, groups: int, degree: int) -> float:
+    """Return on how many ranks the experts of a token lie, over all places of a pattern."""
+    inner, place = count // groups, np.arange(count)[:, None]
+    group = (place // inner + pattern // inner) % groups
+    rank = (group * inner + (place + pattern) % inner) // (count // degree)
+    return float((np.diff(np.sort(rank, 1), axis=1) > 0).sum(1).mean() + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +209,22 @@ class Routing:
 
     def dealing(self, layer: int, experts: Experts, tokens: int) -> Dealing:
         """Return how a source of so many tokens deals them in a layer."""
-        return _dealing(self, self.repeats(layer), experts.count, experts.active, tokens)
+        return _dealing(self, self.repeats(layer), experts, tokens)
 
 
 BALANCED = Routing()
 
 
 @lru_cache(maxsize=1024)
-def _dealing(routing: Routing, layer: int, count: int, active: int, tokens: int) -> Dealing:
+def _dealing(routing: Routing, layer: int, experts: Experts, tokens: int) -> Dealing:
+    count, active, router = experts.count, experts.active, experts.router
     shares = routing.shares(layer, count)
     chosen = deal(tokens, active, shares)
     most = tokens
     if routing.capacity is not None:
         most = int(np.ceil(routing.capacity * tokens * active / count))
-    return Dealing(tokens, active, chosen, tuple(min(c, most) for c in chosen))
+    kept = tuple(min(c, most) for c in chosen)
+    return Dealing(tokens, active, chosen, kept, router.groups, router.top_groups)
 
 
 def deal(tokens: int, active: int, shares: tuple[float, ...]) -> tuple[int, ...]:

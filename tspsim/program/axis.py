@@ -194,17 +194,16 @@ class Axis:
         return self._call(AllToAll(split, concat), lane, xs, outs, label, size=_bytes(xs))
 
     def exchange(
-        self, rows: Operand, kind: Exchange, count: int, *, lane: str, label: str
-    ) -> Operand:
+        self, *rows: Operand, kind: Exchange, count: int, lane: str, label: str
+    ) -> tuple[Operand, ...]:
         """Return so many rows: those that other ranks send to this one, or that come back.
 
         The message of a rank is as large as what it holds at the experts: where they are most is
         the link that decides.
         """
-        out = self._like(rows, (count, *rows.shape[1:]))
-        size = (rows if kind.back else out).bytes
-        self._call(kind, lane, (rows,), (out,), label, size=size)
-        return out
+        outs = [self._like(x, (count, *x.shape[1:])) for x in rows]
+        size = _bytes(rows if kind.back else outs)
+        return self._call(kind, lane, rows, outs, label, size=size)
 
     def shift(
         self, *xs: Operand, lane: str, label: str, into: Slots, offset: int = 1

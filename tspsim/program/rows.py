@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,20 @@ class Groups:
         return self.counts[where.coordinate(self.axes)]
 
 
+class Copies(Protocol):
+    """Rows that are copies of tokens, or of rows that have come."""
+
+    @property
+    def rows(self) -> int:
+        """How many, varying where that does."""
+
+    def order(self, where: Where) -> Order:
+        """Return what every row is a copy of, on a rank."""
+
+    def targets(self, where: Where) -> int:
+        """Return how many tokens, or rows, there are to be copied."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picked:
     """The rows that a rank sends to experts, of its own tokens or of those it has gathered.
@@ -92,6 +107,124 @@ class Picked:
     def order(self, where: Where) -> Order:
         """Return which they are on a rank."""
         return _order(self, where.coordinate(self.axes))
+
+    def targets(self, where: Where) -> int:  # noqa: ARG002
+        """Return how many tokens they are of."""
+        return self.dealing.tokens * self.sources
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The rows that a rank sends where a token goes but once to every rank of its experts.
+
+    Parameters
+    ----------
+    dealing : Dealing
+        Of one source.
+    degree : int
+        Ranks that hold all experts.
+    axes : str, tuple of str or None
+        A rank sends to those that its coordinate stands for, a part of `parts`; None: to all.
+    parts : int
+    """
+
+    dealing: Dealing
+    degree: int
+    axes: Axes | None = None
+    parts: int = 1
+
+    @property
+    def rows(self) -> int:
+        """How many, varying where that does."""
+        counts = np.reshape(distinct(self.dealing, self.degree), (self.parts, -1)).sum(1)
+        return varying(self.axes, [int(rows) for rows in counts])
+
+    def order(self, where: Where) -> Order:
+        """Return which they are on a rank, receiver by receiver; of slots nothing is said."""
+        found, mine = self._mine(where)
+        token = np.concatenate([found[block][0] for block in mine])
+        return Order(token, np.zeros_like(token))
+
+    def targets(self, where: Where) -> int:  # noqa: ARG002
+        """Return how many tokens they are of."""
+        return self.dealing.tokens
+
+    def meant(self, where: Where) -> NDArray[np.bool_]:
+        """Return, by row and slot, whether that choice lies at the row's receiver."""
+        found, mine = self._mine(where)
+        return np.concatenate([found[block][1] for block in mine])
+
+    def _mine(self, where: Where) -> tuple[_Distinct, range]:
+        each, part = self.degree // self.parts, where.coordinate(self.axes)
+        return _distinct(self.dealing, self.degree), range(part * each, (part + 1) * each)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Rows by expert, of those that have come once each: which of these every one is a copy of.
+
+    Parameters
+    ----------
+    dealing : Dealing
+        Of one source.
+    degree : int
+        Ranks that hold all experts.
+    senders : int
+    axes : str, tuple of str or None
+        Of the coordinate that says which experts are here.
+    """
+
+    dealing: Dealing
+    degree: int
+    senders: int
+    axes: Axes | None
+
+    @property
+    def rows(self) -> int:
+        """How many, varying where that does."""
+        kept = np.reshape(self.dealing.kept, (self.degree, -1)).sum(1) * self.senders
+        return varying(self.axes, [int(rows) for rows in kept])
+
+    @property
+    def came(self) -> int:
+        """How many have come."""
+        counts = distinct(self.dealing, self.degree)
+        return varying(self.axes, [self.senders * n for n in counts])
+
+    def targets(self, where: Where) -> int:
+        """Return how many have come to a rank."""
+        return self.senders * distinct(self.dealing, self.degree)[where.coordinate(self.axes)]
+
+    def order(self, where: Where) -> Order:
+        """Return which of those that have come every row is, and of which choice."""
+        block = where.coordinate(self.axes)
+        tokens, meant = _distinct(self.dealing, self.degree)[block]
+        row, slot = np.nonzero(meant)
+        expert = dealt(self.dealing).experts[tokens[row], slot]
+        came = row + np.arange(self.senders)[:, None] * len(tokens)
+        by_expert = np.argsort(np.tile(expert, self.senders), kind="stable")
+        return Order(came.reshape(-1)[by_expert], np.tile(slot, self.senders)[by_expert])
+
+
+#: By rank of experts: the tokens that go there, and which of their choices lie there.
+_Distinct = tuple[tuple[NDArray[np.int64], NDArray[np.bool_]], ...]
+
+
+def distinct(dealing: Dealing, degree: int) -> tuple[int, ...]:
+    """Return how many tokens of a source go to each of so many ranks of experts."""
+    return tuple(len(tokens) for tokens, _ in _distinct(dealing, degree))
+
+
+@lru_cache(maxsize=64)
+def _distinct(dealing: Dealing, degree: int) -> _Distinct:
+    spread, each = dealt(dealing), len(dealing.kept) // degree
+    rank = np.where(spread.kept, spread.experts // each, -1)
+    found = []
+    for block in range(degree):
+        meant = rank == block
+        tokens = np.flatnonzero(meant.any(1))
+        found.append((tokens, meant[tokens]))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,16 @@ class Exchange:
 
     def exchange(self, members: Members) -> list[tuple[Array, ...]]:
         """Return what every member receives, sender by sender."""
-        (blocks,), rows = self.blocks, [theirs[0] for theirs in members]
-        if self.back:
-            cut = [np.split(x, len(members)) for x in rows]
-        else:
-            cut = [np.split(x, np.cumsum(blocks)[:-1]) for x in rows]
-        senders = range(len(members))
-        return [(np.concatenate([cut[s][r] for s in senders]),) for r in senders]
+        everyone, operands = range(len(members)), range(len(members[0]))
+        cut = [[self._cut(x, len(members)) for x in theirs] for theirs in members]
+        return [
+            tuple(np.concatenate([cut[s][o][r] for s in everyone]) for o in operands)
+            for r in everyone
+        ]
+
+    def _cut(self, rows: Array, members: int) -> list[Array]:
+        """Return what goes to every member."""
+        return np.split(rows, members if self.back else np.cumsum(self.blocks[0])[:-1])
 
     def text(self) -> str:
         """Return the name and the way."""

@@ -9,7 +9,7 @@ import numpy as np
 from tspsim.experts import Router
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.kinds.pointwise import Pointwise, sigmoid
-from tspsim.program.rows import Picked
+from tspsim.program.rows import Copies, Sent
 from tspsim.program.types import Operand, Work
 from tspsim.routing import Dealing, dealt
 
@@ -104,7 +104,7 @@ class GateBackward(Gate):
 class Permute:
     """``x [batch, tokens, width] -> rows [n, width]``, in the order of experts."""
 
-    picked: Picked
+    picked: Copies
     name = "permute"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
@@ -122,10 +122,17 @@ class Permute:
 
 @dataclass(frozen=True, slots=True)
 class PermuteBackward:
-    """``rows -> dx``: what came of a token's rows adds up."""
+    """``rows -> dx``: what came of a token's rows adds up.
 
-    picked: Picked
-    shape: tuple[int, ...]
+    Parameters
+    ----------
+    picked : Copies
+    shape : tuple of int, optional
+        Of tokens as they lie; rows as they have come when not given.
+    """
+
+    picked: Copies
+    shape: tuple[int, ...] | None = None
     name = "permute_backward"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
@@ -134,9 +141,9 @@ class PermuteBackward:
 
     def values(self, where: Where, rows: Array) -> tuple[Array, ...]:
         """Return the sums."""
-        out = np.zeros((int(np.prod(self.shape[:-1])), self.shape[-1]))
+        out = np.zeros((self.picked.targets(where), rows.shape[-1]))
         np.add.at(out, self.picked.order(where).token, rows)
-        return (out.reshape(self.shape),)
+        return (out if self.shape is None else out.reshape(self.shape),)
 
     def text(self) -> str:
         """Return the name."""
@@ -147,7 +154,7 @@ class PermuteBackward:
 class Combine:
     """``(rows, weights) -> y [batch, tokens, width]``: a token's rows, weighted, add up."""
 
-    picked: Picked
+    picked: Copies
     name = "combine"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
@@ -159,7 +166,7 @@ class Combine:
         order, flat = self.picked.order(where), weights.reshape(-1, weights.shape[-1])
         out = np.zeros((len(flat), rows.shape[-1]))
         np.add.at(out, order.token, flat[order.token, order.slot][:, None] * rows)
-        return (out.reshape(*weights.shape[:-1], -1),)
+        return (out.reshape(*weights.shape[:-1], rows.shape[-1]),)
 
     def text(self) -> str:
         """Return the name."""
@@ -170,7 +177,7 @@ class Combine:
 class CombineBackward:
     """``(dy, rows, weights) -> (drows, dweights)``."""
 
-    picked: Picked
+    picked: Copies
     name = "combine_backward"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
@@ -189,6 +196,45 @@ class CombineBackward:
     def text(self) -> str:
         """Return the name."""
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class WeighRows(Pointwise):
+    """``weights [batch, tokens, active] -> [rows, active]``: those of choices that go with a row.
+
+    Parameters
+    ----------
+    sent : Sent
+    """
+
+    sent: Sent
+    name = "weigh_rows"
+
+    def values(self, where: Where, weights: Array) -> tuple[Array, ...]:
+        """Return them; 0 where a choice goes elsewhere."""
+        flat = weights.reshape(-1, weights.shape[-1])
+        return (flat[self.sent.order(where).token] * self.sent.meant(where),)
+
+
+@dataclass(frozen=True, slots=True)
+class WeighRowsBackward(Pointwise):
+    """``dweights [rows, active] -> [batch, tokens, active]``.
+
+    Parameters
+    ----------
+    sent : Sent
+    shape : tuple of int
+    """
+
+    sent: Sent
+    shape: tuple[int, ...]
+    name = "weigh_rows_backward"
+
+    def values(self, where: Where, drows: Array) -> tuple[Array, ...]:
+        """Return the gradients by token and choice."""
+        out = np.zeros((self.sent.targets(where), drows.shape[-1]))
+        np.add.at(out, self.sent.order(where).token, drows * self.sent.meant(where))
+        return (out.reshape(self.shape),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tspsim.program.kinds.routing import (
 )
 from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import Rank
-from tspsim.program.rows import Groups, Picked
+from tspsim.program.rows import Copies, Groups
 from tspsim.program.types import Operand
 from tspsim.routing import Dealing
 from tspsim.strategies.parts.layers import Normed
@@ -155,27 +155,30 @@ class ExpertLayer(ABC):
         weight = router.value["router"]
         return self.rank.matmul(dlogits, weight, "dx.router", add_to=dx, transpose_b=True)
 
-    def permute(self, x: Operand, picked: Picked) -> Operand:
+    def permute(self, x: Operand, picked: Copies) -> Operand:
         """Return rows in the order of their experts."""
         rows = self.rank.tensor("rows", (picked.rows, x.shape[-1]))
         self.rank.compute(Permute(picked), (x,), (rows,), "permute")
         return rows
 
-    def permute_backward(self, drows: Operand, picked: Picked, tokens: int) -> Operand:
-        """Return the gradient of so many tokens a sequence."""
-        shape = (picked.batch, tokens, drows.shape[-1])
-        dx = self.rank.tensor("dx", shape)
-        self.rank.compute(PermuteBackward(picked, shape), (drows,), (dx,), "dpermute")
+    def permute_backward(
+        self, drows: Operand, picked: Copies, tokens: tuple[int, ...], name: str = "dx"
+    ) -> Operand:
+        """Return what came of every token's rows, added up, as the tokens lie."""
+        shape = (*tokens, drows.shape[-1])
+        dx = self.rank.tensor(name, shape)
+        kind = PermuteBackward(picked, shape if len(shape) > 2 else None)
+        self.rank.compute(kind, (drows,), (dx,), "dpermute" if name == "dx" else "combine")
         return dx
 
-    def combine(self, rows: Operand, weights: Operand, picked: Picked) -> Operand:
+    def combine(self, rows: Operand, weights: Operand, picked: Copies) -> Operand:
         """Return the weighted sum of every token's rows."""
-        out = self.rank.tensor("experts", (*weights.shape[:2], rows.shape[-1]))
+        out = self.rank.tensor("experts", (*weights.shape[:-1], rows.shape[-1]))
         self.rank.compute(Combine(picked), (rows, weights), (out,), "combine")
         return out
 
     def combine_backward(
-        self, dy: Operand, rows: Operand, weights: Operand, picked: Picked
+        self, dy: Operand, rows: Operand, weights: Operand, picked: Copies
     ) -> tuple[Operand, Operand]:
         """Return the gradients of rows and of weights."""
         drows = self.rank.tensor("drows", rows.shape)

@@ -152,5 +152,5 @@ class ExpertsTravel(ExpertLayer):
             first = False
             record = partial(turn.mlp.gradients, turn.of(tape.rows), mine, kept)
             self.rank.weighs(partial(ring.travel if step else ring.arrive, record))
-        out = self.permute_backward(dx, picked, dy.shape[1])
+        out = self.permute_backward(dx, picked, dy.shape[:2])
         return self.through_router(dlogits, router, out)

@@ -94,7 +94,7 @@ class ExpertsCut(ExpertLayer):
         drows, dweights = self.combine_backward(dy, tape.out, tape.weights, picked)
         mlp = self._mlp(picked)
         mlp.down_backward(drows, tape.mlp, w.value, w.gradient)
-        dx = self.permute_backward(mlp.input_gradient(tape.mlp.ups, w.value), picked, dy.shape[1])
+        dx = self.permute_backward(mlp.input_gradient(tape.mlp.ups, w.value), picked, dy.shape[:2])
         dx, dweights = self._summed(dx, dweights, label="experts.din")
         self.rank.weighs(lambda: mlp.weight_gradients(tape.rows, tape.mlp.ups, w.gradient))
         dlogits = self.gate_backward(dweights, normed, router, tape.gate)

@@ -16,6 +16,7 @@ from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.experts.ring import ExpertsTravel
 from tspsim.strategies.experts.tensor import ExpertsCut
 from tspsim.strategies.experts.tokens import TokensTravel
+from tspsim.strategies.experts.tokens_once import TokensTravelOnce
 
 if TYPE_CHECKING:
     from tspsim.strategies.base import StrategyOptions
@@ -35,6 +36,8 @@ class Spread(BaseModel):
     degree : int, optional
         Ranks that hold all experts together: with ``dp`` in `over`, so many neighbours; all when
         not given.
+    once : bool
+        With ``tokens``: a token that has several experts on a rank is sent there once.
     shards : {"experts", "columns"}
         With ``ring``: what goes round, whole experts or some columns of all.
     slots : int
@@ -52,6 +55,9 @@ class Spread(BaseModel):
     degree: int | None = Field(None, ge=1, description="ranks that hold all experts together")
     shards: Literal["experts", "columns"] = Field(
         "experts", description="layout: ring: whole experts travel, or columns of all"
+    )
+    once: bool = Field(
+        False, description="layout: tokens: a token goes once to every rank of its experts"
     )
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
 
@@ -97,7 +103,8 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
     here, travel = ([n for n in over if (n in cut) == there] for there in (False, True))
     if spread.layout == "ring":
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
-    layout = ExpertsCut if spread.layout == "tensor" else TokensTravel
+    travel_layout = TokensTravelOnce if spread.once else TokensTravel
+    layout = ExpertsCut if spread.layout == "tensor" else travel_layout
     return layout(rank, place, tuple(here), tuple(travel))
 
 

@@ -1,0 +1,103 @@
+"""Rows of tokens on their way to the ranks of their experts, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tspsim.program.activations import ActivationShard
+from tspsim.program.axis import Axis
+from tspsim.program.kinds.dispatch import Exchange
+from tspsim.program.packed import Part
+from tspsim.program.rank import Rank
+from tspsim.program.rows import Groups, Picked, Sent
+from tspsim.program.types import Operand
+from tspsim.strategies.experts.base import ExpertLayer, Products
+from tspsim.strategies.parts.mlp import Mlp
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of a layer's rows.
+
+    Parameters
+    ----------
+    picked : Picked
+        Those that a rank sends.
+    blocks : tuple of tuple of int
+        By coordinate of the axes along which nothing travels: rows for every member of the others.
+    counts : tuple of tuple of int
+        By coordinate of all axes: the rows of every expert there, of one sender.
+    arrived : int
+        Rows that come to a rank.
+    groups : Groups
+        The rows of every expert, of all senders.
+    """
+
+    picked: Picked | Sent
+    blocks: tuple[tuple[int, ...], ...]
+    counts: tuple[tuple[int, ...], ...]
+    arrived: int
+    groups: Groups
+
+
+class Travelling(ExpertLayer):
+    """Experts dealt over axes, a block of whole ones to every rank: the way of rows to them.
+
+    Parameters
+    ----------
+    rank : Rank
+    place : ActivationShard
+    here : tuple of str
+        The axes along which ranks hold the same tokens.
+    travel : tuple of str
+        Those along which they hold different ones.
+    """
+
+    def __init__(
+        self, rank: Rank, place: ActivationShard, here: tuple[str, ...], travel: tuple[str, ...]
+    ) -> None:
+        super().__init__(rank, place, (*here, *travel))
+        self.here, self.senders = here, rank.mesh.degree(travel)
+        self.ways: Axis | None = rank.axis(travel) if self.senders > 1 else None
+        self.sums: Axis | None = rank.axis(here) if rank.mesh.degree(here) > 1 else None
+
+    def parts(self) -> list[Part]:
+        """Return whole experts."""
+        return self.cut(columns=False)
+
+    def _route(self) -> Route:
+        dealing, here = self.dealing, self.degree // self.senders
+        each = len(dealing.kept) // self.degree
+        starts = range(0, len(dealing.kept), each)
+        counts = [dealing.kept[i : i + each] for i in starts]
+        rows = [sum(block) for block in counts]
+        blocks = tuple(
+            tuple(rows[i : i + self.senders]) for i in range(0, self.degree, self.senders)
+        )
+        groups = Groups.of_blocks(self.over, [tuple(self.senders * n for n in c) for c in counts])
+        axes = self.here if here > 1 else None
+        picked = Picked(dealing, self.rank.workload.batch, 1, axes, here)
+        return Route(picked, blocks, tuple(counts), groups.rows, groups)
+
+    # ---- rows on their way -------------------------------------------------------------------
+
+    def _to_experts(self, *rows: Operand, route: Route, label: str) -> tuple[Operand, ...]:
+        """Send rows to the ranks of their experts."""
+        if self.ways is None:
+            return rows
+        kind = Exchange(route.blocks, self.here or None)
+        return self.ways.exchange(
+            *rows, kind=kind, count=route.arrived, lane="experts", label=label
+        )
+
+    def _from_experts(self, *rows: Operand, route: Route, label: str) -> tuple[Operand, ...]:
+        """Send rows back to where they came from."""
+        if self.ways is None:
+            return rows
+        kind = Exchange(route.blocks, self.here or None, back=True)
+        return self.ways.exchange(
+            *rows, kind=kind, count=route.picked.rows, lane="experts", label=label
+        )
+
+    def _mlp(self, route: Route) -> Mlp:
+        return Mlp(self.rank, Products(self.rank, route.groups), "experts.")
