@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -73,6 +73,13 @@ class Copies(Protocol):
 
     def targets(self, where: Where) -> int:
         """Return how many tokens, or rows, there are to be copied."""
+
+
+class Meant(Copies, Protocol):
+    """Copies that go to ranks, for some of the choices each."""
+
+    def meant(self, where: Where) -> NDArray[np.bool_]:
+        """Return, by row and slot, whether that choice lies at the row's receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +211,60 @@ class Arrived:
         came = row + np.arange(self.senders)[:, None] * len(tokens)
         by_expert = np.argsort(np.tile(expert, self.senders), kind="stable")
         return Order(came.reshape(-1)[by_expert], np.tile(slot, self.senders)[by_expert])
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Rows that a rank sends on inside its node: of those that have come to the node once each.
+
+    Parameters
+    ----------
+    dealing : Dealing
+        Of one source.
+    nodes, each : int
+        Nodes that hold all experts, and ranks of a node.
+    axes : str or tuple of str
+        Of the coordinate that says which node this is.
+    """
+
+    dealing: Dealing
+    nodes: int
+    each: int
+    axes: Axes
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """By node: the rows that go to every rank of it."""
+        counts = np.reshape(distinct(self.dealing, self.nodes * self.each), (self.nodes, -1))
+        return tuple(tuple(int(self.nodes * n) for n in row) for row in counts)
+
+    @property
+    def rows(self) -> int:
+        """How many, varying where that does."""
+        return varying(self.axes, [sum(row) for row in self.blocks])
+
+    def targets(self, where: Where) -> int:
+        """Return how many have come to a rank."""
+        return self.nodes * distinct(self.dealing, self.nodes)[where.coordinate(self.axes)]
+
+    def order(self, where: Where) -> Order:
+        """Return which of those that have come they are, receiver by receiver."""
+        token = np.concatenate([row for row, _ in self._sent(where)])
+        return Order(token, np.zeros_like(token))
+
+    def meant(self, where: Where) -> NDArray[np.bool_]:
+        """Return, by row and slot, whether that choice lies at the row's receiver."""
+        return np.concatenate([meant for _, meant in self._sent(where)])
+
+    def _sent(self, where: Where) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+        """Yield, by receiver, the rows of all senders and what they are meant for."""
+        node = where.coordinate(self.axes)
+        here = _distinct(self.dealing, self.nodes)[node][0]
+        sender = np.arange(self.nodes)[:, None] * len(here)
+        ranks = _distinct(self.dealing, self.nodes * self.each)
+        for tokens, meant in ranks[node * self.each : (node + 1) * self.each]:
+            rows = np.searchsorted(here, tokens) + sender
+            yield rows.reshape(-1), np.tile(meant, (self.nodes, 1))
 
 
 #: By rank of experts: the tokens that go there, and which of their choices lie there.

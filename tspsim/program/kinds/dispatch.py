@@ -30,6 +30,11 @@ class Exchange:
     back: bool = False
     name: CollectiveKind = "all_to_all"
 
+    @property
+    def returning(self) -> Exchange:
+        """The same, back."""
+        return replace(self, back=True)
+
     def of_rank(self, mesh: Mesh, rank: int) -> Exchange:
         """Return it as the communicator of a rank has it."""
         blocks = self.blocks[Where(mesh, rank).coordinate(self.axes)]

@@ -9,7 +9,7 @@ import numpy as np
 from tspsim.experts import Router
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.kinds.pointwise import Pointwise, sigmoid
-from tspsim.program.rows import Copies, Sent
+from tspsim.program.rows import Copies, Meant
 from tspsim.program.types import Operand, Work
 from tspsim.routing import Dealing, dealt
 
@@ -200,14 +200,14 @@ class CombineBackward:
 
 @dataclass(frozen=True, slots=True)
 class WeighRows(Pointwise):
-    """``weights [batch, tokens, active] -> [rows, active]``: those of choices that go with a row.
+    """``weights [..., active] -> [rows, active]``: those of choices that go with a row.
 
     Parameters
     ----------
-    sent : Sent
+    sent : Meant
     """
 
-    sent: Sent
+    sent: Meant
     name = "weigh_rows"
 
     def values(self, where: Where, weights: Array) -> tuple[Array, ...]:
@@ -218,23 +218,24 @@ class WeighRows(Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class WeighRowsBackward(Pointwise):
-    """``dweights [rows, active] -> [batch, tokens, active]``.
+    """``dweights [rows, active] -> [..., active]``.
 
     Parameters
     ----------
-    sent : Sent
-    shape : tuple of int
+    sent : Meant
+    shape : tuple of int, optional
+        Of weights as they lie; by row when not given.
     """
 
-    sent: Sent
-    shape: tuple[int, ...]
+    sent: Meant
+    shape: tuple[int, ...] | None = None
     name = "weigh_rows_backward"
 
     def values(self, where: Where, drows: Array) -> tuple[Array, ...]:
         """Return the gradients by token and choice."""
         out = np.zeros((self.sent.targets(where), drows.shape[-1]))
         np.add.at(out, self.sent.order(where).token, drows * self.sent.meant(where))
-        return (out.reshape(self.shape),)
+        return (out if self.shape is None else out.reshape(self.shape),)
 
 
 @dataclass(frozen=True, slots=True)

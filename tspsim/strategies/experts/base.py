@@ -161,14 +161,13 @@ class ExpertLayer(ABC):
         self.rank.compute(Permute(picked), (x,), (rows,), "permute")
         return rows
 
-    def permute_backward(
-        self, drows: Operand, picked: Copies, tokens: tuple[int, ...], name: str = "dx"
-    ) -> Operand:
+    def permute_backward(self, drows: Operand, picked: Copies, tokens: tuple[int, ...]) -> Operand:
         """Return what came of every token's rows, added up, as the tokens lie."""
         shape = (*tokens, drows.shape[-1])
-        dx = self.rank.tensor(name, shape)
+        forward = self.rank.phase in ("forward", "recompute")
+        dx = self.rank.tensor("experts" if forward else "dx", shape)
         kind = PermuteBackward(picked, shape if len(shape) > 2 else None)
-        self.rank.compute(kind, (drows,), (dx,), "dpermute" if name == "dx" else "combine")
+        self.rank.compute(kind, (drows,), (dx,), "combine" if forward else "dpermute")
         return dx
 
     def combine(self, rows: Operand, weights: Operand, picked: Copies) -> Operand:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tspsim.program.kinds.routing import WeighRows, WeighRowsBackward
 from tspsim.program.packed import Weights
-from tspsim.program.rows import Arrived, Sent, distinct, varying
+from tspsim.program.rows import Arrived, Meant, Sent, distinct, varying
 from tspsim.program.types import Operand
 from tspsim.strategies.experts.base import Beside, GateTape
 from tspsim.strategies.experts.travelling import Route, Travelling
@@ -44,57 +44,77 @@ class TokensTravelOnce(Travelling):
     def _copies(self) -> Arrived:
         return Arrived(self.dealing, self.degree, self.senders, self.over or None)
 
+    # ---- there and back ----------------------------------------------------------------------
+
+    def _there(self, x: Operand, weights: Operand | None, label: str) -> tuple[Operand, ...]:
+        """Send tokens, and the weights of their experts with them."""
+        route = self._route()
+        assert isinstance(route.picked, Sent)
+        rows = (self.permute(x, route.picked), *self._weighed(weights, route.picked))
+        return self._to_experts(*rows, route=route, label=label)
+
+    def _back(
+        self, rows: Operand, dweights: Operand | None, label: str, like: GateTape
+    ) -> tuple[Operand, ...]:
+        """Send results back to their tokens, and gradients of weights with them; add them up."""
+        route, shape = self._route(), like.weights.shape
+        assert isinstance(route.picked, Sent)
+        back = self._from_experts(*present(rows, dweights), route=route, label=label)
+        out = self.permute_backward(back[0], route.picked, shape[:2])
+        return out, *(self._summed(d, route.picked, shape) for d in back[1:])
+
+    def _weighed(self, weights: Operand | None, sent: Meant) -> tuple[Operand, ...]:
+        """Return the weights that go with every row, if weights are to go."""
+        if weights is None:
+            return ()
+        out = self.rank.statistics("row_weights", (sent.rows, self.experts.active))
+        self.rank.compute(WeighRows(sent), (weights,), (out,), "row_weights")
+        return (out,)
+
+    def _summed(self, drows: Operand, sent: Meant, shape: tuple[int, ...]) -> Operand:
+        """Return gradients of weights, as weights lie."""
+        dweights = self.rank.statistics("dweights", shape)
+        kind = WeighRowsBackward(sent, shape if len(shape) > 2 else None)
+        self.rank.compute(kind, (drows,), (dweights,), "drow_weights")
+        return dweights
+
+    # ---- forward and backward ----------------------------------------------------------------
+
     def forward(
         self, x: Operand, router: Weights, w: Weights, beside: Beside
     ) -> tuple[Operand, Tape]:
         """Send tokens, copy and multiply them there, add up, and add up what comes back."""
-        gate, route, copies = self.gate(x, router), self._route(), self._copies()
-        came, weights = self._to_experts(
-            self.permute(x, route.picked), self._weights(gate, route), route=route, label="dispatch"
-        )
+        gate, copies = self.gate(x, router), self._copies()
+        came, weights = self._there(x, gate.weights, "dispatch")
         beside()
-        rows, mlp = self.permute(came, copies), self._mlp(route)
+        rows, mlp = self.permute(came, copies), self._mlp()
         tape = mlp.hidden(rows, w.value)
         made = mlp.down(tape, w.value)
-        (back,) = self._from_experts(
-            self.combine(made, weights, copies), route=route, label="combine"
-        )
-        out = self.permute_backward(back, route.picked, x.shape[:2], "experts")
+        (out,) = self._back(self.combine(made, weights, copies), None, "combine", gate)
         if self.sums:
             self.sums.all_reduce(out, lane="experts", label="experts.out")
         return out, Tape(gate, weights, rows, tape, made)
-
-    def _weights(self, gate: GateTape, route: Route) -> Operand:
-        """Return the weights that go with every row."""
-        assert isinstance(route.picked, Sent)
-        weights = self.rank.statistics("row_weights", (route.picked.rows, self.experts.active))
-        self.rank.compute(WeighRows(route.picked), (gate.weights,), (weights,), "row_weights")
-        return weights
 
     def backward(
         self, dy: Operand, normed: Normed, router: Weights, w: Weights, tape: Tape, beside: Beside
     ) -> Operand:
         """Mirror `forward`; gradients of weights come back with those of the tokens."""
-        route, copies = self._route(), self._copies()
-        (dcame,) = self._to_experts(self.permute(dy, route.picked), route=route, label="combine")
+        copies = self._copies()
+        (dcame,) = self._there(dy, None, "combine")
         beside()
         drows, dweights = self.combine_backward(dcame, tape.out, tape.weights, copies)
-        mlp = self._mlp(route)
+        mlp = self._mlp()
         mlp.down_backward(drows, tape.mlp, w.value, w.gradient)
         dx = mlp.input_gradient(tape.mlp.ups, w.value)
         dx = self.permute_backward(dx, copies, (copies.came,))
-        dx, dweights = self._from_experts(dx, dweights, route=route, label="dispatch")
+        out, dgate = self._back(dx, dweights, "dispatch", tape.gate)
         self.rank.weighs(lambda: mlp.weight_gradients(tape.rows, tape.mlp.ups, w.gradient))
-        out = self.permute_backward(dx, route.picked, dy.shape[:2])
-        dweights = self._weights_backward(dweights, tape.gate, route)
         if self.sums:
-            self.sums.all_reduce(out, dweights, lane="experts", label="experts.din")
-        dlogits = self.gate_backward(dweights, normed, router, tape.gate)
+            self.sums.all_reduce(out, dgate, lane="experts", label="experts.din")
+        dlogits = self.gate_backward(dgate, normed, router, tape.gate)
         return self.through_router(dlogits, router, out)
 
-    def _weights_backward(self, drows: Operand, gate: GateTape, route: Route) -> Operand:
-        assert isinstance(route.picked, Sent)
-        dweights = self.rank.statistics("dweights", gate.weights.shape)
-        kind = WeighRowsBackward(route.picked, gate.weights.shape)
-        self.rank.compute(kind, (drows,), (dweights,), "drow_weights")
-        return dweights
+
+def present(rows: Operand, more: Operand | None) -> tuple[Operand, ...]:
+    """Return those that are there."""
+    return (rows,) if more is None else (rows, more)

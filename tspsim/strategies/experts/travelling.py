@@ -94,10 +94,10 @@ class Travelling(ExpertLayer):
         """Send rows back to where they came from."""
         if self.ways is None:
             return rows
-        kind = Exchange(route.blocks, self.here or None, back=True)
+        kind = Exchange(route.blocks, self.here or None).returning
         return self.ways.exchange(
             *rows, kind=kind, count=route.picked.rows, lane="experts", label=label
         )
 
-    def _mlp(self, route: Route) -> Mlp:
-        return Mlp(self.rank, Products(self.rank, route.groups), "experts.")
+    def _mlp(self) -> Mlp:
+        return Mlp(self.rank, Products(self.rank, self._route().groups), "experts.")

@@ -17,6 +17,7 @@ from tspsim.strategies.experts.ring import ExpertsTravel
 from tspsim.strategies.experts.tensor import ExpertsCut
 from tspsim.strategies.experts.tokens import TokensTravel
 from tspsim.strategies.experts.tokens_once import TokensTravelOnce
+from tspsim.strategies.experts.two_level import TwoLevel
 
 if TYPE_CHECKING:
     from tspsim.strategies.base import StrategyOptions
@@ -36,8 +37,9 @@ class Spread(BaseModel):
     degree : int, optional
         Ranks that hold all experts together: with ``dp`` in `over`, so many neighbours; all when
         not given.
-    once : bool
-        With ``tokens``: a token that has several experts on a rank is sent there once.
+    once : {"rank", "node"}, optional
+        With ``tokens``: a token that has several experts on a rank is sent there once; or once to
+        every node, which the last axis of `over` but one lies across, and on inside it.
     shards : {"experts", "columns"}
         With ``ring``: what goes round, whole experts or some columns of all.
     slots : int
@@ -56,8 +58,8 @@ class Spread(BaseModel):
     shards: Literal["experts", "columns"] = Field(
         "experts", description="layout: ring: whole experts travel, or columns of all"
     )
-    once: bool = Field(
-        False, description="layout: tokens: a token goes once to every rank of its experts"
+    once: Literal["rank", "node"] | None = Field(
+        None, description="layout: tokens: a token goes once to a rank, or to a node and on in it"
     )
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
 
@@ -103,8 +105,8 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
     here, travel = ([n for n in over if (n in cut) == there] for there in (False, True))
     if spread.layout == "ring":
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
-    travel_layout = TokensTravelOnce if spread.once else TokensTravel
-    layout = ExpertsCut if spread.layout == "tensor" else travel_layout
+    tokens = {None: TokensTravel, "rank": TokensTravelOnce, "node": TwoLevel}[spread.once]
+    layout = ExpertsCut if spread.layout == "tensor" else tokens
     return layout(rank, place, tuple(here), tuple(travel))
 
 
@@ -135,8 +137,27 @@ def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
     if options.spread.layout == "ring" and same:
         message = f"found 'ring', and ranks along {', '.join(same)} hold the same tokens"
         yield Problem((*path[:-1], "layout"), f"{message}; allowed: tokens, tensor")
+    yield from _level_problems(options, (*path[:-1], "once"), same)
     if options.spread.over == ():
         yield Problem(path, f"found none; allowed: some of {', '.join(known)}")
+
+
+def _level_problems(
+    options: StrategyOptions, path: tuple[str, ...], same: list[str]
+) -> Iterator[Problem]:
+    """Yield why tokens cannot go to nodes first."""
+    spread, mesh = options.spread, options.mesh()
+    if spread.once is None:
+        return
+    if spread.layout != "tokens":
+        yield Problem(path, f"layout: {spread.layout} sends no tokens to experts; leave it out")
+    elif spread.once == "node":
+        degrees = [mesh.degree(name) for name in axes_of(options)]
+        if same or len(degrees) < 2:
+            message = (
+                "found 'node'; experts must lie over an axis inside of nodes and others across"
+            )
+            yield Problem(path, f"{message}, all with tokens of their own, such as over: [tsp, dp]")
 
 
 def _degree_problems(options: StrategyOptions) -> Iterator[Problem]:
