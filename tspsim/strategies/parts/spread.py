@@ -105,9 +105,14 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
     here, travel = ([n for n in over if (n in cut) == there] for there in (False, True))
     if spread.layout == "ring":
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
-    tokens = {None: TokensTravel, "rank": TokensTravelOnce, "node": TwoLevel}[spread.once]
-    layout = ExpertsCut if spread.layout == "tensor" else tokens
-    return layout(rank, place, tuple(here), tuple(travel))
+    if spread.layout == "tensor":
+        return ExpertsCut(rank, place, tuple(here), tuple(travel))
+    layouts: dict[str | None, type[TokensTravel | TokensTravelOnce]] = {
+        None: TokensTravel,
+        "rank": TokensTravelOnce,
+        "node": TwoLevel,
+    }
+    return layouts[spread.once](rank, place, tuple(here), tuple(travel))
 
 
 def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
