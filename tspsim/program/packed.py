@@ -114,3 +114,13 @@ class Weights:
         """Return the same weights with values, and gradients, in other places."""
         added = None if gradient is None else self.gradient.over(gradient)
         return Weights(self.value.over(value), added)
+
+
+def span(packed: Packed, first: int, count: int) -> Packed:
+    """Return so many of the matrices that each part of a pack is a stack of, from the first on."""
+    parts, offsets = [], {}
+    for part, operand in packed.views():
+        _, *matrix = part.shape
+        parts.append(part._replace(shape=(count, *matrix)))
+        offsets[part.name] = operand.offset - packed.flat.offset + first * product(tuple(matrix))
+    return Packed(packed.flat, tuple(parts), offsets)

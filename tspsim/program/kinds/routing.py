@@ -139,11 +139,12 @@ class PermuteBackward:
         """Return that every row is read, and the sums are written."""
         return elementwise(inputs, outputs)
 
-    def values(self, where: Where, rows: Array) -> tuple[Array, ...]:
-        """Return the sums."""
+    def values(self, where: Where, rows: Array, *earlier: Array) -> tuple[Array, ...]:
+        """Return the sums, added to earlier ones if there are any."""
         out = np.zeros((self.picked.targets(where), rows.shape[-1]))
         np.add.at(out, self.picked.order(where).token, rows)
-        return (out if self.shape is None else out.reshape(self.shape),)
+        out = out if self.shape is None else out.reshape(self.shape)
+        return (sum(earlier, out),)
 
     def text(self) -> str:
         """Return the name."""
@@ -161,12 +162,14 @@ class Combine:
         """Return that everything is moved once."""
         return elementwise(inputs, outputs)
 
-    def values(self, where: Where, rows: Array, weights: Array) -> tuple[Array, ...]:
-        """Return the sums."""
+    def values(
+        self, where: Where, rows: Array, weights: Array, *earlier: Array
+    ) -> tuple[Array, ...]:
+        """Return the sums, added to earlier ones if there are any."""
         order, flat = self.picked.order(where), weights.reshape(-1, weights.shape[-1])
         out = np.zeros((len(flat), rows.shape[-1]))
         np.add.at(out, order.token, flat[order.token, order.slot][:, None] * rows)
-        return (out.reshape(*weights.shape[:-1], rows.shape[-1]),)
+        return (sum(earlier, out.reshape(*weights.shape[:-1], rows.shape[-1])),)
 
     def text(self) -> str:
         """Return the name."""
@@ -185,13 +188,21 @@ class CombineBackward:
         drows = outputs[0].bytes
         return Work(0, elementwise(inputs[1:], outputs).bytes + drows, "elementwise")
 
-    def values(self, where: Where, dy: Array, rows: Array, weights: Array) -> tuple[Array, ...]:
-        """Return both gradients; of a choice that was dropped the weight has none."""
+    def values(
+        self, where: Where, dy: Array, rows: Array, weights: Array, *earlier: Array
+    ) -> tuple[Array, ...]:
+        """Return both gradients, the second added to an earlier one if there is any.
+
+        Of a choice that was dropped the weight has none.
+        """
         order, flat = self.picked.order(where), weights.reshape(-1, weights.shape[-1])
         mine = dy.reshape(-1, dy.shape[-1])[order.token]
         dweights = np.zeros_like(flat)
         dweights[order.token, order.slot] = (mine * rows).sum(-1)
-        return flat[order.token, order.slot][:, None] * mine, dweights.reshape(weights.shape)
+        return (
+            flat[order.token, order.slot][:, None] * mine,
+            sum(earlier, dweights.reshape(weights.shape)),
+        )
 
     def text(self) -> str:
         """Return the name."""

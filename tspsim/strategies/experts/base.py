@@ -161,27 +161,47 @@ class ExpertLayer(ABC):
         self.rank.compute(Permute(picked), (x,), (rows,), "permute")
         return rows
 
-    def permute_backward(self, drows: Operand, picked: Copies, tokens: tuple[int, ...]) -> Operand:
+    def permute_backward(
+        self,
+        drows: Operand,
+        picked: Copies,
+        tokens: tuple[int, ...],
+        add_to: Operand | None = None,
+    ) -> Operand:
         """Return what came of every token's rows, added up, as the tokens lie."""
         shape = (*tokens, drows.shape[-1])
         forward = self.rank.phase in ("forward", "recompute")
-        dx = self.rank.tensor("experts" if forward else "dx", shape)
+        dx = add_to or self.rank.tensor("experts" if forward else "dx", shape)
         kind = PermuteBackward(picked, shape if len(shape) > 2 else None)
-        self.rank.compute(kind, (drows,), (dx,), "combine" if forward else "dpermute")
+        inputs = (drows, *present(add_to))
+        self.rank.compute(kind, inputs, (dx,), "combine" if forward else "dpermute")
         return dx
 
-    def combine(self, rows: Operand, weights: Operand, picked: Copies) -> Operand:
+    def combine(
+        self, rows: Operand, weights: Operand, picked: Copies, add_to: Operand | None = None
+    ) -> Operand:
         """Return the weighted sum of every token's rows."""
-        out = self.rank.tensor("experts", (*weights.shape[:-1], rows.shape[-1]))
-        self.rank.compute(Combine(picked), (rows, weights), (out,), "combine")
+        out = add_to or self.rank.tensor("experts", (*weights.shape[:-1], rows.shape[-1]))
+        inputs = (rows, weights, *present(add_to))
+        self.rank.compute(Combine(picked), inputs, (out,), "combine")
         return out
 
     def combine_backward(
-        self, dy: Operand, rows: Operand, weights: Operand, picked: Copies
+        self,
+        dy: Operand,
+        rows: Operand,
+        weights: Operand,
+        picked: Copies,
+        add_to: Operand | None = None,
     ) -> tuple[Operand, Operand]:
-        """Return the gradients of rows and of weights."""
+        """Return the gradients of rows and of weights; the latter added to an operand, if given."""
         drows = self.rank.tensor("drows", rows.shape)
-        dweights = self.rank.statistics("dweights", weights.shape)
-        inputs = (dy, rows, weights)
+        dweights = add_to or self.rank.statistics("dweights", weights.shape)
+        inputs = (dy, rows, weights, *present(add_to))
         self.rank.compute(CombineBackward(picked), inputs, (drows, dweights), "dcombine")
         return drows, dweights
+
+
+def present(*operands: Operand | None) -> tuple[Operand, ...]:
+    """Return those that are there."""
+    return tuple(operand for operand in operands if operand is not None)

@@ -13,7 +13,7 @@ from tspsim.program.kinds.routing import WeighRows, WeighRowsBackward
 from tspsim.program.packed import Weights
 from tspsim.program.rows import Arrived, Meant, Sent, distinct, varying
 from tspsim.program.types import Operand
-from tspsim.strategies.experts.base import Beside, GateTape
+from tspsim.strategies.experts.base import Beside, GateTape, present
 from tspsim.strategies.experts.travelling import Route, Travelling
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import MlpTape
@@ -87,7 +87,7 @@ class TokensTravelOnce(Travelling):
         gate, copies = self.gate(x, router), self._copies()
         came, weights = self._there(x, gate.weights, "dispatch")
         beside()
-        rows, mlp = self.permute(came, copies), self._mlp()
+        rows, mlp = self.permute(came, copies), self._mlp(self._route())
         tape = mlp.hidden(rows, w.value)
         made = mlp.down(tape, w.value)
         (out,) = self._back(self.combine(made, weights, copies), None, "combine", gate)
@@ -103,7 +103,7 @@ class TokensTravelOnce(Travelling):
         (dcame,) = self._there(dy, None, "combine")
         beside()
         drows, dweights = self.combine_backward(dcame, tape.out, tape.weights, copies)
-        mlp = self._mlp()
+        mlp = self._mlp(self._route())
         mlp.down_backward(drows, tape.mlp, w.value, w.gradient)
         dx = mlp.input_gradient(tape.mlp.ups, w.value)
         dx = self.permute_backward(dx, copies, (copies.came,))
@@ -113,8 +113,3 @@ class TokensTravelOnce(Travelling):
             self.sums.all_reduce(out, dgate, lane="experts", label="experts.din")
         dlogits = self.gate_backward(dgate, normed, router, tape.gate)
         return self.through_router(dlogits, router, out)
-
-
-def present(rows: Operand, more: Operand | None) -> tuple[Operand, ...]:
-    """Return those that are there."""
-    return (rows,) if more is None else (rows, more)

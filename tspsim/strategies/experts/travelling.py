@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
@@ -66,10 +68,17 @@ class Travelling(ExpertLayer):
         return self.cut(columns=False)
 
     def _route(self) -> Route:
-        dealing, here = self.dealing, self.degree // self.senders
-        each = len(dealing.kept) // self.degree
-        starts = range(0, len(dealing.kept), each)
-        counts = [dealing.kept[i : i + each] for i in starts]
+        """Return the way of the rows of all experts."""
+        return self._route_of(slice(None))
+
+    def _route_of(self, local: slice) -> Route:
+        """Return the way of the rows of some of the experts of every rank."""
+        here = self.degree // self.senders
+        blocks_of = np.reshape(self.dealing.kept, (self.degree, -1))
+        some = np.zeros_like(blocks_of)
+        some[:, local] = blocks_of[:, local]
+        dealing = replace(self.dealing, kept=tuple(some.reshape(-1).tolist()))
+        counts = [tuple(row) for row in blocks_of[:, local].tolist()]
         rows = [sum(block) for block in counts]
         blocks = tuple(
             tuple(rows[i : i + self.senders]) for i in range(0, self.degree, self.senders)
@@ -99,5 +108,5 @@ class Travelling(ExpertLayer):
             *rows, kind=kind, count=route.picked.rows, lane="experts", label=label
         )
 
-    def _mlp(self) -> Mlp:
-        return Mlp(self.rank, Products(self.rank, self._route().groups), "experts.")
+    def _mlp(self, route: Route) -> Mlp:
+        return Mlp(self.rank, Products(self.rank, route.groups), "experts.")

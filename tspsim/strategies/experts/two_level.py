@@ -14,8 +14,8 @@ from tspsim.program.kinds.dispatch import Exchange
 from tspsim.program.rank import Rank
 from tspsim.program.rows import Forwarded, Sent, distinct, varying
 from tspsim.program.types import Operand
-from tspsim.strategies.experts.base import GateTape
-from tspsim.strategies.experts.tokens_once import TokensTravelOnce, present
+from tspsim.strategies.experts.base import GateTape, present
+from tspsim.strategies.experts.tokens_once import TokensTravelOnce
 
 
 class TwoLevel(TokensTravelOnce):

@@ -40,6 +40,9 @@ class Spread(BaseModel):
     once : {"rank", "node"}, optional
         With ``tokens``: a token that has several experts on a rank is sent there once; or once to
         every node, which the last axis of `over` but one lies across, and on inside it.
+    pieces : int
+        With ``tokens``: so many parts of every rank's experts, one after another: rows of one
+        travel while those of another are multiplied.
     shards : {"experts", "columns"}
         With ``ring``: what goes round, whole experts or some columns of all.
     slots : int
@@ -60,6 +63,9 @@ class Spread(BaseModel):
     )
     once: Literal["rank", "node"] | None = Field(
         None, description="layout: tokens: a token goes once to a rank, or to a node and on in it"
+    )
+    pieces: int = Field(
+        1, ge=1, description="layout: tokens: rows of some experts travel while others' multiply"
     )
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
 
@@ -107,12 +113,10 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
     if spread.layout == "tensor":
         return ExpertsCut(rank, place, tuple(here), tuple(travel))
-    layouts: dict[str | None, type[TokensTravel | TokensTravelOnce]] = {
-        None: TokensTravel,
-        "rank": TokensTravelOnce,
-        "node": TwoLevel,
-    }
-    return layouts[spread.once](rank, place, tuple(here), tuple(travel))
+    if spread.once is None:
+        return TokensTravel(rank, place, tuple(here), tuple(travel), spread.pieces)
+    once = TokensTravelOnce if spread.once == "rank" else TwoLevel
+    return once(rank, place, tuple(here), tuple(travel))
 
 
 def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
@@ -192,6 +196,12 @@ def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[
     degree, path = options.mesh().degree(axes_of(options)), ("strategy", "experts")
     columns = spread.layout == "tensor" or (spread.layout == "ring" and spread.shards == "columns")
     size, what = (experts.width, "columns of an expert") if columns else (experts.count, "experts")
+    if spread.pieces > 1 and (spread.layout != "tokens" or spread.once):
+        what = f"once: {spread.once}" if spread.once else f"layout: {spread.layout}"
+        yield Problem((*path, "pieces"), f"found {spread.pieces}; {what} sends all at once")
+    elif experts.count // degree % spread.pieces:
+        message = f"found {spread.pieces}; does not divide a rank's {experts.count // degree} "
+        yield Problem((*path, "pieces"), f"{message}experts")
     if size % degree:
         fit = ", ".join(str(n) for n in range(1, degree + 1) if size % n == 0)
         yield Problem(path, f"{degree} ranks do not divide the model's {size} {what}; {fit} do")
