@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
 
@@ -15,9 +16,21 @@ Causal = Literal["zigzag", "contiguous", "off"]
 ITEMSIZE = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
 
 
+class LayerKind(NamedTuple):
+    """All in which the layers of a model differ: those of one kind do the same work.
+
+    Attributes
+    ----------
+    window : int or None
+        Keys that a query sees: its own and those before it; None: all.
+    """
+
+    window: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a pre-norm decoder with rotary positions.
+    """Sizes of a decoder with rotary positions.
 
     Parameters
     ----------
@@ -26,9 +39,14 @@ class ModelShape:
     head_dim : int, optional
         Width of one head; ``hidden / heads`` when not given.
     mlp : {"gated", "plain"}
-        SwiGLU (three matrices) or GELU (two).
+        A gated MLP (three matrices) or GELU (two).
+    gate : {"silu", "gelu"}
+        What a gate is put through: SwiGLU or GeGLU (Gemma).
     norm : {"rmsnorm", "layernorm"}
         LayerNorm has a weight and a bias, RMSNorm a weight.
+    norm_at : {"before", "behind", "both"}
+        Norms of the input of each block, of its output before it is added to the stream (OLMo-2),
+        or of both (Gemma-2).
     tied : bool
         The head uses the embedding's matrix.
     qkv_bias : bool
@@ -37,8 +55,19 @@ class ModelShape:
         All four projections of attention do (Hugging Face's key of this name).
     mlp_bias : bool
         All matrices of the MLP do.
-    window : int or None
-        Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
+    qk_norm : {"head", "whole"} or None
+        Queries and keys get a norm before their positions: of every head by itself (Qwen3), with
+        one weight for all heads; or of the whole projection (OLMo-2).
+    window : int or None, or tuple of them
+        Keys that a query sees: its own and those before it (Mistral-7B-v0.1); None: all. Of
+        several, one layer after another has one, again from the first on where they end: ``(4096,
+        None)`` is local and global layers in turn (Gemma-2).
+    rotary : int or None
+        Elements of a head that positions turn, its first ones (Phi-4-mini); None: all.
+    score_cap, logit_cap : float or None
+        Scores of attention, and the logits, are ``cap * tanh(x / cap)`` (Gemma-2).
+    scaled_embedding : bool
+        Embeddings are multiplied by the root of their width (Gemma).
     """
 
     hidden: int
@@ -49,16 +78,43 @@ class ModelShape:
     vocab: int = 0
     head_dim: int = 0
     mlp: Literal["gated", "plain"] = "gated"
+    gate: Literal["silu", "gelu"] = "silu"
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_at: Literal["before", "behind", "both"] = "before"
     tied: bool = False
     qkv_bias: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
-    window: int | None = None
+    qk_norm: Literal["head", "whole"] | None = None
+    window: int | tuple[int | None, ...] | None = None
+    rotary: int | None = None
+    score_cap: float | None = None
+    logit_cap: float | None = None
+    scaled_embedding: bool = False
 
     def __post_init__(self) -> None:
         if not self.head_dim:
             object.__setattr__(self, "head_dim", self.hidden // self.heads)
+
+    # ---- the kinds of its layers -------------------------------------------------------------
+
+    def kind(self, layer: int) -> LayerKind:
+        """Return all in which a layer differs from others."""
+        windows = self.window if isinstance(self.window, tuple) else (self.window,)
+        return LayerKind(windows[layer % len(windows)])
+
+    @property
+    def kinds(self) -> dict[LayerKind, int]:
+        """How many layers there are of every kind, in the order of their first ones."""
+        return Counter(map(self.kind, range(self.layers)))
+
+    @property
+    def leanest(self) -> ModelShape:
+        """A shape with as many layers, all of the kind that takes least: no more than this one."""
+        windows = [kind.window for kind in self.kinds if kind.window]
+        return replace(self, window=min(windows, default=None))
+
+    # ---- widths and counts -------------------------------------------------------------------
 
     @property
     def query_width(self) -> int:
@@ -98,18 +154,36 @@ class ModelShape:
         return qkv + self.hidden * self.attention_bias + (columns + self.hidden) * self.mlp_bias
 
     @property
-    def layer_parameters(self) -> int:
+    def qk_norm_widths(self) -> tuple[int, int]:
+        """Elements of queries, and of keys, that a norm of theirs is over; none without one."""
+        if self.qk_norm == "whole":
+            return self.query_width, self.kv_width
+        return (self.head_dim, self.head_dim) if self.qk_norm else (0, 0)
+
+    @property
+    def norm_weights(self) -> int:
+        """Elements of all norms of one layer."""
+        vectors = 2 if self.norm == "layernorm" else 1
+        blocks = 4 if self.norm_at == "both" else 2
+        return blocks * self.norm_parameters + vectors * sum(self.qk_norm_widths)
+
+    def layer_parameters_of(self, layer: int) -> int:  # noqa: ARG002
         """Parameters of one layer, norms and biases included."""
-        return self.attention_weights + self.mlp_weights + self.biases + 2 * self.norm_parameters
+        return self.attention_weights + self.mlp_weights + self.biases + self.norm_weights
+
+    @property
+    def stack_parameters(self) -> int:
+        """Parameters of all layers."""
+        return sum(map(self.layer_parameters_of, range(self.layers)))
 
     @property
     def parameters(self) -> int:
         """Parameters of the whole model (Llama-3-8B: 8,030,261,248)."""
         if not self.vocab:
-            return self.layers * self.layer_parameters
+            return self.stack_parameters
         tables = 1 if self.tied else 2
         outer = tables * self.vocab * self.hidden + self.norm_parameters
-        return self.layers * self.layer_parameters + outer
+        return self.stack_parameters + outer
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +288,11 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
     weights = model.layers * (model.attention_weights + model.mlp_weights)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
-    pairs = twice_attention_pairs(workload, model.window)
-    attention = 2 * pairs * model.query_width * model.layers * sequences
-    return matmul + attention
+    pairs = sum(
+        layers * twice_attention_pairs(workload, kind.window)
+        for kind, layers in model.kinds.items()
+    )
+    return matmul + 2 * pairs * model.query_width * sequences
 
 
 def model_flops(model: ModelShape, workload: Workload) -> int:

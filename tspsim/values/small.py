@@ -18,7 +18,7 @@ def small_strategy(
     strategy: StrategyOptions, model: ModelShape, small: ModelShape
 ) -> StrategyOptions:
     """Return the strategy with few replicas, and buckets that a layer fills as often as before."""
-    scale = small.layer_parameters / model.layer_parameters
+    scale = small.layer_parameters_of(0) / model.layer_parameters_of(0)
     few: dict[str, Any] = {"dp": min(strategy.dp, REPLICAS)}
     if strategy.zero < 3:
         few["bucket"] = strategy.bucket * scale
@@ -43,9 +43,10 @@ def _neighbours(strategy: StrategyOptions) -> dict[str, Any]:
 def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) -> ModelShape:
     """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides.
 
-    Of the `layers` that a strategy wants to be proven with it has as many as the model has; its
-    window is that `share` of the model's, as the sequence is.
+    Of the `layers` that a strategy wants to be proven with it has as many as the model has, and of
+    their kinds one after another; a window is that `share` of the model's, as the sequence is.
     """
+    windows = tuple(kind.window and max(1, int(kind.window * share)) for kind in model.kinds)
     return replace(
         model,
         hidden=model.heads * HEAD_DIM,
@@ -53,7 +54,8 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
         layers=min(model.layers, layers),
         ffn=2 * ranks,
         vocab=4 * ranks if model.vocab else 0,
-        window=model.window and max(1, int(model.window * share)),
+        window=windows if len(windows) > 1 else windows[0],
+        rotary=model.rotary and HEAD_DIM // 2,
     )
 
 

@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from tspsim.program.activations import ActivationShard
-from tspsim.program.packed import Packed, Weights
+from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_copies
@@ -66,17 +66,19 @@ class Decoder(ABC):
         rank, cut = self.rank, self.cut
         with rank.at(layer=index):
             return LayerWeights(
-                norm1=rank.weights("norm1", [cut.norm("norm1")]),
+                norm1=self._declare_some("norm1", cut.block_norm(1, "before")),
                 attention=rank.weights("attention", cut.attention()),
-                bias1=self._declare_bias("attention"),
-                norm2=rank.weights("norm2", [cut.norm("norm2")]),
+                qk_norm=self._declare_some("qk_norm", cut.qk_norm()),
+                bias1=self._declare_some("attention.bias", cut.output_bias("attention")),
+                behind1=self._declare_some("norm1_out", cut.block_norm(1, "behind")),
+                norm2=self._declare_some("norm2", cut.block_norm(2, "before")),
                 mlp=rank.weights("mlp", cut.mlp()),
-                bias2=self._declare_bias("mlp"),
+                bias2=self._declare_some("mlp.bias", cut.output_bias("mlp")),
+                behind2=self._declare_some("norm2_out", cut.block_norm(2, "behind")),
             )
 
-    def _declare_bias(self, block: Literal["attention", "mlp"]) -> Weights | None:
-        parts = self.cut.output_bias(block)
-        return self.rank.weights(f"{block}.bias", parts) if parts else None
+    def _declare_some(self, name: str, parts: list[Part]) -> Weights | None:
+        return self.rank.weights(name, parts) if parts else None
 
     def _weights(self) -> Iterator[Operand]:
         """Yield all weights, each once, in the order in which forward reads them."""
@@ -87,11 +89,13 @@ class Decoder(ABC):
     # ---- what a strategy fills in ------------------------------------------------------------
 
     @abstractmethod
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Return the attention block's output and its tape; `kept` is what `keeps` kept."""
 
     @abstractmethod
-    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+    def attention_backward(
+        self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any
+    ) -> Operand:
         """Return the gradient of the attention block's input."""
 
     @abstractmethod
@@ -107,14 +111,31 @@ class Decoder(ABC):
         return None
 
     @abstractmethod
-    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:
-        """Sum over ranks what is still partial of some weights: of a layer, or of the ends."""
+    def reduce_gradients(
+        self,
+        between: Sequence[Weights],
+        matrices: Sequence[Weights],
+        of_heads: Sequence[Weights] = (),
+    ) -> None:
+        """Sum over ranks what is still partial of some weights: of a layer, or of the ends.
 
-    def reduce_shared_heads(self, gradient: Packed) -> None:
+        Parameters
+        ----------
+        between : sequence of Weights
+            What is read between blocks, whole on every rank.
+        matrices : sequence of Weights
+            What is cut as heads and MLP are.
+        of_heads : sequence of Weights
+            Whole on every rank, with a gradient from the heads that the rank attends with.
+        """
+
+    def reduce_shared_heads(self, w: LayerWeights) -> None:
         """Sum the gradients of key/value heads that neighbours hold alike."""
         if self.cut.axis and self.cut.replicas > 1:
             neighbours = self.rank.axis(self.cut.axis, self.cut.replicas)
+            gradient = w.attention.gradient
             parts = [gradient[name] for name in ("k0", "v0", "bk0", "bv0") if name in gradient]
+            parts += [each.gradient["k_norm"] for each in w.cut_norms]
             neighbours.all_reduce(*parts, lane="kv_heads", label="gradients.kv_heads")
 
     @abstractmethod
@@ -170,14 +191,14 @@ class Decoder(ABC):
                 group.begin()
                 w = self.layers[index].now(group)
                 record = partial(self._forward, x, w)
-                x, left = self.stamps.run((layers, "F"), (x, *w.flats), None, record)
+                key = (layers, self.rank.model.kind(index), "F")
+                x, left = self.stamps.run(key, (x, *w.flats), None, record)
                 group.leave()
             tapes.append(left)
         return x, tapes
 
     def backward(self, dy: Operand, tapes: Sequence[Left], layers: range, *, last: bool) -> Operand:
         """Return the gradient of some layers' input; the `last` micro-batch sums over ranks."""
-        key = (layers, "B", self.rank.postpones)
         for index, left in reversed(list(zip(layers, tapes, strict=True))):
             group = self.groups[index]
             with self.rank.at(layer=index, phase="backward"):
@@ -186,6 +207,7 @@ class Decoder(ABC):
                     self.groups[index - 1].gather()  # the next in backward
                 w = self.layers[index].now(group, gradient=True)
                 record = partial(self._backward, dy, w)
+                key = (layers, self.rank.model.kind(index), "B", self.rank.postpones)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
                 group.finish()
                 if last or self.syncs:
@@ -193,8 +215,8 @@ class Decoder(ABC):
         return dy
 
     def _reduce(self, group: Group, w: LayerWeights) -> None:
-        self.reduce_shared_heads(w.attention.gradient)
-        self.reduce_gradients(w.between, (w.attention, w.mlp))
+        self.reduce_shared_heads(w)
+        self.reduce_gradients(w.between, (w.attention, *w.cut_norms, w.mlp), w.head_norms)
         group.reduce()
 
     def input(self) -> Operand:
@@ -236,7 +258,7 @@ class Decoder(ABC):
     def _forward(self, x: Operand, w: LayerWeights, _: None) -> tuple[Operand, LayerTape]:
         with self.rank.issued(1):
             tape, y = self._blocks(x, w, None)
-            tape = self._joined(tape, y, w)
+            tape, y = self._joined(tape, y, w)
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
@@ -244,30 +266,53 @@ class Decoder(ABC):
         return y, LayerTape(x, **self._survivors(tape))
 
     def _survivors(self, tape: LayerTape) -> dict[str, Any]:
-        return {"attention": self.keeps(tape.attention)}
+        """Return what is kept of what would have to be recomputed."""
+        kept = {"attention": self.keeps(tape.attention)}
+        # A block's output comes last: where its norm is read first, it must have been kept.
+        inside = {"behind1": tape.behind1, "behind2": tape.behind2}
+        return kept | inside if self.recomputes_inside else kept
 
     def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand]:
         """Record both blocks; return the tape, and the MLP's output."""
         rank = self.rank
-        norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
-        middle, attention = self.attention(norm1.output, w.attention, kept)
-        mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
-        norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
+        norm1 = self._normed(x, w.norm1, "norm1")
+        out, attention = self.attention(norm1.output, w, kept)
+        behind1, bias = self._behind(out, w.bias1, w.behind1, "norm1_out")
+        middle = behind1.output if behind1 else out
+        mask = rank.join(x, to=middle, bias=bias, label="residual1")
+        norm2 = self._normed(middle, w.norm2, "norm2")
         out, mlp = self.mlp(norm2.output, w.mlp)
-        return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
+        tape = LayerTape(x, middle, norm1, norm2, attention, mlp, mask, behind1=behind1)
+        return tape, out
 
-    def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> LayerTape:
-        """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
+    def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> tuple[LayerTape, Operand]:
+        """Add the stream to the MLP's output; return the tape with what that leaves, and it."""
         assert tape.middle is not None
-        mask = self.rank.join(tape.middle, to=out, bias=_value(w.bias2), label="residual2")
-        return replace(tape, mask2=mask)
+        behind, bias = self._behind(out, w.bias2, w.behind2, "norm2_out")
+        y = behind.output if behind else out
+        mask = self.rank.join(tape.middle, to=y, bias=bias, label="residual2")
+        return replace(tape, mask2=mask, behind2=behind), y
+
+    def _normed(self, x: Operand, w: Weights | None, label: str) -> NormTape:
+        """Return a norm of a block's input; the input itself where the model has none there."""
+        return self.rank.norm(x, w.value.flat, label) if w else NormTape(x, ())
+
+    def _behind(
+        self, out: Operand, bias: Weights | None, w: Weights | None, label: str
+    ) -> tuple[NormTape | None, Operand | None]:
+        """Return the norm of a block's output, if any, and the bias that is still to be added."""
+        if w is None:
+            return None, _value(bias)
+        if bias:
+            self.rank.bias(out, bias.value.flat, bias.value.flat.buffer.name)
+        return self.rank.norm(out, w.value.flat, label), None
 
     def _again(self, tape: LayerTape, w: LayerWeights) -> LayerTape:
         """Run a layer's forward again."""
         with self.rank.at(phase="recompute"), self.rank.issued(1):
             fresh, out = self._blocks(tape.x, w, tape.attention)
-            if self.rank.kernels.dropout:
-                fresh = self._joined(fresh, out, w)
+            if self.rank.kernels.dropout or w.behind2:
+                fresh, _ = self._joined(fresh, out, w)
         if self.rank.kernels.recomputed == "autograd":
             return fresh
         return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
@@ -286,31 +331,46 @@ class Decoder(ABC):
         assert tape.middle is not None
         norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
         dropped = rank.masked(dy, tape.mask2, "ddropout2")
-        self._bias_gradient(dropped, w.bias2, "mlp.bias")
-        dnormed = self.mlp_backward(dropped, norm, w.mlp, tape.mlp)
+        dout = self._behind_backward(dropped, tape.behind2, w.bias2, w.behind2, "mlp.bias")
+        dnormed = self.mlp_backward(dout, norm, w.mlp, tape.mlp)
         dy = self._norm_backward(dnormed, norm, w.norm2, "norm2", dy)
         norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
         dropped = rank.masked(dy, tape.mask1, "ddropout1")
-        self._bias_gradient(dropped, w.bias1, "attention.bias")
-        dnormed = self.attention_backward(dropped, norm, w.attention, tape.attention)
+        dout = self._behind_backward(dropped, tape.behind1, w.bias1, w.behind1, "attention.bias")
+        dnormed = self.attention_backward(dout, norm, w, tape.attention)
         return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
 
-    def _bias_gradient(self, dy: Operand, bias: Weights | None, label: str) -> None:
+    def _behind_backward(
+        self,
+        dy: Operand,
+        tape: NormTape | None,
+        bias: Weights | None,
+        w: Weights | None,
+        label: str,
+    ) -> Operand:
+        """Return the gradient of a block's output."""
+        if w:
+            assert tape is not None
+            pair, name = (w.value.flat, w.gradient.flat), w.value.parts[0].name
+            dy = self.rank.norm_backward(dy, tape.saved, pair, name)
         if bias:
             self.rank.bias_gradient(dy, bias.gradient.flat, label)
+        return dy
 
     def _norm_backward(
-        self, dy: Operand, norm: LazyNorm, w: Weights, label: str, residual: Operand
+        self, dy: Operand, norm: LazyNorm, w: Weights | None, label: str, residual: Operand
     ) -> Operand:
         """Add to the residual's gradient: in place, unless weight gradients still read it."""
+        if w is None:  # there is a norm behind the block, so none of them reads it
+            return self.rank.add(dy, to=residual, label=f"add.d{label}")
         pair, saved = (w.value.flat, w.gradient.flat), norm.tape.saved
         out = self.rank.tensor("dx", dy.shape) if self.rank.postpones else None
         return self.rank.norm_backward(dy, saved, pair, label, add_to=residual, out=out)
 
-    def _lazy(self, kept: NormTape | None, x: Operand, w: Weights, label: str) -> LazyNorm:
+    def _lazy(self, kept: NormTape | None, x: Operand, w: Weights | None, label: str) -> LazyNorm:
         def again() -> NormTape:
             with self.rank.at(phase="recompute"):
-                return self.rank.norm(x, w.value.flat, label)
+                return self._normed(x, w, label)
 
         return LazyNorm(kept, again)
 

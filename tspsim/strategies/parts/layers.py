@@ -39,23 +39,33 @@ class LayerWeights:
 
     Parameters
     ----------
-    norm1, attention, norm2, mlp : Weights
+    attention, mlp : Weights
+    norm1, norm2 : Weights or None
+        Norms of their inputs.
+    qk_norm : Weights or None
+        Norms of queries and keys.
     bias1, bias2 : Weights or None
-        Biases of the outputs of attention and MLP.
+        Biases of their outputs.
+    behind1, behind2 : Weights or None
+        Norms of their outputs.
     """
 
-    norm1: Weights
     attention: Weights
-    norm2: Weights
     mlp: Weights
+    norm1: Weights | None = None
+    norm2: Weights | None = None
+    qk_norm: Weights | None = None
     bias1: Weights | None = None
     bias2: Weights | None = None
+    behind1: Weights | None = None
+    behind2: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
-        return tuple(w for w in parts if w)
+        first = (self.norm1, self.attention, self.qk_norm, self.bias1, self.behind1)
+        second = (self.norm2, self.mlp, self.bias2, self.behind2)
+        return tuple(w for w in (*first, *second) if w)
 
     @property
     def flats(self) -> tuple[Operand, ...]:
@@ -65,7 +75,22 @@ class LayerWeights:
     @property
     def between(self) -> tuple[Weights, ...]:
         """What is read between blocks, whole on every rank: norms, and biases of outputs."""
-        return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
+        first = (self.norm1, self.bias1, self.behind1)
+        return tuple(w for w in (*first, self.norm2, self.bias2, self.behind2) if w)
+
+    @property
+    def head_norms(self) -> tuple[Weights, ...]:
+        """Norms of queries and keys with one weight for all heads, whole on every rank."""
+        return (self.qk_norm,) if self.qk_norm and not self._cuts_norms else ()
+
+    @property
+    def cut_norms(self) -> tuple[Weights, ...]:
+        """Norms of whole projections, cut as these are."""
+        return (self.qk_norm,) if self.qk_norm and self._cuts_norms else ()
+
+    @property
+    def _cuts_norms(self) -> bool:
+        return self.qk_norm is not None and self.qk_norm.value.parts[0].shard.axis is not None
 
     def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
         """Return them as their group has them now."""
@@ -85,11 +110,14 @@ class LayerTape:
     x, middle : Operand
         The residual stream before the layer, and between attention and MLP.
     norm1, norm2 : NormTape
-        Outputs of the two norms, and what their backward reads.
+        Outputs of the norms before both blocks, and what their backward reads; without norms, what
+        the blocks read.
     attention, mlp : Any
         What the strategy's own forward left.
     mask1, mask2 : Operand
         Of the dropout behind both blocks; None where there is none.
+    behind1, behind2 : NormTape
+        Of the norms behind both blocks; None where there are none.
     """
 
     x: Operand
@@ -100,3 +128,5 @@ class LayerTape:
     mlp: Any = None
     mask1: Operand | None = None
     mask2: Operand | None = None
+    behind1: NormTape | None = None
+    behind2: NormTape | None = None
