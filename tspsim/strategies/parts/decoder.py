@@ -8,7 +8,7 @@ is the schedule's (`strategies/parts/pipeline.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -191,7 +191,7 @@ class Decoder(ABC):
                 group.begin()
                 w = self.layers[index].now(group)
                 record = partial(self._forward, x, w)
-                key = (layers, self.rank.model.kind(index), "F")
+                key = (*self._kind(index, layers), "F")
                 x, left = self.stamps.run(key, (x, *w.flats), None, record)
                 group.leave()
             tapes.append(left)
@@ -207,12 +207,21 @@ class Decoder(ABC):
                     self.groups[index - 1].gather()  # the next in backward
                 w = self.layers[index].now(group, gradient=True)
                 record = partial(self._backward, dy, w)
-                key = (layers, self.rank.model.kind(index), "B", self.rank.postpones)
+                key = (*self._kind(index, layers), "B", self.rank.postpones)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
                 group.finish()
                 if last or self.syncs:
                     self.rank.weighs(partial(self._reduce, group, w))
         return dy
+
+    def _kind(self, index: int, layers: range) -> tuple[Hashable, ...]:
+        """Return all in which the passes of some layers differ.
+
+        Where blocks read the stream itself, what is gathered of it has its name: another one in
+        front of the first layer.
+        """
+        model = self.rank.model
+        return layers, model.kind(index), model.norm_at == "behind" and index == layers[0]
 
     def _reduce(self, group: Group, w: LayerWeights) -> None:
         self.reduce_shared_heads(w)
