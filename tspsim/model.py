@@ -100,13 +100,22 @@ class ModelShape:
 
     def kind(self, layer: int) -> LayerKind:
         """Return all in which a layer differs from others."""
+        return self._pattern[layer % len(self._pattern)]
+
+    @property
+    def _pattern(self) -> tuple[LayerKind, ...]:
+        """The kinds of the layers, one after another, until they begin again."""
         windows = self.window if isinstance(self.window, tuple) else (self.window,)
-        return LayerKind(windows[layer % len(windows)])
+        return tuple(map(LayerKind, windows))
 
     @property
     def kinds(self) -> dict[LayerKind, int]:
         """How many layers there are of every kind, in the order of their first ones."""
-        return Counter(map(self.kind, range(self.layers)))
+        pattern, counts = self._pattern, Counter[LayerKind]()
+        times, more = divmod(self.layers, len(pattern))
+        for place, kind in enumerate(pattern[: self.layers]):
+            counts[kind] += times + (place < more)
+        return counts
 
     @property
     def leanest(self) -> ModelShape:
@@ -167,14 +176,18 @@ class ModelShape:
         blocks = 4 if self.norm_at == "both" else 2
         return blocks * self.norm_parameters + vectors * sum(self.qk_norm_widths)
 
-    def layer_parameters_of(self, layer: int) -> int:  # noqa: ARG002
-        """Parameters of one layer, norms and biases included."""
+    def kind_parameters(self, kind: LayerKind) -> int:  # noqa: ARG002
+        """Return the parameters of one layer of a kind, norms and biases included."""
         return self.attention_weights + self.mlp_weights + self.biases + self.norm_weights
+
+    def layer_parameters_of(self, layer: int) -> int:
+        """Return the parameters of one layer."""
+        return self.kind_parameters(self.kind(layer))
 
     @property
     def stack_parameters(self) -> int:
         """Parameters of all layers."""
-        return sum(map(self.layer_parameters_of, range(self.layers)))
+        return sum(times * self.kind_parameters(kind) for kind, times in self.kinds.items())
 
     @property
     def parameters(self) -> int:
