@@ -31,20 +31,23 @@ def shape_of(config: dict[str, Any]) -> ModelShape:
 @pytest.mark.parametrize(
     ("name", "parameters", "window"),
     [
+        ("gemma-2-9b", 9_241_705_984, (4096, None)),
         ("llama-1-7b-noKV", 6_738_415_616, None),
         ("llama-3.1-405b", 405_853_388_800, None),
         ("llama-3.2-1b", 1_235_814_400, None),
         ("mistral-7b-v0.1", 7_241_732_096, 4096),
         ("mistral-nemo-12b", 12_247_782_400, None),
+        ("olmo-2-7b", 7_298_617_344, None),
         ("phi-3-mini", 3_821_079_552, 2047),
         ("qwen2.5-0.5b", 494_032_768, None),
         ("qwen2.5-14b", 14_770_033_664, None),
+        ("qwen3-8b", 8_190_735_360, None),
         ("smollm2-135m", 134_515_008, None),
         ("yi-34b", 34_388_917_248, None),
     ],
 )
 def test_a_published_configuration_has_the_published_parameters(
-    name: str, parameters: int, window: int | None
+    name: str, parameters: int, window: int | tuple[int | None, ...] | None
 ) -> None:
     """To the last one, as its page counts them; and every layer has its window."""
     keys, _ = read_config(read(CASES / "hf" / f"{name}.json"))
@@ -75,11 +78,8 @@ def test_a_llama_with_biases_has_those_that_its_configuration_states() -> None:
     ("name", "keys"),
     [
         ("deepseek-v3", ["model_type", "n_routed_experts", "moe_intermediate_size"]),
-        ("gemma-2-9b", ["model_type", "final_logit_softcapping"]),
         ("gemma-3-4b", ["model_type", "text_config"]),
         ("mixtral-8x7b", ["model_type", "num_local_experts", "num_experts_per_tok"]),
-        ("olmo-2-7b", ["model_type"]),
-        ("qwen3-8b", ["model_type"]),
     ],
 )
 def test_a_configuration_of_another_kind_is_refused_by_the_keys_that_make_it_so(
@@ -98,11 +98,14 @@ def test_a_configuration_of_another_kind_is_refused_by_the_keys_that_make_it_so(
     [
         ("num_local_experts", 8, r"found 8 \(a mixture of experts: not modelled\)"),
         ("attn_logit_softcapping", 50.0, r"a soft cap of the attention's scores"),
-        ("layer_types", ["full_attention", "linear_attention"], "layers that differ"),
+        ("layer_types", ["full_attention", "linear_attention"], "found linear_attention; layers"),
         ("use_qk_norm", True, "norms of queries and keys"),
         ("use_bias", True, "model.attention_bias: true and model.mlp_bias: true"),
-        ("partial_rotary_factor", 0.5, "must be null or 1"),
+        ("partial_rotary_factor", 0.5, "null here, and model.rotary"),
         ("hidden_act", "relu", "found 'relu'"),
+        ("hidden_act", "gelu", "model.gate: gelu"),
+        ("use_bidirectional_attention", True, "attention to what comes after"),
+        ("clip_qkv", 8.0, "clipped"),
         ("attention_dropout", 0.1, "kernels.dropout"),
         ("quantization_config", {"bits": 4}, "quantized weights"),
         ("embedding_multiplier", 12, "does not know what it changes"),
@@ -131,6 +134,7 @@ def test_keys_that_change_no_work_are_passed_over() -> None:
     assert shape_of({**LLAMA, **harmless}) == shape_of(LLAMA)
 
 
+Windows = int | tuple[int | None, ...] | None
 SLIDING, FULL = "sliding_attention", "full_attention"
 ROPE: dict[str, Any] = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}
 
@@ -179,21 +183,93 @@ def test_other_angles_are_the_same_work(rope: dict[str, Any]) -> None:
         ({"sliding_window": 16, "use_sliding_window": False}, None),
         ({"sliding_window": 16, "layer_types": [SLIDING] * 4}, 16),
         ({"sliding_window": 16, "layer_types": [FULL] * 4}, None),
+        ({"sliding_window": 16, "layer_types": [SLIDING, FULL] * 2}, (16, None)),
+        ({"sliding_window": 16, "layer_types": [SLIDING, FULL, FULL, SLIDING]}, (16, None, None)),
     ],
 )
-def test_a_window_counts_where_it_is_used(keys: dict[str, Any], window: int | None) -> None:
-    """By the switch and the kinds of layers that newer configurations state."""
+def test_a_window_counts_where_it_is_used(keys: dict[str, Any], window: Windows) -> None:
+    """By the switch and the kinds of layers that newer configurations state, as they repeat."""
     assert shape_of({**LLAMA, "model_type": "mistral", **keys}).window == window
 
 
 @pytest.mark.parametrize(
-    ("keys", "window"), [({"max_window_layers": 0}, 16), ({"max_window_layers": 4}, None)]
+    ("first", "window"), [(0, 16), (4, None), (2, (None, None, 16, 16)), (3, (None,) * 3 + (16,))]
 )
-def test_qwen2_has_windows_from_a_layer_on(keys: dict[str, Any], window: int | None) -> None:
-    """From all or from none; where it is some the key is named."""
-    config = {**LLAMA, "model_type": "qwen2", "sliding_window": 16, "use_sliding_window": True}
-    assert shape_of({**config, **keys}).window == window
-    with pytest.raises(ScenarioError, match="max_window_layers: found 2; layers that differ"):
-        shape_of({**config, "max_window_layers": 2})
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+def test_qwen_has_windows_from_a_layer_on(kind: str, first: int, window: Windows) -> None:
+    """From all, from none or from some; where it does not say from which the key is named."""
+    config = {**LLAMA, "model_type": kind, "sliding_window": 16, "use_sliding_window": True}
+    assert shape_of({**config, "max_window_layers": first}).window == window
+    with pytest.raises(ScenarioError, match="max_window_layers: found nothing; must be the first"):
+        shape_of(config)
     with pytest.raises(ScenarioError, match="use_sliding_window must be true or false beside"):
         shape_of({**config, "use_sliding_window": None})
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "window"),
+    [
+        ("gemma2", {}, (4096, None)),
+        ("gemma2", {"sliding_window": 16, "num_hidden_layers": 3}, (16, None)),
+        ("gemma3_text", {"sliding_window": 16}, (16,) * 5 + (None,)),
+        ("gemma3_text", {"sliding_window": 16, "sliding_window_pattern": 2}, (16, None)),
+        ("gemma3_text", {"sliding_window": 16, "layer_types": [SLIDING, FULL] * 2}, (16, None)),
+        ("gemma", {}, None),
+    ],
+)
+def test_gemma_has_local_and_global_layers(kind: str, keys: Any, window: Windows) -> None:
+    """Every other layer, five of six, or as the types of the layers say."""
+    assert shape_of({**LLAMA, "model_type": kind, **keys}).window == window
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"layer_types": [SLIDING] * 3}, "layer_types: found 3 types; there are 4 layers"),
+        ({"layer_types": [SLIDING] * 4, "sliding_window": None}, "sliding_window gives no window"),
+        ({"sliding_window_pattern": 0}, "sliding_window_pattern: found 0; must be a positive"),
+        ({"hidden_activation": "silu"}, "hidden_activation: found 'silu'; must be null or one of"),
+        ({"vision_config": {}}, "a model of several kinds of input"),
+        ({"altup_num_inputs": 4}, "does not know what it changes"),
+    ],
+)
+def test_what_gemma_does_not_have_is_refused_by_name(keys: dict[str, Any], said: str) -> None:
+    """Types of layers that do not fit, another activation, and what its successors have."""
+    with pytest.raises(ScenarioError, match=said):
+        shape_of({**LLAMA, "model_type": "gemma3_text", **keys})
+
+
+def test_families_have_the_variants_of_their_code() -> None:
+    """What the type of a configuration means beyond its keys, as transformers' classes have it."""
+    qwen3, olmo2 = (shape_of({**LLAMA, "model_type": kind}) for kind in ("qwen3", "olmo2"))
+    assert (qwen3.qk_norm, qwen3.norm_at, qwen3.head_dim) == ("head", "before", 128)
+    assert (olmo2.qk_norm, olmo2.norm_at, olmo2.head_dim) == ("whole", "behind", 8)
+    gemma, gemma2, gemma3 = (
+        shape_of({**LLAMA, "model_type": kind}) for kind in ("gemma", "gemma2", "gemma3_text")
+    )
+    for shape in (gemma, gemma2, gemma3):
+        assert (shape.gate, shape.scaled_embedding, shape.tied) == ("gelu", True, True)
+    assert (gemma.norm_at, gemma2.norm_at, gemma3.norm_at) == ("before", "both", "both")
+    assert (gemma2.score_cap, gemma2.logit_cap, gemma3.score_cap) == (50.0, 30.0, None)
+    assert (gemma2.qk_norm, gemma3.qk_norm) == (None, "head")
+
+
+def test_a_cap_of_null_is_none() -> None:
+    """In a family that has one where nothing is stated."""
+    config = {**LLAMA, "model_type": "gemma2"}
+    assert shape_of({**config, "attn_logit_softcapping": None}).score_cap is None
+    assert shape_of({**config, "attn_logit_softcapping": 20.0}).score_cap == 20.0
+
+
+@pytest.mark.parametrize("place", [None, "rope_parameters", "rope_scaling"])
+def test_phi3_may_turn_a_part_of_every_head(place: str | None) -> None:
+    """Wherever transformers has put it: an even number of elements, or it is refused."""
+
+    def phi3(factor: Any) -> ModelShape:
+        part = {"partial_rotary_factor": factor}
+        return shape_of({**LLAMA, "model_type": "phi3", **({place: part} if place else part)})
+
+    assert [phi3(factor).rotary for factor in (0.5, 0.75, 1.0, 1, None)] == [4, 6, None, None, None]
+    for factor, said in ((0.4, "must make an even number"), (1.5, "of at most 1"), ("x", "number")):
+        with pytest.raises(ScenarioError, match=rf"partial_rotary_factor: found .*{said}"):
+            phi3(factor)

@@ -41,6 +41,11 @@ GPT2 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 8, "vocab_si
         ("mistral-7b", 7_248_023_552),
         ("qwen2.5-7b", 7_615_616_512),
         ("tsp-paper-7b", 2**33 + 2 * 32 * 4096),
+        ("qwen3-8b", 8_190_735_360),
+        ("olmo-2-7b", 7_298_617_344),
+        ("gemma-2-9b", 9_241_705_984),
+        ("gemma-3-27b", 27_009_346_304),
+        ("phi-4-mini", 3_836_021_760),
     ],
 )
 def test_parameter_count_is_the_published_one(name: str, parameters: int) -> None:

@@ -163,7 +163,7 @@ def test_volumes_equal_the_closed_forms(
     assert micro_batches == WORKLOAD.micro_batches
     program, mesh = recorded("tp", {"degree": 1, "sequence_parallel": False, "dp": 4, **way},
                              model, optimizer)  # fmt: skip
-    volume = model.layers * model.layer_parameters * 2
+    volume = model.stack_parameters() * 2
     assert received(program, mesh) == pytest.approx(times * 3 / 4 * volume, rel=1e-12)
 
 
@@ -172,7 +172,7 @@ def test_blocks_add_a_sum_of_shards() -> None:
     model, optimizer = replace(MODEL, vocab=0), Optimizer(weight=2, gradient=2)
     way = {"dp": 8, "shard": {"degree": 4}, "sync": "last"}
     program, mesh = recorded("fsdp", way, model, optimizer)
-    volume = model.layers * model.layer_parameters * 2
+    volume = model.stack_parameters() * 2
     inside, outside = 5 * 3 / 4 * volume, 2 * 1 / 2 * volume / 4
     assert received(program, mesh) == pytest.approx(inside + outside, rel=1e-12)
     assert mesh.axes == (("dp", 2), ("shard", 4))

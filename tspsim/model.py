@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
@@ -17,9 +18,24 @@ Causal = Literal["zigzag", "contiguous", "off"]
 ITEMSIZE = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
 
 
+class LayerKind(NamedTuple):
+    """All in which the layers of a model differ: those of one kind do the same work.
+
+    Attributes
+    ----------
+    window : int or None
+        Keys that a query sees: its own and those before it; None: all.
+    experts : bool
+        It has experts instead of an MLP.
+    """
+
+    window: int | None
+    experts: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a pre-norm decoder with rotary positions.
+    """Sizes of a decoder with rotary positions.
 
     Parameters
     ----------
@@ -28,9 +44,14 @@ class ModelShape:
     head_dim : int, optional
         Width of one head; ``hidden / heads`` when not given.
     mlp : {"gated", "plain"}
-        SwiGLU (three matrices) or GELU (two).
+        A gated MLP (three matrices) or GELU (two).
+    gate : {"silu", "gelu"}
+        What a gate is put through: SwiGLU or GeGLU (Gemma).
     norm : {"rmsnorm", "layernorm"}
         LayerNorm has a weight and a bias, RMSNorm a weight.
+    norm_at : {"before", "behind", "both"}
+        Norms of the input of each block, of its output before it is added to the stream (OLMo-2),
+        or of both (Gemma-2).
     tied : bool
         The head uses the embedding's matrix.
     qkv_bias : bool
@@ -39,8 +60,19 @@ class ModelShape:
         All four projections of attention do (Hugging Face's key of this name).
     mlp_bias : bool
         All matrices of the MLP do.
-    window : int or None
-        Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
+    qk_norm : {"head", "whole"} or None
+        Queries and keys get a norm before their positions: of every head by itself (Qwen3), with
+        one weight for all heads; or of the whole projection (OLMo-2).
+    window : int or None, or tuple of them
+        Keys that a query sees: its own and those before it (Mistral-7B-v0.1); None: all. Of
+        several, one layer after another has one, again from the first on where they end: ``(4096,
+        None)`` is local and global layers in turn (Gemma-2).
+    rotary : int or None
+        Elements of a head that positions turn, its first ones (Phi-4-mini); None: all.
+    score_cap, logit_cap : float or None
+        Scores of attention, and the logits, are ``cap * tanh(x / cap)`` (Gemma-2).
+    scaled_embedding : bool
+        Embeddings are multiplied by the root of their width (Gemma).
     experts : Experts or None
         What some layers have instead of the MLP, or all of them.
     """
@@ -53,17 +85,44 @@ class ModelShape:
     vocab: int = 0
     head_dim: int = 0
     mlp: Literal["gated", "plain"] = "gated"
+    gate: Literal["silu", "gelu"] = "silu"
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_at: Literal["before", "behind", "both"] = "before"
     tied: bool = False
     qkv_bias: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
-    window: int | None = None
+    qk_norm: Literal["head", "whole"] | None = None
+    window: int | tuple[int | None, ...] | None = None
+    rotary: int | None = None
+    score_cap: float | None = None
+    logit_cap: float | None = None
+    scaled_embedding: bool = False
     experts: Experts | None = None
 
     def __post_init__(self) -> None:
         if not self.head_dim:
             object.__setattr__(self, "head_dim", self.hidden // self.heads)
+
+    # ---- the kinds of its layers -------------------------------------------------------------
+
+    def kind(self, layer: int) -> LayerKind:
+        """Return all in which a layer differs from others."""
+        windows = self.window if isinstance(self.window, tuple) else (self.window,)
+        return LayerKind(windows[layer % len(windows)], self.experts_in(layer) is not None)
+
+    @property
+    def kinds(self) -> dict[LayerKind, int]:
+        """How many layers there are of every kind, in the order of their first ones."""
+        return Counter(map(self.kind, range(self.layers)))
+
+    @property
+    def leanest(self) -> ModelShape:
+        """A shape with as many layers, all of the kind that takes least: no more than this one."""
+        windows = [kind.window for kind in self.kinds if kind.window]
+        return replace(self, window=min(windows, default=None))
+
+    # ---- widths and counts -------------------------------------------------------------------
 
     @property
     def query_width(self) -> int:
@@ -94,19 +153,18 @@ class ModelShape:
         """Return the experts of a layer; None where it has an MLP."""
         return self.experts if self.experts and self.experts.in_layer(layer) else None
 
-    def mlp_weights_of(self, layer: int, *, active: bool = False) -> int:
+    def second_weights(self, kind: LayerKind, *, active: bool = False) -> int:
         """Return the elements of a layer's matrices behind attention: the MLP's or the experts'.
 
         Parameters
         ----------
-        layer : int
+        kind : LayerKind
         active : bool
             Those that a token meets.
         """
-        experts = self.experts_in(layer)
-        if experts is None:
+        if not kind.experts or self.experts is None:
             return self.mlp_weights
-        count = experts.active_matrices if active else experts.matrices
+        count = self.experts.active_matrices if active else self.experts.matrices
         return count(self.hidden, self.mlp_matrices)
 
     @property
@@ -126,16 +184,44 @@ class ModelShape:
         columns = (2 if self.mlp == "gated" else 1) * self.ffn
         return qkv + self.hidden * self.attention_bias + (columns + self.hidden) * self.mlp_bias
 
-    def layer_parameters_of(self, layer: int, *, active: bool = False) -> int:
-        """Return the parameters of one layer, norms and biases included; or the active ones.
+    @property
+    def qk_norm_widths(self) -> tuple[int, int]:
+        """Elements of queries, and of keys, that a norm of theirs is over; none without one."""
+        if self.qk_norm == "whole":
+            return self.query_width, self.kv_width
+        return (self.head_dim, self.head_dim) if self.qk_norm else (0, 0)
 
-        A router's correction, a number per expert, is a parameter (DeepSeek-V3).
+    @property
+    def norm_weights(self) -> int:
+        """Elements of all norms of one layer."""
+        vectors = 2 if self.norm == "layernorm" else 1
+        blocks = 4 if self.norm_at == "both" else 2
+        return blocks * self.norm_parameters + vectors * sum(self.qk_norm_widths)
+
+    def kind_parameters(self, kind: LayerKind, *, active: bool = False) -> int:
+        """Return the parameters of one layer of a kind, norms and biases included.
+
+        A router's correction, a number per expert, is one too (DeepSeek-V3).
+
+        Parameters
+        ----------
+        kind : LayerKind
+        active : bool
+            Those that a token meets.
         """
-        count = self.attention_weights + self.mlp_weights_of(layer, active=active) + self.biases
-        experts = self.experts_in(layer)
-        if experts is not None and experts.router.correction:
-            count += experts.count
-        return count + 2 * self.norm_parameters
+        count = self.attention_weights + self.second_weights(kind, active=active)
+        if kind.experts and self.experts:
+            count += self.experts.count * self.experts.router.correction
+        return count + self.biases + self.norm_weights
+
+    def layer_parameters_of(self, layer: int) -> int:
+        """Return the parameters of one layer."""
+        return self.kind_parameters(self.kind(layer))
+
+    def stack_parameters(self, *, active: bool = False) -> int:
+        """Return the parameters of all layers, or those that a token meets."""
+        kinds = self.kinds.items()
+        return sum(times * self.kind_parameters(kind, active=active) for kind, times in kinds)
 
     @property
     def parameters(self) -> int:
@@ -148,11 +234,11 @@ class ModelShape:
         return self._parameters(active=True)
 
     def _parameters(self, *, active: bool) -> int:
-        layers = sum(self.layer_parameters_of(i, active=active) for i in range(self.layers))
         if not self.vocab:
-            return layers
+            return self.stack_parameters(active=active)
         tables = 1 if self.tied else 2
-        return layers + tables * self.vocab * self.hidden + self.norm_parameters
+        outer = tables * self.vocab * self.hidden + self.norm_parameters
+        return self.stack_parameters(active=active) + outer
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +343,15 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
     head in attention (scores and weighted sum), see `twice_attention_pairs`. Element-wise work
     counts as 0, as in the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
     """
-    mlps = sum(model.mlp_weights_of(layer, active=True) for layer in range(model.layers))
-    weights = model.layers * model.attention_weights + mlps
+    seconds = (n * model.second_weights(kind, active=True) for kind, n in model.kinds.items())
+    weights = model.layers * model.attention_weights + sum(seconds)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
-    pairs = twice_attention_pairs(workload, model.window)
-    attention = 2 * pairs * model.query_width * model.layers * sequences
-    return matmul + attention
+    pairs = sum(
+        layers * twice_attention_pairs(workload, kind.window)
+        for kind, layers in model.kinds.items()
+    )
+    return matmul + 2 * pairs * model.query_width * sequences
 
 
 def model_flops(model: ModelShape, workload: Workload) -> int:

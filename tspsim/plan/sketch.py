@@ -106,7 +106,7 @@ def sketch(
         every = strategy.record(model, workload, optimizer)
         return Sketch(every, None, model.layers, workload.micro_batches, 0, 0)
     layers, batches = min(model.layers, FEW), min(workload.micro_batches, FEW)
-    few = dataclasses.replace(model, layers=layers)
+    few = dataclasses.replace(model.leanest, layers=layers)
     short = dataclasses.replace(workload, micro_batches=batches)
     programs = strategy.record(few, short, optimizer)
     made = Sketch(

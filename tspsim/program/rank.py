@@ -11,6 +11,7 @@ from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.axis import Axis
 from tspsim.program.holding import Holding
+from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
 from tspsim.program.kinds.issue import Issue
@@ -32,6 +33,15 @@ STATISTICS_ITEMSIZE = 4
 #: ``x * cos + rotate_half(x) * sin``: two products, a negation of a half, a concatenation and a
 #: sum; bytes moved per byte of x: 2 + 2, 1 + 1, 2 + 2, 2 + 2 and 4 + 2 for two bytes an element.
 ROTARY_PASSES = (5, 10.0)
+
+
+def rotary_passes(share: float) -> tuple[int, float]:
+    """Return the kernels and their traffic where a share of x is turned.
+
+    It is cut off, and concatenated with the rest afterwards: 2 + 2 more.
+    """
+    kernels, traffic = ROTARY_PASSES
+    return (kernels, traffic) if share == 1 else (kernels + 1, traffic * share + 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +294,11 @@ class Rank(Holding):
 
     def rotary(self, x: Operand, tokens: Tokens, label: str, *, inverse: bool = False) -> None:
         """Rotate x by its tokens' positions, in place."""
-        kind = Rotary(self.model.head_dim, tokens, inverse)
-        apart = self.kernels.rotary == "separate"
-        self.compute(Passes(kind, *ROTARY_PASSES) if apart else kind, (x,), (x,), label)
+        fused = Rotary(self.model.head_dim, tokens, inverse, self.model.rotary)
+        kind: ComputeKind = fused
+        if self.kernels.rotary == "separate":
+            kind = Passes(fused, *rotary_passes(fused.share))
+        self.compute(kind, (x,), (x,), label)
 
     def reorder(self, xs: Sequence[Operand], tokens: Tokens, *, to: str) -> tuple[Operand, ...]:
         """Return gathered tokens in logical order, or logical ones in gathered order.

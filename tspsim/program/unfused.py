@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tspsim.files.errors import ProgramError
 from tspsim.kernels import Kernels
@@ -22,6 +22,7 @@ from tspsim.program.kinds.scores import (
     WeightedSum,
     WeightsGradient,
 )
+from tspsim.program.kinds.soft_cap import soft_cap
 from tspsim.program.recorder import Recorder
 from tspsim.program.types import Operand
 
@@ -44,11 +45,14 @@ class KeptScores:
         What the values were weighted with: in the activations' type, and behind the dropout.
     mask : Operand or None
         Of the dropout.
+    capped : Operand or None
+        The scores behind a soft cap.
     """
 
     probabilities: Operand
     dropped: Operand
     mask: Operand | None = None
+    capped: Operand | None = None
 
 
 class UnfusedAttention:
@@ -80,7 +84,9 @@ class UnfusedAttention:
         square = (q.shape[0], core.heads, q.shape[1], k.shape[1])
         scores = self._like("scores", square)
         rank.compute(Scores(core, d), (q, k), (scores,))
+        self._cap(scores)
         kept = self._drop(*self._softmax(scores))
+        kept = replace(kept, capped=scores) if core.cap else kept
         by_heads = self._like("o.heads", q.shape)
         rank.compute(WeightedSum(core, d), (kept.dropped, v), (by_heads,))
         return self._transposed(by_heads, label="transpose.o")[0], kept
@@ -89,6 +95,15 @@ class UnfusedAttention:
         outs = tuple(self._like(x.buffer.name.removesuffix(".heads"), x.shape) for x in xs)
         self.rank.compute(Transpose(), xs, outs, label)
         return outs
+
+    def _cap(self, scores: Operand, gradient: Operand | None = None) -> None:
+        """Record the soft cap of scores, in place; or with their gradient its backward."""
+        if self.core.cap is None:
+            return
+        fused = self.kernels.softmax == "fused"
+        kind = soft_cap(self.core.cap, fused=fused, backward=gradient is not None)
+        inputs = (scores, gradient) if gradient else (scores,)
+        self.rank.compute(kind, inputs, inputs[-1:])
 
     def _softmax(self, scores: Operand) -> tuple[Operand, Operand]:
         """Return the probabilities that backward reads, and those in the activations' type."""
@@ -124,6 +139,8 @@ class UnfusedAttention:
         if kept.mask:
             rank.compute(DropoutBackward(), (ds, kept.mask), (ds,), "ddropout.scores")
         rank.compute(SoftmaxBackward(core), (kept.probabilities, ds), (ds,))
+        if kept.capped:
+            self._cap(kept.capped, ds)
         dq, dk = self._like("dq.heads", q.shape), self._like("dk.heads", k.shape)
         rank.compute(QueryGradient(core, d), (ds, k), (dq,))
         rank.compute(KeyGradient(core, d), (ds, q), (dk,))

@@ -31,13 +31,28 @@ def model_problems(keys: ModelKeys) -> Iterator[Problem]:
     elif model.head_dim % 2:
         message = f"head_dim is {model.head_dim}; must be even: rotary positions turn pairs"
         yield Problem(("model", "head_dim" if keys.head_dim else "heads"), message)
+    yield from _variant_problems(keys, model.head_dim)
+
+
+def _variant_problems(keys: ModelKeys, head_dim: int) -> Iterator[Problem]:
+    """Yield variants of attention and MLP that do not go together."""
+    if keys.rotary and (keys.rotary % 2 or keys.rotary > head_dim):
+        message = f"found {keys.rotary}; must be even, at most the head_dim of {head_dim}"
+        yield Problem(("model", "rotary"), message)
+    if keys.qk_norm == "whole" and keys.norm == "layernorm":
+        message = "found 'whole' with norm: layernorm; use qk_norm: head, or norm: rmsnorm"
+        yield Problem(("model", "qk_norm"), message)
+    if keys.gate == "gelu" and keys.mlp == "plain":
+        message = "found 'gelu'; a plain MLP has no gate, and is GELU without it"
+        yield Problem(("model", "gate"), message)
 
 
 def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     """Yield a problem when a window has no causal mask whose past it could cut."""
-    window = keys.model.window
-    if window is not None and keys.workload.causal == "off":
-        message = f"found {window}; a window is simulated with a causal mask, not with causal: off"
+    windows = {kind.window for kind in keys.model.value().kinds} - {None}
+    if windows and keys.workload.causal == "off":
+        told = "found " + ", ".join(map(str, sorted(windows, key=str)))
+        message = f"{told}; a window is simulated with a causal mask, not with causal: off"
         yield Problem(("model", "window"), message)
 
 

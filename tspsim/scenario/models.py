@@ -9,9 +9,15 @@ from typing import Any
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.source import KeyPath, Source
-from tspsim.scenario.hf_keys import OTHERS, changing_problems, key_problems
+from tspsim.scenario.hf_keys import (
+    ACTIVATIONS,
+    OTHERS,
+    changing_problems,
+    gelu_problems,
+    key_problems,
+)
 from tspsim.scenario.hf_rope import KEYS as ROPE
-from tspsim.scenario.hf_rope import rope_problems
+from tspsim.scenario.hf_rope import PARTS, rope_problems, rotary_of, rotary_problems
 from tspsim.scenario.hf_window import KEYS, window_of, window_problems
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
@@ -25,8 +31,10 @@ _LLAMA = {
     "head_dim": "head_dim",
     "tied": "tie_word_embeddings",
 }
-#: Only Llama's code reads these; others of its kind have biases or none whatever they say.
-_BIASES = {"attention_bias": "attention_bias", "mlp_bias": "mlp_bias"}
+#: Not all families' code reads these; others have biases or none whatever they say.
+_ATTENTION_BIAS = {"attention_bias": "attention_bias"}
+_BIASES = {**_ATTENTION_BIAS, "mlp_bias": "mlp_bias"}
+_CAPS = {"score_cap": "attn_logit_softcapping", "logit_cap": "final_logit_softcapping"}
 _GPT2 = {
     "hidden": "n_embd",
     "layers": "n_layer",
@@ -43,6 +51,10 @@ _PLAIN = {
     "attention_bias": True,
     "mlp_bias": True,
 }
+_GEMMA = {**_GATED, "gate": "gelu", "tied": True, "scaled_embedding": True, "head_dim": 256}
+_GEMMA2 = {**_GEMMA, "norm_at": "both", "score_cap": 50.0, "logit_cap": 30.0}
+_GEMMA3 = {**_GEMMA, "norm_at": "both", "qk_norm": "head"}
+_OLMO2 = {**_GATED, "norm_at": "behind", "qk_norm": "whole"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +67,41 @@ class Family:
         Our key -> the configuration's key.
     fixed : Mapping
         Values that the configuration leaves to its ``model_type``, or its defaults.
+    windows : bool
+        Whether its attention may see a window only.
+    partial : bool
+        Whether positions may turn a part of each head.
     """
 
     keys: Mapping[str, str]
     fixed: Mapping[str, Any]
+    windows: bool = True
+    partial: bool = False
 
     @property
-    def windows(self) -> bool:
-        """Whether its attention may see a window only."""
-        return self.keys is not _GPT2
+    def read(self) -> frozenset[str]:
+        """The configuration's keys that become keys of ``model:``."""
+        read = frozenset(self.keys.values()) | ROPE
+        read |= ACTIVATIONS if self.fixed.get("gate") == "gelu" else frozenset()
+        read |= PARTS if self.partial else frozenset()
+        return read | KEYS if self.windows else read
 
 
-#: GPT-2's learned positions are left out (see models/README).
+#: GPT-2's learned positions are left out (see models/README). What is fixed beside names is the
+#: default of the type's class in transformers 5.24.
 FAMILIES = {
     "llama": Family({**_LLAMA, **_BIASES}, _GATED),
     "mistral": Family(_LLAMA, _GATED),
     "qwen2": Family(_LLAMA, {**_GATED, "qkv_bias": True}),
-    "phi3": Family(_LLAMA, _GATED),
-    "gpt2": Family(_GPT2, _PLAIN),
+    "qwen3": Family({**_LLAMA, **_ATTENTION_BIAS}, {**_GATED, "qk_norm": "head", "head_dim": 128}),
+    "olmo2": Family({**_LLAMA, **_ATTENTION_BIAS}, _OLMO2, windows=False),
+    "gemma": Family({**_LLAMA, **_ATTENTION_BIAS}, _GEMMA, windows=False),
+    "gemma2": Family({**_LLAMA, **_ATTENTION_BIAS, **_CAPS}, _GEMMA2),
+    "gemma3_text": Family({**_LLAMA, **_ATTENTION_BIAS, **_CAPS}, _GEMMA3),
+    "phi3": Family(_LLAMA, _GATED, partial=True),
+    "gpt2": Family(_GPT2, _PLAIN, windows=False),
 }
-_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", *_BIASES})
+_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", *_BIASES, *_CAPS})
 
 
 def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
@@ -92,13 +119,23 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
     if lines:
         raise ScenarioError(lines)
     family = FAMILIES[data["model_type"]]
-    given = {ours: theirs for ours, theirs in family.keys.items() if data.get(theirs) is not None}
+    given = {ours: theirs for ours, theirs in family.keys.items() if _states(data, ours, theirs)}
     keys = {**family.fixed, **{ours: data[theirs] for ours, theirs in given.items()}}
     if family.windows:
         keys["window"], given["window"] = window_of(data), "sliding_window"
-    else:
-        keys.setdefault("ffn", 4 * keys["hidden"])  # what n_inner: null means
+    if family.partial:
+        keys["rotary"], given["rotary"] = rotary_of(data, _head_dim(data)), "partial_rotary_factor"
+    keys.setdefault("ffn", 4 * keys["hidden"])  # what GPT-2's n_inner: null means
     return keys, {ours: (theirs,) for ours, theirs in given.items()}
+
+
+def _states(data: Mapping[str, Any], ours: str, theirs: str) -> bool:
+    """Whether a configuration states a key; a cap of null is none, whatever its family has."""
+    return theirs in data if ours in _CAPS else data.get(theirs) is not None
+
+
+def _head_dim(data: Mapping[str, Any]) -> int:
+    return int(data.get("head_dim") or data["hidden_size"] // data["num_attention_heads"])
 
 
 def _problems(data: Mapping[str, Any]) -> list[Problem]:
@@ -109,8 +146,12 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
         message = f"{found(kind)}{reason}; known: {', '.join(FAMILIES)}"
         return [Problem(("model_type",), message), *changing_problems(data), *rope_problems(data)]
     family = FAMILIES[kind]
-    read = frozenset(family.keys.values()) | ROPE | (KEYS if family.windows else frozenset())
-    problems = [*_missing(data, family.keys), *key_problems(data, read), *rope_problems(data)]
+    problems = [*_missing(data, family.keys), *key_problems(data, family.read)]
+    problems += rope_problems(data, partial=family.partial)
+    if family.read >= ACTIVATIONS:
+        problems += gelu_problems(data)
+    if family.partial and not problems:
+        problems += rotary_problems(data, _head_dim(data))
     return problems + (list(window_problems(data)) if family.windows else [])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tspsim.files.names import Name
 from tspsim.files.units import Bytes, Seconds
@@ -31,6 +31,19 @@ from tspsim.scenario.section import MOST, Count, Section
 
 #: Bytes; what is more is meant to be something else.
 PerParameter = Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)]
+#: Of scores or logits; what is more caps nothing.
+Cap = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Windows = Annotated[tuple[Count | None, ...], Field(strict=False, min_length=1, max_length=16384)]
+
+
+def _form_of_window(given: Any) -> str:
+    return "by layer" if isinstance(given, list | tuple) else "of all layers"
+
+
+Window = Annotated[
+    Annotated[Count | None, Tag("of all layers")] | Annotated[Windows, Tag("by layer")],
+    Discriminator(_form_of_window),
+]
 
 
 class ModelKeys(Section):
@@ -45,14 +58,31 @@ class ModelKeys(Section):
         ge=0, le=MOST, description="size of the vocabulary (0: no embedding, head and loss)"
     )
     head_dim: Count | None = Field(None, description="width of one head (default: hidden / heads)")
-    mlp: Literal["gated", "plain"] = Field("gated", description="SwiGLU or GELU")
+    mlp: Literal["gated", "plain"] = Field("gated", description="a gated MLP or GELU")
+    gate: Literal["silu", "gelu"] = Field("silu", description="of a gated MLP: SwiGLU or GeGLU")
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_at: Literal["before", "behind", "both"] = Field(
+        "before", description="norms of the blocks' inputs, of their outputs, or of both"
+    )
     tied: bool = Field(False, description="the head uses the embedding's matrix")
     qkv_bias: bool = Field(False, description="query, key and value projections add a bias")
     attention_bias: bool = Field(False, description="all four projections of attention add one")
     mlp_bias: bool = Field(False, description="all matrices of the MLP add one")
-    window: Count | None = Field(
-        None, description="keys that a query sees in every layer, its own included (default: all)"
+    qk_norm: Literal["head", "whole"] | None = Field(
+        None, description="queries and keys get a norm: every head, or the whole projection"
+    )
+    window: Window = Field(
+        None,
+        description="keys that a query sees, its own included (default: all); a list: layer by "
+        "layer, again from the first on where it ends",
+    )
+    rotary: Count | None = Field(
+        None, description="elements of a head that positions turn (default: all)"
+    )
+    score_cap: Cap | None = Field(None, description="soft cap of attention's scores")
+    logit_cap: Cap | None = Field(None, description="soft cap of the logits")
+    scaled_embedding: bool = Field(
+        False, description="embeddings are multiplied by the root of their width"
     )
 
     experts: ExpertsKeys | None = Field(None, description="a mixture of experts, in some layers")

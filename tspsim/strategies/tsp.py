@@ -25,14 +25,20 @@ from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
-from tspsim.strategies.parts.layers import Normed
+from tspsim.strategies.parts.layers import LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
-from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.projections import Bucket, Projections
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
+#: Why a norm over all heads of a token does not go with weights that come one after another.
+_WHOLE = (
+    "found 'whole'; the mean square of a whole query needs every owner's weights before the first "
+    "heads can attend, and TSP has them come one after another: they would have to come twice. Use "
+    "strategy.kind tp, sp or tp_sp, or degree 1"
+)
 #: No schedule has more turns than ranks.
 MOST_AHEAD = 16384
 
@@ -96,6 +102,8 @@ class TensorSequenceParallel(StrategyOptions):
         yield from cut.problems("degree", self.replicate_kv_heads)
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
+        if model.qk_norm == "whole" and self.degree > 1:
+            yield Problem(("model", "qk_norm"), _WHOLE)
         if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
             held = f"{cut.heads} heads and {cut.kv_heads} kv_heads of a rank"
             message = f"{self.head_buckets} does not divide the {held}"
@@ -182,16 +190,17 @@ class TspDecoder(Decoder):
             current[:] = [broadcasts.take()]
         return current[0]
 
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
-        broadcasts, current = self._broadcasts(w), list[Packed]()
+        broadcasts, current = self._broadcasts(w.attention), list[Packed]()
         tapes: list[CoreTape] = []
         out: list[Operand | None] = [None]
 
         def project(turn: Turn) -> Turn:
             weights = self._fetch(turn, broadcasts, current)
+            bucket = Bucket(weights, w.qk_norm, turn.bucket)
             have = kept[turn.index] if kept else None
-            return replace(turn, w=weights, tape=self._project(x, weights, turn.bucket, have))
+            return replace(turn, w=weights, tape=self._project(x, bucket, have))
 
         def attend(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None
@@ -206,12 +215,12 @@ class TspDecoder(Decoder):
         return out[0], tapes
 
     def _project(
-        self, x: Operand, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
+        self, x: Operand, bucket: Bucket, kept: tuple[Operand, Operand] | None
     ) -> CoreTape:
         """Project local tokens; K and V begin to travel as soon as they are written."""
-        kv = None if kept else self.projections.keys_values(x, w, bucket)
-        queries = partial(self.projections.project, x, w, "q", bucket)
-        return self.exchange.project(queries, kv, kept)
+        kv = self.projections.keys_values(x, bucket, kept=bool(kept))
+        queries = partial(self.projections.project, x, bucket, "q")
+        return bucket.of(self.exchange.project(queries, kv, kept))
 
     def _kept(self, tape: CoreTape) -> CoreTape:
         """Return what backward will read: the rest dies with its last reader in forward."""
@@ -227,9 +236,11 @@ class TspDecoder(Decoder):
         kept = [self.exchange.keeps(turn) for turn in tape]
         return kept if self.options.keep_gathered_kv else None
 
-    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+    def attention_backward(
+        self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any
+    ) -> Operand:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
-        broadcasts, current = self._broadcasts(w), list[Packed]()
+        broadcasts, current = self._broadcasts(w.attention), list[Packed]()
         packs: dict[int, Packed] = {}
         dx: list[Operand | None] = [None]
         inside = self.recompute == "full" and self.recomputes_inside
@@ -241,21 +252,23 @@ class TspDecoder(Decoder):
                 return replace(turn, w=weights, tape=self.exchange.gather(tape[turn.index]))
             kept = tape[turn.index] if tape else None
             with self.rank.at(phase="recompute"):
-                again = self._project(x, weights, turn.bucket, kept)
+                again = self._project(x, Bucket(weights, w.qk_norm, turn.bucket), kept)
             return replace(turn, w=weights, tape=again)
 
         def core(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None
             restored = self.exchange.restore(self.heads, turn.tape)
-            self.rank.weighs(partial(self._output_gradient, turn, restored, dy, w, packs))
+            own = w.attention
+            self.rank.weighs(partial(self._output_gradient, turn, restored, dy, own, packs))
             do = self.rank.matmul(dy, turn.w[f"o{turn.bucket}"], "do", transpose_b=True)
             return replace(turn, gradients=self.exchange.backward(self.heads, do, restored))
 
         def finish(turn: Turn) -> Turn:
-            assert turn.gradients is not None and turn.w is not None
-            self.projections.unrotate(turn.gradients[0], turn.gradients[1])
-            dx[0] = self.projections.input_gradient(turn.gradients, turn.w, turn.bucket, dx[0])
-            self.rank.weighs(partial(self._turn_gradients, turn, x, w, packs))
+            assert turn.gradients is not None and turn.w is not None and turn.tape is not None
+            local = self.projections.before_positions(turn.gradients, turn.tape, w.qk_norm)
+            dx[0] = self.projections.input_gradient(local, turn.w, turn.bucket, dx[0])
+            turn = replace(turn, gradients=local)
+            self.rank.weighs(partial(self._turn_gradients, turn, x, w.attention, packs))
             return turn
 
         staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
@@ -337,9 +350,14 @@ class TspDecoder(Decoder):
 
     # ---- what is still partial ---------------------------------------------------------------
 
-    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:  # noqa: ARG002
-        """Sum over the axis what is between blocks; all others have come to their owners."""
-        flats = [w.gradient.flat for w in between]
+    def reduce_gradients(
+        self,
+        between: Sequence[Weights],
+        matrices: Sequence[Weights],  # noqa: ARG002
+        of_heads: Sequence[Weights] = (),
+    ) -> None:
+        """Sum over the axis what is whole on every rank; all others have come to their owners."""
+        flats = [w.gradient.flat for w in (*between, *of_heads)]
         if flats:
             self.axis.all_reduce(*flats, lane="gradients", label="gradients.norms")
 

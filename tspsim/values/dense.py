@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tspsim.model import ModelShape, Workload
+from tspsim.values.dense_core import Core, capped
 from tspsim.values.dense_experts import DenseExperts
 from tspsim.values.routes import Routes
 from tspsim.values.tensors import Float, Tensors
@@ -57,9 +58,7 @@ def initial(model: ModelShape, workload: Workload, seed: int = 0) -> Tensors:
 def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one layer's weights."""
     h, q, kv = model.hidden, model.query_width, model.kv_width
-    shapes: dict[str, tuple[int, ...]] = {"norm1": (model.norm_parameters,)}
-    shapes |= {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
-    shapes |= {"norm2": (model.norm_parameters,)}
+    shapes: dict[str, tuple[int, ...]] = {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
     if (experts := model.experts_in(layer)) is None:
         shapes |= _mlp_shapes(model, "w", model.ffn)
     else:
@@ -69,7 +68,17 @@ def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]
             shapes |= _mlp_shapes(model, "shared", experts.shared)
         if experts.shared_gate:
             shapes |= {"shared_scale": (h, 1)}
-    return shapes | {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
+    shapes |= {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
+    return shapes | _norm_shapes(model)
+
+
+def _norm_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
+    names = ["norm1", "norm2"] * (model.norm_at != "behind")
+    names += ["norm1_out", "norm2_out"] * (model.norm_at != "before")
+    vectors = model.norm_parameters // model.hidden
+    of_heads = zip(("q_norm", "k_norm"), model.qk_norm_widths, strict=True)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, (model.norm_parameters,))
+    return shapes | {name: (vectors * width,) for name, width in of_heads if width}
 
 
 def _mlp_shapes(
@@ -141,22 +150,24 @@ class Dense:
         self.gradients[name] = self.gradients.get(name, 0.0) + gradient
 
     def _micro_batch(self, i: int) -> None:
-        t = self.tensors
-        x = t["embedding"][t[f"tokens.{i}"]] if self.model.vocab else t[f"input.{i}"]
-        saved = []
+        t, scale = self.tensors, self.model.hidden**0.5 if self.model.scaled_embedding else 1.0
+        x = t["embedding"][t[f"tokens.{i}"]] * scale if self.model.vocab else t[f"input.{i}"]
+        backs = []
         for layer in range(self.model.layers):
-            x, tape = self._layer(x, layer, i)
-            saved.append(tape)
+            second = partial(self._second, micro_batch=i)
+            for number, inside in enumerate((self._attention, second), 1):
+                x, back = self._block(x, layer, number, inside)
+                backs.append(back)
         self.activations[f"output.{i}"] = x
         dx = self._head(x, i) if self.model.vocab else self._objective(x)
         if self.workload.phase == "forward":
             return
-        for tape in reversed(saved):
-            dx = self._layer_backward(dx, tape)
+        for back in reversed(backs):
+            dx = back(dx)
         self.activations[f"dinput.{i}"] = dx
         if self.model.vocab:
             table = np.zeros_like(t["embedding"])
-            np.add.at(table, t[f"tokens.{i}"], dx)
+            np.add.at(table, t[f"tokens.{i}"], dx * scale)
             self._add("embedding", table)
 
     def _objective(self, y: Float) -> Float:
@@ -166,28 +177,27 @@ class Dense:
     def _head(self, x: Float, i: int) -> Float:
         name = "embedding" if self.model.tied else "head"
         normed, back = self._norm(x, "final_norm")
-        logits = normed @ self.tensors[name].T
-        logits -= logits.max(-1, keepdims=True)
+        logits, slope = capped(normed @ self.tensors[name].T, self.model.logit_cap)
+        logits = logits - logits.max(-1, keepdims=True)
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         targets = self.tensors[f"targets.{i}"][..., None]
         self.loss -= float(np.take_along_axis(log_p, targets, -1).sum()) / self.workload.tokens
         d = np.exp(log_p)
         np.put_along_axis(d, targets, np.take_along_axis(d, targets, -1) - 1, -1)
-        d /= self.workload.tokens
+        d *= slope / self.workload.tokens
         self._add(name, np.einsum("bsv,bsh->vh", d, normed))
         return np.asarray(back(d @ self.tensors[name]))
 
     def _norm(self, x: Float, name: str) -> tuple[Float, Any]:
-        h, layer_norm = self.model.hidden, self.model.norm == "layernorm"
+        h, layer_norm = x.shape[-1], self.model.norm == "layernorm"
         w = self.tensors[name]
         centred = x - x.mean(-1, keepdims=True) if layer_norm else x
         deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
         hat = centred / deviation
 
         def back(dy: Float) -> Float:
-            dw = [np.einsum("bsh,bsh->h", dy, hat)]
-            dw += [dy.sum((0, 1))] if layer_norm else []
-            self._add(name, np.concatenate(dw))
+            dw = [dy * hat, dy] if layer_norm else [dy * hat]
+            self._add(name, np.concatenate([each.reshape(-1, h).sum(0) for each in dw]))
             dhat = dy * w[:h]
             dcentred = (dhat - hat * (dhat * hat).mean(-1, keepdims=True)) / deviation
             mean = dcentred.mean(-1, keepdims=True) if layer_norm else 0.0
@@ -195,19 +205,13 @@ class Dense:
 
         return hat * w[:h] + (w[h:] if layer_norm else 0.0), back
 
-    def _layer(self, x: Float, layer: int, micro_batch: int) -> tuple[Float, tuple[Any, ...]]:
-        normed, norm_back = self._norm(x, f"L{layer}.norm1")
-        y, attention_back = self._attention(normed, layer)
-        middle = x + y
-        normed2, norm2_back = self._norm(middle, f"L{layer}.norm2")
-        z, mlp_back = self._second(normed2, layer, micro_batch)
-        return middle + z, (norm_back, attention_back, norm2_back, mlp_back)
-
-    def _layer_backward(self, dy: Float, tape: tuple[Any, ...]) -> Float:
-        norm_back, attention_back, norm2_back, mlp_back = tape
-        dmiddle = dy + norm2_back(mlp_back(dy))
-        out: Float = dmiddle + norm_back(attention_back(dmiddle))
-        return out
+    def _block(self, x: Float, layer: int, number: int, inside: Any) -> tuple[Float, Any]:
+        """Return the stream behind a block, whose input, output or both have a norm."""
+        before, behind = f"L{layer}.norm{number}", f"L{layer}.norm{number}_out"
+        normed, before_back = self._norm(x, before) if before in self.tensors else (x, _same)
+        y, back = inside(normed, layer)
+        out, behind_back = self._norm(y, behind) if behind in self.tensors else (y, _same)
+        return x + out, lambda dy: dy + before_back(back(behind_back(dy)))
 
     def _linear(
         self, x: Float, layer: str, name: str, expert: int | None = None
@@ -268,23 +272,16 @@ class Dense:
     def _mlp(self, x: Float, p: str, prefix: str, expert: int | None = None) -> tuple[Float, Any]:
         linear = partial(self._linear, layer=p, expert=expert)
         up, up_back = linear(x, name=f"{prefix}_up")
-        if self.model.mlp == "gated":
-            gate, gate_back = linear(x, name=f"{prefix}_gate")
-            s = 1 / (1 + np.exp(-gate))
-            hidden = gate * s * up
-        else:
-            inner = np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)
-            hidden = 0.5 * up * (1 + np.tanh(inner))
-        out, down_back = linear(hidden, name=f"{prefix}_down")
+        gated = self.model.mlp == "gated"
+        gate, gate_back = linear(x, name=f"{prefix}_gate") if gated else (up, None)
+        gelu = self.model.mlp == "plain" or self.model.gate == "gelu"
+        active, slope = _gelu(gate) if gelu else _silu(gate)
+        out, down_back = linear(active * up if gated else active, name=f"{prefix}_down")
 
         def back(dy: Float) -> Float:
             dh = down_back(dy)
-            if self.model.mlp == "gated":
-                dgate = dh * up * (s + gate * s * (1 - s))
-                return np.asarray(up_back(dh * gate * s) + gate_back(dgate))
-            t = np.tanh(inner)
-            dinner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * up**2)
-            slope = 0.5 * (1 + t) + 0.5 * up * (1 - t * t) * dinner
+            if gate_back:
+                return np.asarray(up_back(dh * active) + gate_back(dh * up * slope))
             return np.asarray(up_back(dh * slope))
 
         return out, back
@@ -292,38 +289,53 @@ class Dense:
     def _rotate(self, x: Float, sign: float) -> Float:
         d = self.model.head_dim
         b, s, width = x.shape
-        frequency = ROTARY_BASE ** (-np.arange(d // 2) / (d // 2))
+        half = (self.model.rotary or d) // 2
+        frequency = ROTARY_BASE ** (-np.arange(half) / half)
         turn = np.exp(1j * sign * np.arange(s)[:, None] * frequency)[None, :, None, :]
         heads = x.reshape(b, s, width // d, d)
-        z = (heads[..., : d // 2] + 1j * heads[..., d // 2 :]) * turn
-        return np.concatenate([z.real, z.imag], -1).reshape(x.shape)
+        z = (heads[..., :half] + 1j * heads[..., half : 2 * half]) * turn
+        return np.concatenate([z.real, z.imag, heads[..., 2 * half :]], -1).reshape(x.shape)
 
-    def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
-        model, p = self.model, f"L{layer}."
-        (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
-        b, s, _ = x.shape
-        g, d = model.heads // model.kv_heads, model.head_dim
-        qh = self._rotate(q, 1).reshape(b, s, model.kv_heads, g, d)
-        kh = self._rotate(k, 1).reshape(b, s, model.kv_heads, d)
-        vh = v.reshape(b, s, model.kv_heads, d)
-        scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
-        if self.workload.causal != "off":
-            scores += np.triu(np.full((s, s), -np.inf), 1)
-        if model.window:
-            scores += np.tril(np.full((s, s), -np.inf), -model.window)
-        a = np.exp(scores - scores.max(-1, keepdims=True))
-        a /= a.sum(-1, keepdims=True)
-        o = np.einsum("bngqk,bknd->bqngd", a, vh).reshape(b, s, model.query_width)
-        out, o_back = self._linear(o, p, "wo")
+    def _positioned(self, x: Float, layer: str, which: str) -> tuple[Float, Any]:
+        """Return queries or keys with their norm, if they have one, and their positions."""
+        heads = (*x.shape[:2], -1, self.model.head_dim)
+        y, norm_back = x.reshape(heads) if self.model.qk_norm == "head" else x, _same
+        if self.model.qk_norm:
+            y, norm_back = self._norm(y, f"{layer}{which}_norm")
 
         def back(dy: Float) -> Float:
-            do = o_back(dy).reshape(b, s, model.kv_heads, g, d)
-            dv = np.einsum("bngqk,bqngd->bknd", a, do)
-            da = np.einsum("bqngd,bknd->bngqk", do, vh)
-            ds = a * (da - (da * a).sum(-1, keepdims=True)) / np.sqrt(d)
-            dq = np.einsum("bngqk,bknd->bqngd", ds, kh).reshape(q.shape)
-            dk = np.einsum("bngqk,bqngd->bknd", ds, qh).reshape(k.shape)
-            dx = q_back(self._rotate(dq, -1)) + k_back(self._rotate(dk, -1))
-            return np.asarray(dx + v_back(dv.reshape(v.shape)))
+            turned = self._rotate(dy.reshape(x.shape), -1).reshape(y.shape)
+            return np.asarray(norm_back(turned)).reshape(x.shape)
+
+        return self._rotate(y.reshape(x.shape), 1), back
+
+    def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
+        p, window = f"L{layer}.", self.model.kind(layer).window
+        (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
+        (q, q_turn), (k, k_turn) = self._positioned(q, p, "q"), self._positioned(k, p, "k")
+        core = Core(self.model, window, causal=self.workload.causal != "off")
+        attended, core_back = core.attend(q, k, v)
+        out, o_back = self._linear(attended, p, "wo")
+
+        def back(dy: Float) -> Float:
+            dq, dk, dv = core_back(o_back(dy))
+            return np.asarray(q_back(q_turn(dq)) + k_back(k_turn(dk)) + v_back(dv))
 
         return out, back
+
+
+def _same(x: Float) -> Float:
+    return x
+
+
+def _silu(x: Float) -> tuple[Float, Float]:
+    """Return silu of x, and its slope there."""
+    s = 1 / (1 + np.exp(-x))
+    return x * s, s + x * s * (1 - s)
+
+
+def _gelu(x: Float) -> tuple[Float, Float]:
+    """Return gelu of x in the tanh form, and its slope there."""
+    t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    dinner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+    return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * dinner

@@ -50,9 +50,11 @@ def _neighbours(strategy: StrategyOptions) -> dict[str, Any]:
 def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) -> ModelShape:
     """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides.
 
-    Of the `layers` that a strategy wants to be proven with it has as many as the model has; its
-    window is that `share` of the model's, as the sequence is.
+    Of the `layers` that a strategy wants to be proven with it has as many as the model has, and of
+    their kinds one after another; a window is that `share` of the model's, as the sequence is.
     """
+    seen = dict.fromkeys(kind.window for kind in model.kinds)
+    windows = tuple(window and max(1, int(window * share)) for window in seen)
     return replace(
         model,
         hidden=model.heads * HEAD_DIM,
@@ -61,7 +63,8 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
         ffn=2 * ranks,
         experts=model.experts and _few(model.experts, ranks),
         vocab=4 * ranks if model.vocab else 0,
-        window=model.window and max(1, int(model.window * share)),
+        window=windows if len(windows) > 1 else windows[0],
+        rotary=model.rotary and HEAD_DIM // 2,
     )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from tspsim.program.kinds.base import Array, Where, elementwise, moved
+from tspsim.program.kinds.soft_cap import capped, slope
 from tspsim.program.tokens import Tokens, twice_windowed_pairs
 from tspsim.program.types import Operand, PerCoordinate, Work
 
@@ -26,6 +27,8 @@ class Core:
         Leave out the pairs whose key comes after the query.
     window : int or None
         Of a causal core: leave out the pairs that are so many places apart, or more.
+    cap : float or None
+        Scores are ``cap * tanh(x / cap)``, in the same kernel: no other products, no other bytes.
     """
 
     heads: int
@@ -34,6 +37,7 @@ class Core:
     keys: Tokens
     causal: bool
     window: int | None = None
+    cap: float | None = None
 
     @property
     def axis(self) -> str | None:
@@ -79,6 +83,7 @@ class Core:
         """Return the name with its heads and mask."""
         mask = "causal" if self.causal else "full"
         mask += f", window {self.window}" if self.window else ""
+        mask += f", cap {self.cap:g}" if self.cap else ""
         return f"{name}({self.heads}/{self.kv_heads} heads, {mask})"
 
 
@@ -130,7 +135,7 @@ class Attention:
         """Return o, the shape of q, and lse; a query with no key gives 0 and -inf."""
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
-        scores = qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1])
+        scores = capped(qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1]), core.cap)
         scores = np.where(core.mask(where), scores, -np.inf)
         top = scores.max(-1, keepdims=True)
         top = np.where(np.isfinite(top), top, 0.0)
@@ -168,10 +173,11 @@ class AttentionBackward:
         qh, doh = core.split(q, core.heads), core.split(do, core.heads)
         kh, vh, oh = core.expand(k), core.expand(v), core.split(o, core.heads)
         scale = 1 / np.sqrt(qh.shape[-1])
-        shifted = qh @ kh.swapaxes(-1, -2) * scale - lse[..., None]
+        scores = capped(qh @ kh.swapaxes(-1, -2) * scale, core.cap)
+        shifted = scores - lse[..., None]
         p = np.where(core.mask(where), np.exp(np.where(core.mask(where), shifted, 0.0)), 0.0)
         dp = doh @ vh.swapaxes(-1, -2)
-        ds = p * (dp - (doh * oh).sum(-1, keepdims=True)) * scale
+        ds = p * (dp - (doh * oh).sum(-1, keepdims=True)) * slope(scores, core.cap) * scale
         dq = core.joined(ds @ kh)
         dk, dv = core.fold(ds.swapaxes(-1, -2) @ qh), core.fold(p.swapaxes(-1, -2) @ doh)
         return dq, dk, dv

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tspsim.program.kinds.base import Array, Where
-from tspsim.program.kinds.pointwise import Pointwise, sigmoid
+from tspsim.program.kinds.pointwise import Pointwise, silu
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Silu(Pointwise):
 
     def values(self, where: Where, gate: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return silu of the gate."""
-        return (gate * sigmoid(gate),)
+        return (silu(gate)[0],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,7 @@ class SiluBackward(Pointwise):
 
     def values(self, where: Where, dsilu: Array, gate: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the gate's gradient."""
-        s = sigmoid(gate)
-        return (dsilu * s * (1 + gate * (1 - s)),)
+        return (dsilu * silu(gate)[1],)
 
 
 @dataclass(frozen=True, slots=True)

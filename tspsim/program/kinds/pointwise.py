@@ -12,6 +12,8 @@ from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand, Work
 
 ROTARY_BASE = 10000.0
+#: What a gate is put through.
+Gate = Literal["silu", "gelu"]
 
 
 class Pointwise:
@@ -34,6 +36,19 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
+def silu(x: Array) -> tuple[Array, Array]:
+    """Return silu of x, and its slope there."""
+    s = sigmoid(x)
+    return x * s, s * (1 + x * (1 - s))
+
+
+def gelu(x: Array) -> tuple[Array, Array]:
+    """Return gelu of x in the tanh form (arXiv 1606.08415), and its slope there."""
+    t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    inner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+    return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t**2) * inner
+
+
 def biased(ins: tuple[Array, ...], count: int) -> list[Array]:
     """Return the first `count` arrays, with the others, their biases, added where there are any."""
     return [x + b for x, b in zip(ins, ins[count:] or (0.0,) * count, strict=False)]
@@ -41,14 +56,18 @@ def biased(ins: tuple[Array, ...], count: int) -> list[Array]:
 
 @dataclass(frozen=True, slots=True)
 class Gated(Pointwise):
-    """``hidden = silu(gate) * up`` (SwiGLU, arXiv 2002.05202), after their biases when given."""
+    """``hidden = silu(gate) * up`` or ``gelu(gate) * up``, after their biases when given.
 
+    SwiGLU and GeGLU (arXiv 2002.05202).
+    """
+
+    gate: Gate = "silu"
     name = "gated"
 
     def values(self, where: Where, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return hidden."""
         gate, up = biased(ins, 2)
-        return (gate * sigmoid(gate) * up,)
+        return ((silu if self.gate == "silu" else gelu)(gate)[0] * up,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +77,14 @@ class GatedBackward(Pointwise):
     As fused kernels do. Their gradients are those of the sums with the biases too.
     """
 
+    gate: Gate = "silu"
     name = "gated_backward"
 
     def values(self, where: Where, dh: Array, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return dgate and dup."""
         gate, up = biased(ins, 2)
-        s = sigmoid(gate)
-        return dh * up * s * (1 + gate * (1 - s)), dh * gate * s
+        active, slope = (silu if self.gate == "silu" else gelu)(gate)
+        return dh * up * slope, dh * active
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +96,7 @@ class Gelu(Pointwise):
     def values(self, where: Where, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return hidden."""
         (up,) = biased(ins, 1)
-        return (0.5 * up * (1 + np.tanh(_inner(up))),)
+        return (gelu(up)[0],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +108,7 @@ class GeluBackward(Pointwise):
     def values(self, where: Where, dh: Array, *ins: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return dup."""
         (up,) = biased(ins, 1)
-        t = np.tanh(_inner(up))
-        slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * up**2)
-        return (dh * (0.5 * (1 + t) + 0.5 * up * (1 - t**2) * slope),)
-
-
-def _inner(x: Array) -> Array:
-    return np.asarray(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+        return (dh * gelu(up)[1],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,18 @@ class Add(Pointwise):
     def values(self, where: Where, x: Array, target: Array, *bias: Array) -> tuple[Array, ...]:  # noqa: ARG002
         """Return the sum."""
         return (sum(bias, x + target),)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Pointwise):
+    """``x -> factor * x``, written over x."""
+
+    factor: float
+    name = "scale"
+
+    def values(self, where: Where, x: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return the product."""
+        return (x * self.factor,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +168,38 @@ class Rotary(Pointwise):
         Positions of the rows of x: real ones, whatever the order in which a rank stores them.
     inverse : bool
         Turn back: the gradient of the rotation.
+    turned : int or None
+        So many of a head's first elements are rotated; the others are not touched. None: all.
     """
 
     head_dim: int
     tokens: Tokens
     inverse: bool = False
+    turned: int | None = None
     name = "rotary"
+
+    @property
+    def share(self) -> float:
+        """The share of x that is rotated."""
+        return (self.turned or self.head_dim) / self.head_dim
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return the memory traffic of what is rotated."""
+        whole = elementwise(inputs, outputs)
+        return whole._replace(bytes=round(whole.bytes * self.share)) if self.turned else whole
 
     def values(self, where: Where, x: Array) -> tuple[Array, ...]:
         """Return x rotated."""
         b, s, width = x.shape
-        half = self.head_dim // 2
+        half = (self.turned or self.head_dim) // 2
         positions = self.tokens.positions(where.coordinate(self.tokens.axis))
         angle = positions[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
         sin = np.sin(angle)[None, :, None] * (-1 if self.inverse else 1)
         cos = np.cos(angle)[None, :, None]
-        heads = x.reshape(b, s, width // self.head_dim, 2, half)
-        even, odd = heads[..., 0, :], heads[..., 1, :]
-        out = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-2)
-        return (out.reshape(x.shape),)
+        heads = x.reshape(b, s, width // self.head_dim, self.head_dim)
+        even, odd, rest = np.split(heads, [half, 2 * half], axis=-1)
+        turned = even * cos - odd * sin, even * sin + odd * cos
+        return (np.concatenate([*turned, rest], axis=-1).reshape(x.shape),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.pointwise import Pointwise
+from tspsim.program.kinds.soft_cap import capped, slope
 from tspsim.program.types import Operand, Work
 
 
@@ -66,13 +67,22 @@ def _itemsize(operand: Operand) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LogitStatistics(Pointwise):
-    """``(logits, targets) -> [log-sum-exp, target logit]`` of this rank's rows, [1, tokens, 2]."""
+    """``(logits, targets) -> [log-sum-exp, target logit]`` of this rank's rows, [1, tokens, 2].
+
+    Parameters
+    ----------
+    axis : str or None
+    cap : float or None
+        A soft cap of the logits, in the same kernel.
+    """
 
     axis: str | None
+    cap: float | None = None
     name = "logit_statistics"
 
     def values(self, where: Where, logits: Array, targets: Array) -> tuple[Array, ...]:
         """Return the statistics; the target logit is 0 where the target is on another rank."""
+        logits = capped(logits, self.cap)
         top = logits.max(-1, keepdims=True)
         lse = np.log(np.exp(logits - top).sum(-1)) + top[..., 0]
         rows, here = local_rows(where, self.axis, targets.astype(np.int64), logits.shape[-1])
@@ -101,10 +111,19 @@ class Loss(Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class LossGradient(Pointwise):
-    """``(statistics, targets, logits) -> dlogits``, written over the logits."""
+    """``(statistics, targets, logits) -> dlogits``, written over the logits; see `LogitStatistics`.
+
+    Parameters
+    ----------
+    axis : str or None
+    tokens : int
+        Tokens of the whole step.
+    cap : float or None
+    """
 
     axis: str | None
     tokens: int
+    cap: float | None = None
     name = "loss_gradient"
 
     def values(
@@ -112,10 +131,11 @@ class LossGradient(Pointwise):
     ) -> tuple[Array, ...]:
         """Return (softmax - one hot) / tokens."""
         lse = np.logaddexp.reduce(statistics[..., 0], axis=0)
+        logits = capped(logits, self.cap)
         out = np.exp(logits - lse[:, None])
         rows, here = local_rows(where, self.axis, targets.astype(np.int64), logits.shape[-1])
         out[np.arange(len(rows)), rows] -= here
-        return (out / self.tokens,)
+        return (out * slope(logits, self.cap) / self.tokens,)
 
 
 @dataclass(frozen=True, slots=True)

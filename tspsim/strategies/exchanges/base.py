@@ -44,6 +44,8 @@ class CoreTape:
         Output and log-sum-exp, or the scores that an unfused core keeps.
     whole_output : Operand or None
         The output as the core wrote it, where that is not `o`.
+    norms : pair of tuples of Operand, or None
+        What the backward of the norms of queries and keys reads.
     """
 
     q: Operand
@@ -54,6 +56,7 @@ class CoreTape:
     o: Operand | None = None
     lse: Operand | KeptScores | None = None
     whole_output: Operand | None = None
+    norms: tuple[tuple[Operand, ...], ...] | None = None
 
     def without_core(self, recomputed: Recomputed) -> CoreTape:
         """Return the tape for ``recompute: selective``: what the core wrote is dropped.
@@ -142,6 +145,7 @@ class Exchange(ABC):
 
 
 def core_of(rank: Rank, heads: Heads, queries: Tokens, keys: Tokens) -> Core:
-    """Return the attention core between two sets of tokens."""
-    causal, window = rank.workload.causal != "off", rank.model.window
-    return Core(heads.queries, heads.keys, queries, keys, causal, window)
+    """Return the attention core of the layer at hand between two sets of tokens."""
+    assert rank.layer is not None
+    causal, window = rank.workload.causal != "off", rank.model.kind(rank.layer).window
+    return Core(heads.queries, heads.keys, queries, keys, causal, window, rank.model.score_cap)

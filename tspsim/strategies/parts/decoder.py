@@ -7,20 +7,20 @@ is the schedule's (`strategies/parts/pipeline.py`).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from tspsim.program.activations import ActivationShard
-from tspsim.program.packed import Packed, Weights
-from tspsim.program.rank import NormTape, Rank
+from tspsim.program.packed import Part, Weights
+from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.blocks import Blocks
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.groups import Group, Groups
-from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
+from tspsim.strategies.parts.layers import LayerWeights
 from tspsim.strategies.parts.mixture import MakeExperts, Mixture
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
@@ -28,7 +28,7 @@ from tspsim.strategies.parts.stamps import Left, Stamps
 from tspsim.strategies.parts.weights import Cut
 
 
-class Decoder(ABC):
+class Decoder(Blocks):
     """Records a step of a decoder; a strategy subclasses it.
 
     Parameters
@@ -43,10 +43,6 @@ class Decoder(ABC):
     experts : callable, optional
         Makes the layout of experts.
     """
-
-    #: Under ``recompute: full``, backward recomputes a layer's parts by itself from `x` and
-    #: `middle`; otherwise the whole forward of the layer runs again from `x`.
-    recomputes_inside = False
 
     def __init__(
         self,
@@ -76,20 +72,24 @@ class Decoder(ABC):
         rank, cut = self.rank, self.cut
         with rank.at(layer=index):
             first: dict[str, Any] = {
-                "norm1": rank.weights("norm1", [cut.norm("norm1")]),
+                "norm1": self._declare_some("norm1", cut.block_norm(1, "before")),
                 "attention": rank.weights("attention", cut.attention()),
-                "bias1": self._declare_bias("attention"),
-                "norm2": rank.weights("norm2", [cut.norm("norm2")]),
+                "qk_norm": self._declare_some("qk_norm", cut.qk_norm()),
+                "bias1": self._declare_some("attention.bias", cut.output_bias("attention")),
+                "behind1": self._declare_some("norm1_out", cut.block_norm(1, "behind")),
+                "norm2": self._declare_some("norm2", cut.block_norm(2, "before")),
             }
             if rank.model.experts_in(index):
                 assert self.mixture is not None
-                return LayerWeights(**first, **self.mixture.declare())
-            mlp, bias = rank.weights("mlp", cut.mlp()), self._declare_bias("mlp")
-            return LayerWeights(**first, mlp=mlp, bias2=bias)
+                second = self.mixture.declare()
+            else:
+                mlp, bias = rank.weights("mlp", cut.mlp()), cut.output_bias("mlp")
+                second = {"mlp": mlp, "bias2": self._declare_some("mlp.bias", bias)}
+            behind = self._declare_some("norm2_out", cut.block_norm(2, "behind"))
+            return LayerWeights(**{**first, **second, "behind2": behind})
 
-    def _declare_bias(self, block: Literal["attention", "mlp"]) -> Weights | None:
-        parts = self.cut.output_bias(block)
-        return self.rank.weights(f"{block}.bias", parts) if parts else None
+    def _declare_some(self, name: str, parts: list[Part]) -> Weights | None:
+        return self.rank.weights(name, parts) if parts else None
 
     def _weights(self) -> Iterator[Operand]:
         """Yield all weights, each once, in the order in which forward reads them."""
@@ -100,34 +100,31 @@ class Decoder(ABC):
     # ---- what a strategy fills in ------------------------------------------------------------
 
     @abstractmethod
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
-        """Return the attention block's output and its tape; `kept` is what `keeps` kept."""
+    def reduce_gradients(
+        self,
+        between: Sequence[Weights],
+        matrices: Sequence[Weights],
+        of_heads: Sequence[Weights] = (),
+    ) -> None:
+        """Sum over ranks what is still partial of some weights: of a layer, or of the ends.
 
-    @abstractmethod
-    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
-        """Return the gradient of the attention block's input."""
+        Parameters
+        ----------
+        between : sequence of Weights
+            What is read between blocks, whole on every rank.
+        matrices : sequence of Weights
+            What is cut as heads and MLP are.
+        of_heads : sequence of Weights
+            Whole on every rank, with a gradient from the heads that the rank attends with.
+        """
 
-    @abstractmethod
-    def mlp(self, x: Operand, w: Weights) -> tuple[Operand, Any]:
-        """Return the MLP's output and its tape."""
-
-    @abstractmethod
-    def mlp_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
-        """Return the gradient of the MLP's input."""
-
-    def keeps(self, tape: Any) -> Any:  # noqa: ARG002
-        """Return what of the attention's tape survives ``recompute: full``."""
-        return None
-
-    @abstractmethod
-    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:
-        """Sum over ranks what is still partial of some weights: of a layer, or of the ends."""
-
-    def reduce_shared_heads(self, gradient: Packed) -> None:
+    def reduce_shared_heads(self, w: LayerWeights) -> None:
         """Sum the gradients of key/value heads that neighbours hold alike."""
         if self.cut.axis and self.cut.replicas > 1:
             neighbours = self.rank.axis(self.cut.axis, self.cut.replicas)
+            gradient = w.attention.gradient
             parts = [gradient[name] for name in ("k0", "v0", "bk0", "bv0") if name in gradient]
+            parts += [each.gradient["k_norm"] for each in w.cut_norms]
             neighbours.all_reduce(*parts, lane="kv_heads", label="gradients.kv_heads")
 
     @abstractmethod
@@ -183,7 +180,7 @@ class Decoder(ABC):
                 group.begin()
                 w = self.layers[index].now(group)
                 record = partial(self._forward, x, w)
-                key = (layers, "F", self._kind(index))
+                key = (*self._kind(index, layers), "F")
                 x, left = self.stamps.run(key, (x, *w.flats), None, record)
                 group.leave()
             tapes.append(left)
@@ -199,22 +196,27 @@ class Decoder(ABC):
                     self.groups[index - 1].gather()  # the next in backward
                 w = self.layers[index].now(group, gradient=True)
                 record = partial(self._backward, dy, w)
-                key = (layers, "B", self.rank.postpones, self._kind(index))
+                key = (*self._kind(index, layers), "B", self.rank.postpones)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
                 group.finish()
                 if last or self.syncs:
                     self.rank.weighs(partial(self._reduce, group, w))
         return dy
 
-    def _kind(self, index: int) -> Hashable:
-        """Return what of a layer is not as in other layers: how its tokens are dealt to experts."""
-        if not self.rank.model.experts_in(index):
-            return None
-        return self.rank.workload.routing.repeats(index), "experts"
+    def _kind(self, index: int, layers: range) -> tuple[Hashable, ...]:
+        """Return all in which the passes of some layers differ.
+
+        Where blocks read the stream itself, what is gathered of it has its name: another one in
+        front of the first layer. To experts tokens may be dealt in other ways in other layers.
+        """
+        model, routing = self.rank.model, self.rank.workload.routing
+        dealt = routing.repeats(index) if model.experts_in(index) else None
+        reads = model.norm_at == "behind" and index == layers[0]
+        return layers, model.kind(index), reads, dealt
 
     def _reduce(self, group: Group, w: LayerWeights) -> None:
-        self.reduce_shared_heads(w.attention.gradient)
-        self.reduce_gradients(w.between, w.matrices)
+        self.reduce_shared_heads(w)
+        self.reduce_gradients(w.between, w.matrices, w.head_norms)
         if w.experts and self.mixture:
             self.mixture.reduce(w.experts)
         group.reduce()
@@ -252,105 +254,3 @@ class Decoder(ABC):
                 self.ends.group.finish()
                 if self.syncs:
                     self._reduce_ends()
-
-    # ---- a layer -----------------------------------------------------------------------------
-
-    def _forward(self, x: Operand, w: LayerWeights, _: None) -> tuple[Operand, LayerTape]:
-        with self.rank.issued(1):
-            tape, y = self._blocks(x, w, None)
-            tape = self._joined(tape, y, w)
-        if self.recompute != "full":
-            return y, tape
-        if self.recomputes_inside:
-            return y, replace(tape, norm1=None, norm2=None, mlp=None, **self._survivors(tape))
-        return y, LayerTape(x, **self._survivors(tape))
-
-    def _survivors(self, tape: LayerTape) -> dict[str, Any]:
-        return {"attention": self.keeps(tape.attention)}
-
-    def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand]:
-        """Record both blocks; return the tape, and the MLP's output."""
-        rank = self.rank
-        norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
-        middle, attention = self.attention(norm1.output, w.attention, kept)
-        mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
-        norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
-        out, mlp = self._second(norm2.output, w)
-        return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
-
-    def _second(self, x: Operand, w: LayerWeights) -> tuple[Operand, Any]:
-        """Record the block behind attention: an MLP, or experts."""
-        if w.experts is None:
-            assert w.mlp is not None
-            return self.mlp(x, w.mlp)
-        assert self.mixture is not None
-        return self.mixture.forward(x, w)
-
-    def _second_backward(self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any) -> Operand:
-        if w.experts is None:
-            assert w.mlp is not None
-            return self.mlp_backward(dy, normed, w.mlp, tape)
-        assert self.mixture is not None
-        return self.mixture.backward(dy, normed, w, tape)
-
-    def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> LayerTape:
-        """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
-        assert tape.middle is not None
-        mask = self.rank.join(tape.middle, to=out, bias=_value(w.bias2), label="residual2")
-        return replace(tape, mask2=mask)
-
-    def _again(self, tape: LayerTape, w: LayerWeights) -> LayerTape:
-        """Run a layer's forward again."""
-        with self.rank.at(phase="recompute"), self.rank.issued(1):
-            fresh, out = self._blocks(tape.x, w, tape.attention)
-            if self.rank.kernels.dropout:
-                fresh = self._joined(fresh, out, w)
-        if self.rank.kernels.recomputed == "autograd":
-            return fresh
-        return replace(fresh, norm1=None, norm2=None)  # cheap, and not kept a second time
-
-    def _backward(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> tuple[Operand, None]:
-        again = self.recompute == "full"
-        if again and not self.recomputes_inside:
-            tape = self._again(tape, w)
-        with self.rank.issued(3 if again and self.recomputes_inside else 2):
-            dx = self._through(dy, w, tape)
-        return dx, None
-
-    def _through(self, dy: Operand, w: LayerWeights, tape: LayerTape) -> Operand:
-        """Return the gradient behind both blocks."""
-        rank = self.rank
-        assert tape.middle is not None
-        norm = self._lazy(tape.norm2, tape.middle, w.norm2, "norm2")
-        dropped = rank.masked(dy, tape.mask2, "ddropout2")
-        self._bias_gradient(dropped, w.bias2, "mlp.bias")
-        dnormed = self._second_backward(dropped, norm, w, tape.mlp)
-        dy = self._norm_backward(dnormed, norm, w.norm2, "norm2", dy)
-        norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
-        dropped = rank.masked(dy, tape.mask1, "ddropout1")
-        self._bias_gradient(dropped, w.bias1, "attention.bias")
-        dnormed = self.attention_backward(dropped, norm, w.attention, tape.attention)
-        return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
-
-    def _bias_gradient(self, dy: Operand, bias: Weights | None, label: str) -> None:
-        if bias:
-            self.rank.bias_gradient(dy, bias.gradient.flat, label)
-
-    def _norm_backward(
-        self, dy: Operand, norm: LazyNorm, w: Weights, label: str, residual: Operand
-    ) -> Operand:
-        """Add to the residual's gradient: in place, unless weight gradients still read it."""
-        pair, saved = (w.value.flat, w.gradient.flat), norm.tape.saved
-        out = self.rank.tensor("dx", dy.shape) if self.rank.postpones else None
-        return self.rank.norm_backward(dy, saved, pair, label, add_to=residual, out=out)
-
-    def _lazy(self, kept: NormTape | None, x: Operand, w: Weights, label: str) -> LazyNorm:
-        def again() -> NormTape:
-            with self.rank.at(phase="recompute"):
-                return self.rank.norm(x, w.value.flat, label)
-
-        return LazyNorm(kept, again)
-
-
-def _value(w: Weights | None) -> Operand | None:
-    return w.value.flat if w else None

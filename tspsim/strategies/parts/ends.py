@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tspsim.program.activations import ActivationShard
+from tspsim.program.kinds.pointwise import Scale
 from tspsim.program.kinds.vocabulary import Embed, EmbedGradient
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
@@ -144,8 +145,14 @@ class Ends:
         x = rank.tensor("x", (*ids.shape, table.shape[1]))
         rank.compute(Embed(self._over()), (ids, table), (x,), "embed")
         x = self._leave(x, dim=1, label="embed")
+        self._scale(x, "embed.scale")
         self.masks[rank.micro_batch] = rank.drop(x, "dropout.embed")
         return x
+
+    def _scale(self, x: Operand, label: str) -> None:
+        """Scale embeddings, or their gradient, where the model does."""
+        if self.rank.model.scaled_embedding:
+            self.rank.compute(Scale(self.rank.model.hidden**0.5), (x,), (x,), label)
 
     def embed_backward(self, dx: Operand) -> None:
         """Add the gradient of the embedding table."""
@@ -153,6 +160,7 @@ class Ends:
         ids, table = self.ids[self.rank.micro_batch], self._added(self.embedding)
         gradient = table.gradient["embedding"]
         dx = self.rank.masked(dx, self.masks[self.rank.micro_batch], "ddropout.embed")
+        self._scale(dx, "dembed.scale")
         if self.axis and self.gathers:
             dx, ids = self.axis.all_gather(dx, ids, dim=1, lane="tokens", label="dembed")
         kind = EmbedGradient(self._over())

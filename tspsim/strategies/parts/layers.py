@@ -39,30 +39,39 @@ class LayerWeights:
 
     Parameters
     ----------
-    norm1, attention, norm2 : Weights
+    attention : Weights
     mlp : Weights or None
         The MLP's, or those of the experts that all tokens go to; None where there are none.
+    norm1, norm2 : Weights or None
+        Norms of their inputs.
+    qk_norm : Weights or None
+        Norms of queries and keys.
     bias1, bias2 : Weights or None
-        Biases of the outputs of attention and MLP.
+        Biases of their outputs.
+    behind1, behind2 : Weights or None
+        Norms of their outputs.
     router, experts : Weights or None
         Where the layer has experts.
     """
 
-    norm1: Weights
     attention: Weights
-    norm2: Weights
     mlp: Weights | None = None
+    norm1: Weights | None = None
+    norm2: Weights | None = None
+    qk_norm: Weights | None = None
     bias1: Weights | None = None
     bias2: Weights | None = None
+    behind1: Weights | None = None
+    behind2: Weights | None = None
     router: Weights | None = None
     experts: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        first = (self.norm1, self.attention, self.bias1, self.norm2)
-        parts = (*first, self.router, self.experts, self.mlp, self.bias2)
-        return tuple(w for w in parts if w)
+        first = (self.norm1, self.attention, self.qk_norm, self.bias1, self.behind1)
+        second = (self.norm2, self.router, self.experts, self.mlp, self.bias2, self.behind2)
+        return tuple(w for w in (*first, *second) if w)
 
     @property
     def flats(self) -> tuple[Operand, ...]:
@@ -72,13 +81,28 @@ class LayerWeights:
     @property
     def between(self) -> tuple[Weights, ...]:
         """What is whole on every rank: norms, biases of outputs, and routers."""
-        parts = (self.norm1, self.bias1, self.norm2, self.router, self.bias2)
-        return tuple(w for w in parts if w)
+        first = (self.norm1, self.bias1, self.behind1)
+        second = (self.norm2, self.router, self.bias2, self.behind2)
+        return tuple(w for w in (*first, *second) if w)
+
+    @property
+    def head_norms(self) -> tuple[Weights, ...]:
+        """Norms of queries and keys with one weight for all heads, whole on every rank."""
+        return (self.qk_norm,) if self.qk_norm and not self._cuts_norms else ()
+
+    @property
+    def cut_norms(self) -> tuple[Weights, ...]:
+        """Norms of whole projections, cut as these are."""
+        return (self.qk_norm,) if self.qk_norm and self._cuts_norms else ()
 
     @property
     def matrices(self) -> tuple[Weights, ...]:
-        """The matrices of attention and MLP, cut as the strategy cuts them."""
-        return tuple(w for w in (self.attention, self.mlp) if w)
+        """All that is cut as the matrices are: these, and norms of whole projections."""
+        return tuple(w for w in (self.attention, *self.cut_norms, self.mlp) if w)
+
+    @property
+    def _cuts_norms(self) -> bool:
+        return self.qk_norm is not None and self.qk_norm.value.parts[0].shard.axis is not None
 
     def alike(self, rank: Rank) -> tuple[Weights, ...]:
         """Return those that the same ranks hold alike: all but experts, if others hold these."""
@@ -104,11 +128,14 @@ class LayerTape:
     x, middle : Operand
         The residual stream before the layer, and between attention and MLP.
     norm1, norm2 : NormTape
-        Outputs of the two norms, and what their backward reads.
+        Outputs of the norms before both blocks, and what their backward reads; without norms, what
+        the blocks read.
     attention, mlp : Any
         What the strategy's own forward left.
     mask1, mask2 : Operand
         Of the dropout behind both blocks; None where there is none.
+    behind1, behind2 : NormTape
+        Of the norms behind both blocks; None where there are none.
     """
 
     x: Operand
@@ -119,3 +146,5 @@ class LayerTape:
     mlp: Any = None
     mask1: Operand | None = None
     mask2: Operand | None = None
+    behind1: NormTape | None = None
+    behind2: NormTape | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tspsim.program.axis import Axis
+from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.cross_entropy import (
     Convert,
     LikelihoodGradient,
     LogSoftmax,
     LogSoftmaxBackward,
 )
+from tspsim.program.kinds.soft_cap import soft_cap
 from tspsim.program.kinds.vocabulary import LogitStatistics, Loss, LossGradient
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
@@ -30,14 +32,21 @@ class CrossEntropy:
         self.rank, self.axis, self.targets = rank, axis, targets
         self.over = axis.name if axis else None
         self._kept: Operand | None = None  # what backward reads of the logits
+        self._capped: Operand | None = None  # the logits behind a soft cap of its own kernel
+        cap, fused = rank.model.logit_cap, rank.kernels.loss == "fused"
+        self._inside, self._apart = cap if fused else None, None if fused else cap
         self._statistics: Operand | None = None
 
     def forward(self, logits: Operand, loss: Operand) -> None:
         """Add the loss of these logits, [tokens, rows of the vocabulary]."""
         rank = self.rank
+        if self._apart:
+            self._capped = logits
+            rank.compute(self._cap(), (logits,), (logits,), "logits.cap")
         wide = logits if rank.kernels.loss == "fused" else self._widened(logits)
         statistics = rank.statistics("statistics", (1, logits.shape[0], 2))
-        rank.compute(LogitStatistics(self.over), (wide, self.targets), (statistics,), "statistics")
+        kind = LogitStatistics(self.over, self._inside)
+        rank.compute(kind, (wide, self.targets), (statistics,), "statistics")
         if self.axis:
             (statistics,) = self.axis.all_gather(
                 statistics, dim=0, lane="tokens", label="loss.statistics"
@@ -50,11 +59,24 @@ class CrossEntropy:
 
     def backward(self) -> Operand:
         """Return the gradient of the logits, in the activations' type."""
+        gradient = self._gradient()
+        if self._capped:
+            kind = self._cap(backward=True)
+            self.rank.compute(kind, (self._capped, gradient), (gradient,), "dlogits.cap")
+        return gradient
+
+    def _cap(self, *, backward: bool = False) -> ComputeKind:
+        """Return the soft cap of the logits: in single ops where torch's loss is."""
+        assert self._apart is not None
+        return soft_cap(self._apart, fused=self.rank.kernels.loss == "in-place", backward=backward)
+
+    def _gradient(self) -> Operand:
+        """Return the gradient of the logits behind a cap."""
         assert self._kept is not None and self._statistics is not None
         rank = self.rank
         if rank.kernels.loss in ("fp32", "chunked"):
             return self._narrowed(self._by_log_softmax(self._kept))
-        kind = LossGradient(self.over, rank.tokens)
+        kind = LossGradient(self.over, rank.tokens, self._inside)
         inputs = (self._statistics, self.targets, self._kept)
         rank.compute(kind, inputs, (self._kept,), "dlogits")
         return self._kept if rank.kernels.loss == "fused" else self._narrowed(self._kept)

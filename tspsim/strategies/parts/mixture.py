@@ -55,10 +55,10 @@ class Mixture:
         cut = (*names_of(decoder.place.tokens.axis), *names_of(decoder.place.inner_axis))
         self._partial = tuple(name for name in cut if name not in (*layout.over, *inside))
 
-    def declare(self) -> dict[str, Weights]:
+    def declare(self) -> dict[str, Weights | None]:
         """Declare a layer's weights."""
         rank, cut = self.rank, self.decoder.cut
-        weights = {
+        weights: dict[str, Weights | None] = {
             "router": rank.weights("router", cut.router()),
             "experts": rank.weights("experts", self.layout.parts(), rank.experts_replication),
         }

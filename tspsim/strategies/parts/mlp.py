@@ -36,11 +36,11 @@ class Products(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MlpTape:
-    """What a shard's forward leaves: (gate,) up, the hidden activations, and silu if apart."""
+    """What a shard's forward leaves: (gate,) up, hidden, and the active gate if apart."""
 
     ups: tuple[Operand, ...]
     hidden: Operand
-    silu: Operand | None = None
+    active: Operand | None = None
 
 
 class Mlp:
@@ -70,22 +70,23 @@ class Mlp:
     def _activate(
         self, ups: Sequence[Operand], biases: Sequence[Operand]
     ) -> tuple[Operand, Operand | None]:
-        """Return silu(gate) * up of (gate, up) or gelu of (up,), and silu(gate) if apart.
+        """Return active(gate) * up of (gate, up) or gelu of (up,), and active(gate) if apart.
 
         Biases are added in the same kernel; where there are several, before them and in place.
         """
         rank, shape = self.rank, ups[0].shape
         out = rank.tensor("hidden", shape)
         if len(ups) == 1 or rank.kernels.activation == "fused":
-            kind = Gated() if len(ups) == 2 else Gelu()
-            rank.compute(kind, (*ups, *biases), (out,), "activation")
+            fused = Gated(rank.model.gate) if len(ups) == 2 else Gelu()
+            rank.compute(fused, (*ups, *biases), (out,), "activation")
             return out, None
         for name, x, bias in zip(self.ins, ups, biases, strict=False):
             rank.bias(x, bias, f"b{name}")
-        silu = rank.tensor("silu", shape)
-        rank.compute(Silu(), ups[:1], (silu,), "silu")
-        rank.compute(Multiply(), (silu, ups[1]), (out,), "activation")
-        return out, silu
+        active = rank.tensor(rank.model.gate, shape)
+        kind = Silu() if rank.model.gate == "silu" else Gelu()
+        rank.compute(kind, ups[:1], (active,), rank.model.gate)
+        rank.compute(Multiply(), (active, ups[1]), (out,), "activation")
+        return out, active
 
     def down(
         self,
@@ -112,19 +113,21 @@ class Mlp:
         """Record the gradients of gate and up, written over them."""
         label = f"{self.prefix}dhidden"
         dhidden = self.products.matmul(dy, w["down"], label, transpose_b=True)
-        if tape.silu is None:
-            kind = GatedBackward() if len(tape.ups) == 2 else GeluBackward()
+        if tape.active is None:
+            gate = self.rank.model.gate
+            kind = GatedBackward(gate) if len(tape.ups) == 2 else GeluBackward()
             inputs = (dhidden, *tape.ups, *self._biases(w))
             self.rank.compute(kind, inputs, tape.ups, "dactivation")
             return
-        self._gate_backward(dhidden, tape.ups, tape.silu)
+        self._gate_backward(dhidden, tape.ups, tape.active)
 
-    def _gate_backward(self, dhidden: Operand, ups: Sequence[Operand], silu: Operand) -> None:
-        rank = self.rank
-        dsilu = rank.tensor("dsilu", silu.shape)
-        rank.compute(Multiply(), (dhidden, ups[1]), (dsilu,), "dsilu")
-        rank.compute(Multiply(), (dhidden, silu), ups[1:], "dup")
-        rank.compute(SiluBackward(), (dsilu, ups[0]), ups[:1], "dactivation")
+    def _gate_backward(self, dhidden: Operand, ups: Sequence[Operand], active: Operand) -> None:
+        rank, name = self.rank, f"d{self.rank.model.gate}"
+        dactive = rank.tensor(name, active.shape)
+        rank.compute(Multiply(), (dhidden, ups[1]), (dactive,), name)
+        rank.compute(Multiply(), (dhidden, active), ups[1:], "dup")
+        kind = SiluBackward() if rank.model.gate == "silu" else GeluBackward()
+        rank.compute(kind, (dactive, ups[0]), ups[:1], "dactivation")
 
     def input_gradient(
         self,

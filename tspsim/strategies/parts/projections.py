@@ -2,50 +2,110 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
+from tspsim.program.axis import Axis
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
+from tspsim.strategies.exchanges.base import CoreTape
+from tspsim.strategies.parts.head_norms import NormWeights, Saved, head_norms
+
+#: dq, dk and dv.
+Gradients = tuple[Operand, Operand, Operand]
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One bucket of heads while it is projected.
+
+    Parameters
+    ----------
+    w : Packed
+        The weights of the projections.
+    norms : NormWeights
+        Those of the norms of queries and keys.
+    index : int
+        Which bucket.
+    saved : dict
+        What the backward of the norms reads, of q and of k.
+    """
+
+    w: Packed
+    norms: NormWeights
+    index: int = 0
+    saved: dict[str, Saved] = field(default_factory=dict)
+
+    def of(self, tape: CoreTape) -> CoreTape:
+        """Return the tape with what the backward of the norms reads."""
+        norms = (self.saved["q"], self.saved["k"]) if self.saved else None
+        return replace(tape, norms=norms)
 
 
 class Projections:
-    """Query, key and value projections with bias and rotary positions, of the rank's tokens.
+    """Query, key and value projections with bias, norms and rotary positions, of the rank's tokens.
 
     Parameters
     ----------
     rank : Rank
     tokens : Tokens
         Positions of the rows.
+    axis : Axis or None
+        Cuts the heads.
     """
 
-    def __init__(self, rank: Rank, tokens: Tokens) -> None:
+    def __init__(self, rank: Rank, tokens: Tokens, axis: Axis | None = None) -> None:
         self.rank, self.tokens = rank, tokens
+        self.norms = head_norms(rank, axis)
 
-    def project(self, x: Operand, w: Packed, which: str, bucket: int) -> Operand:
-        """Return q, k or v of one bucket of heads, positions applied to q and k."""
-        name = f"{which}{bucket}"
-        out = self.rank.matmul(x, w[name], which)
-        if f"b{name}" in w:
-            self.rank.bias(out, w[f"b{name}"], f"b{which}")
+    def project(self, x: Operand, to: Bucket, which: str) -> Operand:
+        """Return q, k or v of one bucket of heads, with norm and positions of q and k."""
+        out = self._product(x, to, which)
         if which in "qk":
+            out = self._normed(out, to, which)
             self.rank.rotary(out, self.tokens, f"rotary.{which}")
         return out
 
-    def keys_values(self, x: Operand, w: Packed, bucket: int) -> tuple[Operand, Operand]:
-        """Return k and v of one bucket."""
-        return self.project(x, w, "k", bucket), self.project(x, w, "v", bucket)
+    def _product(self, x: Operand, to: Bucket, which: str) -> Operand:
+        name = f"{which}{to.index}"
+        out = self.rank.matmul(x, to.w[name], which)
+        if f"b{name}" in to.w:
+            self.rank.bias(out, to.w[f"b{name}"], f"b{which}")
+        return out
 
-    def unrotate(self, dq: Operand, dk: Operand) -> None:
-        """Turn the gradients of q and k back, in place."""
+    def _normed(self, x: Operand, to: Bucket, which: str) -> Operand:
+        if self.norms is None:
+            return x
+        out, to.saved[which] = self.norms.forward(x, to.norms, which)
+        return out
+
+    def keys_values(self, x: Operand, to: Bucket, *, kept: bool) -> tuple[Operand, Operand] | None:
+        """Return k and v of one bucket.
+
+        Where gathered ones were kept they are not needed; what the keys' norm saves still is.
+        """
+        if not kept:
+            return self.project(x, to, "k"), self.project(x, to, "v")
+        if self.norms is not None:
+            self._normed(self._product(x, to, "k"), to, "k")
+        return None
+
+    def before_positions(
+        self, gradients: Gradients, tape: CoreTape, norms: NormWeights
+    ) -> Gradients:
+        """Return the gradients of the products: those of q and k turned back, through norms."""
+        dq, dk, dv = gradients
         self.rank.rotary(dq, self.tokens, "rotary.dq", inverse=True)
         self.rank.rotary(dk, self.tokens, "rotary.dk", inverse=True)
+        if self.norms is None or tape.norms is None:
+            return gradients
+        q, k = tape.norms
+        dq = self.norms.backward(dq, q, norms, "q")
+        return dq, self.norms.backward(dk, k, norms, "k"), dv
 
     def input_gradient(
-        self,
-        gradients: tuple[Operand, Operand, Operand],
-        w: Packed,
-        bucket: int,
-        add_to: Operand | None = None,
+        self, gradients: Gradients, w: Packed, bucket: int, add_to: Operand | None = None
     ) -> Operand:
         """Return the gradient of the projections' input."""
         for which, gradient in zip("qkv", gradients, strict=True):
@@ -57,13 +117,7 @@ class Projections:
         return add_to
 
     def weight_gradients(
-        self,
-        x: Operand,
-        gradients: tuple[Operand, Operand, Operand],
-        into: Packed,
-        bucket: int,
-        *,
-        add: bool = True,
+        self, x: Operand, gradients: Gradients, into: Packed, bucket: int, *, add: bool = True
     ) -> None:
         """Add (or write) the gradients of the projections' weights and biases."""
         for which, gradient in zip("qkv", gradients, strict=True):

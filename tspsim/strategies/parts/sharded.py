@@ -17,10 +17,10 @@ from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.parts.decoder import Decoder
-from tspsim.strategies.parts.layers import Normed
+from tspsim.strategies.parts.layers import LayerWeights, Normed
 from tspsim.strategies.parts.mixture import MakeExperts
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.projections import Bucket, Projections
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -56,7 +56,7 @@ class ShardedDecoder(Decoder):
         self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
         self.tokens, self.exchange = tokens, exchange
         self.scatters = sequence_parallel and self.tp.degree > 1
-        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.projections, self.local_mlp = Projections(rank, tokens, self.tp), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
             ActivationShard(tokens, "tp", self.tp.degree)
@@ -92,13 +92,13 @@ class ShardedDecoder(Decoder):
 
     # ---- attention ---------------------------------------------------------------------------
 
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Project, attend, project back, sum over tp."""
-        x = self._enter(x, "attention.in")
-        kv = None if kept else self.projections.keys_values(x, w.value, 0)
-        queries = partial(self.projections.project, x, w.value, "q", 0)
-        tape = self.exchange.forward(self.heads, queries, kv, kept)
-        y = self.rank.matmul(tape.output, w.value["o0"], "o")
+        x, bucket = self._enter(x, "attention.in"), Bucket(w.attention.value, w.qk_norm)
+        kv = self.projections.keys_values(x, bucket, kept=bool(kept))
+        queries = partial(self.projections.project, x, bucket, "q")
+        tape = bucket.of(self.exchange.forward(self.heads, queries, kv, kept))
+        y = self.rank.matmul(tape.output, w.attention.value["o0"], "o")
         if self.recompute == "selective":
             tape = tape.without_core(self.rank.kernels.recomputed)
         return self._leave(y, "attention.out"), tape
@@ -108,22 +108,23 @@ class ShardedDecoder(Decoder):
         return self.exchange.keeps(tape)
 
     def attention_backward(
-        self, dy: Operand, normed: Normed, w: Weights, tape: CoreTape
+        self, dy: Operand, normed: Normed, w: LayerWeights, tape: CoreTape
     ) -> Operand:
         """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
-        dy = self._enter(dy, "attention.dout")
+        dy, into = self._enter(dy, "attention.dout"), w.attention
         tape = self.exchange.gather(tape)
         if tape.o is None:
             tape = self.exchange.restore(self.heads, tape)
-        self.rank.weight_gradient(tape.output, dy, w.gradient["o0"], "o")
-        do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
+        self.rank.weight_gradient(tape.output, dy, into.gradient["o0"], "o")
+        do = self.rank.matmul(dy, into.value["o0"], "do", transpose_b=True)
         tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
         gradients = self.exchange.backward(self.heads, do, tape)
-        self.projections.unrotate(gradients[0], gradients[1])
+        gradients = self.projections.before_positions(gradients, tape, w.qk_norm)
         x = self._gathering(normed, "attention.in")
-        dx = self.projections.input_gradient(gradients, w.value, 0)
+        dx = self.projections.input_gradient(gradients, into.value, 0)
         dx = self._leave(dx, "attention.din")
-        self.rank.weighs(lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0))
+        weigh = self.projections.weight_gradients
+        self.rank.weighs(lambda: weigh(x(), gradients, into.gradient, 0))
         return dx
 
     # ---- MLP ---------------------------------------------------------------------------------
@@ -144,14 +145,23 @@ class ShardedDecoder(Decoder):
 
     # ---- gradients that are still partial ----------------------------------------------------
 
-    def reduce_gradients(self, between: Sequence[Weights], matrices: Sequence[Weights]) -> None:
-        """Sum replicated weights over sp, what is between blocks over the token axes too."""
-        flats, rest = ([w.gradient.flat for w in some] for some in (between, matrices))
-        if self.scatters and flats:
-            self.tp.all_reduce(*flats, lane="gradients", label="gradients.norms")
+    def reduce_gradients(
+        self,
+        between: Sequence[Weights],
+        matrices: Sequence[Weights],
+        of_heads: Sequence[Weights] = (),
+    ) -> None:
+        """Sum replicated weights over sp, what is between blocks over the token axes too.
+
+        What has a gradient from some heads is summed over tp, which cuts them.
+        """
+        partial = [w.gradient.flat for w in (*of_heads, *(between if self.scatters else ()))]
+        if partial:
+            self.tp.all_reduce(*partial, lane="gradients", label="gradients.norms")
+        every = [w.gradient.flat for w in (*between, *of_heads, *matrices)]
         # The group that shares the gradients of replicated weights sums them over sp as well.
-        if (flats or rest) and self.sp.name not in names_of(self.rank.replication.inside):
-            self.sp.all_reduce(*flats, *rest, lane="gradients", label="gradients")
+        if every and self.sp.name not in names_of(self.rank.replication.inside):
+            self.sp.all_reduce(*every, lane="gradients", label="gradients")
 
     def reduce_loss(self) -> None:
         """Sum the loss over the token axes."""

@@ -113,6 +113,24 @@ class Cut:
         """Return a norm's parameters, the same on every rank."""
         return Part(name, (self.model.norm_parameters,), name, Shard())
 
+    def block_norm(self, block: int, where: Literal["before", "behind"]) -> list[Part]:
+        """Return the norm of a block's input or output, where the model has one."""
+        name = f"norm{block}" + ("_out" if where == "behind" else "")
+        return [self.norm(name)] if self.model.norm_at in (where, "both") else []
+
+    def qk_norm(self) -> list[Part]:
+        """Return the norms of queries and keys: of a head on every rank, of projections cut."""
+        degree, vectors = self.degree, self.model.norm_parameters // self.model.hidden
+        cuts = (Shard(), Shard())
+        if self.model.qk_norm == "whole":
+            repeats = self.replicas
+            cuts = (
+                Shard(0, degree, self.axis),
+                Shard(0, degree // repeats, self.axis, replicas=repeats),
+            )
+        norms = zip(("q_norm", "k_norm"), self.model.qk_norm_widths, cuts, strict=True)
+        return [Part(n, (vectors * w // cut.blocks,), n, cut) for n, w, cut in norms if w]
+
     def problems(self, key: str, replicate: bool) -> Iterator[Problem]:
         """Yield what does not divide; `key` is the strategy's option that gives the degree."""
         model, n, path = self.model, self.degree, ("strategy", key)

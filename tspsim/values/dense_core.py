@@ -1,0 +1,68 @@
+"""The dense model's attention between queries, keys and values, forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tspsim.model import ModelShape
+
+Float: TypeAlias = NDArray[np.float64]
+
+
+def capped(x: Float, cap: float | None) -> tuple[Float, Float]:
+    """Return ``cap * tanh(x / cap)`` and its slope; x itself without a cap."""
+    if cap is None:
+        return x, np.ones_like(x)
+    t = np.tanh(x / cap)
+    return cap * t, 1 - t * t
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Attention of one layer over whole sequences.
+
+    Parameters
+    ----------
+    model : ModelShape
+    window : int or None
+        Of the layer.
+    causal : bool
+    """
+
+    model: ModelShape
+    window: int | None
+    causal: bool
+
+    def _mask(self, s: int) -> Float:
+        """Return what is added to the scores, (queries, keys)."""
+        distance = np.arange(s)[:, None] - np.arange(s)
+        seen = (distance >= 0) | (not self.causal)
+        return np.where(seen & (distance < (self.window or s)), 0.0, -np.inf)
+
+    def attend(self, q: Float, k: Float, v: Float) -> tuple[Float, Any]:
+        """Return the output of all heads side by side, and its backward: to dq, dk and dv."""
+        b, s, _ = q.shape
+        n, d = self.model.kv_heads, self.model.head_dim
+        qh = q.reshape(b, s, n, -1, d)
+        kh, vh = k.reshape(b, s, n, d), v.reshape(b, s, n, d)
+        scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
+        scores, slope = capped(scores, self.model.score_cap)
+        scores = scores + self._mask(s)
+        a = np.exp(scores - scores.max(-1, keepdims=True))
+        a /= a.sum(-1, keepdims=True)
+        o = np.einsum("bngqk,bknd->bqngd", a, vh)
+
+        def back(dy: Float) -> tuple[Float, Float, Float]:
+            do = dy.reshape(o.shape)
+            dv = np.einsum("bngqk,bqngd->bknd", a, do)
+            da = np.einsum("bqngd,bknd->bngqk", do, vh)
+            ds = a * (da - (da * a).sum(-1, keepdims=True)) * slope / np.sqrt(d)
+            dq = np.einsum("bngqk,bknd->bqngd", ds, kh)
+            dk = np.einsum("bngqk,bqngd->bknd", ds, qh)
+            return dq.reshape(q.shape), dk.reshape(k.shape), dv.reshape(v.shape)
+
+        return o.reshape(q.shape), back
