@@ -40,7 +40,12 @@ def about(made: Sequence[Made], device: Device, source: str) -> dict[str, Any]:
         label(one.table): {
             "rows": one.rows, "shapes": one.shapes, "residual": round(one.residual, 4),
             "held_out": one.held_out, "error": round(one.error, 4),
-            "spread": round(one.spread, 4), "libraries": list(one.libraries),
+            "median": round(one.median, 4), "spread": round(one.spread, 4),
+            "libraries": list(one.libraries),
+            "checks": {
+                name: [check.shapes, *(round(value, 4) for value in check[1:])]
+                for name, check in one.checks
+            },
         }
         for one in made
     }  # fmt: skip
@@ -51,12 +56,17 @@ def render(found: dict[str, Any]) -> str:
     """Return what a file says of its tables as text for people."""
     lines = [
         f"{found['device']}, {found['source']}",
-        f"{'':24} {'rows':>7} {'shapes':>7} {'residual':>9} {'held out':>9} {'error':>6} "
-        f"{'libraries':>10}",
+        f"{'':32} {'rows':>7} {'shapes':>7} {'residual':>9} {'held out':>9} {'error':>6} "
+        f"{'median':>7} {'bias':>6} {'libraries':>10}",
     ]
     for name, one in found["tables"].items():
         lines.append(
-            f"{name:24} {one['rows']:>7} {one['shapes']:>7} {one['residual']:>9.1%} "
-            f"{one['held_out']:>9} {one['error']:>6.1%} {one['spread']:>10.0%}"
+            f"{name:32} {one['rows']:>7} {one['shapes']:>7} {one['residual']:>9.1%} "
+            f"{one['held_out']:>9} {one['error']:>6.1%} {one['median']:>7.1%} {'':6} "
+            f"{one['spread']:>10.0%}"
         )
+        lines += [
+            f"  {check:40} {'':>15} {shapes:>9} {error:>6.1%} {median:>7.1%} {bias:>+6.1%}"
+            for check, (shapes, bias, median, error) in one["checks"].items()
+        ]
     return "\n".join(lines)
