@@ -244,8 +244,9 @@ class Roofline:
     ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launches``:
     the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785). Where the
     profile has a table for the work, one efficiency counts for both, as the whole kernel was
-    measured. A grouped product that has neither table nor curve is as efficient as the product of
-    one of its groups.
+    measured. A grouped product that has neither table nor curve is as efficient as a product of as
+    many rows with one matrix: all groups' tiles fill the device together. Of measured ones on H100
+    and B200 that is 17 and 27 % off on average, and a product of one group's rows 125 and 142 %.
 
     fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
     workload, and so does the memory that they take. Each is cast once, into itself and its
@@ -293,7 +294,7 @@ class Roofline:
         flops = 0.0
         if work.flops:
             rate = self.device.peak(dtype)
-            rate *= measured or self._efficiency(like.curve, like.flops)
+            rate *= measured or self._efficiency(like.curve, work.flops)
             rate *= self.profile.sustained * self._kernels.get(work.kernel, 1.0)
             flops = work.flops / (rate * self.device.pace.compute)
         host = {"host_link": self.device.host_link, "host_memory": self.device.host_memory}
@@ -303,13 +304,12 @@ class Roofline:
         return max(flops, moving) + cast + work.launches * self._launch + fixed
 
     def _like(self, work: Work, dtype: str) -> Work:
-        """Return the work whose efficiency counts: of a grouped product maybe that of one group."""
+        """Return the work whose efficiency counts."""
         own = ("grouped", dtype) in self._tables or "grouped" in self._curves
-        if work.curve != "grouped" or own or not work.flops:
+        if work.curve != "grouped" or own:
             return work
-        rows, groups, k, n = work.shape[:4]
-        one = (-(-rows // groups), k, n)
-        return work._replace(curve="matmul", shape=one, flops=work.flops // groups)
+        rows, _, k, n = work.shape[:4]
+        return work._replace(curve="matmul", shape=(rows, k, n))
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
