@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +107,15 @@ def _checks(table: Table, measured: Measured, device: Device) -> Iterator[tuple[
     for name, rows in measured.checks:
         shapes = by_shape(rows, device)
         yield name, _check(_deviations(table, shapes, _counted(rows.kind, shapes)))
+
+
+def as_product(measured: Measured, products: Table, device: Device) -> Check:
+    """Return how far grouped products are off as products of all their rows with one matrix."""
+    shapes = by_shape(measured, device)
+    rows_per_group, groups, matrix = shapes.place.T
+    side = np.sqrt(matrix)
+    alike = replace(shapes, place=np.column_stack([rows_per_group * groups, side, side]))
+    return _check(_deviations(products, alike, _counted(measured.kind, shapes)))
 
 
 def _unseen_models(

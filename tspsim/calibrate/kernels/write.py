@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tspsim.calibrate.kernels.make import Made, make
+from tspsim.calibrate.kernels.make import Made, as_product, make
 from tspsim.calibrate.kernels.rows import FEWEST, Measured, count_shapes
 from tspsim.files.errors import UserError
 from tspsim.topology.hardware import Device
 from tspsim.topology.table_files import label, write_tables
+from tspsim.topology.tables import Table
 
 
 def tables_of(measured: Sequence[Measured], device: Device, origin: str) -> list[Made]:
@@ -26,7 +28,20 @@ def tables_of(measured: Sequence[Measured], device: Device, origin: str) -> list
     if not enough:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise UserError(f"{origin}: at least {FEWEST} shapes of a kind are needed, found: {told}")
-    return [make(part, device) for part in enough]
+    found = [make(part, device) for part in enough]
+    products = {one.table.dtype: one.table for one in found if one.table.kind == "matmul"}
+    return [
+        _beside_products(one, part, products[part.dtype], device)
+        if part.kind == "grouped" and part.dtype in products
+        else one
+        for one, part in zip(found, enough, strict=True)
+    ]
+
+
+def _beside_products(made: Made, measured: Measured, products: Table, device: Device) -> Made:
+    """Return a table of grouped products with how far off one without it is."""
+    check = ("as one product", as_product(measured, products, device))
+    return replace(made, checks=(*made.checks, check))
 
 
 def write(path: Path, made: Sequence[Made], device: Device, source: str) -> None:
