@@ -71,17 +71,16 @@ def render(found: dict[str, Any]) -> str:
     """Return what a file says of its tables as text for people."""
     lines = [
         f"{found['device']}, {found['source']}",
-        f"{'':32} {'rows':>7} {'shapes':>7} {'residual':>9} {'held out':>9} {'error':>6} "
-        f"{'median':>7} {'bias':>6} {'libraries':>10}",
+        f"{'':21} {'rows':>6} {'shapes':>6} {'residual':>8} {'held out':>8} {'error':>6} "
+        f"{'median':>6} {'libraries':>9}",
     ]
     for name, one in found["tables"].items():
         lines.append(
-            f"{name:32} {one['rows']:>7} {one['shapes']:>7} {one['residual']:>9.1%} "
-            f"{one['held_out']:>9} {one['error']:>6.1%} {one['median']:>7.1%} {'':6} "
-            f"{one['spread']:>10.0%}"
+            f"{name:21} {one['rows']:>6} {one['shapes']:>6} {one['residual']:>8.1%} "
+            f"{one['held_out']:>8} {one['error']:>6.1%} {one['median']:>6.1%} {one['spread']:>9.0%}"
         )
         lines += [
-            f"  {check:40} {'':>15} {shapes:>9} {error:>6.1%} {median:>7.1%} {bias:>+6.1%}"
+            f"  {check:42} {shapes:>8} {error:>6.1%} {median:>6.1%} {bias:>+6.1%} bias"
             for check, (shapes, bias, median, error) in one["checks"].items()
         ]
     return "\n".join(lines)
