@@ -7,13 +7,15 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tspsim.files.shipped import names, shipped
-from tspsim.program.types import NO_WORK, Work
+from tspsim.output.plots.style import style_of
+from tspsim.program.types import NO_WORK, Op, Work
 from tspsim.topology.hardware import Curve, Device, Profile, Roofline
 from tspsim.topology.load import load_file, parse_profile
 from tspsim.topology.table_files import read_tables
@@ -104,6 +106,21 @@ def test_time_grows_with_the_rows_and_never_beats_the_peak(groups: int, dtype: s
     assert all(a < b < math.inf for a, b in pairwise(times))
     peak = H100.devices[0].peak(dtype or "bf16")
     assert all(t > work.flops / peak for t, work in zip(times, works, strict=True))
+
+
+def test_grouped_products_have_a_colour_of_their_own() -> None:
+    """In a gantt chart they are told from the products of dense layers."""
+    found = {
+        kind: style_of(
+            cast(
+                "Op",
+                SimpleNamespace(message=None, kind=SimpleNamespace(name=kind), phase="forward"),
+            )
+        )
+        for kind in ("matmul", "grouped_matmul", "attention_backward", "norm")
+    }
+    assert len({style.colour for style in found.values()}) == 4
+    assert found["grouped_matmul"].name == "grouped matmul"
 
 
 # ---- what the shipped tables say -----------------------------------------------------------------
