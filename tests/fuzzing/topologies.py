@@ -40,7 +40,7 @@ def profile(rng: Random) -> Any:
         return rng.choice(names("topologies/profiles"))
     found: dict[str, Any] = {"name": "made-up"}
     if rng.random() < 0.6:
-        kinds = ("matmul", "attention", "attention_backward", "elementwise")
+        kinds = ("matmul", "grouped", "attention", "attention_backward", "elementwise")
         found["curves"] = {kind: _curve(rng) for kind in rng.sample(kinds, rng.randint(1, 4))}
     if rng.random() < 0.4:
         found["interference"] = rng.choice((0.5, 0.8, 0.93))

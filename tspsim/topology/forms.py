@@ -203,8 +203,8 @@ class ProfileForm(Form):
     ----------
     name : str
     curves : dict of str to list of [size, efficiency]
-        By work: ``matmul``, ``attention``, ``attention_backward`` (sizes in flops),
-        ``elementwise`` (in bytes). What is missing runs at its peak.
+        By work: ``matmul``, ``grouped``, ``attention``, ``attention_backward`` (sizes in flops),
+        ``elementwise`` (in bytes). What is missing runs at its peak, but ``grouped`` as ``matmul``.
     launch : Seconds, optional
         Added to every compute op; the device's own when not given.
     sustained : float
@@ -231,7 +231,7 @@ class ProfileForm(Form):
 
     name: Name
     curves: dict[
-        Literal["matmul", "attention", "attention_backward", "elementwise"],
+        Literal["matmul", "grouped", "attention", "attention_backward", "elementwise"],
         list[Annotated[list[float], Field(min_length=2, max_length=2)]],
     ] = Field(default_factory=dict)
     launch: Seconds | None = None

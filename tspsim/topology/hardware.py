@@ -244,7 +244,8 @@ class Roofline:
     ``max(flops / (peak * efficiency), bytes / (memory bandwidth * efficiency)) + launches``:
     the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785). Where the
     profile has a table for the work, one efficiency counts for both, as the whole kernel was
-    measured.
+    measured. A grouped product that has neither table nor curve is as efficient as a product of as
+    many rows with one matrix: all groups' tiles fill the device together.
 
     fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
     workload, and so does the memory that they take. Each is cast once, into itself and its
@@ -284,15 +285,15 @@ class Roofline:
         if not work.flops and not work.bytes:
             return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
-        key = (work.curve, _ALIKE.get(dtype, dtype))
-        table = self._tables.get(key) if work.flops and work.shape else None
+        like = self._like(work, _ALIKE.get(dtype, dtype))
+        table = self._tables.get((like.curve, _ALIKE.get(dtype, dtype))) if like.shape else None
+        measured = table.of(like) if table and work.flops else None
         if dtype != self.dtype:
-            work, cast = self._narrowed(work, dtype, table is not None)
-        measured = table.of(work) if table else None
+            work, cast = self._narrowed(work, dtype, measured is not None)
         flops = 0.0
         if work.flops:
             rate = self.device.peak(dtype)
-            rate *= measured or self._efficiency(work.curve, work.flops)
+            rate *= measured or self._efficiency(like.curve, work.flops)
             rate *= self.profile.sustained * self._kernels.get(work.kernel, 1.0)
             flops = work.flops / (rate * self.device.pace.compute)
         host = {"host_link": self.device.host_link, "host_memory": self.device.host_memory}
@@ -300,6 +301,14 @@ class Roofline:
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
         return max(flops, moving) + cast + work.launches * self._launch + fixed
+
+    def _like(self, work: Work, dtype: str) -> Work:
+        """Return the work whose efficiency counts."""
+        own = ("grouped", dtype) in self._tables or "grouped" in self._curves
+        if work.curve != "grouped" or own:
+            return work
+        rows, _, k, n = work.shape[:4]
+        return work._replace(curve="matmul", shape=(rows, k, n))
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
@@ -311,8 +320,9 @@ class Roofline:
 
     def _narrowed(self, work: Work, dtype: str, measured: bool) -> tuple[Work, float]:
         """Return a product of narrower operands, and the seconds of casting them."""
-        m, k, n = work.shape
+        rows, *groups, k, n = work.shape[:4] if work.curve == "grouped" else work.shape
+        weights = math.prod(groups) * k * n
         wide, narrow = ITEMSIZE[self.dtype], ITEMSIZE[dtype]
-        left = max(0, work.bytes - (m * k + k * n) * (wide - narrow))
-        cast = k * n if measured else m * k + k * n
+        left = max(0, work.bytes - (rows * k + weights) * (wide - narrow))
+        cast = weights if measured else rows * k + weights
         return work._replace(bytes=left), self._moving(cast * (wide + 2 * narrow) / 2)

@@ -26,6 +26,9 @@ from tspsim.topology.tables import AXES, Table
 #: More than any table that can be looked up quickly; an archive may unpack to far more.
 _MOST = 2**24
 
+#: A kind that earlier files have and nothing reads: whole expert MLPs, since then ``grouped``.
+_RETIRED = "experts"
+
 
 class TableFile(NamedTuple):
     """What a file of tables holds.
@@ -124,7 +127,8 @@ def _parsed(content: bytes) -> TableFile:
 
 
 def _names_codes(name: str) -> bool:
-    return len(name.split()) == 2
+    kind, *rest = name.split()
+    return len(rest) == 1 and kind != _RETIRED
 
 
 def _table(name: str, arrays: Mapping[str, Any]) -> Table:

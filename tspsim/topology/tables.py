@@ -14,20 +14,20 @@ from typing import Literal
 from tspsim.program.types import Work
 
 TableKind = Literal[
-    "matmul", "attention", "attention_backward", "decode_attention", "mla", "decode_mla", "experts"
+    "matmul", "grouped", "attention", "attention_backward", "decode_attention", "mla", "decode_mla"
 ]
 
 #: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
-#: of one sequence; a group is the query heads that share a key/value head. Of experts the matrix is
-#: that of one projection of one expert, in elements.
+#: of one sequence; a group is the query heads that share a key/value head. Of grouped products a
+#: group is an expert with its rows, and the matrix its own one, in elements.
 AXES: dict[TableKind, tuple[str, ...]] = {
     "matmul": ("m", "n", "k"),
+    "grouped": ("rows_per_group", "groups", "matrix"),
     "attention": ("blocks", "sequence", "group", "head_dim"),
     "attention_backward": ("blocks", "sequence", "group", "head_dim"),
     "decode_attention": ("kv_blocks", "cached", "group", "head_dim"),
     "mla": ("blocks", "sequence"),
     "decode_mla": ("sequences", "cached", "heads"),
-    "experts": ("tokens_per_expert", "experts", "matrix"),
 }
 
 #: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.
@@ -111,6 +111,11 @@ def _of_matmul(work: Work) -> tuple[float, ...]:
     return m, n, k
 
 
+def _of_grouped(work: Work) -> tuple[float, ...]:
+    rows, groups, k, n = work.shape[:4]
+    return rows / groups, groups, k * n
+
+
 def _of_attention(work: Work) -> tuple[float, ...]:
     """Return the place of the causal square with as many flops per block.
 
@@ -128,6 +133,7 @@ def _of_attention(work: Work) -> tuple[float, ...]:
 #: Where a piece of work lies; work of the other kinds is not recorded yet.
 _PLACES: dict[str, Callable[[Work], tuple[float, ...]]] = {
     "matmul": _of_matmul,
+    "grouped": _of_grouped,
     "attention": _of_attention,
     "attention_backward": _of_attention,
 }

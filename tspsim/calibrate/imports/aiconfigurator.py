@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tspsim.calibrate.imports import experts
 from tspsim.calibrate.imports.devices import device as load_device
+from tspsim.calibrate.imports.versions import with_age
 from tspsim.calibrate.kernels import rows
 from tspsim.calibrate.kernels.rows import Asked, Measured
 from tspsim.files.errors import UnknownNameError, UserError
@@ -44,30 +45,20 @@ _FILES: dict[TableKind, tuple[str, str, tuple[str, ...]]] = {
     ),
     "mla": ("context_mla", "mla", ("batch_size", "num_heads", "isl")),
     "decode_mla": ("generation_mla", "mla", ("batch_size", "num_heads", "step")),
-    "experts": (
-        "moe", "moe",
-        ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"),
-    ),
+    "grouped": ("moe", "moe", (*experts.SHAPE, "moe_dtype", "distribution", "kernel_source")),
 }  # fmt: skip
 
-#: What rows must say where they say anything: plain bf16, no window, tokens spread evenly.
+#: What rows must say where they say anything: plain bf16, no window.
 _PLAIN = {
     "attn_dtype": "bfloat16", "mla_dtype": "bfloat16", "kv_cache_dtype": "bfloat16",
-    "window_size": 0, "beam_width": 1, "moe_dtype": "bfloat16", "moe_ep_size": 1,
-    "distribution": "balanced",
+    "window_size": 0, "beam_width": 1,
 }  # fmt: skip
-
-#: In the names of kernels of experts without a gate.
-_TWO_MATRICES = "nongated"
-
-#: Part of the stated bandwidth at which keys and values are copied into a cache.
-_CACHE = 0.8
 
 _DTYPES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 _ASKED: dict[str, Callable[..., Asked]] = {
     "attention": rows.attention, "decode_attention": rows.decode_attention, "mla": rows.mla,
-    "decode_mla": rows.decode_mla, "experts": rows.experts,
+    "decode_mla": rows.decode_mla,
 }  # fmt: skip
 
 
@@ -114,6 +105,9 @@ def read(place: Path, device: str) -> Iterator[Measured]:
         if frame is None:
             continue
         found = True
+        if kind == "grouped":
+            yield from experts.read(frame, hardware)
+            continue
         for dtype in ("bf16", "fp8") if kind == "matmul" else ("bf16",):
             if len(part := _of_dtype(frame, dtype)):
                 measured = _measured(kind, dtype, _one_each(part, list(shape)), shape)
@@ -149,8 +143,6 @@ def _plain(frame: Any) -> Any:
     for column, wanted in _PLAIN.items():
         if column in frame:
             frame = frame[frame[column].isna() | (frame[column] == wanted)]
-    if "kernel_source" in frame:
-        frame = frame[~frame["kernel_source"].str.contains(_TWO_MATRICES)]
     return frame[frame["latency"] > 0]
 
 
@@ -160,14 +152,10 @@ def _of_dtype(frame: Any, dtype: str) -> Any:
 
 def _one_each(frame: Any, shape: list[str]) -> Any:
     """Return one row a library and shape: of its newest version, the fastest of its kernels."""
-    frame = frame.assign(_age=frame["version"].map({v: _age(v) for v in set(frame["version"])}))
-    ordered = frame.sort_values(["_age", "latency"], ascending=[False, True], kind="stable")
+    ordered = with_age(frame).sort_values(
+        ["_age", "latency"], ascending=[False, True], kind="stable"
+    )
     return ordered.drop_duplicates(["framework", *shape])
-
-
-def _age(text: str) -> tuple[int, ...]:
-    """Return a version as numbers: ``1.3.0rc20`` comes after ``1.3.0rc10``."""
-    return tuple(int(part) for part in re.findall(r"\d+", str(text)))
 
 
 def _measured(kind: TableKind, dtype: str, frame: Any, shape: tuple[str, ...]) -> Measured:
@@ -183,15 +171,14 @@ def _measured(kind: TableKind, dtype: str, frame: Any, shape: tuple[str, ...]) -
 def _without_cache(measured: Measured, hardware: Device) -> Measured:
     """Return attention without what serving adds to it: keys and values go into a cache.
 
-    They are read and written once more. With that taken off, at `_CACHE` of the stated bandwidth,
+    They are read and written once more. With that taken off, at `MOVED` of the stated bandwidth,
     a call takes as long with one key/value head as with as many as there are query heads, and as
     long as kernels whose times were published without a cache.
     """
     blocks, sequence, group, head_dim = measured.asked.place.T
     moved = 8 * blocks / group * sequence * head_dim
-    left = measured.seconds - moved / (_CACHE * hardware.memory_bandwidth)
-    least = rows.roofline(measured.asked, hardware, measured.dtype)
-    return replace(measured, seconds=np.maximum(left, np.minimum(least, measured.seconds)))
+    alone = rows.without(measured, moved / (rows.MOVED * hardware.memory_bandwidth), hardware)
+    return replace(alone, share=None)
 
 
 def source(place: Path, stated: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +22,32 @@ HELD_OUT, _SEED = 0.3, 0
 _COUNTED: dict[TableKind, tuple[int, float]] = {
     "matmul": (0, 1024), "attention": (1, 1024), "attention_backward": (1, 1024),
     "decode_attention": (1, 1024), "mla": (1, 1024), "decode_mla": (1, 1024),
-    "experts": (0, 64),
+    "grouped": (0, 64),
 }  # fmt: skip
+
+#: Steps a doubling that sizes are rounded to, by axis: experts of two models have hardly a shape in
+#: common. Of the shapes of one cell the mean counts.
+_STEPS: dict[TableKind, tuple[int, ...]] = {"grouped": (1, 1, 2)}
 
 #: A size this near to a power of two that was measured too adds nothing; but tiles and waves of
 #: matrix products show from the given size on, and there every size is kept.
 _NEAR, _TILES = 1.3, 128
+
+
+class Check(NamedTuple):
+    """How far a table is off on rows that it has nothing of: predicted over measured, less 1.
+
+    Attributes
+    ----------
+    shapes : int
+    bias, median, error : float
+        Median of the deviations; median and mean of their sizes.
+    """
+
+    shapes: int
+    bias: float
+    median: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +63,13 @@ class Made:
         Mean absolute relative error on the shapes that count, all of which it has seen.
     held_out : int
         Shapes that count and were left out.
-    error : float
+    error, median : float
         On those, of a table of all others.
     spread : float
         Slowest / fastest library less 1: 95 of 100 shapes that count have less.
     libraries : tuple of str
+    checks : tuple of (str, Check)
+        How far it is off on rows that no table is made of, by what they are called.
     """
 
     table: Table
@@ -53,8 +78,10 @@ class Made:
     residual: float
     held_out: int
     error: float
+    median: float
     spread: float
     libraries: tuple[str, ...]
+    checks: tuple[tuple[str, Check], ...] = ()
 
 
 def make(measured: Measured, device: Device) -> Made:
@@ -66,11 +93,49 @@ def make(measured: Measured, device: Device) -> Made:
     counted = counted if (chosen & counted).any() else np.ones_like(chosen)
     held = chosen & counted
     table = _table(measured, shapes, np.ones_like(chosen))
+    seen = np.abs(_deviations(table, shapes, counted))
+    unseen = np.abs(_deviations(_table(measured, shapes, ~chosen), shapes, held))
     return Made(
-        table, len(measured.seconds), len(shapes.logs), _error(table, shapes, counted),
-        int(held.sum()), _error(_table(measured, shapes, ~chosen), shapes, held),
+        table, len(measured.seconds), len(shapes.logs), float(np.mean(seen)), int(held.sum()),
+        float(np.mean(unseen)), float(np.median(unseen)),
         float(np.quantile(shapes.apart[counted], 0.95)) - 1, tuple(np.unique(measured.library)),
+        (*_unseen_models(measured, shapes, counted), *_checks(table, measured, device)),
     )  # fmt: skip
+
+
+def _checks(table: Table, measured: Measured, device: Device) -> Iterator[tuple[str, Check]]:
+    for name, rows in measured.checks:
+        shapes = by_shape(rows, device)
+        yield name, _check(_deviations(table, shapes, _counted(rows.kind, shapes)))
+
+
+def as_product(measured: Measured, products: Table, device: Device) -> Check:
+    """Return how far grouped products are off as products of all their rows with one matrix."""
+    shapes = by_shape(measured, device)
+    rows_per_group, groups, matrix = shapes.place.T
+    side = np.sqrt(matrix)
+    alike = replace(shapes, place=np.column_stack([rows_per_group * groups, side, side]))
+    return _check(_deviations(products, alike, _counted(measured.kind, shapes)))
+
+
+def _unseen_models(
+    measured: Measured, shapes: Shapes, counted: NDArray[np.bool_]
+) -> Iterator[tuple[str, Check]]:
+    """Yield how far off a table of all other models is on each."""
+    if measured.model is None:
+        return
+    each = [shapes.model == model for model in np.unique(shapes.model)]
+    found = [
+        _deviations(_table(measured, shapes, ~its), shapes, its & counted)
+        for its in each
+        if (its & counted).any()
+    ]
+    yield "unseen models", _check(np.concatenate(found))
+
+
+def _check(off: NDArray[np.float64]) -> Check:
+    sizes = np.abs(off)
+    return Check(len(off), float(np.median(off)), float(np.median(sizes)), float(np.mean(sizes)))
 
 
 def _counted(kind: TableKind, shapes: Shapes) -> NDArray[np.bool_]:
@@ -80,17 +145,32 @@ def _counted(kind: TableKind, shapes: Shapes) -> NDArray[np.bool_]:
 
 def _table(measured: Measured, shapes: Shapes, known: NDArray[np.bool_]) -> Table:
     """Return the table of the shapes that are known."""
-    axes = [_sizes(measured.kind, column) for column in shapes.place.T]
-    on_grid = [np.isin(column, axis) for column, axis in zip(shapes.place.T, axes, strict=True)]
+    places = _rounded(measured.kind, shapes.place).T
+    axes = [_sizes(measured.kind, column) for column in places]
+    on_grid = [np.isin(column, axis) for column, axis in zip(places, axes, strict=True)]
     used = known & np.logical_and.reduce(on_grid)
-    place = shapes.place[used].T
-    cells = [np.searchsorted(axis, column) for axis, column in zip(axes, place, strict=True)]
-    grid = np.full([len(axis) for axis in axes], np.nan)
-    grid[tuple(cells)] = shapes.logs[used]
+    cells = [np.searchsorted(axis, column[used]) for axis, column in zip(axes, places, strict=True)]
+    grid = _means(cells, shapes.logs[used], [len(axis) for axis in axes])
     whole = filled(grid, [np.log2(axis) for axis in axes])
     codes = np.clip(np.rint(whole * STEPS), -(2**15), 2**15 - 1).astype("<i2")
     sizes = tuple(tuple(axis.tolist()) for axis in axes)
     return Table(measured.kind, measured.dtype, sizes, codes.tobytes())
+
+
+def _rounded(kind: TableKind, place: NDArray[np.float64]) -> NDArray[np.float64]:
+    if kind not in _STEPS:
+        return place
+    steps = np.array(_STEPS[kind])
+    return np.asarray(2 ** (np.rint(steps * np.log2(place)) / steps))
+
+
+def _means(
+    cells: Sequence[NDArray[np.int64]], values: NDArray[np.float64], sizes: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return a grid with the mean of the values of every cell; NaN where there are none."""
+    flat, count = np.ravel_multi_index(tuple(cells), sizes), math.prod(sizes)
+    total, number = np.bincount(flat, values, count), np.bincount(flat, minlength=count)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan).reshape(sizes)
 
 
 def _sizes(kind: TableKind, column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,7 +184,7 @@ def _sizes(kind: TableKind, column: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(known[~dropped])
 
 
-def _error(table: Table, shapes: Shapes, which: NDArray[np.bool_]) -> float:
-    """Return the mean absolute relative error of the times."""
+def _deviations(table: Table, shapes: Shapes, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return predicted over measured times of the calls, less 1."""
     found = [table.at(tuple(place)) for place in shapes.place[which].tolist()]
-    return float(np.mean(np.abs(2 ** shapes.logs[which] / np.array(found) - 1)))
+    return np.asarray(shapes.share[which] * (2 ** shapes.logs[which] / np.array(found) - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,9 @@ Column = NDArray[np.float64]
 
 #: With fewer shapes than this there is nothing to interpolate between.
 FEWEST = 8
+
+#: Part of the stated bandwidth at which calls move what they read and write beside their kernel.
+MOVED = 0.8
 
 #: Times of one shape further apart than this factor are not of one kernel.
 _APART = 2.0
@@ -49,6 +52,13 @@ class Measured:
     seconds : array of shape (rows,)
     library : array of str, shape (rows,)
         Whose kernel each is.
+    share : array of shape (rows,), optional
+        Which part of the call that was timed `seconds` are: errors are those of calls. Not given:
+        all of it.
+    model : array of int, shape (rows,), optional
+        Whose sizes each has: a table is also judged by how it does on a model that it has not seen.
+    checks : tuple of (str, Measured)
+        Rows that no table is made of, by what they are called.
     """
 
     kind: TableKind
@@ -56,6 +66,9 @@ class Measured:
     asked: Asked
     seconds: Column
     library: NDArray[np.str_]
+    share: Column | None = None
+    model: NDArray[np.int64] | None = None
+    checks: tuple[tuple[str, Measured], ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,11 +78,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapes:
-    """One efficiency a shape: of bf16 products the geometric mean of the libraries measured.
+    """One efficiency a shape.
 
-    Of everything else it is that of the fastest: calls of serving libraries do other work beside
-    the kernel (packing, rotary positions, amax and cast of activations), so that the mean is of no
-    kernel.
+    Of bf16 products it is the geometric mean of the libraries measured, and of grouped ones that of
+    the rows of their one library. Of everything else it is that of the fastest: calls of serving
+    libraries do other work beside the kernel (packing, rotary positions, amax and cast of
+    activations), so that the mean is of no kernel.
 
     Parameters
     ----------
@@ -78,11 +92,16 @@ class Shapes:
         log2 of the efficiency.
     apart : array of shape (shapes,)
         Slowest / fastest library.
+    share : array of shape (shapes,)
+        Of the calls that were timed.
+    model : array of int, shape (shapes,)
     """
 
     place: Column
     logs: Column
     apart: Column
+    share: Column
+    model: NDArray[np.int64]
 
 
 def matmul(m: ArrayLike, n: ArrayLike, k: ArrayLike, *, itemsize: int) -> Asked:
@@ -137,27 +156,17 @@ def decode_mla(batch: ArrayLike, heads: ArrayLike, cached: ArrayLike) -> Asked:
 
 
 def experts(
-    tokens: ArrayLike,
-    hidden: ArrayLike,
-    inter: ArrayLike,
-    topk: ArrayLike,
-    count: ArrayLike,
-    degree: ArrayLike,
+    rows: ArrayLike, groups: ArrayLike, hidden: ArrayLike, inter: ArrayLike, *, itemsize: int
 ) -> Asked:
-    """Return what gated expert MLPs ask for, all experts on the rank, each cut over `degree`.
+    """Return what the three products of gated expert MLPs ask for together: all are alike.
 
-    Tokens are spread evenly. Tokens per expert and the matrix are rounded to half powers of two:
-    models have hardly a shape in common.
+    A group is an expert that the rank holds; without a row of its own its weights stay unread. A
+    result of fp8 has two bytes.
     """
-    t, h, i, top, e, cut = _columns(tokens, hidden, inter, topk, count, degree)
-    rows, matrix = t * top, h * i / cut
-    place = np.column_stack([_rounded(rows / e), e, _rounded(matrix)])
-    weights = 3 * np.minimum(e, rows) * matrix
-    return Asked(place, 6 * rows * matrix, 2 * (weights + 2 * rows * h))
-
-
-def _rounded(sizes: Column) -> Column:
-    return np.asarray(2 ** (np.rint(2 * np.log2(sizes)) / 2))
+    r, g, h, i = _columns(rows, groups, hidden, inter)
+    place = np.column_stack([r / g, g, h * i])
+    read = itemsize * (3 * np.minimum(g, r) * h * i + r * (2 * h + i))
+    return Asked(place, 6 * r * h * i, read + max(2, itemsize) * r * (2 * i + h))
 
 
 def _columns(*given: ArrayLike) -> tuple[Column, ...]:
@@ -168,6 +177,14 @@ def roofline(asked: Asked, device: Device, dtype: str) -> Column:
     """Return the seconds that a device needs at least by what it states."""
     flops, bytes_ = asked.flops / device.peak(dtype), asked.bytes / device.memory_bandwidth
     return np.asarray(np.maximum(flops, bytes_))
+
+
+def without(measured: Measured, beside: Column, device: Device) -> Measured:
+    """Return rows less what else their calls did, in seconds; never less than the roofline."""
+    least = roofline(measured.asked, device, measured.dtype)
+    whole = measured.seconds
+    left = np.maximum(whole - beside, np.minimum(least, whole))
+    return replace(measured, seconds=left, share=left / whole)
 
 
 def count_shapes(measured: Measured) -> int:
@@ -188,8 +205,13 @@ def by_shape(measured: Measured, device: Device) -> Shapes:
     np.minimum.at(low, shape, each)
     np.maximum.at(high, shape, each)
     middle = np.bincount(shape, each) / np.bincount(shape)
-    pure = measured.label == "matmul bf16"
-    return Shapes(keys, middle if pure else high, 2 ** (high - low))
+    pure = measured.label == "matmul bf16" or measured.kind == "grouped"
+    given = np.ones(len(logs)) if measured.share is None else measured.share
+    share = np.bincount(cell.ravel(), given) / np.bincount(cell.ravel())
+    model = np.zeros(len(keys), dtype=np.int64)
+    if measured.model is not None:
+        model[cell.ravel()] = measured.model
+    return Shapes(keys, middle if pure else high, 2 ** (high - low), share, model)
 
 
 def check_agreement(measured: Measured, places: Sequence[str], origin: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tspsim.calibrate.published import measured
+from tspsim.calibrate.published import dispatch, measured
 from tspsim.calibrate.published.write import pictures, profiles, quality
 from tspsim.files.errors import UserError
 
@@ -37,8 +37,15 @@ def main() -> int:
         "--curves", action="store_true",
         help="write nothing; print the errors of the curves of collectives over size",
     )  # fmt: skip
+    parser.add_argument(
+        "--dispatch", action="store_true",
+        help="write nothing; print how far all-to-alls are off measured dispatches to experts",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
+        if given.dispatch:
+            sys.stdout.write(dispatch.table())
+            return 0
         if given.curves:
             sys.stdout.write(measured.table())
             return 0

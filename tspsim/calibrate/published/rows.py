@@ -123,17 +123,17 @@ def load(folder: Path) -> Rows:
     UserError
         When a table is missing or a row is of a source or a collective that is not known.
     """
-    peaks = {row["device"]: float(row["peak_tflops"]) * 1e12 for row in _table(folder, "devices")}
+    peaks = {row["device"]: float(row["peak_tflops"]) * 1e12 for row in table(folder, "devices")}
     devices = {name: _device(name) for name in names("topologies/devices")}
     tables = {name: dict(device.flop_rate) for name, device in devices.items()}
     # the published rows are bf16; a device without it (V100) has none
     peaks |= {name: rates["bf16"] for name, rates in tables.items() if "bf16" in rates}
-    attention = _table(folder, "attention")
+    attention = table(folder, "attention")
     fastest = [row for row in attention if (row["device"], row["kernel"]) not in SLOWER]
     points = (
-        *(_matmul(row, peaks) for row in _table(folder, "matmul")),
+        *(_matmul(row, peaks) for row in table(folder, "matmul")),
         *(point for row in fastest for point in _attention(row, peaks)),
-        *(_elementwise(row, devices) for row in _table(folder, "elementwise")),
+        *(_elementwise(row, devices) for row in table(folder, "elementwise")),
     )
     slower = tuple(p for row in attention if row not in fastest for p in _attention(row, peaks))
     made = calls(folder)
@@ -152,7 +152,7 @@ def calls(folder: Path) -> tuple[Call, ...]:
     UserError
         When the table is missing or a row is of a collective that is not known.
     """
-    return tuple(_call(row) for row in _table(folder, "collectives"))
+    return tuple(_call(row) for row in table(folder, "collectives"))
 
 
 def _device(name: str) -> Device:
@@ -164,7 +164,14 @@ def _citation(entry: dict[str, str]) -> str:
     return f"{entry['url']}: {entry['about']}; read {entry['read']}"
 
 
-def _table(folder: Path, name: str) -> list[Row]:
+def table(folder: Path, name: str) -> list[Row]:
+    """Return the rows of a table of a folder.
+
+    Raises
+    ------
+    UserError
+        When it cannot be read.
+    """
     try:
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))

@@ -30,6 +30,7 @@ class Style(NamedTuple):
 
 COMPUTE = {
     "matmul": Style("matmul", BLUE),
+    "grouped": Style("grouped matmul", LIME),
     "attention": Style("attention", ORANGE),
     "other": Style("norm, element-wise", GREY),
 }
@@ -71,7 +72,7 @@ def style_of(op: Op) -> Style:
     name = op.kind.name
     if name == "issue":
         return ISSUE
-    key = "attention" if name.startswith("attention") else name if name == "matmul" else "other"
+    key = next((key for key in COMPUTE if name.startswith(key)), "other")
     return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[key]
 
 
