@@ -87,7 +87,7 @@ def test_gradients_that_are_cut_and_not_reduced_are_told() -> None:
     for zero in (0, 1):
         found[f"values-replicas-zero-{zero}"]()
     for zero in (2, 3):
-        with pytest.raises(AssertionError, match="L0.wq gradient"):
+        with pytest.raises(AssertionError, match=r"L0\.wq gradient"):
             found[f"values-replicas-zero-{zero}"]()
 
 

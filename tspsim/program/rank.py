@@ -315,7 +315,7 @@ class Rank(Postponing):
         self.compute(Objective(), (y, loss), (y, loss), "objective")
 
     def residents(self, kind: BufferKind) -> list[Operand]:
-        """Return the resident buffers of a kind, in the order in which they were declared."""
+        """Return what the end of the step finds of a kind, in the order of declaration."""
         return [o for o in self._residents if o.buffer.kind == kind]
 
     def gradients(self) -> list[Operand]:

@@ -1,6 +1,7 @@
 """What a rank holds of some weights during the whole step: values, gradients, optimizer states.
 
-Of what the members of its group share, it holds a part: a shard.
+Of what the members of its group share, it holds a part: a shard. With zero 3 the shards of
+gradients come with their reductions, as torch's do, whose trainers drop them after a step.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def declare(rank: Rank, name: str, parts: Sequence[Part]) -> Weights:
     if not rank.trains:
         return Weights(packed)
     size = held if rank.zero >= 2 else whole
-    gradient = rank.resident(f"d{name}", (size,), optimizer.gradient, "gradient")
+    holds = rank.arriving if rank.zero == 3 else rank.resident
+    gradient = holds(f"d{name}", (size,), optimizer.gradient, "gradient")
     for state, itemsize in optimizer.states:
         if itemsize and not rank.replication.offload:
             rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")

@@ -147,7 +147,7 @@ class Stage(Decoder):
         self._summing = True
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            self.sum_later(layer.partial_gradient())
+            self.sum_later(*layer.partial_gradients())
         self.finish(loss if self.is_last else None)
         self._summing = False
 

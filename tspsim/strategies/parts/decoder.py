@@ -51,7 +51,7 @@ class Decoder(ABC):
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
         self.stamps = Stamps(rank)
-        groups = Groups(rank)
+        self.common = groups = Groups(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
         self.groups = {i: Group(groups, w.packs, i) for i, w in self.layers.items()}
         self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
@@ -155,8 +155,7 @@ class Decoder(ABC):
         assert self.ends is not None
         group = self.ends.group
         norms, tables = (
-            [group.now(w, gradient=True) for w in some]
-            for some in (self.ends.norms, self.ends.tables)
+            [group.total(w) for w in some] for some in (self.ends.norms, self.ends.tables)
         )
         self.reduce_gradients(norms, tables)
         group.reduce()
@@ -168,7 +167,7 @@ class Decoder(ABC):
             with self.rank.at(layer=index):
                 group = self.groups[index]
                 group.begin()
-                w = self.layers[index].now(group)
+                w = self.layers[index].each(group.now)
                 record = partial(self._forward, x, w)
                 x, left = self.stamps.run((layers, "F"), (x, *w.flats), None, record)
                 group.leave()
@@ -184,18 +183,24 @@ class Decoder(ABC):
                 group.begin()
                 if index > layers[0]:
                     self.groups[index - 1].gather()  # the next in backward
-                w = self.layers[index].now(group, gradient=True)
+                w = self.layers[index].each(group.adding)
                 record = partial(self._backward, dy, w)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
+                group.add_up()
                 group.finish()
                 if last or self.syncs:
-                    self.rank.weighs(partial(self._reduce, group, w))
+                    self.rank.weighs(partial(self._reduce, group, self.layers[index]))
         return dy
 
-    def _reduce(self, group: Group, w: LayerWeights) -> None:
+    def _reduce(self, group: Group, held: LayerWeights) -> None:
+        w = held.each(group.total)
         self.reduce_shared_heads(w.attention.gradient)
         self.reduce_gradients(w.between, (w.attention, w.mlp))
         group.reduce()
+
+    def leave(self) -> None:
+        """Record the end of a micro-batch's forward through a stage."""
+        self.common.forget()
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -227,6 +232,7 @@ class Decoder(ABC):
         if self.ends:
             with self.rank.at(phase="backward"):
                 self.rank.weighs(partial(self.ends.embed_backward, dx))
+                self.ends.group.add_up()
                 self.ends.group.finish()
                 if self.syncs:
                     self._reduce_ends()

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 from tspsim.program.packed import Weights
 from tspsim.program.rank import NormTape
 from tspsim.program.types import Operand
-from tspsim.strategies.parts.groups import Group
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
 Normed: TypeAlias = Callable[[], Operand]
@@ -67,13 +66,10 @@ class LayerWeights:
         """What is read between blocks, whole on every rank: norms, and biases of outputs."""
         return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
 
-    def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
-        """Return them as their group has them now."""
+    def each(self, seen: Callable[[Weights], Weights]) -> LayerWeights:
+        """Return them as they are seen: `Group.now`, for example."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        present = {
-            name: group.now(w, gradient=gradient) for name, w in fields.items() if w is not None
-        }
-        return LayerWeights(**present)
+        return LayerWeights(**{name: seen(w) for name, w in fields.items() if w is not None})
 
 
 @dataclass(frozen=True, slots=True)
