@@ -124,7 +124,7 @@ def sketch(
 
 
 def _residents(made: Sketch) -> Iterator[Buffer]:
-    """Yield what the end of the whole model's step finds, gradients in the order of their last write."""
+    """Yield what the end of the model's step finds, gradients in the order of their last write."""
     (program,) = made.programs.roles
     by_kind = {
         kind: [b for b in program.buffers if b.lasting and b.kind == kind]

@@ -122,7 +122,8 @@ class Group:
         """Return weights, and the gradient of all micro-batches so far."""
         if self.rank.zero < 2:
             return w
-        return w.over(w.value.flat, (self._waiting or self._sums)[self._place(w)])
+        at = self._place(w)
+        return w.over(w.value.flat, self._waiting.get(at) or self._sum(at))
 
     def _place(self, w: Weights) -> int:
         return [held.value.flat.buffer for held in self.packs].index(w.value.flat.buffer)
