@@ -13,6 +13,7 @@ from pydantic import Field
 from tests.test_mutations import UNREAD
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
+from tspsim.strategies.parts.groups import Group
 from tspsim.strategies.parts.replicas import update
 from tspsim.strategies.tp import TensorParallel
 from tspsim.testing import Check, contract
@@ -66,6 +67,28 @@ class Wrong(TensorParallel):
             axis.receive(y, lane="extra", label="in", offset=1)
             axis.send(y, lane="extra", label="out", offset=1)
         super().step(rank)
+
+
+class Unsummed(TensorParallel):
+    """Tensor parallelism whose layers' weights are none of the group that shares them."""
+
+    kind: Literal["unsummed"] = "unsummed"  # type: ignore[assignment]
+
+    def step(self, rank: Rank) -> None:
+        """Record the step without what replicas say of layers' gradients."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Group, "reduce", lambda _: None)
+            super().step(rank)
+
+
+def test_gradients_that_are_cut_and_not_reduced_are_told() -> None:
+    """Whole gradients are summed at the end of the step; cut ones, layer by layer, nowhere."""
+    found = {str(c): c for c in contract(Unsummed, {"degree": 2}, STACK, WORKLOAD)}
+    for zero in (0, 1):
+        found[f"values-replicas-zero-{zero}"]()
+    for zero in (2, 3):
+        with pytest.raises(AssertionError, match=r"L0\.wq gradient"):
+            found[f"values-replicas-zero-{zero}"]()
 
 
 def checks(**options: Any) -> dict[str, Check]:

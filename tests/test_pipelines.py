@@ -53,6 +53,15 @@ def test_every_schedule_under_every_strategy_computes_the_dense_models_numbers(
 
 
 @pytest.mark.parametrize("schedule", SCHEDULED)
+def test_a_proof_has_a_layer_in_every_stage_and_no_more(schedule: str) -> None:
+    """Also where two pipelines share the ranks, each of them with all the layers."""
+    made = piped("tp", schedule)
+    pipeline = made.strategy.pp
+    assert pipeline is not None
+    assert pipeline.least.layers == pipeline.order(made.workload.micro_batches).depth
+
+
+@pytest.mark.parametrize("schedule", SCHEDULED)
 def test_four_ranks_compute_the_dense_models_numbers(schedule: str) -> None:
     """With ranks that hold neither end, each schedule under a strategy of its own."""
     strategy = [*SMALL][[*SCHEDULED].index(schedule) % len(SMALL)]

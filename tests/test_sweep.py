@@ -218,6 +218,43 @@ def test_an_option_that_a_strategy_lacks_makes_no_point_twice() -> None:
     ]
 
 
+def test_keys_of_a_pipeline_are_axes_beside_strategies() -> None:
+    """Stages leave the rest of the devices to the degree; schedule and chunks join their `pp`."""
+    found = _points(
+        "strategy=tsp,tp", "strategy.pp.stages=1,2", "strategy.pp.schedule=1f1b",
+        "strategy.pp.chunks=1",
+    )  # fmt: skip
+    pipelines = [f'{{"stages": {n}, "schedule": "1f1b", "chunks": 1}}' for n in (1, 2)]
+    assert [p.overrides for p in found] == [
+        (f"strategy={{kind: {kind}, pp: {pipeline}, degree: {degree}}}",)
+        for kind in ("tsp", "tp")
+        for pipeline, degree in zip(pipelines, (4, 2), strict=True)
+    ]
+    assert [dict(p.axes)["strategy.pp.stages"] for p in found] == [1, 2, 1, 2]
+
+
+def test_a_schedules_own_option_varies_where_the_schedule_has_it() -> None:
+    """Group sizes of ``interleaved``; 1F1B has none, and is one point."""
+    found = _points(
+        "strategy=tsp", "strategy.pp={stages: 2}", "strategy.pp.schedule=1f1b,interleaved",
+        "strategy.pp.schedule.group_size=2,4",
+    )  # fmt: skip
+    sizes = [dict(p.axes)["strategy.pp.schedule.group_size"] for p in found]
+    assert sizes == [None, 2, 4]
+    assert '"schedule": {"kind": "interleaved", "group_size": 4}' in found[-1].overrides[0]
+
+
+def test_without_a_pipeline_its_keys_say_nothing() -> None:
+    """``pp: null`` is one point, whatever the schedule; what is stated whole stays as it is."""
+    found = _points(
+        "strategy=tsp,{kind: tp, zero: 1}", "strategy.pp=null,{stages: 2}",
+        "strategy.pp.schedule=1f1b,gpipe", "strategy.zero=2",
+    )  # fmt: skip
+    schedules = [dict(p.axes)["strategy.pp.schedule"] for p in found]
+    assert schedules == [None, "1f1b", "gpipe"] * 2
+    assert ["zero: 2" in p.overrides[0] for p in found] == [True] * 3 + [False] * 3
+
+
 def test_a_stated_degree_leaves_the_rest_to_the_other() -> None:
     """``{kind: tp_sp, tp: 2}`` on four devices has sp 2; what is stated whole stays as it is."""
     found = _points("strategy={kind: tp_sp, tp: 2},{kind: tp, degree: 2}")
@@ -314,6 +351,13 @@ def test_filters_are_comparisons_and_nothing_else(expression: str, message: str)
         ((), "no axis: give at least one KEY=VALUE,VALUE, or a study file with 'axes'"),
         (("strategy.kind=tps,tp",), "unknown strategy 'tps' (did you mean 'tp'?); known: fsdp, "
                                     "sp, tp, tp_sp, tsp"),
+        (("strategy=tsp,tp", "strategy.kv=ring"), "axis 'strategy.kv': found tsp, tp, which have "
+         "no such option; those that have it: sp, tp_sp"),
+        (("strategy=tp", "strategy.pp.stages=2", "strategy.pp.schedule.group_size=2"),
+         "axis 'strategy.pp.schedule.group_size': found tp with 1f1b, which have no such option; "
+         "those that have it: interleaved, interleaved_zb"),
+        (("strategy=tp", "strategy.pp.stagse=2"), "axis 'strategy.pp.stagse': names no key of a "
+         "scenario (did you mean 'strategy.pp.stages'?)"),
         (("workload.sequence=64", "--where", "workload.sequence > 64"),
          "no point is left: none of 1 passes 'workload.sequence > 64'"),
         (("workload.sequence=64,128", "workload.batch=1", "--link",

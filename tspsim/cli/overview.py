@@ -69,7 +69,7 @@ def _held(programs: Programs, mesh: Mesh, rank: int) -> dict[str, Any]:
 def _resident(program: Program, mesh: Mesh, rank: int) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for buffer in program.buffers:
-        if buffer.resident:
+        if buffer.lasting:
             sizes[buffer.kind] += of_rank(buffer.bytes, mesh, rank)
     return dict(sizes)
 

@@ -124,10 +124,10 @@ def sketch(
 
 
 def _residents(made: Sketch) -> Iterator[Buffer]:
-    """Yield the resident buffers of the whole model, gradients in the order of their last write."""
+    """Yield what the end of the model's step finds, gradients in the order of their last write."""
     (program,) = made.programs.roles
     by_kind = {
-        kind: [b for b in program.buffers if b.resident and b.kind == kind]
+        kind: [b for b in program.buffers if b.lasting and b.kind == kind]
         for kind in ("gradient", "weight", "optimizer")
     }
     written = last_writes(program)

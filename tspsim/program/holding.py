@@ -75,7 +75,7 @@ class Holding(Postponing):
         return weights
 
     def residents(self, kind: BufferKind, of: Replication | None = None) -> list[Operand]:
-        """Return the resident buffers of a kind, in the order in which they were declared.
+        """Return what the end of the step finds of a kind, in the order of declaration.
 
         Parameters
         ----------

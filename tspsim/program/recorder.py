@@ -185,6 +185,15 @@ class Recorder:
         self.ledger.given.add(operand.buffer.index)
         return operand
 
+    def arriving(
+        self, name: str, shape: tuple[int, ...], itemsize: float, kind: BufferKind
+    ) -> Operand:
+        """Declare an accumulator that the end of the step reads, as it does resident ones."""
+        operand = self._buffer(name, shape, itemsize, kind)
+        self.ledger.given.add(operand.buffer.index)
+        self._residents.append(operand)
+        return operand
+
     def given(self, name: str, shape: tuple[int, ...], itemsize: float) -> Operand:
         """Declare a buffer that is there from the start and lives to its last reader."""
         operand = self._buffer(name, shape, itemsize, "activation")

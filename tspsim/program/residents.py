@@ -1,6 +1,7 @@
 """What a rank holds of some weights during the whole step: values, gradients, optimizer states.
 
-Of what the members of its group share, it holds a part: a shard.
+Of what the members of its group share, it holds a part: a shard. With zero 3 the shards of
+gradients come with their reductions, as torch's do, whose trainers drop them after a step.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from tspsim.program.replicas import Replication
 
 
-def layout_of(rank: Holding, packed: Packed) -> Layout:
+def layout_of(zero: int, packed: Packed) -> Layout:
     """Return how the members of a rank's group cut a pack.
 
     Weights that are gathered (zero 3) are cut tensor by tensor, along the outputs of each, as
     torch's FSDP2 does; others as they lie.
     """
-    if rank.zero < 3:
+    if zero < 3:
         return flat(elements(packed.parts))
     return tuple(part.chunks for part in packed.parts)
 
@@ -44,36 +45,42 @@ def declare(rank: Holding, name: str, parts: Sequence[Part], replication: Replic
         held = shard_elements(cut, rank.mesh.degree(replication.inside))
     value = rank.resident(name, (held if zero == 3 else whole,), optimizer.weight, "weight")
     packed = Packed(value, tuple(parts))
-    _bind(rank, packed, "value")
+    places = [*_places(packed, replication, rank.mesh.degree(replication.inside), zero)]
+    _bind(rank, places, "value")
     if not rank.trains:
         return Weights(packed)
     size = held if zero >= 2 else whole
-    gradient = rank.resident(f"d{name}", (size,), optimizer.gradient, "gradient")
+    holds = rank.arriving if zero == 3 else rank.resident
+    gradient = holds(f"d{name}", (size,), optimizer.gradient, "gradient")
     for state, itemsize in optimizer.states:
         if itemsize and not rank.replication.offload:
             rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
     weights = Weights(packed, packed.over(gradient))
     if zero:
-        _bind(rank, packed, "moved")
+        _bind(rank, places, "moved")
     else:
-        _bind(rank, weights.gradient, "gradient")
+        _bind(rank, [*_places(weights.gradient, replication, 1, zero)], "gradient")
     return weights
 
 
-def _bind(rank: Holding, packed: Packed, role: BindingRole) -> None:
+#: A tensor of a pack, what is there of it, and which part of the model that is.
+_Place = tuple[Part, Operand, Any]
+
+
+def _bind(rank: Holding, places: Sequence[_Place], role: BindingRole) -> None:
     layer = "" if rank.layer is None else f"L{rank.layer}."
-    for part, operand, place in _places(rank, packed):
+    for part, operand, place in places:
         rank.bind(operand, layer + part.tensor, place, role)
 
 
-def _places(rank: Holding, packed: Packed) -> Iterator[tuple[Part, Operand, Any]]:
+def _places(packed: Packed, replication: Replication, members: int, zero: int) -> Iterator[_Place]:
     """Yield every tensor of a pack: what is there of it, and which part of the model that is."""
-    if rank.zero < 3:
+    if zero < 3:
         yield from ((part, operand, part.shard) for part, operand in packed.views())
         return
-    offset, members = 0, rank.members
+    offset = 0
     for part in packed.parts:
         shape = part.chunks.chunk_shape(members)
-        place = Chunk(part.shard, part.chunks.dim, rank.replication.inside, members)
+        place = Chunk(part.shard, part.chunks.dim, replication.inside, members)
         yield part, view(packed.flat, offset, shape), place
         offset += product(shape)

@@ -47,7 +47,7 @@ class Buffer(NamedTuple):
     kind : BufferKind
     layer : int or None
     resident : bool
-        Alive during the whole step (weights, gradients, optimizer states). Every other buffer
+        Alive during the whole step (weights, optimizer states, most gradients). Every other buffer
         lives from the start of its first writer to the end of its last reader.
     """
 
@@ -63,6 +63,11 @@ class Buffer(NamedTuple):
     def bytes(self) -> int:
         """Size in bytes."""
         return _bytes(self.shape, self.itemsize)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the end of a step finds it: a gradient may have come with its reduction."""
+        return self.resident or self.kind == "gradient"
 
 
 class Operand(NamedTuple):

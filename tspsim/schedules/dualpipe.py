@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from tspsim.files.errors import Problem
 from tspsim.schedules import dualpipe_v
 from tspsim.schedules.orders.actions import Action, Pair
-from tspsim.schedules.orders.order import Order, fold, order_of
+from tspsim.schedules.orders.order import fold
 from tspsim.schedules.parts.base import MICROBATCHES, RANKS, Schedule, Size
 from tspsim.schedules.parts.phrases import spoken
 
@@ -27,6 +27,7 @@ class DualPipe(Schedule):
 
     split = True
     chunks = (2, 2)
+    pipelines = 2
 
     def placement(self, size: Size) -> tuple[int, ...]:
         """Return the rank that each stage lies on: one pipeline goes down, the other up."""
@@ -42,10 +43,6 @@ class DualPipe(Schedule):
         if m % 2 or m < 2 * ranks:
             message = f"{m}; dualpipe needs an even number, at least {2 * ranks}"
             yield Problem(MICROBATCHES, message)
-
-    def _order(self, size: Size) -> Order:
-        rows = [self.row(size, rank) for rank in range(size.ranks)]
-        return order_of(rows, self.placement(size), size.microbatches, pipelines=2)
 
     def row(self, size: Size, rank: int) -> Iterator[Action | Pair]:
         """Yield what one rank runs."""

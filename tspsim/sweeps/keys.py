@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tspsim.files.errors import UserError, did_you_mean
-from tspsim.registry import STRATEGIES, TOPOLOGIES
+from tspsim.registry import SCHEDULES, STRATEGIES, TOPOLOGIES
 from tspsim.scenario.schema import ScenarioKeys
 from tspsim.topology.forms import DeviceForm, LinkForm, ProfileForm
 
@@ -56,10 +56,18 @@ def _is_known(key: str) -> bool:
 @cache
 def known() -> tuple[str, ...]:
     """Return the keys of scenarios, dotted and sorted."""
-    found = {"model.hf", "topology.file", "topology.device.file", "device.file"}
+    found = {
+        "strategy.pp.schedule.kind",
+        "model.hf",
+        "topology.file",
+        "topology.device.file",
+        "device.file",
+    }
     found.update(_keys(ScenarioKeys, ""))
     for name in STRATEGIES.names():
         found.update(_keys(STRATEGIES.get(name), "strategy."))
+    for name in SCHEDULES.names():
+        found.update(_keys(SCHEDULES.get(name), "strategy.pp.schedule."))
     for name in TOPOLOGIES.names():
         found.update(_keys(TOPOLOGIES.get(name), "topology."))
     for prefix in ("topology.device.", "device."):

@@ -14,6 +14,7 @@ from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.relative import SHORT, factor, paths, present
 from tspsim.sweeps import values
+from tspsim.sweeps.options import lacks, named_with_schedule, owners
 from tspsim.sweeps.strategies import alternatives
 from tspsim.sweeps.study import Study
 from tspsim.topology.load import parse
@@ -64,7 +65,7 @@ def points(study: Study, *, allow_many: bool = False) -> list[Point]:
     Raises
     ------
     UserError
-        When there is no point, or there are too many.
+        When there is no point, or there are too many, or an axis is no strategy's of them.
     """
     if not study.axes:
         raise UserError("no axis: give at least one KEY=VALUE,VALUE, or a study file with 'axes'")
@@ -73,11 +74,31 @@ def points(study: Study, *, allow_many: bool = False) -> list[Point]:
         raise UserError(
             f"{count:,} points; more than {MOST_POINTS:,} want to be confirmed with --yes"
         )
+    if foreign := _foreign(study):
+        raise UserError("\n".join(foreign))
     found = list(_kept(study))
     if not found:
         told = ", ".join(f"'{each.text}'" for each in study.filters)
         raise UserError(f"no point is left: none of {count:,} passes {told}")
     return found
+
+
+def _foreign(study: Study) -> list[str]:
+    """Return a line for every option that is none of any strategy of a study."""
+    known, left = _Scenario(study.opened), {a.key for a in study.axes if _is_option(a.key)}
+    asked: dict[str, None] = {}
+    for assigned in _grid(study) if left else ():
+        for axes, strategy, _ in known.written_out(assigned):
+            asked |= {named_with_schedule(strategy): None} if strategy else {}
+            lacking = strategy is not None
+            left -= {k for k in left if not lacking or axes[k] is not None or assigned[k] is None}
+        if not left:
+            return []
+    return [
+        f"axis '{key}': found {', '.join(asked)}, which have no such option; "
+        f"those that have it: {', '.join(owners(key.removeprefix('strategy.')))}"
+        for key in sorted(left)
+    ]
 
 
 def _kept(study: Study) -> Iterator[Point]:
@@ -149,8 +170,7 @@ class _Scenario:
             reason = f"{kind}: no two degrees of at least 2 make the {devices} devices"
             yield axes, {"kind": kind}, reason
         for strategy in found:
-            has = {k: None if _lacks(k, strategy["kind"]) else v for k, v in axes.items()}
-            yield has, strategy, ""
+            yield {k: None if _lacks(strategy, k) else v for k, v in axes.items()}, strategy, ""
 
     def _hardware(self, axes: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the overrides that may change the number of devices."""
@@ -242,7 +262,6 @@ def _is_option(key: str) -> bool:
     return key.startswith("strategy.") and key != "strategy.kind"
 
 
-def _lacks(key: str, kind: str) -> bool:
+def _lacks(strategy: Mapping[str, Any], key: str) -> bool:
     """Say whether a key is an option that a strategy does not have."""
-    option = key.removeprefix("strategy.")
-    return _is_option(key) and option not in STRATEGIES.get(kind).model_fields
+    return _is_option(key) and lacks(strategy, key.removeprefix("strategy."))

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tspsim.files.source import KeyPath
 from tspsim.registry import STRATEGIES
+from tspsim.scenario.relative import present
 from tspsim.strategies.base import StrategyOptions
-
-#: Axes around the model-parallel ones: options that multiply the ranks of any strategy.
-OUTER = ("dp", "pp", "ep")
+from tspsim.sweeps.options import path_of, stages_of, with_options
 
 
 def alternatives(
@@ -27,7 +27,8 @@ def alternatives(
     stated : Mapping
         ``kind``, and the options that the axis itself states.
     given : Mapping
-        Options that other axes state; those that this strategy does not have are left out.
+        Options that other axes state, ``dp`` or ``pp.stages``; those that this strategy does not
+        have are left out, and so are those that it states itself.
     base : Mapping
         The scenario's own strategy.
     devices : int
@@ -42,15 +43,22 @@ def alternatives(
     # Degrees are for this strategy to find, and a placement names the axes of its own strategy.
     left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
     options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
-    options |= {k: v for k, v in given.items() if k in form.model_fields}
-    options |= stated
+    free = {k: v for k, v in given.items() if not _states(stated, path_of(k))}
+    options = with_options({**options, **stated}, free)
     missing = [name for name in degrees if name not in options]
-    outer = math.prod(_whole(options.get(axis, 1)) for axis in OUTER)
+    outer = _whole(options.get("dp", 1)) * _whole(stages_of(options))
     known = math.prod(_whole(options[name]) for name in degrees if name in options)
     axes = form.replica(dict.fromkeys(degrees, 1))  # those that have no degree
     rest = max(devices // (outer * known * axes), 1)
     found = [options | degrees_of for degrees_of in _degrees(missing, rest)]
     return [{"kind": stated["kind"], **one} for one in found]
+
+
+def _states(whole: Any, path: KeyPath) -> bool:
+    """Say whether a mapping has a key, whatever its value."""
+    *parents, last = path
+    holder = present(whole, tuple(parents))
+    return isinstance(holder, Mapping) and last in holder
 
 
 def _whole(value: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -16,7 +16,7 @@ from tspsim.files.errors import ScheduleError
 from tspsim.model import ModelShape, Recompute, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.testing.case import MODEL, WORKLOAD, Case, case
-from tspsim.testing.mutate import forgettable, without
+from tspsim.testing.mutate import Forgotten, forgettable, without
 from tspsim.topology.graph import Topology
 from tspsim.topology.load import load
 from tspsim.values import compare
@@ -75,11 +75,12 @@ def _checks(made: Case, unread: frozenset[tuple[str, str, str]]) -> Iterator[Che
         again = made.but(recompute=recompute)
         yield Check(f"values-recompute-{recompute}", partial(check_values, again))
     yield Check("values-forward", partial(check_values, made.but(phase="forward")))
-    for zero in (0, 1):
-        two = made.replicated(dp=2, zero=zero, bucket=1024.0)
+    for zero in (0, 1, 2, 3):
+        two = made.replicated(dp=2, zero=zero, **({"bucket": 1024.0} if zero < 3 else {}))
         yield Check(f"values-replicas-zero-{zero}", partial(check_values, two))
     yield Check("calls-meet", partial(check_calls, made))
     yield Check("nothing-can-be-forgotten", partial(check_mutations, made, unread))
+    yield Check("nothing-can-be-forgotten-zero-3", partial(check_sharing_mutations, made, unread))
     yield Check("folded-is-unfolded", partial(check_folds, made.replicated(dp=4)))
     yield Check("step-within-bounds", partial(check_bounds, made))
 
@@ -103,9 +104,22 @@ def check_calls(made: Case) -> None:
 
 def check_mutations(made: Case, unread: frozenset[tuple[str, str, str]]) -> None:
     """Assert that leaving out any one call, or any one reordering, makes some value wrong."""
+    _check_noticed(made, forgettable(made.programs), unread)
+
+
+def check_sharing_mutations(made: Case, unread: frozenset[tuple[str, str, str]]) -> None:
+    """Assert the same of what replicas that share their weights say beside all that."""
+    cut = made.replicated(dp=2, zero=3)
+    known = set(forgettable(made.programs))
+    _check_noticed(cut, [v for v in forgettable(cut.programs) if v not in known], unread)
+
+
+def _check_noticed(
+    made: Case, victims: Iterable[Forgotten], unread: frozenset[tuple[str, str, str]]
+) -> None:
     unnoticed = [
         victim
-        for victim in forgettable(made.programs)
+        for victim in victims
         if (victim.kind, victim.label, victim.phase) not in unread
         and compare(without(made.programs, victim), made.mesh, made.model, made.workload).passed
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tspsim import memory
@@ -14,7 +16,7 @@ from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import ScenarioError
 from tspsim.mesh import Mesh
 from tspsim.model import ITEMSIZE, ModelShape, Optimizer, Workload
-from tspsim.program.types import Op, PerCoordinate, Programs
+from tspsim.program.types import Op, PerCoordinate, Program, Programs
 from tspsim.registry import STRATEGIES
 from tspsim.topology.load import load
 
@@ -46,23 +48,40 @@ def record(job: Job) -> tuple[Programs, Mesh]:
 def simulate(job: Job) -> Numbers:
     """Return what rank 0 computes, sends and holds, in issue order.
 
-    Memory is read on a timeline on which every compute op takes one tick, in the order in which
-    the rank issues them, and communication none: the order in which torch allocates. See
-    `played_peak` for the engine's own order.
+    See `played_peak` for the engine's own order.
     """
     programs, mesh = record(job)
-    program = programs.of(0)
-    lengths = np.array([op.message is None for op in program.ops], dtype=np.float64)
-    ends = lengths.cumsum()
-    ticks = ends - lengths
-    ranks = range(mesh.ranks)
-    timeline = Timeline(programs, mesh, tuple(ticks for _ in ranks), tuple(ends for _ in ranks), ())
+    program, timeline = programs.of(0), in_issue_order(programs, mesh)
     held = memory.trace(timeline).ranks[0]
-    at = np.searchsorted(held.times, ticks, side="right") - 1
+    at = np.searchsorted(held.times, timeline.start[0], side="right") - 1
     flops = [_flops(op) for op in program.ops]
     calls = (Call(op.message.collective, op.message.bytes) for op in program.ops if op.message)
     at_peak = {str(kind): size for kind, size in held.at_peak.items() if size}
     return Numbers(sum(flops), tuple(calls), at_peak, moments(flops, held.total[at].tolist()))
+
+
+def in_issue_order(programs: Programs, mesh: Mesh) -> Timeline:
+    """Return a timeline to read memory on as torch's trackers do: in the order of issue.
+
+    Every compute op takes one tick, communication none. A message is issued behind all that stands
+    before it, also one that begins earlier because the host runs ahead.
+    """
+    programs = replace(programs, roles=tuple(map(_issued, programs.roles)))
+    lengths = np.array([op.message is None for op in programs.of(0).ops], dtype=np.float64)
+    ends = lengths.cumsum()
+    ranks = range(mesh.ranks)
+    ticks = ends - lengths
+    return Timeline(programs, mesh, tuple(ticks for _ in ranks), tuple(ends for _ in ranks), ())
+
+
+def _issued(program: Program) -> Program:
+    """Return a program whose messages wait for the compute op that stands before them."""
+    waits, last = [], -1
+    for op, found in zip(program.ops, program.waits, strict=True):
+        behind = {last} if op.message is not None and last >= 0 else set()
+        waits.append(tuple(sorted({*found, *behind})))
+        last = last if op.lane else op.index
+    return replace(program, waits=tuple(waits))
 
 
 def played_peak(job: Job) -> int:

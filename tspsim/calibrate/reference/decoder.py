@@ -109,8 +109,8 @@ class Layer(nn.Module, ABC):
         """Return the gradient of the MLP's input."""
 
     @abstractmethod
-    def partial_gradient(self) -> Tensor:
-        """Return what of the gradient is still to be summed over `mesh.spread`."""
+    def partial_gradients(self) -> list[Tensor]:
+        """Return what of the gradients is still to be summed over `mesh.spread`."""
 
     # ---- forward and backward --------------------------------------------------------------------
 
@@ -150,11 +150,12 @@ class Layer(nn.Module, ABC):
         """Run one block's backward; its norm's adds to the gradient of the residual stream."""
         x = tape.take(stream)
         key = f"norm{number}"
-        w, dw = self.weights.value("norms")[key], self.weights.grad("norms")[key]
+        w = self.weights.value("norms")[key]
         normed = Normed(x, w, keep=True, kept=tape.take(f"normed{number}"))
         block = self.mlp_backward if name == "mlp" else self.attention_backward
         dnormed = block(dy, normed, tape.take(name))
         del normed
+        dw = self.weights.grad("norms")[key]
         ops.norm_backward(dnormed, x, w, dw, dy, self.job.scratch)
 
 
@@ -173,7 +174,7 @@ class LayerFunction(torch.autograd.Function):
         """Run its backward; begin to sum what is partial."""
         tape, ctx.tape = ctx.tape, None
         dx = ctx.layer.run_backward(dy, tape)
-        ctx.model.sum_later(ctx.layer.partial_gradient())
+        ctx.model.sum_later(*ctx.layer.partial_gradients())
         return dx, None, None
 
 
@@ -258,9 +259,8 @@ class Decoder(nn.Module):
 
     def finish(self, loss: Tensor | None) -> None:
         """Sum what is left over ranks, the loss among it, and wait for all sums."""
-        partial = self.ends.partial_gradient() if self.ends else None
-        if partial is not None:
-            self.sum_later(partial)
+        if self.ends:
+            self.sum_later(*self.ends.partial_gradients())
         if loss is not None and (self.mesh.cut is not self.mesh.spread or not self.ends):
             self.sum_later(loss)
         while self._sums:
@@ -282,9 +282,9 @@ class Decoder(nn.Module):
             return Head.apply(y, self.ends, targets)
         return Objective.apply(y, self.job.statistics)
 
-    def sum_later(self, x: Tensor) -> None:
+    def sum_later(self, *xs: Tensor) -> None:
         """Begin to sum over the ranks that hold other tokens; `step` waits for it at its end."""
-        self._sums.append(self.mesh.spread.all_reduce(x, "gradients"))
+        self._sums.extend(self.mesh.spread.all_reduce(x, "gradients") for x in xs)
 
     # ---- weights ---------------------------------------------------------------------------------
 

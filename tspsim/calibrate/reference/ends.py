@@ -45,12 +45,12 @@ class Ends:
         self.weights = Weights(packs, job.torch_dtype, device)
         self.first = rows * self.axis.coordinate
 
-    def partial_gradient(self) -> Tensor | None:
+    def partial_gradients(self) -> list[Tensor]:
         """Return what is to be summed over ranks with other tokens: the norm, and whole tables."""
         if self.mesh.cut is not self.mesh.spread:
-            return self.weights.gradient
+            return self.weights.gradients
         here = "final_norm" in self.weights.packs
-        return self.weights.flat_gradient("final_norm") if here else None
+        return [self.weights.flat_gradient("final_norm")] if here else []
 
     def _here(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids counted from this rank's first row (0 where not here), and which are here."""
@@ -107,19 +107,27 @@ class Ends:
 
     def head(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss (of the tokens of `cut`'s ranks) and the gradient of x."""
-        w, dw = self.weights.flat("final_norm"), self.weights.flat_gradient("final_norm")
-        normed, targets = self._normed(x, w, targets)
-        table, gradient = self.weights.value("head")["head"], self.weights.grad("head")["head"]
-        logits = ops.matmul(normed, table.t())
-        loss = self._loss(logits, targets)
-        dnormed = ops.matmul(logits, table).view(-1, *x.shape)
+        loss, tape = self.head_forward(x, targets)
+        return loss, self.head_backward(x, tape)
+
+    def head_forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss, and what backward needs: the logits' gradient, and normed input."""
+        normed, targets = self._normed(x, self.weights.flat("final_norm"), targets)
+        logits = ops.matmul(normed, self.weights.value("head")["head"].t())
+        return self._loss(logits, targets), [logits, normed]
+
+    def head_backward(self, x: Tensor, tape: list[Tensor]) -> Tensor:
+        """Return the gradient of x; empties the tape."""
+        normed, logits = tape.pop(), tape.pop()
+        dnormed = ops.matmul(logits, self.weights.value("head")["head"]).view(-1, *x.shape)
         arriving = self._leave(dnormed if self.gathers else dnormed[0])
         del dnormed
-        ops.weight_gradient(logits, normed, gradient)
+        ops.weight_gradient(logits, normed, self.weights.grad("head")["head"])
         del logits, normed
-        dx = torch.empty_like(x)
+        dx, w = torch.empty_like(x), self.weights.flat("final_norm")
+        dw = self.weights.flat_gradient("final_norm")
         ops.norm_backward(arriving.wait(), x, w, dw, dx, self.job.scratch, add=False)
-        return loss, dx
+        return dx
 
     def _normed(self, x: Tensor, w: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return normed activations, [tokens, hidden], and targets, of all tokens needed here."""

@@ -147,7 +147,7 @@ class Stage(Decoder):
         self._summing = True
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            self.sum_later(layer.partial_gradient())
+            self.sum_later(*layer.partial_gradients())
         self.finish(loss if self.is_last else None)
         self._summing = False
 
@@ -185,10 +185,10 @@ class Stage(Decoder):
             assert x.grad is not None
             self._sent.append(self.axis.send(x.grad, stage - 1, "gradients"))
 
-    def sum_later(self, x: Tensor) -> None:
+    def sum_later(self, *xs: Tensor) -> None:
         """Sum over ranks what all micro-batches have completed; before, nothing."""
         if self._summing:
-            super().sum_later(x)
+            super().sum_later(*xs)
 
     def _gather_gradient(self, inputs: Tensor, parts: list[Tensor]) -> None:
         """Give the inputs the gradient of all micro-batches, where they want one."""

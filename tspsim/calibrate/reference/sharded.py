@@ -52,9 +52,9 @@ class LayerFunction(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Any:
         """Run its backward, and sum over ranks with other tokens what is partial."""
         layer, tape, ctx.tape = ctx.layer, ctx.tape, None
-        layer.weights.open()
+        layer.weights.open(adds=_whole(layer.mesh))
         dx = layer.run_backward(dy, tape)
-        layer.mesh.spread.all_reduce(layer.partial_gradient(), "gradients").wait()
+        _sum(layer.mesh, layer.partial_gradients())
         return dx, None, *layer.weights.close()
 
 
@@ -70,35 +70,46 @@ class Entry(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dx: Tensor) -> Any:
         """Return the table's gradient."""
-        ctx.ends.weights.open()
+        ctx.ends.weights.open(adds=_whole(ctx.ends.mesh))
         ctx.ends.embed_backward(dx, ctx.ids)
         return None, None, *_summed(ctx.ends)
 
 
 class Exit(torch.autograd.Function):
-    """Norm, head and loss, as autograd sees them; their backward runs at once."""
+    """Norm, head and loss, as autograd sees them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, ends: Ends, targets: Tensor, *_: Tensor) -> Tensor:
-        """Return the loss."""
-        ends.weights.open()
-        loss, ctx.dx = ends.head(x, targets)
-        ctx.gradients = _summed(ends)
+        """Return the loss; keep its gradient, which has taken the logits' place."""
+        loss, ctx.tape = ends.head_forward(x, targets)
+        ctx.ends, ctx.x = ends, x
         return loss
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> Any:
-        """Return what forward computed."""
-        (dx, ctx.dx), (gradients, ctx.gradients) = (ctx.dx, None), (ctx.gradients, None)
-        return dx.mul_(dloss), None, None, *(gradient.mul_(dloss) for gradient in gradients)
+        """Return the gradients of the input and of the weights."""
+        ends, (x, ctx.x), (tape, ctx.tape) = ctx.ends, (ctx.x, None), (ctx.tape, None)
+        ends.weights.open(adds=_whole(ends.mesh))
+        tape[0].mul_(dloss)
+        dx = ends.head_backward(x, tape)
+        return dx, None, None, *_summed(ends)
 
 
-def _summed(ends: Ends) -> list[Tensor]:
+def _whole(mesh: Mesh) -> bool:
+    """Whether gradients need no sum over ranks with other tokens before they are added up."""
+    return mesh.spread.degree == 1
+
+
+def _summed(ends: Ends) -> list[Tensor | None]:
     """Return an end's gradients; what is partial is summed over ranks with other tokens."""
-    partial = ends.partial_gradient()
-    if partial is not None:
-        ends.mesh.spread.all_reduce(partial, "gradients").wait()
+    _sum(ends.mesh, ends.partial_gradients())
     return ends.weights.close()
+
+
+def _sum(mesh: Mesh, partial: list[Tensor]) -> None:
+    """Sum gradients over ranks with other tokens."""
+    for gradient in partial:
+        mesh.spread.all_reduce(gradient, "gradients").wait()
 
 
 class Sharded(nn.Module):

@@ -30,9 +30,9 @@ class MeshLayer(Layer):
         exchange = Ring if job.kv == "ring" and job.spread > 1 else AllGather
         self.exchange = exchange(job, mesh.spread)
 
-    def partial_gradient(self) -> Tensor:
-        """Return all of it: weights are the same on all ranks that hold other tokens."""
-        return self.weights.gradient
+    def partial_gradients(self) -> list[Tensor]:
+        """Return all of them: weights are the same on all ranks that hold other tokens."""
+        return self.weights.gradients
 
     # ---- attention -------------------------------------------------------------------------------
 

@@ -47,13 +47,17 @@ class Reductions:
 
     def __init__(self, axis: Axis, weights: Weights) -> None:
         self._axis, self._weights = axis, weights
-        self._own = weights.flat_gradient("attention")
         self._sent: list[tuple[int, Pending]] = []
+
+    @property
+    def _own(self) -> Tensor:
+        return self._weights.flat_gradient("attention")
 
     def new(self) -> Tensor:
         """Return room for an owner's gradients."""
         self.settle(1)
-        return self._own if self._axis.degree == 1 else torch.empty_like(self._own)
+        own = self._axis.degree == 1
+        return self._own if own else torch.empty_like(self._weights.flat("attention"))
 
     def send(self, flat: Tensor, owner: int) -> None:
         """Begin to sum an owner's gradients over the axis."""
@@ -96,9 +100,9 @@ class TspLayer(Layer):
         self.axis, self.exchange = mesh.cut, AllGather(job, mesh.cut)
         self.full = job.recompute == "full"
 
-    def partial_gradient(self) -> Tensor:
-        """Return that of both norms, in one message: all other weights have one owner."""
-        return self.weights.flat_gradient("norms")
+    def partial_gradients(self) -> list[Tensor]:
+        """Return those of both norms, in one message: all other weights have one owner."""
+        return [self.weights.flat_gradient("norms")]
 
     # ---- attention -------------------------------------------------------------------------------
 
@@ -218,11 +222,11 @@ class TspLayer(Layer):
             home = self.axis.shift(dw, "gradients")
             del flat, w, into, dw
         del arriving
-        w, mine = self.weights.value("mlp"), self.weights.flat_gradient("mlp")
+        w, mine = self.weights.value("mlp"), partial(self.weights.flat_gradient, "mlp")
         kept = blocks.hidden(x, w) if self.full else tape.pop(0)
-        dx, _ = self._mlp_step(dy, x, w, kept, lambda: mine, dx)
+        dx, _ = self._mlp_step(dy, x, w, kept, mine, dx)
         if home:
-            mine.add_(home.wait())
+            mine().add_(home.wait())
         return dx
 
     def _mlp_step(

@@ -48,12 +48,14 @@ class Weights(nn.Module):
     Attributes
     ----------
     gradient : Tensor
-        The gradients of all packs, in their order: one message where they are replicated.
+        The gradients of all packs, in their order; nothing while they are handed to autograd.
     """
 
     def __init__(self, packs: Mapping[str, Shapes], dtype: torch.dtype, device: str) -> None:
         super().__init__()
         self.packs = dict(packs)
+        self._handed: dict[str, Tensor] | None = None
+        self._kept: set[str] = set()
         sizes = [size(shapes) for shapes in self.packs.values()]
         self.gradient = torch.zeros(sum(sizes), dtype=dtype, device=device)
         for name, part in zip(self.packs, self.gradient.split(sizes), strict=True):
@@ -65,8 +67,19 @@ class Weights(nn.Module):
         """Return a flat parameter."""
         return self.get_parameter(pack).detach()
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """All gradients: one message, or one a pack while they are handed to autograd."""
+        if self._handed is None:
+            return [self.gradient]
+        return [self.flat_gradient(pack) for pack in self.packs]
+
     def flat_gradient(self, pack: str) -> Tensor:
         """Return the gradient of a flat parameter."""
+        if self._handed is not None:
+            if pack not in self._handed:
+                self._handed[pack] = torch.zeros_like(self.flat(pack))
+            return self._handed[pack]
         sizes = [size(shapes) for shapes in self.packs.values()]
         return self.gradient.split(sizes)[list(self.packs).index(pack)]
 
@@ -78,15 +91,19 @@ class Weights(nn.Module):
         """Return the gradients of a pack's tensors."""
         return views(self.packs[pack], self.flat_gradient(pack))
 
-    def open(self) -> None:
-        """Begin with gradients of zero, for a backward that hands them to autograd."""
-        sizes = [size(shapes) for shapes in self.packs.values()]
-        self.gradient = next(self.parameters()).detach().new_zeros(sum(sizes))
+    def open(self, *, adds: bool = False) -> None:
+        """Begin a backward that hands gradients to autograd: zeros when they are asked for.
 
-    def close(self) -> list[Tensor]:
-        """Return the packs' gradients, of which only the caller keeps hold."""
-        gradients = [self.flat_gradient(pack) for pack in self.packs]
-        self.gradient = self.gradient.new_empty(0)
+        With `adds` those of an earlier micro-batch are added to, if there are any.
+        """
+        named = self.named_parameters() if adds else ()
+        self._handed = {name: p.grad for name, p in named if p.grad is not None}
+        self._kept = set(self._handed)
+
+    def close(self) -> list[Tensor | None]:
+        """Return the packs' gradients, of which only the caller keeps hold; None: added there."""
+        gradients = [None if p in self._kept else self.flat_gradient(p) for p in self.packs]
+        self._handed, self.gradient = None, self.gradient.new_empty(0)
         return gradients
 
     def tensors(self) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -97,6 +97,34 @@ class AllReduceInto:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnParts(Pointwise):
+    """``shards -> operands`` of all members: the own part of each, in the operand's type.
+
+    Parameters
+    ----------
+    axes : str or tuple of str
+    members : int
+    """
+
+    axes: Axes
+    members: int
+    name = "own_parts"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return the traffic of one part."""
+        written = sum(o.bytes for o in outputs) // self.members
+        return Work(0, sum(o.bytes for o in inputs) + written, "elementwise")
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
+        """Return the operands, zeros where the others' parts come."""
+        mine = where.coordinate(self.axes)
+        outs = [np.zeros((self.members, x.size)) for x in arrays]
+        for out, x in zip(outs, arrays, strict=True):
+            out[mine] = x.reshape(-1)
+        return tuple(out.reshape(-1) for out in outs)
+
+
+@dataclass(frozen=True, slots=True)
 class LetGo(Pointwise):
     """``operands ->``: they are held until here, whether or not anything reads them."""
 

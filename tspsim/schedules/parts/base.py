@@ -45,12 +45,15 @@ class Schedule(BaseModel):
         Whether input and weight gradients are passes of their own, I and W, for some micro-batch.
     chunks : tuple of (int, int or None)
         The fewest and the most stages on a rank; None: any number.
+    pipelines : int
+        Pipelines over the same ranks, each of them with all the layers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     split: ClassVar[bool] = False
     chunks: ClassVar[tuple[int, int | None]] = (1, 1)
+    pipelines: ClassVar[int] = 1
 
     def order(self, ranks: int, microbatches: int, chunks: int | None = None) -> Order:
         """Return what every rank runs.
@@ -74,7 +77,7 @@ class Schedule(BaseModel):
 
     def _order(self, size: Size) -> Order:
         rows = [self.row(size, rank) for rank in range(size.ranks)]
-        return order_of(rows, self.placement(size), size.microbatches)
+        return order_of(rows, self.placement(size), size.microbatches, self.pipelines)
 
     def placement(self, size: Size) -> tuple[int, ...]:
         """Return the rank that each stage lies on."""

@@ -25,6 +25,7 @@ from tspsim.strategies.parts.mixture import MakeExperts, Mixture
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
 from tspsim.strategies.parts.stamps import Left, Stamps
+from tspsim.strategies.parts.together import Together
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -57,9 +58,13 @@ class Decoder(Blocks):
         self.mixture = Mixture(self, layout) if layout else None
         self.recompute = rank.workload.recompute
         self.stamps = Stamps(rank)
-        groups = Groups(rank)
+        groups = Groups(rank, rank.replication)
+        #: Of all weights, and of experts where other ranks hold these alike.
+        self.common = [groups]
+        if rank.experts_replication != rank.replication:
+            self.common.append(Groups(rank, rank.experts_replication))
         self.layers = {index: self._declare(index) for index in rank.layers}
-        self.groups = {i: Group(groups, w.alike(rank), i) for i, w in self.layers.items()}
+        self.groups = {i: self._grouped(w, i) for i, w in self.layers.items()}
         self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
         #: Gradients are reduced behind every micro-batch, not once per step.
         self.syncs = groups.syncs
@@ -67,6 +72,14 @@ class Decoder(Blocks):
         if rank.holds_last_layer:
             rank.bind(self.loss, "loss", None, "loss")
         begin(rank, self._weights())
+
+    def _grouped(self, w: LayerWeights, index: int) -> Group | Together:
+        """Return the weights of a layer as they come and go: all as one, or experts apart."""
+        if len(self.common) == 1 or w.experts is None:
+            return Group(self.common[0], w.packs, index)
+        others = tuple(pack for pack in w.packs if pack is not w.experts)
+        packs = zip(self.common, (others, (w.experts,)), strict=True)
+        return Together([Group(groups, some, index) for groups, some in packs])
 
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
@@ -165,8 +178,7 @@ class Decoder(Blocks):
         assert self.ends is not None
         group = self.ends.group
         norms, tables = (
-            [group.now(w, gradient=True) for w in some]
-            for some in (self.ends.norms, self.ends.tables)
+            [group.total(w) for w in some] for some in (self.ends.norms, self.ends.tables)
         )
         self.reduce_gradients(norms, tables)
         group.reduce()
@@ -178,7 +190,7 @@ class Decoder(Blocks):
             with self.rank.at(layer=index):
                 group = self.groups[index]
                 group.begin()
-                w = self.layers[index].now(group)
+                w = self.layers[index].each(group.now)
                 record = partial(self._forward, x, w)
                 key = (*self._kind(index, layers), "F")
                 x, left = self.stamps.run(key, (x, *w.flats), None, record)
@@ -194,13 +206,14 @@ class Decoder(Blocks):
                 group.begin()
                 if index > layers[0]:
                     self.groups[index - 1].gather()  # the next in backward
-                w = self.layers[index].now(group, gradient=True)
+                w = self.layers[index].each(group.adding)
                 record = partial(self._backward, dy, w)
                 key = (*self._kind(index, layers), "B", self.rank.postpones)
                 dy, _ = self.stamps.run(key, (dy, *w.flats), left, record)
+                group.add_up()
                 group.finish()
                 if last or self.syncs:
-                    self.rank.weighs(partial(self._reduce, group, w))
+                    self.rank.weighs(partial(self._reduce, group, self.layers[index], last=last))
         return dy
 
     def _kind(self, index: int, layers: range) -> tuple[Hashable, ...]:
@@ -214,12 +227,18 @@ class Decoder(Blocks):
         reads = model.norm_at == "behind" and index == layers[0]
         return layers, model.kind(index), reads, dealt
 
-    def _reduce(self, group: Group, w: LayerWeights) -> None:
+    def _reduce(self, group: Group | Together, held: LayerWeights, *, last: bool) -> None:
+        w = held.each(group.total)
         self.reduce_shared_heads(w)
         self.reduce_gradients(w.between, w.matrices, w.head_norms)
-        if w.experts and self.mixture:
+        if w.experts and self.mixture and (last or self.common[-1].syncs):
             self.mixture.reduce(w.experts)
         group.reduce()
+
+    def leave(self) -> None:
+        """Record the end of a micro-batch's forward through a stage."""
+        for groups in self.common:
+            groups.forget()
 
     def input(self) -> Operand:
         """Return the first layer's input."""
@@ -251,6 +270,7 @@ class Decoder(Blocks):
         if self.ends:
             with self.rank.at(phase="backward"):
                 self.rank.weighs(partial(self.ends.embed_backward, dx))
+                self.ends.group.add_up()
                 self.ends.group.finish()
                 if self.syncs:
                     self._reduce_ends()

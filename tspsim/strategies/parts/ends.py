@@ -231,7 +231,7 @@ class Ends:
         return norm.value.flat, norm.gradient.flat
 
     def _added(self, w: Weights) -> Weights:
-        return self.group.now(w, gradient=True)
+        return self.group.adding(w)
 
 
 def _pieces(x: Operand, count: int) -> Sequence[tuple[int, int]]:

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from tspsim.program.chunks import flat, shard_elements
 from tspsim.program.kinds.cross_entropy import Convert
 from tspsim.program.kinds.in_place import part
-from tspsim.program.kinds.shards import CopyIn, CopyOut, Keep, LetGo
+from tspsim.program.kinds.shards import CopyIn, CopyOut, Keep, LetGo, OwnParts
 from tspsim.program.ledger import Slots
 from tspsim.program.packed import Weights, elements
 from tspsim.program.rank import Rank
-from tspsim.program.replicas import REDUCE_ITEMSIZE
+from tspsim.program.recorder import view
+from tspsim.program.replicas import REDUCE_ITEMSIZE, Replication
 from tspsim.program.residents import layout_of
 from tspsim.program.types import Operand
 
@@ -34,33 +35,49 @@ class Groups:
     Parameters
     ----------
     rank : Rank
+    replication : Replication
+        Of the weights in them.
     """
 
-    def __init__(self, rank: Rank) -> None:
-        self.rank, self.options, optimizer = rank, rank.replication, rank.optimizer
+    def __init__(self, rank: Rank, replication: Replication) -> None:
+        self.rank, self.options, optimizer = rank, replication, rank.optimizer
         self.inside = rank.axis(self.options.inside)
+        self.zero, self.members = rank.zero_of(replication), self.inside.degree
         self.outside = rank.axis(self.options.outside) if self.options.outside else None
         #: Gradients are reduced behind every micro-batch.
-        self.syncs = rank.zero >= 2 and self.options.sync == "every"
-        #: Gradients are reduced once per step, or the more often.
-        once = not self.syncs or rank.workload.micro_batches == 1
+        self.syncs = self.zero >= 2 and self.options.sync == "every"
+        alone = rank.workload.micro_batches == 1
         #: What blocks sum among them is added to what they have summed before.
-        self.adds = self.outside is not None and not once
+        self.adds = self.outside is not None and self.syncs and not alone
         #: Several micro-batches are between forward and backward.
         self.piped = rank.stages.order.ranks > 1
         #: Bytes of an element: of gathered weights, of gradients that travel, and before they do.
         self.gathered = min(optimizer.weight, rank.workload.itemsize)
         self.reduced = REDUCE_ITEMSIZE.get(self.options.reduce or "", optimizer.gradient)
-        added = rank.zero == 3 and (self.syncs or rank.workload.micro_batches == 1)
-        self.summed = min(self.gathered, self.reduced) if added else self.reduced
+        added = self.zero == 3 and (alone or not self.piped)
+        self.summed = self.gathered if added else self.reduced
+        #: A micro-batch's gradients are added to those before it in the type that travels.
+        self.apart = added and not (self.syncs or alone) and self.summed != self.reduced
         #: The compute op with which the group came that was begun with last.
         self.begun = -1
+        #: What the last gather of forward has brought: held until the next group is copied out.
+        self.copied: tuple[Operand, ...] = ()
         self._slots: dict[int, Slots] = defaultdict(lambda: rank.slots(GRADIENTS))
         self._inputs: tuple[int, list[Operand]] = (-1, [])
 
+    def let_go(self, operands: Sequence[Operand]) -> None:
+        """Hold operands until here, and no longer."""
+        if operands:
+            self.rank.compute(LetGo(), operands, (), "let_go")
+
+    def forget(self) -> None:
+        """Let go what forward's last gather has brought: its copies are there."""
+        self.let_go(self.copied)
+        self.copied = ()
+
     def slots(self, position: int) -> Slots | None:
         """Return where gradients of the weights at a position of a layer are added up."""
-        return self._slots[position] if self.syncs and self.rank.zero == 2 else None
+        return self._slots[position] if self.syncs and self.zero == 2 else None
 
     def inputs(self, sizes: Sequence[int]) -> list[Operand]:
         """Return where gradients of so many elements are to lie that are reduced next.
@@ -89,50 +106,75 @@ class Group:
     def __init__(self, groups: Groups, packs: Sequence[Weights], layer: int | None = None) -> None:
         self.common, self.rank, self.layer = groups, groups.rank, layer
         self.packs = tuple(packs)
-        self._layouts = tuple(layout_of(self.rank, w.value) for w in packs)
+        self._layouts = tuple(layout_of(groups.zero, w.value) for w in packs)
         self._arrived: tuple[Operand, ...] = ()  # gathered, and not copied out
-        self._held: tuple[Operand, ...] = ()  # copied out, and held to the end of forward
         self._whole: tuple[Operand, ...] = ()  # as compute reads them
         self._kept: tuple[Operand, ...] = ()  # parts that neighbours keep from forward on
         self._sums: dict[int, Operand] = {}  # gradients, by position
+        self._waiting: dict[int, Operand] = {}  # those that wait for the last micro-batch
 
-    def now(self, w: Weights, *, gradient: bool = False) -> Weights:
-        """Return weights of the group as ops read them, and where their gradient is added up."""
-        if self.rank.zero < 2:
+    def now(self, w: Weights) -> Weights:
+        """Return weights of the group as ops read them."""
+        return w if self.common.zero < 2 else w.over(self._read(w), None)
+
+    def adding(self, w: Weights) -> Weights:
+        """Return weights as ops read them, and where a micro-batch's gradient is added up."""
+        return w if self.common.zero < 2 else w.over(self._read(w), self._sum(self._place(w)))
+
+    def total(self, w: Weights) -> Weights:
+        """Return weights, and the gradient of all micro-batches so far."""
+        if self.common.zero < 2:
             return w
-        flats = [held.value.flat.buffer.index for held in self.packs]
-        if w.value.flat.buffer.index not in flats:
-            return w
-        at = flats.index(w.value.flat.buffer.index)
-        value = self._whole[at] if self._whole else w.value.flat
-        return w.over(value, self._sum(at) if gradient else None)
+        at = self._place(w)
+        return w.over(w.value.flat, self._waiting.get(at) or self._sum(at))
+
+    def holds(self, w: Weights) -> bool:
+        """Whether weights are the group's."""
+        return any(held.value.flat.buffer is w.value.flat.buffer for held in self.packs)
+
+    def _place(self, w: Weights) -> int:
+        return [held.value.flat.buffer for held in self.packs].index(w.value.flat.buffer)
+
+    def _read(self, w: Weights) -> Operand:
+        return self._whole[self._place(w)] if self._whole else w.value.flat
 
     @property
     def _sizes(self) -> list[int]:
         return [elements(w.value.parts) for w in self.packs]
 
+    @property
+    def _padded(self) -> list[int]:
+        """Elements of a message of every pack, its tensors' padding included."""
+        members = self.common.members
+        return [members * shard_elements(layout, members) for layout in self._layouts]
+
     # ---- weights -----------------------------------------------------------------------------
 
     def gather(self) -> None:
         """Have the weights come, unless they are there or on their way."""
-        if self.rank.zero < 3 or self._arrived or self._whole or not self.packs:
+        if self.common.zero < 3 or self._arrived or self._whole or not self.packs:
             return
         common, axis = self.common, self.common.inside
         if self._kept:
             axis = self.rank.axis(common.options.inside, int(common.options.reshard))
-        shards = self._kept or self._converted()
+        shards = self._kept or tuple(w.value.flat for w in self.packs)
+        converted = not self._kept and common.gathered != self.rank.optimizer.weight
+        into = self._converted(shards) if converted else ()
         with self.rank.at(layer=self.layer), self.rank.behind(common.begun):
-            self._arrived = axis.all_gather(*shards, dim=0, lane="weights", label="weights")
+            if converted:
+                self._arrived = axis.all_gather_in_place(*into, lane="weights", label="weights")
+            else:
+                self._arrived = axis.all_gather(*shards, dim=0, lane="weights", label="weights")
 
-    def _converted(self) -> tuple[Operand, ...]:
-        """Return the rank's shards, in the type that is gathered."""
-        shards = tuple(w.value.flat for w in self.packs)
-        if self.common.gathered == self.rank.optimizer.weight:
-            return shards
+    def _converted(self, shards: Sequence[Operand]) -> tuple[Operand, ...]:
+        """Return where shards are gathered, the rank's own there in the type that is gathered."""
+        members, itemsize = self.common.members, self.common.gathered
         outs = tuple(
-            self.rank.buffer("shard", x.shape, self.common.gathered, "workspace") for x in shards
+            self.rank.buffer("gathered", (members * x.elements,), itemsize, "workspace")
+            for x in shards
         )
-        self.rank.compute(Convert(), shards, outs, "convert")
+        kind = OwnParts(self.common.options.inside, members)
+        self.rank.compute(kind, shards, outs, "convert")
         return outs
 
     def begin(self) -> None:
@@ -141,30 +183,36 @@ class Group:
         if not self._arrived:
             return
         common, rank = self.common, self.rank
-        layouts, members = self._layouts, rank.members
+        layouts, members = self._layouts, common.members
         if self._kept:
             layouts, members = tuple(flat(n) for n in self._sizes), int(common.options.reshard)
-        whole = tuple(
-            rank.buffer(w.value.flat.buffer.name, (n,), common.gathered, "workspace")
-            for w, n in zip(self.packs, self._sizes, strict=True)
-        )
+        whole = self._allocated()
+        common.forget()
         rank.compute(CopyOut(layouts, members), self._arrived, whole, "copy_out")
         common.begun = rank.ledger.computed
-        self._held = self._arrived if rank.phase == "forward" else ()
+        common.copied = self._arrived if rank.phase == "forward" else ()
+        common.let_go(self._kept)
         self._whole, self._arrived, self._kept = whole, (), ()
+
+    def _allocated(self) -> tuple[Operand, ...]:
+        """Return where weights are copied out to; they keep their padding, which nothing reads."""
+        itemsize = self.common.gathered
+        names = [w.value.flat.buffer.name for w in self.packs]
+        return tuple(
+            view(self.rank.buffer(name, (padded,), itemsize, "workspace"), 0, (n,))
+            for name, padded, n in zip(names, self._padded, self._sizes, strict=True)
+        )
 
     def leave(self) -> None:
         """Let the weights go behind forward, if they are to."""
-        reshard, goes = self.common.options.reshard, self._held
+        reshard = self.common.options.reshard
         if self._whole and reshard is not False:
             self._kept = self._parts(reshard) if reshard is not True and self.rank.trains else ()
-            goes, self._whole = (*goes, *self._whole), ()
-        self._let_go(goes)
-        self._held = ()
+            self._release()
 
-    def _let_go(self, operands: Sequence[Operand]) -> None:
-        if operands:
-            self.rank.compute(LetGo(), operands, (), "let_go")
+    def _release(self) -> None:
+        self.common.let_go(self._whole)
+        self._whole = ()
 
     def _parts(self, count: int) -> tuple[Operand, ...]:
         """Record what each of so many neighbours keeps of the gathered weights."""
@@ -180,8 +228,7 @@ class Group:
         """Let the weights go behind backward; stages of a pipeline keep what stays at all."""
         stays = self.layer is None or self.common.options.reshard is False
         if not (self.common.piped and stays):
-            self._let_go(self._whole)
-            self._whole = ()
+            self._release()
 
     # ---- gradients ---------------------------------------------------------------------------
 
@@ -193,12 +240,26 @@ class Group:
             self._sums[at] = self.rank.accumulator(name, shape, self.common.summed, slots)
         return self._sums[at]
 
-    def reduce(self) -> None:
-        """Add the rank's parts of the gradients, summed over the group, to the resident ones."""
-        if not self._sums:
+    def add_up(self) -> None:
+        """Add a micro-batch's gradients to those before it, where they have another type."""
+        if not self.common.apart:
             return
-        assert len(self._sums) == len(self.packs)
-        sums, self._sums = [self._sums[at] for at in sorted(self._sums)], {}
+        for at, fresh in sorted(self._sums.items()):
+            if at in self._waiting:
+                self.rank.add(fresh, to=self._waiting[at], label="add_up")
+                continue
+            kept = self.rank.buffer("added", fresh.shape, self.common.reduced, "workspace")
+            self.rank.compute(Convert(), (fresh,), (kept,), "add_up")
+            self._waiting[at] = kept
+        self._sums = {}
+
+    def reduce(self) -> None:
+        """Add the rank's parts of the gradients, summed over the group, to its shards."""
+        found = self._waiting or self._sums
+        if not found:
+            return
+        assert len(found) == len(self.packs)
+        sums, self._sums, self._waiting = [found[at] for at in sorted(found)], {}, {}
         targets, common = [w.gradient.flat for w in self.packs], self.common
         into = self._fresh() if common.adds else targets
         with self.rank.at(layer=self.layer):
@@ -213,15 +274,14 @@ class Group:
 
     def _laid_out(self, sums: list[Operand]) -> list[Operand]:
         """Copy gradients to where members' shards follow each other, if they are cut by tensor."""
-        rank = self.rank
-        if rank.zero < 3:
+        common = self.common
+        if common.zero < 3:
             return sums
-        sizes = [rank.members * shard_elements(layout, rank.members) for layout in self._layouts]
-        inputs = self.common.inputs(sizes)
-        rank.compute(CopyIn(self._layouts, rank.members), sums, inputs, "copy_in")
+        inputs = common.inputs(self._padded)
+        self.rank.compute(CopyIn(self._layouts, common.members), sums, inputs, "copy_in")
         return inputs
 
     def _fresh(self) -> list[Operand]:
         """Return where a block's own sums arrive, which go to the other blocks and to no more."""
-        counts = [shard_elements(layout, self.rank.members) for layout in self._layouts]
+        counts = [shard_elements(layout, self.common.members) for layout in self._layouts]
         return [self.rank.accumulator("dshard", (n,), self.common.reduced) for n in counts]

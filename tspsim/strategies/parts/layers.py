@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tspsim.program.packed import Weights
-from tspsim.program.rank import NormTape, Rank
+from tspsim.program.rank import NormTape
 from tspsim.program.types import Operand
-from tspsim.strategies.parts.groups import Group
 
 #: Gives a norm's output: the kept one, or one computed again when it is asked for.
 Normed: TypeAlias = Callable[[], Operand]
@@ -104,19 +103,10 @@ class LayerWeights:
     def _cuts_norms(self) -> bool:
         return self.qk_norm is not None and self.qk_norm.value.parts[0].shard.axis is not None
 
-    def alike(self, rank: Rank) -> tuple[Weights, ...]:
-        """Return those that the same ranks hold alike: all but experts, if others hold these."""
-        if rank.experts_replication == rank.replication:
-            return self.packs
-        return tuple(w for w in self.packs if w is not self.experts)
-
-    def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
-        """Return them as their group has them now."""
+    def each(self, seen: Callable[[Weights], Weights]) -> LayerWeights:
+        """Return them as they are seen: `Group.now`, for example."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        present = {
-            name: group.now(w, gradient=gradient) for name, w in fields.items() if w is not None
-        }
-        return LayerWeights(**present)
+        return LayerWeights(**{name: seen(w) for name, w in fields.items() if w is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class _Passes:
             self._heads[stage, number] = self.decoder.output(y)
         else:
             self._results[action] = y
+        self.decoder.leave()
 
     def backward(self, action: Action) -> None:
         """Record a micro-batch's backward through a stage: all of it, or its first half."""

@@ -130,7 +130,6 @@ def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Pro
     yield from problems
     if not problems:
         yield from _dividing_problems(options, model)
-        yield from _sharing_problems(options)
 
 
 def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
@@ -205,13 +204,3 @@ def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[
     if size % degree:
         fit = ", ".join(str(n) for n in range(1, degree + 1) if size % n == 0)
         yield Problem(path, f"{degree} ranks do not divide the model's {size} {what}; {fit} do")
-
-
-def _sharing_problems(options: StrategyOptions) -> Iterator[Problem]:
-    """Yield what of shared states is not there for experts that other ranks hold alike."""
-    mesh = options.mesh()
-    if options.zero >= 2 and options.expert_replicas(mesh) != options.weight_replicas(mesh):
-        message = f"zero: {options.zero} shares what all weights have in common; experts over "
-        axes = ", ".join(reversed(axes_of(options)))
-        message += f"{axes} have other replicas than the rest"
-        yield Problem(("strategy", "zero"), f"{message}: set zero: 1, or another experts.over")

@@ -152,8 +152,9 @@ class Pipeline(BaseModel):
     def least(self) -> Least:
         """A layer in every stage that has any; micro-batches for a warm-up and a steady state."""
         thin = self.thin().layers
-        layers = self.stages * self.chunk_count if thin == "auto" else sum(thin)
-        return Least(layers, self._fewest())
+        pipelines = 1 if self.kind == "given" else SCHEDULES.get(self.kind).pipelines
+        depth = self.stages * self.chunk_count // pipelines
+        return Least(depth if thin == "auto" else sum(thin), self._fewest())
 
     def _fewest(self) -> int:
         """Return how many micro-batches it takes, two per rank or more; all that rows name."""

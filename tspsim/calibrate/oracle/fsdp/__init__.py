@@ -38,7 +38,8 @@ gather in backward is over n neighbours, of the same bytes; all other messages a
   stored one there is a copy of the shard, W/N, during copy-in;
 - copy out allocates the weights, W more. In forward the buffer stays until the next group's copy
   out, or the end of forward: 2 W while a group computes, and while the next one's is on its way.
-  In backward it is freed at copy out: W of layer i, and W of i - 1 on its way;
+  In backward it is freed at copy out: W of layer i, and W of i - 1 on its way; parts that were
+  kept after forward (``reshard: n``) live until they have been copied out, too;
 - the reduction first lets go of the weights, then of the input R of the layer before it (i + 1),
   which is kept until here; allocates its input R beside the gradients G; copies; lets go of G;
   allocates its output, R/N. The input stays until the next reduction, or the end of backward;

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from tspsim.calibrate import reference
 from tspsim.calibrate.oracle.dtensor import DTYPES, HalfSquares, Layer
 from tspsim.calibrate.oracle.fsdp.config import Config
+from tspsim.calibrate.oracle.handwritten import pieces
 
 
 class Plain(nn.Module):
@@ -48,7 +49,8 @@ def reference_job(config: Config) -> reference.Job:
     """Return the reference's job of one replica."""
     job = config.job
     shape = reference.Shape(job.hidden, job.layers, job.heads, job.kv_heads, job.ffn, config.vocab)
-    how: Any = {**dict(job.options), "recompute": job.recompute, "dtype": job.dtype}
+    how: Any = {**dict(job.options), **pieces(job)}
+    how |= {"recompute": job.recompute, "dtype": job.dtype}
     return reference.Job(shape, job.sequence, job.batch, job.strategy, causal="off", **how)
 
 
