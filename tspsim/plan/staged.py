@@ -82,6 +82,7 @@ class Staged:
         self._gathered: dict[StrategyOptions, Gathered] = {}
         self._layers: dict[Candidate, _Layer] = {}
         self._recorded: dict[Hashable, int] = {}
+        self._forms: dict[type[StrategyOptions], bool] = {}
         self._halves = degrees(question) != [1]
         self._costs: dict[Hashable, tuple[Costs, ...]] = {}
         self._ways: dict[Hashable, list[float]] = {}
@@ -90,6 +91,14 @@ class Staged:
     @property
     def _trains(self) -> bool:
         return self._question.base.workload.phase == "train"
+
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether a strategy's passes can be told apart: it records them as a schedule asks."""
+        form = type(candidate.strategy)
+        if form not in self._forms:
+            one = dataclasses.replace(candidate, strategy=recorded(candidate.strategy))
+            self._forms[form] = bool(self._program(one).actions)
+        return self._forms[form]
 
     # ---- memory ------------------------------------------------------------------------------
 

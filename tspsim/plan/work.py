@@ -82,7 +82,8 @@ class Worker:
 
         Of a pipeline there are no better ones.
         """
-        if _plays_roles(group[0].strategy):
+        first = group[0]
+        if _plays_roles(first.strategy) or not self._staged.knows(first):
             return self.bounds(group)
         return [self._rough(candidate) for candidate in group]
 
