@@ -6,11 +6,12 @@ import itertools
 import json
 import random
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
@@ -134,12 +135,12 @@ def test_no_candidate_is_better_than_its_bounds(
     asked = question(data(fabric, **changes), batch, {"bucket": bucket} if bucket else {})
     space = enumerate_space(asked).candidates
     for candidate in random.Random(seed).sample(space, min(6, len(space))):  # noqa: S311
-        (bound,) = Worker(asked).bounds([candidate])
+        (rough,), (bound,) = Worker(asked).rough([candidate]), Worker(asked).bounds([candidate])
         figures = simulated(asked, candidate).figures
         assert figures is not None
         peak = sum(figures["memory"]["at_peak"][kind] for kind in BUFFER_KINDS)
-        assert bound.seconds <= figures["step_time"]
-        assert bound.memory <= peak
+        assert max(rough.seconds, bound.seconds) <= figures["step_time"]
+        assert max(rough.memory, bound.memory) <= peak
         # Bounds that are far below would prove nothing and prune nothing.
         assert bound.seconds > 0.05 * figures["step_time"]
         # Gradients on their way between replicas are not in it: with zero 2 there are many.
@@ -162,6 +163,12 @@ PIPELINES = ("gpipe,1f1b,interleaved,looped_bfs", "zb_h1,zb_h2,zb_v", "dualpipe_
     slow=st.booleans(),
     seed=st.integers(0, 2**16),
 )
+@example(  # what backward adds to activations does not grow with the micro-batch as they do
+    model={"layers": 1, "kv_heads": 4, "vocab": 0, "mlp": "gated", "tied": False},
+    workload={"sequence": 32, "phase": "train", "causal": "zigzag"},
+    layers=4, fabric="switch", batch=8, schedules=PIPELINES[0], streams="rank", slow=False,
+    seed=149,
+)  # fmt: skip
 def test_no_pipeline_is_better_than_its_bounds(
     model: dict[str, Any], workload: dict[str, Any], layers: int, fabric: str, batch: int,
     schedules: str, streams: str, slow: bool, seed: int,
@@ -258,15 +265,27 @@ def test_the_memory_bound_is_the_peak_where_nothing_is_prefetched() -> None:
 # ---- the search ------------------------------------------------------------------------------
 
 
-def exhaustive(asked: Question, name: str) -> list[tuple[Any, int]]:
-    """Simulate everything, and return the keys of what fits with its number, best first."""
+def exhaustive(asked: Question, name: str, played: list[Any] | None = None) -> list[Any]:
+    """Return the keys of everything that fits with its number, best first; simulate what is not."""
     keys = []
-    for number, candidate in enumerate(enumerate_space(asked).candidates):
-        figures = simulated(asked, candidate).figures
-        if figures is not None and figures["memory"]["fits"]:
-            peak = figures["memory"]["peak"] - figures["memory"]["at_peak"]["reserved"]
-            keys.append((objective(name).key(figures["step_time"], peak), number))
+    for number, figures in enumerate(played or every(asked)):
+        if figures is not None:
+            memory = figures["memory"]
+            peak = memory["peak"] - memory["at_peak"]["reserved"]
+            if peak <= asked.free:
+                keys.append((objective(name).key(figures["step_time"], peak), number))
     return sorted(keys)
+
+
+def every(asked: Question) -> list[Any]:
+    """Return the figures of every candidate."""
+    return [simulated(asked, candidate).figures for candidate in enumerate_space(asked).candidates]
+
+
+@cache
+def roomy(fabric: str, batch: int, *, accumulate: bool) -> list[Any]:
+    """Return the figures of every candidate where all fit: what fits elsewhere is among them."""
+    return every(question(data(fabric), batch, accumulate=accumulate))
 
 
 def numbers(asked: Question, answer: Answer) -> list[int]:
@@ -291,7 +310,8 @@ def test_pruning_never_loses_the_best(
     whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})
     asked = question(whole, batch, accumulate=objective(name).accumulate)
     answer = plan(asked, name, top)
-    found = exhaustive(asked, name)
+    played = roomy(fabric, batch, accumulate=objective(name).accumulate)
+    found = exhaustive(asked, name, played)
     assert numbers(asked, answer) == [number for _, number in found[:top]]
     counts = answer.counts
     assert counts.unfit + counts.beaten + counts.simulated == counts.candidates
@@ -299,8 +319,12 @@ def test_pruning_never_loses_the_best(
 
 
 @pytest.mark.parametrize("memory", ["900 KiB", "80 GiB"])
-def test_pruning_never_loses_the_best_pipeline(memory: str) -> None:
+def test_pruning_never_loses_the_best_pipeline(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With stages and schedules in the space too, the best are those of simulating everything."""
+    few = ("1f1b", "interleaved", "zb_h1", "zb_v")
+    monkeypatch.setattr("tspsim.plan.pipelines.SCHEDULED", few)
     whole = data("nodes", model={"layers": 4})
     whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})
     asked = question(whole, 4, {"kind": "tsp,tp,dp", "pp": {}}, recompute="full")
@@ -375,7 +399,7 @@ def test_every_mesh_that_divides_is_there() -> None:
     assert len(set(space.candidates)) == len(space.candidates)
 
 
-def test_stages_and_the_usual_schedules_are_tried() -> None:
+def test_stages_and_all_schedules_are_tried() -> None:
     """Every number of stages that divides devices and layers, of what a schedule accepts."""
     asked = question(data(model={"layers": 8}), 8, {"kind": "tp", "pp": {}})
     piped = [c for c in enumerate_space(asked).candidates if c.strategy.pp]
@@ -390,7 +414,7 @@ def test_stages_and_the_usual_schedules_are_tried() -> None:
     ("stated", "found"),
     [
         (None, {None}),
-        ({"stages": 2}, {("1f1b", 2), ("interleaved", 2), ("zb_h1", 2), ("zb_v", 2)}),
+        ({"stages": 2}, {(name, 2) for name in SCHEDULED}),
         ({"schedule": "gpipe"}, {("gpipe", 2), ("gpipe", 4)}),
         ({"schedule": "interleaved", "chunks": 4}, {("interleaved", 2)}),
         ({"stages": 3}, set()),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.plan.passes import Run, turns
+from tspsim.plan.passes import LAYERS, SPLIT, Run, of_layer
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import NO_WORK, PerCoordinate, Program
 
@@ -29,55 +29,112 @@ class _Lives:
 
 def least_memory(made: Sketch) -> float:
     """Return bytes that some rank of the whole step has alive at some moment, at least."""
-    return max(_of_role(made, program) for program in made.programs.roles)
+    return max(_always(made, p) + _passing(made, p) for p in made.programs.roles)
 
 
-def _of_role(made: Sketch, program: Program) -> float:
-    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
+def _always(made: Sketch, program: Program) -> float:
+    """Return the bytes that are resident."""
+    there = [buffer for buffer in program.buffers if buffer.resident]
+    if made.whole:
+        return float(sum(buffer.bytes for buffer in there))
+    return float(sum(buffer.bytes * made.layer_times(buffer.layer) for buffer in there))
+
+
+def _passing(made: Sketch, program: Program) -> float:
+    """Return the bytes of the other buffers that are alive during some op."""
+    size = _sizes(program)
     resident = np.array([buffer.resident for buffer in program.buffers], dtype=np.bool_)
     layer = np.array([-1 if b.layer is None else b.layer for b in program.buffers])
-    inner = np.flatnonzero(~resident)
     lives = _lives(program)
-    alive = _alive(program, lives, inner, size)
+    alive = _alive(program, lives, np.flatnonzero(~resident), size)
     if made.layers > 1 and not made.whole:
         # What the layer before the last one keeps while the last one is being worked on.
         kept = ~resident & (layer == made.layers - 2) & _kept(made, program, lives)
         repeated = _alive(program, lives, np.flatnonzero(kept), size)
         alive += made.more_layers * np.where(_in_last_layer(made, program), repeated, 0.0)
-    layers = [None if n < 0 else n for n in layer.tolist()]
-    times = np.array([1 if made.whole else made.layer_times(n) for n in layers])
-    always = float((size * times)[resident].sum())
-    return always + float(alive[_takes_time(program)].max(initial=0.0))
+    return float(alive[_takes_time(program)].max(initial=0.0))
+
+
+def _sizes(program: Program) -> NDArray[np.float64]:
+    return np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
 
 
 class Held(NamedTuple):
-    """What a layer of a pipeline's stage has alive, at least.
+    """What a layer has alive, at least.
 
     Attributes
     ----------
     kept : float
         Bytes of activations that one pass keeps from forward until backward.
+    halved : float
+        What one pass keeps between the two halves of its backward.
     more : float
-        What comes to it while the layer's own backward runs.
+        What comes to `kept` while the layer's own backward runs, or forward alone: of this size
+        of micro-batch, as some of it grows with that, and what backward lets go meanwhile does too.
     """
 
-    kept: float
-    more: float
+    kept: float = 0.0
+    halved: float = 0.0
+    more: float = 0.0
+
+    def times(self, more: float) -> Held:
+        """Return what is alive of larger micro-batches, without that they are recorded."""
+        return Held(more * self.kept, more * self.halved)
 
 
 def held(program: Program, made: Sequence[Run]) -> Held:
     """Return what a layer has alive, of a rank with every pass (`passes.record`)."""
-    forward, back = turns(made)
-    lives = _lives(program)
-    buffers = [b for b in program.buffers if not b.resident and b.layer is not None]
-    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
-    layer = {n: np.array([b.index for b in buffers if b.layer == n], dtype=np.intp) for n in (0, 1)}
-    own = np.array([b.index for b in buffers if b.layer == 0 and b.kind == "activation"], np.intp)
-    there = (lives.birth[own] <= forward.first) & (lives.death[own] >= back.first)
-    kept = float(size[own[there]].sum()) if forward != back else 0.0
-    alive = np.where(_takes_time(program), _alive(program, lives, layer[1], size), 0.0)
-    most = float(alive[back.first : back.last].max(initial=0.0))
-    return Held(kept, max(0.0, most - kept))
+    lives, size = _lives(program), _sizes(program)
+    first, last = (of_layer(made, layer, 0) for layer in (0, LAYERS - 1))
+    own, there = (_of_layer(program, layer) for layer in (0, LAYERS - 1))
+    alive = np.where(_takes_time(program), _alive(program, lives, np.flatnonzero(there), size), 0.0)
+    if "B" not in first:
+        return Held(more=float(alive[last["F"].first : last["F"].last].max(initial=0.0)))
+    halved, halves = 0.0, of_layer(made, 0, SPLIT)
+    if "I" in halves:
+        between = own & _through(lives, halves["I"].last - 1, halves["W"].first)
+        halved = float(size[between].sum())
+    own = own & np.array([buffer.kind == "activation" for buffer in program.buffers])
+    kept = float(size[own & _through(lives, last["F"].first, last["B"].first)].sum())
+    most = float(alive[last["B"].first : last["B"].last].max(initial=0.0))
+    return Held(kept, halved, max(0.0, most - kept))
+
+
+class Gathered(NamedTuple):
+    """What of a layer stays from micro-batch to micro-batch where replicas share.
+
+    Attributes
+    ----------
+    begun : float
+        Bytes from the first forward on: gathered weights.
+    added : float
+        Bytes from the first backward on: gradients that are added up whole.
+    """
+
+    begun: float = 0.0
+    added: float = 0.0
+
+
+def gathered(program: Program, made: Sequence[Run]) -> Gathered:
+    """Return what of a layer stays, of a rank with every pass."""
+    first, then = (of_layer(made, 0, number) for number in (0, SPLIT + 1))
+    if "B" not in first:
+        return Gathered()
+    lives, size = _lives(program), _sizes(program)
+    stays = _of_layer(program, 0) & (lives.death >= then["F"].first)
+    begun = stays & (lives.birth < first["B"].first)
+    added = stays & (lives.birth < first["B"].last) & ~begun
+    return Gathered(float(size[begun].sum()), float(size[added].sum()))
+
+
+def _of_layer(program: Program, layer: int) -> NDArray[np.bool_]:
+    """Return which buffers are a layer's, and not there all the time."""
+    return np.array([b.layer == layer and not b.resident for b in program.buffers])
+
+
+def _through(lives: _Lives, first: int, last: int) -> NDArray[np.bool_]:
+    """Return which buffers are alive from one op to another."""
+    return (lives.birth <= first) & (lives.death >= last)
 
 
 def _lives(program: Program) -> _Lives:

@@ -25,6 +25,11 @@ from tspsim.strategies.base import StrategyOptions
 Place: TypeAlias = int | Literal["embedding", "head"]
 
 LAYERS = 2
+#: What every micro-batch of a recorded rank does: some backward in halves, that of `SPLIT`.
+PASSES = (("F", "B"), ("F", "I", "W"), ("F", "B"))
+SPLIT = 1
+#: Where no schedule has halves; and forward alone.
+WHOLE, FORWARD = (("F", "B"),) * 2, (("F",),) * 2
 
 
 class Run(NamedTuple):
@@ -79,12 +84,12 @@ def record(
     return rank.program()
 
 
-def runs(program: Program, *, split: bool) -> list[Run]:
-    """Return the runs of a recorded rank; `split`: the first micro-batch's backward has halves."""
+def runs(program: Program, split: int | None = None) -> list[Run]:
+    """Return the runs of a recorded rank; `split`: the micro-batch whose backward has halves."""
     computed = [op for op in program.ops if not op.lane and op.phase != "optimizer"]
     found = []
     for number, ops in groupby(computed, key=lambda op: op.micro_batch):
-        found += list(_of_micro_batch(list(ops), split=split and number == 0))
+        found += list(_of_micro_batch(list(ops), split=number == split))
     ends = [*(first for *_, first in found), computed[-1].index + 1]
     return [Run(*run, last) for run, last in zip(found, ends[1:], strict=True)]
 
@@ -195,11 +200,7 @@ def _lane(program: Program, apart: set[int], seconds: Sequence[float]) -> float:
     return max(least, default=0.0)
 
 
-def turns(made: Sequence[Run]) -> tuple[Run, Run]:
-    """Return the first micro-batch's forward and backward through the last layer.
-
-    Forward alone: twice the forward.
-    """
-    own = [run for run in made if run.micro_batch == 0 and run.place == LAYERS - 1]
-    back = next((run for run in own if run.kind in "IB"), own[0])
-    return own[0], back
+def of_layer(made: Sequence[Run], layer: int, micro_batch: int) -> dict[str, Run]:
+    """Return the runs of a micro-batch in a layer, by kind."""
+    own = (run for run in made if run.place == layer and run.micro_batch == micro_batch)
+    return {run.kind: run for run in own}

@@ -1,7 +1,7 @@
 """Which pipelines a plan tries: none, unless the scenario has one or options of one are stated.
 
-Then degrees that divide, the usual schedules, and what is stated. A pipeline is bounded and played
-in its own right, and there are many: all of them for every strategy would take a plan's minutes.
+Then degrees that divide, the schedules that are published, and what is stated. A pipeline is played
+with a program for every stage: where many come near the best, they take most of a plan's time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from tspsim.strategies.parts.stages import Pipeline
 if TYPE_CHECKING:
     from tspsim.plan.question import Question
 
-#: Tried where none is stated: those that libraries have, from the least memory to the least wait.
-SCHEDULED = ("1f1b", "interleaved", "zb_h1", "zb_v")
+#: Tried where none is stated: those that are published, from the simplest to the least wait.
+SCHEDULED = (
+    "gpipe", "1f1b", "interleaved", "looped_bfs", "zb_h1", "zb_h2", "zb_v", "dualpipe_v", "dualpipe"
+)  # fmt: skip
 #: Of a pipeline, what a plan varies: everything else is kept from the scenario's own.
 _VARIED = frozenset({"stages", "schedule", "chunks", "layers"})
 

@@ -14,7 +14,6 @@ from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
-from tspsim.strategies.parts.stages import Pipeline
 from tspsim.topology.load import parse
 
 #: What a mesh of nothing but replicas is called, and how it is written: a strategy of degree 1.
@@ -104,10 +103,13 @@ class Candidate:
         return dataclasses.replace(self, strategy=strategy)
 
     @property
-    def alike(self) -> StrategyOptions:
-        """The strategy without placement and schedule: what such candidates do, they share."""
-        strategy, pp = self.unplaced.strategy, self.strategy.pp
-        return strategy.model_copy(update={"pp": pp and Pipeline(stages=pp.stages)})
+    def kin(self) -> tuple[StrategyOptions, Recompute]:
+        """What it has in common with those that run layers alike: replicas, stages, sizes are not.
+
+        Bounds of such candidates rest on the same recordings.
+        """
+        changes = {"placement": None, "pp": None, "dp": 1, "zero": 0}
+        return self.strategy.model_copy(update=changes), self.recompute
 
     def workload(self, question: Question) -> Workload:
         """Return what one replica processes in a step."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tspsim.files.errors import UserError
 from tspsim.plan import objectives
+from tspsim.plan.found import Found, key_of
+from tspsim.plan.misses import Miss, misses_of
 from tspsim.plan.objectives import Key, Objective
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.space import Space, enumerate_space
-from tspsim.plan.work import Bound, Trial, Worker, Workers
+from tspsim.plan.work import Bound, Worker, Workers
 
 #: Candidates simulated before the best ones are looked at again: whatever the number of processes,
 #: so that the same candidates are simulated everywhere.
 WAVE = 4
+#: Candidates whose rough bounds are made better at a time, likewise.
+REFINED = 16
 #: The share of a plan's progress that bounds are.
 _BOUNDS = 0.4
 
@@ -40,38 +44,6 @@ class Ranked:
     candidate: Candidate
     figures: dict[str, Any]
     bound: Bound
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Miss:
-    """Why a strategy is not among the best.
-
-    Parameters
-    ----------
-    family : str
-    candidate : Candidate or None
-        The one that comes nearest.
-    over : float
-        Bytes that it needs more than a device has; 0: it fits.
-    proven : bool
-        `over` is a lower bound, not the peak of a run.
-    seconds, peak : float
-        Where it fits: step time and peak of `candidate`.
-    simulated : bool
-        They are those of a run; otherwise no candidate of the strategy comes below what the
-        objective asks of them.
-    reason : str
-        Why none of its meshes divides.
-    """
-
-    family: str
-    candidate: Candidate | None = None
-    over: float = 0.0
-    proven: bool = True
-    seconds: float = 0.0
-    peak: float = 0.0
-    simulated: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,15 +95,6 @@ class Answer:
         return objectives.cost(hourly, ranked.figures["step_time"], self.question.tokens)
 
 
-@dataclass(slots=True)
-class _Found:
-    """What is known of every candidate, by its number."""
-
-    space: Space
-    bounds: list[Bound]
-    trials: dict[int, Trial] = field(default_factory=dict)
-
-
 def plan(
     question: Question,
     name: str = "throughput",
@@ -169,77 +132,137 @@ def plan(
         raise UserError(_nothing_divides(question, space))
     workers = Workers(question, jobs)
     try:
-        found = _Found(space, bounded(space.candidates, workers, progress))
-        _simulate(question, found, wanted, top, workers, progress)
+        found = Found(space, bounded(space.candidates, workers, progress))
+        search = _Search(question, found, wanted, top, workers)
+        search.run(progress)
+        search.settle()
     finally:
         workers.close()
     return _answer(question, found, wanted, top)
 
 
 def bounded(candidates: Sequence[Candidate], workers: Workers, progress: Progress) -> list[Bound]:
-    """Return the bounds of candidates."""
+    """Return first bounds of candidates, from what each has in common with its kin."""
     groups: dict[Any, list[int]] = {}
     for number, candidate in enumerate(candidates):
-        groups.setdefault((candidate.alike, candidate.recompute), []).append(number)
+        groups.setdefault(candidate.kin, []).append(number)
     asked = [[candidates[number] for number in numbers] for numbers in groups.values()]
     known: dict[int, Bound] = {}
-    answers = workers.map(Worker.bounds, asked)
+    answers = workers.map(Worker.rough, asked)
     for done, (numbers, answer) in enumerate(zip(groups.values(), answers, strict=True)):
         known.update(zip(numbers, answer, strict=True))
         progress(_BOUNDS * (done + 1) / len(asked))
     return [known[number] for number in range(len(candidates))]
 
 
-def _simulate(
-    question: Question,
-    found: _Found,
-    wanted: Objective,
-    top: int,
-    workers: Workers,
-    progress: Progress,
-) -> None:
-    """Simulate candidates by their bounds until no other can be among the best."""
-    waiting = [
-        (wanted.key(bound.seconds, bound.memory), number)
-        for number, bound in enumerate(found.bounds)
-        if bound.memory <= question.free
-    ]
-    heapq.heapify(waiting)
-    best: list[tuple[Key, int]] = []
-    while waiting:
-        worst = best[top - 1][0] if len(best) >= top else None
-        wave: list[int] = []
-        while waiting and len(wave) < WAVE and (worst is None or waiting[0][0] <= worst):
-            wave.append(heapq.heappop(waiting)[1])
-        if not wave:
-            return
-        trials = workers.map(Worker.simulated, [found.space.candidates[n] for n in wave])
+class _Search:
+    """Looks at candidates by their bounds until no other can be among the best.
+
+    Parameters
+    ----------
+    question : Question
+    found : Found
+        It is filled in.
+    wanted : Objective
+    top : int
+        How many of the best.
+    workers : Workers
+    """
+
+    def __init__(
+        self, question: Question, found: Found, wanted: Objective, top: int, workers: Workers
+    ) -> None:
+        self._free, self._found, self._wanted = question.free, found, wanted
+        self._top, self._workers = top, workers
+        self._best: list[tuple[Key, int]] = []
+        self._waiting: list[tuple[Key, int]] = []
+
+    def run(self, progress: Progress) -> None:
+        """Simulate all that could be among the best; where a rough bound says so, ask for more."""
+        for number in range(len(self._found.bounds)):
+            self._await(number)
+        while True:
+            refined, wave = self._next()
+            if refined:
+                self._refine(refined)
+            elif wave:
+                self._simulate(wave)
+                progress(_BOUNDS + (1 - _BOUNDS) * self._done())
+            else:
+                return
+
+    def _await(self, number: int) -> None:
+        bound = self._found.bounds[number]
+        if bound.memory <= self._free:
+            heapq.heappush(self._waiting, (self._found.bound_key(number, self._wanted), number))
+
+    @property
+    def _worst(self) -> Key | None:
+        """The key that a candidate must not exceed to be among the best; None: any will do."""
+        return self._best[self._top - 1][0] if len(self._best) >= self._top else None
+
+    def _next(self) -> tuple[list[int], list[int]]:
+        """Take those with the best bounds: whose bounds are rough, or else those to simulate."""
+        refined: list[int] = []
+        wave: list[tuple[Key, int]] = []
+        worst = self._worst
+        while self._waiting and len(wave) < WAVE and len(refined) < REFINED:
+            if worst is not None and self._waiting[0][0] > worst:
+                break
+            key, number = heapq.heappop(self._waiting)
+            if self._found.bounds[number].rough:
+                refined.append(number)
+            else:
+                wave.append((key, number))
+        if refined:
+            for entry in wave:
+                heapq.heappush(self._waiting, entry)
+            return refined, []
+        return [], [number for _, number in wave]
+
+    def _refine(self, numbers: Sequence[int]) -> None:
+        """Ask for the best bounds of some candidates."""
+        candidates = self._found.space.candidates
+        groups: dict[Candidate, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(candidates[number].unplaced, []).append(number)
+        asked = [[candidates[number] for number in group] for group in groups.values()]
+        answers = self._workers.map(Worker.bounds, asked)
+        for group, bounds in zip(groups.values(), answers, strict=True):
+            for number, bound in zip(group, bounds, strict=True):
+                self._found.bounds[number] = bound
+                self._await(number)
+
+    def _simulate(self, wave: Sequence[int]) -> None:
+        trials = self._workers.map(
+            Worker.simulated, [self._found.space.candidates[n] for n in wave]
+        )
         for number, trial in zip(wave, trials, strict=True):
-            found.trials[number] = trial
-            key = _key(trial, wanted)
+            self._found.trials[number] = trial
+            key = key_of(trial, self._wanted)
             if key is not None:
-                best.append((key, number))
-        best.sort()
-        left = sum(len(best) < top or key <= best[top - 1][0] for key, _ in waiting)
-        done = len(found.trials)
-        progress(_BOUNDS + (1 - _BOUNDS) * done / (done + left))
+                self._best.append((key, number))
+        self._best.sort()
+
+    def _done(self) -> float:
+        """Return the share that is simulated of what has to be, as far as it is known."""
+        worst, done = self._worst, len(self._found.trials)
+        left = sum(worst is None or key <= worst for key, _ in self._waiting)
+        return done / (done + left)
+
+    def settle(self) -> None:
+        """Ask for the bounds of what comes nearest, of every family that is not among the best."""
+        best = {self._found.space.candidates[n].family for _, n in self._best[: self._top]}
+        for family, numbers in self._found.by_family().items():
+            while family not in best:
+                nearest = self._found.nearest(numbers, self._free, self._wanted)
+                if not self._found.bounds[nearest].rough or nearest in self._found.trials:
+                    break
+                self._refine([nearest])
 
 
-def _key(trial: Trial, wanted: Objective) -> Key | None:
-    """Return the key of a run; None where it does not fit or did not come to an end."""
-    figures = trial.figures
-    if figures is None or not figures["memory"]["fits"]:
-        return None
-    peak = figures["memory"]["peak"] - _reserved(figures)
-    return wanted.key(figures["step_time"], peak)
-
-
-def _reserved(figures: dict[str, Any]) -> float:
-    return float(figures["memory"]["at_peak"]["reserved"])
-
-
-def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> Answer:
-    keys = ((_key(o, wanted), n) for n, o in found.trials.items())
+def _answer(question: Question, found: Found, wanted: Objective, top: int) -> Answer:
+    keys = ((key_of(o, wanted), n) for n, o in found.trials.items())
     ranked = sorted((key, n) for key, n in keys if key is not None)
     best = []
     for _, number in ranked[:top]:
@@ -249,48 +272,8 @@ def _answer(question: Question, found: _Found, wanted: Objective, top: int) -> A
     unfit = sum(bound.memory > question.free for bound in found.bounds)
     count, ran = len(found.bounds), len(found.trials)
     counts = Counts(count, unfit, count - unfit - ran, ran)
-    misses = _misses(question, found, wanted, best)
+    misses = misses_of(question, found, wanted, {ranked.candidate.family for ranked in best})
     return Answer(question, wanted.name, tuple(best), misses, counts)
-
-
-def _misses(
-    question: Question, found: _Found, wanted: Objective, best: Sequence[Ranked]
-) -> tuple[Miss, ...]:
-    there = {ranked.candidate.family for ranked in best}
-    by_family: dict[str, list[int]] = {}
-    for number, candidate in enumerate(found.space.candidates):
-        by_family.setdefault(candidate.family, []).append(number)
-    misses = [_miss(question, found, wanted, numbers)
-              for name, numbers in by_family.items() if name not in there]  # fmt: skip
-    refused = [Miss(name, reason=reason) for name, reason in found.space.refused.items()]
-    return (*misses, *refused)
-
-
-def _miss(question: Question, found: _Found, wanted: Objective, numbers: Sequence[int]) -> Miss:
-    """Return how near a strategy comes to the best, or to fitting at all."""
-    candidates, bounds = found.space.candidates, found.bounds
-    family = candidates[numbers[0]].family
-    ran = {n: found.trials[n] for n in numbers if n in found.trials}
-    keys = ((_key(trial, wanted), n) for n, trial in ran.items())
-    fitting = [(key, n) for key, n in keys if key is not None]
-    if fitting:
-        number = min(fitting)[1]
-        figures = ran[number].figures or {}
-        step, peak = figures["step_time"], figures["memory"]["peak"]
-        return Miss(family, candidates[number], seconds=step, peak=peak, simulated=True)
-    beaten = [n for n in numbers if n not in ran and bounds[n].memory <= question.free]
-    if beaten:
-        number = min(beaten, key=lambda n: (wanted.key(bounds[n].seconds, bounds[n].memory), n))
-        reserved = min(device.reserved for device in question.base.topology.devices)
-        bound, peak = bounds[number], bounds[number].memory + reserved
-        return Miss(family, candidates[number], seconds=bound.seconds, peak=peak)
-    over = {n: bounds[n].memory - question.free for n in numbers}
-    for n, trial in ran.items():
-        if trial.figures is not None:
-            memory = trial.figures["memory"]
-            over[n] = memory["peak"] - memory["capacity"]
-    number = min(over, key=lambda n: (over[n], n))
-    return Miss(family, candidates[number], over=over[number], proven=number not in ran)
 
 
 def _nothing_divides(question: Question, space: Space) -> str:

@@ -101,6 +101,13 @@ def sketch(
     strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
 ) -> Sketch:
     """Record the sketch of a step."""
+    return ended(passes(strategy, model, workload, optimizer), strategy, model, workload, optimizer)
+
+
+def passes(
+    strategy: StrategyOptions, model: ModelShape, workload: Workload, optimizer: Optimizer
+) -> Sketch:
+    """Record the sketch of a step without its end."""
     mesh = strategy.mesh()
     if any(strategy.role(mesh, rank) for rank in range(mesh.ranks)):
         every = strategy.record(model, workload, optimizer)
@@ -109,17 +116,26 @@ def sketch(
     few = dataclasses.replace(model.leanest, layers=layers)
     short = dataclasses.replace(workload, micro_batches=batches)
     programs = strategy.record(few, short, optimizer)
-    made = Sketch(
-        programs, None, layers, batches, model.layers - layers, workload.micro_batches - batches
-    )
-    if workload.phase != "train":
+    more = model.layers - layers, workload.micro_batches - batches
+    return Sketch(programs, None, layers, batches, *more)
+
+
+def ended(
+    made: Sketch,
+    strategy: StrategyOptions,
+    model: ModelShape,
+    workload: Workload,
+    optimizer: Optimizer,
+) -> Sketch:
+    """Return a sketch with what is done once per step, which takes long to record."""
+    if made.whole or workload.phase != "train":
         return made
     rank = strategy.rank(model, workload, optimizer)
     for buffer in _residents(made):
         with rank.at(layer=buffer.layer):
             rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
     update(rank)
-    end = Programs((rank.program(),), (0,) * mesh.ranks)
+    end = Programs((rank.program(),), (0,) * strategy.mesh().ranks)
     return dataclasses.replace(made, end=end)
 
 

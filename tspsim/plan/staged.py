@@ -1,15 +1,15 @@
-"""Bounds of candidates that are pipelines: what their ranks hold, and lines of passes.
+"""Bounds of candidates from the passes of their schedule: what ranks hold, and the longest way.
 
-Nothing of a schedule is recorded. A rank's residents, and what replicas say once per step, are
-those of the rank without any passes; what a pass takes, a layer tells that was recorded once
-(`passes`); which passes follow each other, the schedule's order (`lines`).
+Nothing of a schedule is recorded. What a rank has all the time, and its optimizer step, are those
+of a rank without passes (`standing`); what a pass takes and keeps, a layer tells that was recorded
+once for all schedules, stages, replicas and ways of sharing (`passes`, `common`); what waits for
+what, the schedule's order (`flow`). What replicas say is left out: it may be hidden, or in parts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
-from tspsim.mesh import PP, Mesh
-from tspsim.model import Recompute
-from tspsim.plan.least_memory import Held, held
+from tspsim.mesh import PP
+from tspsim.plan.common import least_work, recorded, without_schedule
+from tspsim.plan.flow import KINDS, Flow, Times, flow
+from tspsim.plan.least_memory import Gathered, Held, gathered, held
 from tspsim.plan.least_time import Clock, slowest
-from tspsim.plan.lines import KINDS, Lines, lines
-from tspsim.plan.passes import Costs, Place, Run, costs, record, runs
+from tspsim.plan.passes import FORWARD, PASSES, SPLIT, WHOLE, Costs, Place, Run, costs, record, runs
+from tspsim.plan.pipelines import degrees
 from tspsim.plan.question import Candidate, Question
-from tspsim.program.stages import Stages
+from tspsim.plan.standing import Standing, Update, standing, update_of
 from tspsim.program.types import Program, Programs
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.stages import Pipeline
+from tspsim.topology.hardware import Device, Roofline
 
 
 class _Layer(NamedTuple):
@@ -36,13 +38,30 @@ class _Layer(NamedTuple):
     program: Program
     runs: list[Run]
     before: list[set[int]]
+    held: Held
 
 
-class _Residents(NamedTuple):
-    """Bytes that a rank always has: of every layer, and of the ends of the model."""
+class _Shape(NamedTuple):
+    """What a pipeline's schedule and split of the layers say, for any strategy.
 
-    layer: float
-    ends: float
+    Attributes
+    ----------
+    facts : Flow
+    depths : list of int
+        Layers of every part.
+    holds : list of (int, bool, bool)
+        By rank: its layers, and whether it holds the first and the last one's end of the model.
+    moments : ndarray of float, shape (5, moments of all ranks)
+        How often each of `_sizes` is held.
+    begins : list of int
+        The first moment of every rank.
+    """
+
+    facts: Flow
+    depths: list[int]
+    holds: list[tuple[int, bool, bool]]
+    moments: NDArray[np.float64]
+    begins: list[int]
 
 
 class Staged:
@@ -57,99 +76,124 @@ class Staged:
 
     def __init__(self, question: Question, planner: Chooser) -> None:
         self._question, self._planner = question, planner
-        self._residents: dict[tuple[StrategyOptions, bool, bool], _Residents] = {}
-        self._held: dict[tuple[StrategyOptions, Recompute], Held] = {}
-        self._frames: dict[tuple[StrategyOptions, tuple[int, ...]], Program] = {}
+        self._shapes: dict[tuple[Pipeline | None, int], _Shape] = {}
+        self._standing: dict[Hashable, Standing] = {}
+        self._updates: dict[Hashable, Update] = {}
+        self._gathered: dict[StrategyOptions, Gathered] = {}
         self._layers: dict[Candidate, _Layer] = {}
-        self._costs: dict[Candidate, tuple[Costs, ...]] = {}
-        self._ends: dict[tuple[StrategyOptions, tuple[int, ...], int], float] = {}
+        self._recorded: dict[Hashable, int] = {}
+        self._forms: dict[type[StrategyOptions], bool] = {}
+        self._halves = degrees(question) != [1]
+        self._costs: dict[Hashable, tuple[Costs, ...]] = {}
+        self._ways: dict[Hashable, list[float]] = {}
+        self._rooflines: dict[Device, Roofline] = {}
 
     @property
     def _trains(self) -> bool:
         return self._question.base.workload.phase == "train"
 
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether a strategy's passes can be told apart: it records them as a schedule asks."""
+        form = type(candidate.strategy)
+        if form not in self._forms:
+            one = dataclasses.replace(candidate, strategy=recorded(candidate.strategy))
+            self._forms[form] = bool(self._program(one).actions)
+        return self._forms[form]
+
     # ---- memory ------------------------------------------------------------------------------
 
     def memory(self, candidate: Candidate) -> float:
-        """Return bytes that some rank has alive at some moment, at least.
+        """Return bytes that some rank has alive at some moment, at least."""
+        shape, bare = self._shape(candidate), without_schedule(candidate.strategy)
+        always = np.array([
+            self._stands(bare, shape, place).bytes(layers)
+            for place, (layers, _, _) in enumerate(shape.holds)
+        ])  # fmt: skip
+        if always.max() > self._question.free:
+            return float(always.max())
+        least = 0.0
+        for own, stays in self._known(candidate, bare):
+            sizes = np.array([own.kept, own.halved, stays.begun, stays.added, own.more])
+            passing = np.maximum.reduceat(sizes @ shape.moments, shape.begins)
+            least = float((always + passing).max())
+            if least > self._question.free:
+                break
+        return least
 
-        Activations grow with the micro-batch, what comes to them in backward does not shrink.
-        """
-        facts, bare = self._lines(candidate), _bare(candidate.strategy)
-        always = self._always(candidate, facts, bare)
-        if max(always) > self._question.free:
-            return max(always)
-        made, depths = self._holds(candidate, bare), np.array(self._depths(candidate, facts))
-        kept = candidate.batch * made.kept * (facts.held @ depths)
-        more = 0.0 if _splits(candidate) or not depths.all() else made.more
-        return float((kept + more + np.array(always)).max())
+    def _known(
+        self, candidate: Candidate, bare: StrategyOptions
+    ) -> Iterator[tuple[Held, Gathered]]:
+        """Yield what passes hold, at least: first what a smaller micro-batch tells of it."""
+        key = recorded(candidate.strategy), candidate.recompute
+        batch = self._recorded.setdefault(key, candidate.batch)
+        if batch < candidate.batch:
+            first = self._layer(dataclasses.replace(candidate, batch=batch)).held
+            yield first.times(candidate.batch / batch), Gathered()
+        own = self._layer(candidate).held
+        yield own, Gathered()
+        yield own, self._stays(bare)
 
-    def _always(self, candidate: Candidate, facts: Lines, bare: StrategyOptions) -> list[float]:
-        """Return the bytes that every place of the pipeline has all the time."""
-        found = []
-        for place in range(facts.order.ranks):
-            layers, first, last, _ = self._parts(candidate, facts, place)
-            key = bare, bool(first), bool(last)
-            if key not in self._residents:
-                self._residents[key] = self._counted(facts, bare, place)
-            found.append(self._residents[key].ends + layers * self._residents[key].layer)
-        return found
+    def _stands(self, bare: StrategyOptions, shape: _Shape, place: int) -> Standing:
+        key = bare, shape.holds[place][1:]
+        if key not in self._standing:
+            order = shape.facts.order
+            self._standing[key] = standing(self._question.base, bare, order, place)
+        return self._standing[key]
 
-    def _counted(self, facts: Lines, bare: StrategyOptions, place: int) -> _Residents:
-        """Return what a place has that holds a layer of every part."""
-        depth = facts.order.depth
-        program = self._empty(bare, facts, place, tuple(range(n, n + 1) for n in range(depth)))
-        there = [buffer for buffer in program.buffers if buffer.resident]
-        layers = len({buffer.layer for buffer in there} - {None})
-        inner = sum(buffer.bytes for buffer in there if buffer.layer is not None)
-        ends = sum(buffer.bytes for buffer in there if buffer.layer is None)
-        return _Residents(inner / layers, ends)
-
-    def _holds(self, candidate: Candidate, bare: StrategyOptions) -> Held:
-        """Return what a layer holds of one sequence."""
-        key = bare, candidate.recompute
-        if key not in self._held:
-            base = self._question.base
-            one = dataclasses.replace(candidate, batch=1, micro_batches=1)
-            workload = one.workload(self._question)
-            rows = [["F", "B"]] if self._trains else [["F"]]
-            program = record(bare, base.model, workload, base.optimizer, rows)
-            self._held[key] = held(program, runs(program, split=False))
-        return self._held[key]
+    def _stays(self, bare: StrategyOptions) -> Gathered:
+        """Return what stays of a layer between micro-batches, whatever their size."""
+        if bare.zero < 2 or bare.pp is None or not self._trains:
+            return Gathered()
+        one = Candidate(recorded(bare, bare.zero), 1, 1, self._question.recompute[0])
+        if one.strategy not in self._gathered:
+            program = self._program(one)
+            self._gathered[one.strategy] = gathered(program, runs(program, SPLIT))
+        return self._gathered[one.strategy]
 
     # ---- time --------------------------------------------------------------------------------
 
     def seconds(self, candidate: Candidate) -> float:
         """Return seconds that a step takes at least."""
-        facts = self._lines(candidate)
-        by_place = self._costs_of(candidate)
-        depths = self._depths(candidate, facts)
-        taken, late = _taken(facts, by_place, depths)
-        ends = [self._end(candidate, facts, rank) for rank in range(facts.order.ranks)]
-        longest = 0.0
-        for rank, end in enumerate(ends):
-            whole, drained = (
-                float((counts[rank] * taken).sum()) for counts in (facts.whole, facts.drained)
-            )
-            drained += float((facts.way[rank] * late).sum())
-            layers = sum(depths[facts.order.part(stage)] for stage in facts.order.on(rank))
-            said = by_place[rank].lane * layers * _rounds(candidate, facts)
-            longest = max(longest, whole + end, drained + ends[facts.last[rank]], said)
-        return longest
+        ends = self._way(candidate)
+        if not self._trains:
+            return max(ends)
+        shape, bare = self._shape(candidate), without_schedule(candidate.strategy)
+        devices, mesh = self._question.base.topology.devices, candidate.strategy.mesh()
+        ranks = mesh.group(0, PP)
+        updates = (self._update(bare, shape, n, devices[rank]) for n, rank in enumerate(ranks))
+        return max(map(sum, zip(ends, updates, strict=True)))
 
-    def _costs_of(self, candidate: Candidate) -> tuple[Costs, ...]:
-        """Return what every place of the pipeline takes, by a rank that computes longest."""
-        key = _sketched(candidate, placed=True)
-        if key not in self._costs:
-            self._costs[key] = self._timed(candidate)
-        return self._costs[key]
+    def _update(self, bare: StrategyOptions, shape: _Shape, place: int, device: Device) -> float:
+        """Return what the optimizer step takes; what replicas say may be hidden, or in parts."""
+        layers, *ends = shape.holds[place]
+        key = bare, *ends
+        base, order = self._question.base, shape.facts.order
+        if key not in self._updates:
+            self._updates[key] = update_of(base, bare, order, place)
+        if device not in self._rooflines:
+            profile, dtype = base.topology.profile, base.workload.dtype
+            self._rooflines[device] = Roofline(device, profile, dtype)
+        return self._updates[key].seconds(layers, self._rooflines[device])
+
+    def _way(self, candidate: Candidate) -> list[float]:
+        """Return when every rank has done its passes; ways of sharing have this in common."""
+        alike = candidate.strategy.model_copy(update={"zero": 0, "pp": None})
+        timed = alike, candidate.recompute, candidate.batch
+        pipeline = candidate.strategy.pp
+        key = *timed, pipeline, candidate.micro_batches
+        if key not in self._ways:
+            shape, stages = self._shape(candidate), pipeline and pipeline.stages
+            if (*timed, stages) not in self._costs:
+                self._costs[*timed, stages] = self._timed(candidate)
+            self._ways[key] = _passed(candidate, shape, self._costs[*timed, stages])
+        return self._ways[key]
 
     def _timed(self, candidate: Candidate) -> tuple[Costs, ...]:
+        """Return what every place of the pipeline takes, by a rank that computes longest."""
         layer, mesh = self._layer(candidate), candidate.strategy.mesh()
         programs = Programs((layer.program,), (0,) * mesh.ranks)
         scenario = candidate.scenario(self._question)
-        dtype = scenario.workload.dtype
-        durations = Durations(programs, mesh, scenario.topology, dtype)
+        durations = Durations(programs, mesh, scenario.topology, scenario.workload.dtype)
         known: dict[tuple[float, ...], Costs] = {}
         found = []
         for rank in mesh.group(slowest(durations, mesh), PP):
@@ -160,83 +204,61 @@ class Staged:
             found.append(known[seconds])
         return tuple(found)
 
-    def _end(self, candidate: Candidate, facts: Lines, place: int) -> float:
-        """Return what the optimizer step takes; what replicas say may be hidden, or in parts."""
-        if not self._trains:
-            return 0.0
-        parts = self._parts(candidate, facts, place)
-        key = _bare(candidate.strategy, placed=True), parts, place
-        if key not in self._ends:
-            self._ends[key] = self._updated(candidate, facts, place)
-        return self._ends[key]
+    # ---- what candidates have in common --------------------------------------------------------
 
-    def _updated(self, candidate: Candidate, facts: Lines, place: int) -> float:
-        mesh: Mesh = candidate.strategy.mesh()
-        program = self._frame(candidate, facts, place)
-        programs = Programs((program,), (0,) * mesh.ranks)
-        scenario, rank = candidate.scenario(self._question), mesh.group(0, PP)[place]
-        seconds = Durations(programs, mesh, scenario.topology, scenario.workload.dtype).of(rank)
-        step = next(op.index for op in program.ops if op.phase == "optimizer" and not op.lane)
-        return seconds[step]
-
-    # ---- what is recorded --------------------------------------------------------------------
-
-    def _lines(self, candidate: Candidate) -> Lines:
-        return lines(_pipeline(candidate), candidate.micro_batches, trains=self._trains)
-
-    def _depths(self, candidate: Candidate, facts: Lines) -> list[int]:
-        """Return how many layers every part has."""
-        split = _pipeline(candidate).split(self._question.base.model, facts.order.depth)
-        assert split is not None
-        return [len(part) for part in split]
-
-    def _parts(self, candidate: Candidate, facts: Lines, place: int) -> tuple[int, ...]:
-        """Return what tells what a place holds: its parts, and the layers of all."""
-        parts = {facts.order.part(stage) for stage in facts.order.on(place)}
-        depths = self._depths(candidate, facts)
-        held_layers = sum(depths[part] for part in parts)
-        return held_layers, int(0 in parts), int(facts.order.depth - 1 in parts), len(parts)
-
-    def _frame(self, candidate: Candidate, facts: Lines, place: int) -> Program:
-        """Return the program of a place without its passes, whose gradients are one message."""
-        bare = _bare(candidate.strategy)
-        key = bare, self._parts(candidate, facts, place)
-        if key not in self._frames:
-            model = self._question.base.model
-            split = _pipeline(candidate).split(model, facts.order.depth)
+    def _shape(self, candidate: Candidate) -> _Shape:
+        pipeline, model = candidate.strategy.pp, self._question.base.model
+        key = pipeline, candidate.micro_batches
+        if key not in self._shapes:
+            facts = flow(pipeline, candidate.micro_batches, trains=self._trains)
+            split = pipeline.split(model, facts.order.depth) if pipeline else (range(model.layers),)
             assert split is not None
-            whole = bare.model_copy(update={"bucket": math.inf})
-            self._frames[key] = self._empty(whole, facts, place, split)
-        return self._frames[key]
-
-    def _empty(
-        self, strategy: StrategyOptions, facts: Lines, place: int, split: tuple[range, ...]
-    ) -> Program:
-        base = self._question.base
-        workload = dataclasses.replace(base.workload, batch=1, micro_batches=1)
-        stages = Stages(facts.order, place, split, ())
-        rank = strategy.rank(base.model, workload, base.optimizer, place, stages)
-        strategy.step(rank)
-        return rank.program()
+            self._shapes[key] = _shaped(facts, [len(part) for part in split])
+        return self._shapes[key]
 
     def _layer(self, candidate: Candidate) -> _Layer:
-        key = _sketched(candidate)
+        strategy = recorded(candidate.strategy)
+        key = dataclasses.replace(candidate, strategy=strategy, micro_batches=1)
         if key not in self._layers:
-            base, workload = self._question.base, candidate.workload(self._question)
-            rows = [["F", "I", "W"], ["F", "B"], ["F", "B"]] if self._trains else [["F"], ["F"]]
-            program = record(key.strategy, base.model, workload, base.optimizer, rows)
-            self._layers[key] = _Layer(program, runs(program, split=True), predecessors(program))
+            program = self._program(key)
+            (light,) = least_work(Programs((program,), (0,))).roles
+            made = runs(program, SPLIT if self._halves else None)
+            self._layers[key] = _Layer(light, made, predecessors(light), held(program, made))
         return self._layers[key]
 
+    def _program(self, candidate: Candidate) -> Program:
+        base, workload = self._question.base, candidate.workload(self._question)
+        rows = (PASSES if self._halves else WHOLE) if self._trains else FORWARD
+        return record(candidate.strategy, base.model, workload, base.optimizer, rows)
 
-def _taken(
-    facts: Lines, by_place: Sequence[Costs], depths: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the seconds of every pass by kind and part, and those of gradients that are awaited.
 
-    Of copies of a part, the least.
-    """
-    taken, late = (np.full((len(KINDS), facts.order.depth), math.inf) for _ in range(2))
+def _shaped(facts: Flow, depths: list[int]) -> _Shape:
+    holds, columns = [], []
+    for moments in facts.moments:
+        layers = np.array([depths[part] for part in moments.parts])
+        ends = 0 in moments.parts, facts.order.depth - 1 in moments.parts
+        holds.append((int(layers.sum()), *ends))
+        works = moments.works * all(depths)
+        counts = (moments.held, moments.halved, moments.begun, moments.added)
+        columns.append(np.stack([*(count @ layers for count in counts), works]))
+    begins = np.cumsum([0, *(column.shape[1] for column in columns[:-1])]).tolist()
+    return _Shape(facts, depths, holds, np.concatenate(columns, axis=1).astype(float), begins)
+
+
+def _passed(candidate: Candidate, shape: _Shape, by_place: Sequence[Costs]) -> list[float]:
+    """Return when every rank has done its passes, or has said on one lane what it has to say."""
+    facts, ends = shape.facts, shape.facts.ends(*_times(shape.facts, by_place, shape.depths))
+    rounds = candidate.micro_batches / facts.order.pipelines
+    for rank, own in enumerate(by_place):
+        layers = sum(shape.depths[facts.order.part(stage)] for stage in facts.order.on(rank))
+        ends[rank] = max(ends[rank], own.lane * layers * rounds)
+    return ends
+
+
+def _times(facts: Flow, by_place: Sequence[Costs], depths: Sequence[int]) -> tuple[Times, Times]:
+    """Return the seconds of every pass by kind and stage, and those when what it needs is there."""
+    taken: list[list[float]] = [[] for _ in KINDS]
+    late: list[list[float]] = [[] for _ in KINDS]
     for stage, place in enumerate(facts.order.placement):
         part, own = facts.order.part(stage), by_place[place]
         ends: tuple[tuple[Place, bool], ...]
@@ -246,35 +268,6 @@ def _taken(
             seconds = depths[part] * layer
             seconds += sum(own.passes.get((kind, end), 0.0) for end, there in ends if there)
             early = layer - own.late.get(kind, 0.0) if depths[part] else 0.0
-            taken[row, part] = min(taken[row, part], seconds)
-            late[row, part] = min(late[row, part], seconds - early)
+            taken[row].append(seconds)
+            late[row].append(seconds - early)
     return taken, late
-
-
-def _rounds(candidate: Candidate, facts: Lines) -> float:
-    """Return how many micro-batches go through a stage."""
-    return candidate.micro_batches / facts.order.pipelines
-
-
-def _pipeline(candidate: Candidate) -> Pipeline:
-    assert candidate.strategy.pp is not None
-    return candidate.strategy.pp
-
-
-def _splits(candidate: Candidate) -> bool:
-    """Whether some backward of the schedule has two halves."""
-    pipeline = _pipeline(candidate)
-    return pipeline.kind == "given" or pipeline.read_schedule().split
-
-
-def _bare(strategy: StrategyOptions, *, placed: bool = False) -> StrategyOptions:
-    """Return a strategy without the schedule of its pipeline, and without its placement."""
-    assert strategy.pp is not None
-    changes = {"pp": Pipeline(stages=strategy.pp.stages, overlap=strategy.pp.overlap)}
-    return strategy.model_copy(update=changes if placed else {**changes, "placement": None})
-
-
-def _sketched(candidate: Candidate, *, placed: bool = False) -> Candidate:
-    """Return what candidates have in common of which a layer takes the same."""
-    strategy = _bare(candidate.strategy, placed=placed)
-    return dataclasses.replace(candidate, strategy=strategy, micro_batches=1)

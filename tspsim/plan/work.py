@@ -14,13 +14,15 @@ from typing import Any
 
 from tspsim.collectives.choose import Chooser
 from tspsim.files.errors import TspsimError, UserError
+from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.plan.least_memory import least_memory
 from tspsim.plan.least_time import least_time
 from tspsim.plan.question import Candidate, Question
-from tspsim.plan.sketch import Sketch, sketch
+from tspsim.plan.sketch import Sketch, ended, passes
 from tspsim.plan.staged import Staged
 from tspsim.registry import Modules, registered
 from tspsim.runner import simulate_scenario
+from tspsim.strategies.base import StrategyOptions
 from tspsim.sweeps.crew import begin_worker
 
 #: Of the garbage collector: a run makes a million values and hardly a cycle among them.
@@ -40,13 +42,18 @@ class Bound:
         Bytes of the peak, at least, without what the runtime reserves.
     seconds : float
         Step time, at least; 0 where the memory does not fit, and nobody asks.
+    rough : bool
+        A sketch of the candidate's own would tell more.
     """
 
     memory: float
     seconds: float
+    rough: bool = False
 
 
 Group = Sequence[Candidate]
+#: What a program is recorded from.
+Recorded = tuple[StrategyOptions, ModelShape, Workload, Optimizer]
 
 
 class Worker:
@@ -70,31 +77,37 @@ class Worker:
     def _staged(self) -> Staged:
         return Staged(self.question, self._chooser)
 
-    def bounds(self, group: Group) -> list[Bound]:
-        """Return the bounds of candidates that differ in micro-batches and placement alone.
+    def rough(self, group: Group) -> list[Bound]:
+        """Return first bounds of candidates of one kin: they rest on few recordings.
 
-        Where one micro-batch does not fit, no larger one does: every buffer grows with it. Of
-        pipelines the schedules differ too.
+        Of a pipeline there are no better ones.
         """
-        if group[0].strategy.pp is not None:
-            return [self._bound_of_pipeline(candidate) for candidate in group]
-        found: dict[Candidate, Bound] = {}
-        fits = True
-        by_batch = sorted(group, key=lambda candidate: candidate.batch)
-        for unplaced, alike in groupby(by_batch, key=lambda candidate: candidate.unplaced):
-            if fits:
-                made = _sketched(self.question, unplaced)
-                memory = least_memory(made)
-                fits = memory <= self.question.free
-            for candidate in alike:
-                seconds = self._seconds(made, candidate) if fits else 0.0
-                found[candidate] = Bound(memory, seconds)
-        return [found[candidate] for candidate in group]
+        first = group[0]
+        if _plays_roles(first.strategy) or not self._staged.knows(first):
+            return self.bounds(group)
+        return [self._rough(candidate) for candidate in group]
 
-    def _bound_of_pipeline(self, candidate: Candidate) -> Bound:
-        memory = self._staged.memory(candidate)
+    def _rough(self, candidate: Candidate) -> Bound:
+        memory, rough = self._staged.memory(candidate), candidate.strategy.pp is None
         fits = memory <= self.question.free
-        return Bound(memory, self._staged.seconds(candidate) * _ROUNDING if fits else 0.0)
+        seconds = self._staged.seconds(candidate) * _ROUNDING if fits else 0.0
+        return Bound(memory, seconds, rough)
+
+    def bounds(self, group: Group) -> list[Bound]:
+        """Return the best bounds that there are of candidates, those that are alike in a row."""
+        found = []
+        for unplaced, placed in groupby(group, key=lambda candidate: candidate.unplaced):
+            alike = list(placed)
+            if unplaced.strategy.pp is not None:
+                found += [self._rough(candidate) for candidate in alike]
+                continue
+            made, memory = _sketched(self.question, unplaced)
+            seconds = [0.0 for _ in alike]
+            if memory <= self.question.free:
+                whole = ended(made, *_recorded(self.question, unplaced))
+                seconds = [self._seconds(whole, each) for each in alike]
+            found += [Bound(memory, each) for each in seconds]
+        return found
 
     def _seconds(self, made: Sketch, candidate: Candidate) -> float:
         return least_time(made, candidate.scenario(self.question), self._chooser) * _ROUNDING
@@ -104,9 +117,21 @@ class Worker:
         return simulated(self.question, candidate)
 
 
-def _sketched(question: Question, candidate: Candidate) -> Sketch:
+def _plays_roles(strategy: StrategyOptions) -> bool:
+    """Whether ranks do several things without being stages of a pipeline."""
+    mesh = strategy.mesh()
+    return strategy.pp is None and any(strategy.role(mesh, rank) for rank in range(mesh.ranks))
+
+
+def _recorded(question: Question, candidate: Candidate) -> Recorded:
     base = question.base
-    return sketch(candidate.strategy, base.model, candidate.workload(question), base.optimizer)
+    return candidate.strategy, base.model, candidate.workload(question), base.optimizer
+
+
+def _sketched(question: Question, candidate: Candidate) -> tuple[Sketch, float]:
+    """Return a candidate's sketch without its end, and the bytes of its peak, at least."""
+    made = passes(*_recorded(question, candidate))
+    return made, least_memory(made)
 
 
 def smallest(question: Question, candidate: Candidate) -> float:
@@ -114,7 +139,7 @@ def smallest(question: Question, candidate: Candidate) -> float:
     if candidate.strategy.pp is not None:
         base = question.base
         return Staged(question, Chooser(base.topology, base.algorithm)).memory(candidate)
-    return least_memory(_sketched(question, candidate.unplaced))
+    return _sketched(question, candidate.unplaced)[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from tspsim.analysis.apart import apart
 from tspsim.files.between import rests_on
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
+from tspsim.plan.misses import Miss
 from tspsim.plan.question import Candidate, Question
-from tspsim.plan.search import Answer, Miss, Ranked
+from tspsim.plan.search import Answer, Ranked
 from tspsim.reports.comparison import ALIKE, MARK, step_cell, step_title
 
 #: Options that a candidate's mesh shows already, or that say nothing where they are so.

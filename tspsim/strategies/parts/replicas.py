@@ -148,10 +148,12 @@ def _host_step(
 def _buckets(operands: Iterable[Operand], size: float) -> Iterator[list[Operand]]:
     """Yield operands in order, in lists that are closed when they hold `size` bytes."""
     bucket: list[Operand] = []
+    held = 0
     for operand in operands:
         bucket.append(operand)
-        if sum(o.bytes for o in bucket) >= size:
+        held += operand.bytes
+        if held >= size:
             yield bucket
-            bucket = []
+            bucket, held = [], 0
     if bucket:
         yield bucket
