@@ -43,11 +43,12 @@ NODES = (2, 4, 8, 16, 32)
 
 
 class Measured(NamedTuple):
-    """Wall seconds, peak memory (MB) and the result of a command."""
+    """Wall seconds, peak memory (MB), the result of a command, and its seconds of a processor."""
 
     seconds: float
     megabytes: float
     result: dict[str, Any]
+    cpu: float
 
 
 def run(scenario: str, *overrides: str) -> Measured:
@@ -61,7 +62,8 @@ def run(scenario: str, *overrides: str) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, (scenario, *overrides)
     scale = 1 if sys.platform == "darwin" else 1024
-    return Measured(perf_counter() - begin, usage.ru_maxrss / scale, json.loads(text))
+    seconds, cpu = perf_counter() - begin, usage.ru_utime + usage.ru_stime
+    return Measured(seconds, usage.ru_maxrss / scale, json.loads(text), cpu)
 
 
 def best(*arguments: str, repeats: int = 3) -> Measured:

@@ -424,6 +424,23 @@ def test_linked_axes_need_no_place_of_their_own() -> None:
     assert legend(axes) == ["tsp 8", "tp 8"]
 
 
+def test_of_a_pipeline_the_mesh_says_the_stages() -> None:
+    """What its group is called beside them is the schedule and whatever else it has."""
+    rows = [
+        row(n, {"strategy": {"kind": "tp", "degree": 4, **more}, "workload.sequence": s}, mesh,
+            1, 1)
+        for n, (more, mesh, s) in enumerate(
+            (more, mesh, s)
+            for more, mesh in (
+                ({}, "tp 4"), ({"pp": {"stages": 2}}, "pp 2 x tp 4"),
+                ({"pp": {"stages": 2, "schedule": "zb_v"}}, "pp 2 x tp 4"),
+            )
+            for s in (1024, 2048)
+        )
+    ]  # fmt: skip
+    assert legend(lines.plot(store(rows))) == ["tp 4", "pp 2 x tp 4", "pp 2 x tp 4, schedule zb_v"]
+
+
 def test_groups_say_what_they_differ_in() -> None:
     """The mesh, and options that vary; ``by`` joins what it does not tell apart."""
     rows = [

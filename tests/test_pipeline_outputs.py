@@ -229,6 +229,7 @@ def test_a_report_shows_the_pipeline_and_what_it_waits_for(tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "What every stage does with which micro-batch" in text
     assert "which waits longest for micro-batches" in text
+    assert "How long does a step of 3,072 tokens in sequences of 512 take" in text
     assert result.summary.pipeline is not None
     assert f"{100 * result.summary.pipeline.bubble.share:.1f} % of the step; at most" in text
     assert not re.search(r"url\((?!#)|@import|fetch\(", text)
@@ -271,7 +272,19 @@ def test_a_gantt_chart_shows_a_rank_of_every_stage_in_the_middle_of_the_step(lon
 def test_layers_are_looked_for_on_the_ranks_that_hold_them(long: Run) -> None:
     """Rank 0 holds layer 0 alone; a layer that no shown rank holds is refused."""
     later, first = (choose(long, None, (layer, layer), None) for layer in (3, 0))
+    assert (first.ranks, later.ranks) == ((0,), (6,))
+    assert later.note.endswith("rank 6 of 8")
     assert first.start == 0
     assert later.start > first.end
     with pytest.raises(UserError, match="no rank computes such layers"):
         choose(long, None, (3, 3), (0, 1))
+
+
+def test_layers_of_one_stage_are_not_marked_on_the_rows_of_others(long: Run) -> None:
+    """The lines end below the rows of the first rank; without stages they go through all."""
+    ends = [
+        {min(line.get_ydata()) for line in PLOTS.get("gantt")(result).lines}
+        for result in (long, small_result.real())
+    ]
+    assert min(ends[0]) > 0.5
+    assert ends[1] == {0.0}

@@ -11,10 +11,8 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,9 +21,18 @@ from numpy.typing import NDArray
 from tspsim.allocator import Life, taken
 from tspsim.engine.timeline import Timeline
 from tspsim.program.by_rank import axes_of
+from tspsim.program.columns import (
+    Columns,
+    Numbers,
+    Pairs,
+    buffers_of,
+    columns_of,
+    once,
+    waits_of,
+)
 from tspsim.program.remembered import remembered
-from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Op, Program
-from tspsim.program.varying import Varying, of_rank
+from tspsim.program.types import BUFFER_KINDS, Buffer, BufferKind, Program
+from tspsim.program.varying import of_rank, varies
 from tspsim.topology.hardware import Device
 
 Times = NDArray[np.float64]
@@ -161,15 +168,15 @@ class _Accesses(NamedTuple):
     and the first op that waits for it (or itself); both name a compute op itself.
     """
 
-    written: NDArray[np.intp]
-    writers: NDArray[np.intp]
-    touched: NDArray[np.intp]
-    touching: NDArray[np.intp]
+    written: Numbers
+    writers: Numbers
+    touched: Numbers
+    touching: Numbers
     resident: NDArray[np.bool_]
     sizes: NDArray[np.int64]
-    kinds: NDArray[np.intp]
-    issued: NDArray[np.intp]
-    awaited: NDArray[np.intp]
+    kinds: Numbers
+    issued: Numbers
+    awaited: Numbers
 
     def holds(self, timeline: Timeline, rank: int) -> tuple[Times, Times]:
         """Return from when, and until when, every op of a rank holds what it touches."""
@@ -208,7 +215,7 @@ def trace(timeline: Timeline, allocator: Allocator = "exact") -> MemoryTrace:
 
 @remembered
 def _libraries(program: Program) -> Libraries:
-    handles = 1 + any(op.phase == "backward" for op in program.ops)
+    handles = 1 + any(op.phase == "backward" for op in once(program.ops))
     lanes = (lane for lane in program.lanes if lane.axis is not None)
     # Both directions of sends and receives are one communicator: what stands before the space.
     return Libraries(handles, len({(lane.name.partition(" ")[0], lane.size) for lane in lanes}))
@@ -245,7 +252,7 @@ def _accesses_of(timeline: Timeline, rank: int) -> _Accesses:
     """Return the accesses of a rank's program, with the sizes that its buffers have there."""
     program = timeline.programs.of(rank)
     shared = _accesses(program)
-    if not any(isinstance(size, Varying) for buffer in program.buffers for size in buffer.shape):
+    if not any(varies(buffer.shape) for buffer in once(program.buffers)):
         return shared
     sizes = [of_rank(buffer.bytes, timeline.mesh, rank) for buffer in program.buffers]
     return shared._replace(sizes=np.array(sizes, dtype=np.int64))
@@ -253,67 +260,78 @@ def _accesses_of(timeline: Timeline, rank: int) -> _Accesses:
 
 @remembered
 def _accesses(program: Program) -> _Accesses:
+    columns, buffers = columns_of(program), buffers_of(program)
+    touches = Pairs(*map(np.concatenate, zip(columns.reads, columns.writes, strict=True)))
     return _Accesses(
-        *_sorted((out.buffer.index, op.index) for op in program.ops for out in op.outputs),
-        *_sorted(
-            (operand.buffer.index, op.index)
-            for op in program.ops
-            for operand in (*op.inputs, *op.outputs)
-        ),
-        np.array([b.resident for b in program.buffers], dtype=bool),
-        np.array([b.bytes for b in program.buffers], dtype=np.int64),
-        np.array([BUFFER_KINDS.index(b.kind) for b in program.buffers], dtype=np.intp),
+        *_sorted(columns.writes),
+        *_sorted(touches),
+        buffers.resident,
+        buffers.sizes,
+        buffers.kinds,
         _issued(program),
         _awaited(program),
     )
 
 
-def _sorted(accesses: Iterable[tuple[int, int]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _sorted(accesses: Pairs) -> Pairs:
     """Return the buffers of some accesses, sorted, and the op of each."""
-    pairs = np.fromiter(chain.from_iterable(accesses), dtype=np.intp).reshape(-1, 2)
-    order = np.argsort(pairs[:, 0], kind="stable")
-    return pairs[order, 0], pairs[order, 1]
+    order = np.argsort(accesses.numbers, kind="stable")
+    return Pairs(accesses.numbers[order], accesses.ops[order])
 
 
-def _issued(program: Program) -> NDArray[np.intp]:
+def _issued(program: Program) -> Numbers:
     """Return, by op, the compute op whose end issues it; -1 where there is none."""
-    issued = []
-    for op, waits in zip(program.ops, program.waits, strict=True):
-        compute = [before for before in waits if not program.ops[before].lane]
-        issued.append(op.index if op.message is None else max(compute, default=-1))
-    return np.array(issued, dtype=np.intp)
+    columns, waits = columns_of(program), waits_of(program)
+    compute = columns.lanes[waits.numbers] == 0
+    issued = np.full(len(columns.lanes), -1, dtype=np.int32)
+    np.maximum.at(issued, waits.ops[compute], waits.numbers[compute])
+    return np.where(columns.talks, issued, np.arange(len(issued), dtype=np.int32))
 
 
-def _awaited(program: Program) -> NDArray[np.intp]:
+def _awaited(program: Program) -> Numbers:
     """Return, by op of communication, the first op that waits for it, or for a later one.
 
     An op of its own lane follows it without a wait, unless it touches what it wrote. What nobody
     reads is not waited for; neither is it for a compute op: these stand for themselves.
     """
-    awaited = np.arange(len(program.ops), dtype=np.intp)
-    last = {operand.buffer.index: op.index for op in program.ops for operand in op.inputs}
-    writer: dict[int, Op] = {}  # by buffer, where communication wrote it last
-    travelling: dict[int, list[int]] = {}  # by lane
-    for op, waits in zip(program.ops, program.waits, strict=True):
-        for before in (*waits, *_own_lane(op, writer)):
-            under_way = travelling.get(program.ops[before].lane, [])
-            while under_way and under_way[0] <= before:
-                awaited[under_way.pop(0)] = op.index
-        if op.message is None:
-            continue
-        for operand in op.outputs:
-            writer[operand.buffer.index] = op
-        if any(last.get(operand.buffer.index, -1) > op.index for operand in op.outputs):
-            travelling.setdefault(op.lane, []).append(op.index)
+    columns, waits = columns_of(program), waits_of(program)
+    awaited = np.arange(len(columns.lanes), dtype=np.int32)
+    again = _own_lane(columns)
+    ops, before = map(np.concatenate, zip(waits, again, strict=True))
+    travelling = _read_later(columns, len(program.buffers))
+    lane = columns.lanes[before]
+    for number in range(len(program.lanes)):
+        order = np.argsort(before[lane == number], kind="stable")
+        known = before[lane == number][order]
+        # The first of all that wait for an op or for a later one of its lane.
+        first = np.minimum.accumulate(ops[lane == number][order][::-1])[::-1]
+        sent = travelling[columns.lanes[travelling] == number]
+        place = np.searchsorted(known, sent)
+        found = place < len(known)
+        awaited[sent[found]] = first[place[found]]
     return awaited
 
 
-def _own_lane(op: Op, writer: dict[int, Op]) -> list[int]:
-    """Return the ops of the same lane that wrote what an op of communication touches."""
-    if op.message is None:
-        return []
-    touched = (writer.get(operand.buffer.index) for operand in (*op.inputs, *op.outputs))
-    return [other.index for other in touched if other is not None and other.lane == op.lane]
+def _read_later(columns: Columns, buffers: int) -> Numbers:
+    """Return the ops of communication that write what some later op reads."""
+    last = np.full(buffers, -1, dtype=np.int32)
+    np.maximum.at(last, columns.reads.numbers, columns.reads.ops)
+    ops, written = columns.writes
+    return np.unique(ops[columns.talks[ops] & (last[written] > ops)])
+
+
+def _own_lane(columns: Columns) -> Pairs:
+    """Return the ops of communication that wrote last what others of their lane touch."""
+    talks, many = columns.talks, len(columns.lanes)
+    ops, written = (side[talks[columns.writes.ops]] for side in columns.writes)
+    writers = np.unique(written.astype(np.int64) * many + ops)
+    ops, touched = map(np.concatenate, zip(columns.reads, columns.writes, strict=True))
+    ops, touched = ops[talks[ops]], touched[talks[ops]]
+    place = np.searchsorted(writers, touched.astype(np.int64) * many + ops) - 1
+    ops, touched, found = ops[place >= 0], touched[place >= 0], writers[place[place >= 0]]
+    buffer, before = np.divmod(found, max(1, many))
+    same = (buffer == touched) & (columns.lanes[before] == columns.lanes[ops])
+    return Pairs(ops[same], before[same].astype(np.int32))
 
 
 def _lifetimes(timeline: Timeline, rank: int, accesses: _Accesses) -> Lifetimes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import fsum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from tspsim.analysis.spread import Spread
 from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
+from tspsim.mesh import Mesh
 from tspsim.model import model_flops
-from tspsim.program.by_rank import axes_of, received, work_of
+from tspsim.program.by_rank import axes_of, received, works_of
+from tspsim.program.columns import columns_of
 from tspsim.program.recorder import HOST
-from tspsim.program.types import Op
+from tspsim.program.types import Message, Program
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology
 
@@ -210,7 +213,7 @@ _DUST = 1e-12
 def time_of(timeline: Timeline, rank: int) -> TimeFigures:
     """Return where the step time of a rank goes."""
     program, step = timeline.programs.of(rank), timeline.step_time
-    lanes = np.array([op.lane for op in program.ops], dtype=np.intp)
+    lanes = columns_of(program).lanes
     start, end = timeline.start[rank], timeline.end[rank]
     busy = min(step, _covered(start[lanes == 0], end[lanes == 0]))
     hosted = HOST in program.lanes
@@ -244,10 +247,8 @@ def received_by(
 ) -> CommunicationFigures:
     """Return the bytes that a rank receives over the step, by collective."""
     program, mesh = timeline.programs.of(rank), timeline.mesh
-    # Layers repeat each other: of thousands of messages a few are different.
-    said = Counter((op.message, op.lane) for op in program.ops if op.message is not None)
     by_op: dict[str, float] = defaultdict(float)
-    for (message, lane), times in said.items():
+    for message, lane, times in _said(program):
         each = received(message, program.lanes[lane], mesh, rank)
         by_op[message.collective] += times * each
     algorithms: dict[str, list[str]] = {op: [] for op in sorted(by_op)}
@@ -265,6 +266,18 @@ def _as_stated(timeline: Timeline, topology: Topology) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(call) for call in calls if not call.fitted))
 
 
+def _said(program: Program) -> Iterator[tuple[Message, int, int]]:
+    """Yield messages, their lanes, and how often; layers repeat each other: a few are different."""
+    columns, many = columns_of(program), len(program.lanes)
+    found = np.unique(columns.message * many + columns.lanes, return_index=True, return_counts=True)
+    for key, _, times in sorted(
+        zip(*(part.tolist() for part in found), strict=True), key=itemgetter(1)
+    ):
+        message = columns.messages[key // many]
+        if message is not None:
+            yield message, key % many, times
+
+
 def _flops_by_rank(timeline: Timeline) -> list[int]:
     axes = [axes_of(program) for program in timeline.programs.roles]
     known: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -273,12 +286,12 @@ def _flops_by_rank(timeline: Timeline) -> list[int]:
         place = tuple(timeline.mesh.coordinate(rank, axis) for axis in axes[role])
         key = (role, place)
         if key not in known:
-            ops = timeline.programs.roles[role].ops
-            known[key] = sum(_flops(op, timeline, rank) for op in ops)
+            known[key] = _flops(timeline.programs.roles[role], timeline.mesh, rank)
         flops.append(known[key])
     return flops
 
 
-def _flops(op: Op, timeline: Timeline, rank: int) -> int:
-    work = work_of(op, timeline.mesh, rank)
-    return 0 if work is None else work.flops
+def _flops(program: Program, mesh: Mesh, rank: int) -> int:
+    works = works_of(program, mesh, rank)
+    times = np.bincount(columns_of(program).work, minlength=len(works)).tolist()
+    return sum(n * work.flops for n, work in zip(times, works, strict=True) if work is not None)

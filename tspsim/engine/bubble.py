@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
+from tspsim.program.columns import columns_of
 from tspsim.program.types import Program
 
 #: Before a rank's first action, between its actions and in them, and after its last one.
@@ -118,16 +119,18 @@ class _Layout:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        of_op = np.array([op.lane for op in program.ops], dtype=np.intp)
+        self._columns = columns_of(program)
+        of_op = self._columns.lanes
         lanes = [np.flatnonzero(of_op == lane) for lane in range(len(program.lanes))]
         self.compute = lanes[0]
-        self._before = np.full(len(program.ops), -1, dtype=np.intp)  # on the same lane
+        self._before = np.full(len(of_op), -1, dtype=np.intp)  # on the same lane
         for lane in lanes:
             self._before[lane[1:]] = lane[:-1]
         between = [ops for ops, lane in zip(lanes, program.lanes, strict=True) if PP in lane.axes]
-        halves = [op for ops in between for op in ops.tolist() if program.ops[op].half]
-        self.transfers = np.array(halves, dtype=np.intp)
-        self._between = frozenset(halves)
+        halves = self._columns.halves
+        here = [ops[halves[ops]] for ops in between]
+        self.transfers = np.concatenate([*here, np.zeros(0, dtype=np.intp)])
+        self._between = frozenset(self.transfers.tolist())
         #: How many compute ops there are up to the last one of an action.
         self.count = int(np.searchsorted(self.compute, program.actions[-1].stop))
         beginning = int(np.searchsorted(self.compute, program.actions[0].first))
@@ -144,12 +147,12 @@ class _Layout:
 
     def awaited(self, op: int, end: NDArray[np.float64], free: float) -> int | None:
         """Return the transfer that ended last, after a moment, of those that an op waited for."""
-        ops, waits = self._program.ops, self._program.waits
+        lanes, waits = self._columns.lanes, self._program.waits
         found, seen, left = list[int](), set[int](), [op]
         while left:
             task = left.pop()
             for other in (*waits[task], int(self._before[task])):
-                if other < 0 or other in seen or not ops[other].lane or end[other] <= free:
+                if other < 0 or other in seen or not lanes[other] or end[other] <= free:
                     continue
                 seen.add(other)
                 (found if other in self._between else left).append(other)

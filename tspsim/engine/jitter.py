@@ -8,8 +8,10 @@ strategies' options that leave a program alone can be compared under the very sa
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tspsim.program.types import Op, Programs
+from tspsim.program.columns import columns_of
+from tspsim.program.types import Program, Programs
 from tspsim.topology.disturbances import Jitter
 
 #: Separate streams of random numbers, so that drawing one thing more moves nothing else.
@@ -31,17 +33,17 @@ def factors(jitter: Jitter, programs: Programs) -> list[float]:
     """
     found: list[float] = []
     for rank in range(len(programs.role_of_rank)):
-        ops = programs.of(rank).ops
-        drawn = np.ones((3, len(ops)))
+        streams = _streams(programs.of(rank))
+        count = len(streams)
+        drawn = np.ones((3, count))
         for stream, how in ((COMPUTE, jitter.compute), (LINKS, jitter.links)):
             if how is not None:
-                drawn[stream] = how.draw(generator(stream, jitter.seed, rank), len(ops))
-        stream_of = [_stream(op) for op in ops]
-        found.extend(drawn[stream_of, np.arange(len(ops))].tolist())
+                drawn[stream] = how.draw(generator(stream, jitter.seed, rank), count)
+        found.extend(drawn[streams, np.arange(count)].tolist())
     return found
 
 
-def _stream(op: Op) -> int:
-    if op.message is not None:
-        return LINKS
-    return _STEADY if op.lane else COMPUTE
+def _streams(program: Program) -> NDArray[np.intp]:
+    """Return, by op, which of the streams of chance its factor is drawn from."""
+    columns = columns_of(program)
+    return np.where(columns.talks, LINKS, np.where(columns.lanes > 0, _STEADY, COMPUTE))

@@ -7,13 +7,16 @@ milliseconds. Successors are stored as distances ``s - t``: these are the same f
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of, works_of
+from tspsim.program.columns import Columns, Pairs, columns_of, waits_of
 from tspsim.program.remembered import remembered
 from tspsim.program.types import Message, Program, Programs
 from tspsim.topology.graph import Topology
@@ -31,7 +34,8 @@ class Shape:
     pending : tuple of int
         Number of ops that an op waits for, its predecessor on its lane included, by op.
     ordinals : tuple of int
-        Position of an op on its lane, by op; of a send or a receive, on its channel.
+        Position of an op on its lane, by op; of a send or a receive, on its channel. Nobody asks
+        for that of what is computed: 0.
     """
 
     successors: tuple[tuple[int, ...], ...]
@@ -41,30 +45,56 @@ class Shape:
 
 def predecessors(program: Program) -> list[set[int]]:
     """Return, by op, the ops of the same rank that must have ended before it starts."""
-    before = [set(waits) for waits in program.waits]
-    last: dict[int, int] = {}
-    for op in program.ops:
-        if op.lane in last:
-            before[op.index].add(last[op.lane])
-        last[op.lane] = op.index
+    before: list[set[int]] = [set() for _ in program.ops]
+    for op, awaited in zip(*(side.tolist() for side in _awaited(program)), strict=True):
+        before[op].add(awaited)
     return before
+
+
+def _awaited(program: Program) -> Pairs:
+    """Return what ops wait for, the one before them on their lane included."""
+    waits, lanes = waits_of(program), columns_of(program).lanes
+    order = np.argsort(lanes, kind="stable").astype(np.int32)
+    same = lanes[order[1:]] == lanes[order[:-1]]
+    ops = np.concatenate([waits.ops, order[1:][same]])
+    return Pairs(ops, np.concatenate([waits.numbers, order[:-1][same]]))
 
 
 @remembered
 def shape_of(program: Program) -> Shape:
     """Return the dependencies inside a program; one is often played under many conditions."""
-    before = predecessors(program)
-    after: list[list[int]] = [[] for _ in program.ops]
-    for index, earlier in enumerate(before):
-        for other in sorted(earlier):
-            after[other].append(index - other)
-    counts: dict[object, int] = defaultdict(int)
-    ordinals = []
-    for op in program.ops:
-        counted_with = op.half or op.lane
-        ordinals.append(counts[counted_with])
-        counts[counted_with] += 1
-    return Shape(tuple(map(tuple, after)), tuple(map(len, before)), tuple(ordinals))
+    count, (after, before) = len(program.ops), _awaited(program)
+    links = np.unique(before.astype(np.int64) * count + after) if count else np.zeros(0, np.int64)
+    before, after = np.divmod(links, max(1, count))
+    pending = np.bincount(after, minlength=count)
+    number = np.bincount(before, minlength=count)
+    return Shape(_grouped(after - before, number), tuple(pending.tolist()), _ordinals(program))
+
+
+def _grouped(distances: NDArray[np.int64], number: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
+    """Return numbers in groups of so many each; those that are alike are one tuple."""
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}
+    numbers, found, at = distances.tolist(), [], 0
+    for many in number.tolist():
+        group = tuple(numbers[at : at + many])
+        found.append(known.setdefault(group, group))
+        at += many
+    return tuple(found)
+
+
+def _ordinals(program: Program) -> tuple[int, ...]:
+    columns = columns_of(program)
+    halves = [message and message.half for message in columns.messages]
+    channels = {half: n for n, half in enumerate(dict.fromkeys(filter(None, halves)), 1)}
+    channel = np.array([channels[half] if half else 0 for half in halves], dtype=np.intp)
+    key = np.where(channel[columns.message] > 0, -channel[columns.message], columns.lanes)
+    order = np.argsort(key, kind="stable")
+    begins = np.flatnonzero(np.diff(key[order], prepend=key.min(initial=0) - 1))
+    ordinals = np.zeros(len(order), dtype=np.intp)
+    lengths = np.diff(begins, append=len(order))
+    ordinals[order] = np.arange(len(order)) - np.repeat(begins, lengths)
+    ordinals[key == 0] = 0
+    return tuple(ordinals.tolist())
 
 
 class Durations:
@@ -95,12 +125,10 @@ class Durations:
 
     def _compute(self, rank: int, device: Device) -> list[float]:
         roofline = Roofline(device, self._topology.profile, self._dtype)
-        works = works_of(self._programs.of(rank))
-        seconds = [
-            0.0 if work is None else roofline.seconds(work)
-            for work in works.of_rank(self._mesh, rank)
-        ]
-        return [seconds[place] for place in works.of_op]
+        program = self._programs.of(rank)
+        works = works_of(program, self._mesh, rank)
+        seconds = [0.0 if work is None else roofline.seconds(work) for work in works]
+        return [seconds[place] for place in columns_of(program).work.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,8 +169,8 @@ def lay_out(programs: Programs, ranks: Sequence[int] | None = None) -> Tasks:
     """Return the tasks of some ranks, or of all."""
     ranks = range(len(programs.role_of_rank)) if ranks is None else ranks
     shapes = [shape_of(program) for program in programs.roles]
-    messages = [[op.message for op in program.ops] for program in programs.roles]
-    lanes = [[op.lane for op in program.ops] for program in programs.roles]
+    messages = [_messages(columns_of(program)) for program in programs.roles]
+    lanes = [columns_of(program).lanes.tolist() for program in programs.roles]
     tasks = Tasks(tuple(ranks), [0], [], [], [], [], [], [])
     for place, rank in enumerate(ranks):
         role = programs.role_of_rank[rank]
@@ -155,6 +183,10 @@ def lay_out(programs: Programs, ranks: Sequence[int] | None = None) -> Tasks:
         tasks.place.extend([place] * len(lanes[role]))
         tasks.first.append(len(tasks.lane))
     return tasks
+
+
+def _messages(columns: Columns) -> list[Message | None]:
+    return [columns.messages[place] for place in columns.message.tolist()]
 
 
 def split(values: Sequence[float], first: Sequence[int]) -> list[Sequence[float]]:

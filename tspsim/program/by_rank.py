@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
 
 from tspsim.mesh import Mesh, names_of
+from tspsim.program.columns import columns_of, once
 from tspsim.program.remembered import remembered
 from tspsim.program.types import Lane, Message, Op, PerCoordinate, Program, Work
 from tspsim.program.varying import Varying, axes_in
@@ -15,10 +15,11 @@ from tspsim.program.varying import Varying, axes_in
 @remembered
 def axes_of(program: Program) -> tuple[str, ...]:
     """Return the axes whose coordinates a program tells apart: by work, messages or sizes."""
-    works = {op.work.axis for op in program.ops if isinstance(op.work, PerCoordinate)}
+    columns = columns_of(program)
+    works = {work.axis for work in columns.works if isinstance(work, PerCoordinate)}
     axes = {name for axis in works for name in names_of(axis)}
-    axes.update(axes_in(op.message.bytes for op in program.ops if op.message is not None))
-    for buffer in program.buffers:
+    axes.update(axes_in(message.bytes for message in columns.messages if message is not None))
+    for buffer in once(program.buffers):
         axes.update(axes_in(buffer.shape))
     return tuple(sorted(axes))
 
@@ -29,9 +30,10 @@ def differing(program: Program, axis: str) -> frozenset[tuple[object, ...]] | No
 
     None where something differs along this axis and others as one.
     """
-    works = (op.work for op in program.ops if isinstance(op.work, PerCoordinate))
-    messages = (op.message.bytes for op in program.ops if op.message is not None)
-    shapes = (size for buffer in program.buffers for size in buffer.shape)
+    columns = columns_of(program)
+    works = (work for work in columns.works if isinstance(work, PerCoordinate))
+    messages = (message.bytes for message in columns.messages if message is not None)
+    shapes = (size for buffer in once(program.buffers) for size in buffer.shape)
     varying = (size for size in chain(messages, shapes) if isinstance(size, Varying))
     found: set[tuple[object, ...]] = set()
     by_coordinate = chain(((w.axis, w.works) for w in works), ((s.axis, s.sizes) for s in varying))
@@ -54,29 +56,9 @@ def _at_place(work: Work | PerCoordinate | None, mesh: Mesh, rank: int) -> Work 
     return work
 
 
-class Works(NamedTuple):
-    """The distinct works of a program, and which of them every op has: layers repeat each other."""
-
-    distinct: tuple[Work | PerCoordinate | None, ...]
-    of_op: tuple[int, ...]
-
-    def of_rank(self, mesh: Mesh, rank: int) -> list[Work | None]:
-        """Return the distinct works as a rank has them."""
-        return [_at_place(work, mesh, rank) for work in self.distinct]
-
-
-@remembered
-def works_of(program: Program) -> Works:
-    """Return the works of a program; they are told apart by identity, which the recorder shares."""
-    places: dict[int, int] = {}
-    distinct: list[Work | PerCoordinate | None] = []
-    of_op = []
-    for op in program.ops:
-        place = places.setdefault(id(op.work), len(distinct))
-        if place == len(distinct):
-            distinct.append(op.work)
-        of_op.append(place)
-    return Works(tuple(distinct), tuple(of_op))
+def works_of(program: Program, mesh: Mesh, rank: int) -> list[Work | None]:
+    """Return the distinct works of a program, as a rank has them: see `Columns.works`."""
+    return [_at_place(work, mesh, rank) for work in columns_of(program).works]
 
 
 def received(message: Message, lane: Lane, mesh: Mesh, rank: int) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
 from tspsim.files.errors import ProgramError
-from tspsim.program.types import Buffer, Op, Operand
+from tspsim.program.types import Buffer, Operand
 
 
 class Slots:
@@ -27,24 +26,8 @@ class Slots:
         return displaced
 
 
-@dataclass(slots=True)
-class Written:
-    """What has been recorded so far.
-
-    Parameters
-    ----------
-    ops : list of Op
-    waits : list of tuple of int
-        By op, see `Program.waits`.
-    buffers : list of Buffer
-    pools : list of Slots or None
-        By buffer, where it takes a slot.
-    """
-
-    ops: list[Op] = field(default_factory=list)
-    waits: list[tuple[int, ...]] = field(default_factory=list)
-    buffers: list[Buffer] = field(default_factory=list)
-    pools: list[Slots | None] = field(default_factory=list)
+#: Nobody has read it.
+UNREAD: tuple[int, Mapping[int, int]] = (0, {})
 
 
 class Ledger:
@@ -56,8 +39,8 @@ class Ledger:
         Lane of every op.
     writer : list of int
         Per buffer: the op that wrote it last, or -1.
-    readers : list of dict
-        Per buffer: lane -> last reader since then.
+    readers : list of (int, Mapping)
+        Per buffer: lane -> last reader since then, counted from an op; see `read`.
     closed : set of int
         Buffers whose slot has been filled again.
     vacated : dict
@@ -73,7 +56,7 @@ class Ledger:
     def __init__(self) -> None:
         self.lanes: list[int] = []
         self.writer: list[int] = []
-        self.readers: list[dict[int, int]] = []
+        self.readers: list[tuple[int, Mapping[int, int]]] = []
         self.closed: set[int] = set()
         self.vacated: dict[int, list[int]] = {}
         self.given: set[int] = set()
@@ -83,11 +66,28 @@ class Ledger:
     def declare(self, displaced: int | None = None) -> None:
         """Add a buffer; it may take the place of another one."""
         self.writer.append(-1)
-        self.readers.append({})
+        self.readers.append(UNREAD)
         if displaced is not None:
-            self.closed.add(displaced)
-            uses = [self.writer[displaced], *self.readers[displaced].values()]
-            self.vacated[len(self.writer) - 1] = uses
+            self.displace(displaced, len(self.writer) - 1)
+
+    def displace(self, old: int, new: int) -> None:
+        """Give a buffer's slot to another one."""
+        self.closed.add(old)
+        self.vacated[new] = [self.writer[old], *self.read_by(old)]
+
+    def read_by(self, buffer: int) -> list[int]:
+        """Return the last reader of a buffer on every lane, since it was written."""
+        first, readers = self.readers[buffer]
+        return [first + op for op in readers.values()]
+
+    def read(self, buffer: int, readers: Mapping[int, int], first: int = 0) -> None:
+        """Add last readers by lane, counted from an op: what is stamped shares them."""
+        since, known = self.readers[buffer]
+        if known:
+            readers = {lane: first + op for lane, op in readers.items()}
+            readers = {lane: since + op for lane, op in known.items()} | readers
+            first = 0
+        self.readers[buffer] = first, readers
 
     def enter(
         self,
@@ -118,10 +118,10 @@ class Ledger:
                     latest[other] = before
         self.lanes.append(lane)
         for operand in inputs:
-            self.readers[operand.buffer.index][lane] = index
+            self.read(operand.buffer.index, {lane: index})
         for operand in outputs:
             self.writer[operand.buffer.index] = index
-            self.readers[operand.buffer.index] = {}
+            self.readers[operand.buffer.index] = UNREAD
         return tuple(sorted(latest.values()))
 
     def check(self, inputs: Sequence[Operand]) -> None:
@@ -145,7 +145,7 @@ class Ledger:
         for operand in outputs:
             index = operand.buffer.index
             yield self.writer[index]
-            yield from self.readers[index].values()
+            yield from self.read_by(index)
             yield from self.vacated.pop(index, ())
 
     def _starts_filled(self, buffer: Buffer) -> bool:

@@ -12,7 +12,7 @@ what hooks of backward issue waits for its data alone (see `Recorder.hooked`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +20,10 @@ from tspsim.files.errors import ProgramError
 from tspsim.mesh import Mesh
 from tspsim.program.bindings import Binding, BindingRole, Probe
 from tspsim.program.kind import ComputeKind, Kind
-from tspsim.program.ledger import Ledger, Slots, Written
+from tspsim.program.ledger import Ledger, Slots
+from tspsim.program.pieces import Stamp
 from tspsim.program.stages import Recorded
-from tspsim.program.template import Mark, Moved, Template
+from tspsim.program.template import Mark, Template
 from tspsim.program.types import (
     Buffer,
     BufferKind,
@@ -36,6 +37,7 @@ from tspsim.program.types import (
     Work,
 )
 from tspsim.program.varying import Varying, at, combined, product, total, varies
+from tspsim.program.written import Written
 from tspsim.schedules.orders.actions import Action
 
 COMPUTE = Lane("compute")
@@ -87,7 +89,7 @@ class Recorder:
         """Return what was recorded since a mark, to be stamped again."""
         return Template(self.written, self.ledger, mark)
 
-    def stamp(self, template: Template, moved: Mapping[int, Buffer]) -> Moved:
+    def stamp(self, template: Template, moved: Callable[[int], int]) -> Stamp:
         """Record a template again, for the layer and micro-batch at hand: `Template.stamp`."""
         place = self.layer, self.micro_batch
         return template.stamp(self.written, self.ledger, moved, place)
@@ -279,10 +281,10 @@ class Recorder:
     def program(self) -> Program:
         """Return what was recorded."""
         return Program(
-            tuple(self.written.ops),
-            tuple(self.written.buffers),
+            self.written.ops,
+            self.written.buffers,
             tuple(self._lanes),
-            tuple(self.written.waits),
+            self.written.waits,
             tuple(self._bindings),
             tuple(self._probes),
             self._opening or 0,

@@ -6,6 +6,7 @@ function of the rank's coordinate on an axis: see `Work` tuples and `Tokens`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -179,6 +180,11 @@ class Message(NamedTuple):
         """Whether it goes from one member to one other, not among all."""
         return self.collective in ("shift", "send", "receive")
 
+    @property
+    def half(self) -> tuple[str, str] | None:
+        """Of a send or a receive: which of the two it is, and its channel."""
+        return (self.collective, self.channel) if self.channel else None
+
     def carried_as(self, members: int | None = None) -> PlanKind:
         """Return what the network carries: a send and its receive are a hop of a shift.
 
@@ -281,8 +287,7 @@ class Op(NamedTuple):
     @property
     def half(self) -> tuple[str, str] | None:
         """Of a send or a receive: which of the two it is, and its channel."""
-        said = self.message
-        return (said.collective, said.channel) if said is not None and said.channel else None
+        return self.message.half if self.message is not None else None
 
     def text(self) -> str:
         """Return the op on one line: index, kind, label and shapes."""
@@ -301,11 +306,11 @@ class Program:
 
     Parameters
     ----------
-    ops : tuple of Op
-    buffers : tuple of Buffer
+    ops : sequence of Op
+    buffers : sequence of Buffer
     lanes : tuple of Lane
         ``lanes[0]`` is compute; the others are communicators, or the host's.
-    waits : tuple of tuple of int
+    waits : sequence of tuple of int
         For every op, the ops on *other* lanes of the same rank that must have ended before it
         starts. Its predecessor on its own lane is implied: lanes are in order.
     bindings : tuple of Binding
@@ -321,10 +326,10 @@ class Program:
         The first op of what is done once per step, after all micro-batches: `between` tells.
     """
 
-    ops: tuple[Op, ...]
-    buffers: tuple[Buffer, ...]
+    ops: Sequence[Op]
+    buffers: Sequence[Buffer]
     lanes: tuple[Lane, ...]
-    waits: tuple[tuple[int, ...], ...]
+    waits: Sequence[tuple[int, ...]]
     bindings: tuple[Binding, ...] = ()
     probes: tuple[Probe, ...] = ()
     opening: int = 0

@@ -105,7 +105,7 @@ class Player:
 
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
         self.programs, self.mesh, self.tensors = programs, mesh, tensors
-        self._ops = [role.ops + role.ops[: role.opening] for role in programs.roles]
+        self._ops = [(*role.ops, *role.ops[: role.opening]) for role in programs.roles]
         self._sent: dict[tuple[str, int, int], deque[tuple[Array, ...]]] = defaultdict(deque)
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 

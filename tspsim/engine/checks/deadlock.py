@@ -63,8 +63,7 @@ def find(programs: Programs, mesh: Mesh, stand_ins: Sequence[int] | None = None)
         By rank, the one that is played in its place.
     """
     play = Untimed(programs, mesh, stand_ins)
-    for _ in play.run():
-        pass
+    play.to_end()
     if all(play.ended):
         return None
     return _Standstill(programs, play).circle()

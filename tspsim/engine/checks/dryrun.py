@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from tspsim.engine.checks import deadlock, grid
 from tspsim.engine.checks.halves import check_halves
-from tspsim.engine.checks.member import Member
+from tspsim.engine.checks.member import Issued, Member, issued
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import axes_of
-from tspsim.program.types import Message, Op, Program, Programs
+from tspsim.program.types import Message, Program, Programs
 
 #: What helps where a send or a receive stands behind another one on its stream.
 _HELD_UP = (
@@ -70,7 +70,7 @@ def check(programs: Programs, mesh: Mesh) -> None:
 
 
 def _sends(program: Program) -> bool:
-    return any(op.half for op in program.ops)
+    return any(half for half, _ in issued(program))
 
 
 def _stand_ins(programs: Programs, mesh: Mesh) -> tuple[int, ...]:
@@ -99,7 +99,6 @@ def _check_blocks(programs: Programs, mesh: Mesh) -> None:
 
 def _communicators(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> Iterator[Membership]:
     """Yield the communicators of some ranks, each once; not those of sends and receives."""
-    issued = [_issued_by_lane(programs, role) for role in range(len(programs.roles))]
     seen = set()
     for rank in ranks:
         for lane in programs.of(rank).lanes:
@@ -107,25 +106,14 @@ def _communicators(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> Iter
             if lane.axis is None or (lane.name, group) in seen:
                 continue
             seen.add((lane.name, group))
-            of = (issued[programs.role_of_rank[member]] for member in group)
-            pairs = (lanes.get(lane.name, ((), ())) for lanes in of)
-            members = tuple(Member(r, *pair) for r, pair in zip(group, pairs, strict=True))
+            members = tuple(_member(programs.of(other), lane.name, other) for other in group)
             if any(member.calls for member in members):
                 yield Membership(lane.name, members)
 
 
-def _issued_by_lane(
-    programs: Programs, role: int
-) -> dict[str, tuple[tuple[Op, ...], tuple[Message, ...]]]:
-    program = programs.roles[role]
-    ops: dict[str, list[Op]] = {}
-    for op in program.ops:
-        if op.message is not None and not op.half:
-            ops.setdefault(program.lanes[op.lane].name, []).append(op)
-    return {
-        name: (tuple(issued), tuple(op.message for op in issued if op.message is not None))
-        for name, issued in ops.items()
-    }
+def _member(program: Program, lane: str, rank: int) -> Member:
+    here = issued(program).get(("", lane), Issued(program))
+    return Member(rank, here, here.calls)
 
 
 def _check_calls(communicator: Membership) -> None:
@@ -152,12 +140,12 @@ def _difference(communicator: Membership, calls: list[Message | None], step: int
         short, long = (this, that) if a is None else (that, this)
         return (
             f"{where}: rank {short.rank} stops after {len(short.calls)} calls, rank {long.rank} "
-            f"goes on with '{long.ops[step].name}'"
+            f"goes on with '{long.op(step).name}'"
         )
     fields = zip(a._fields, a, b, strict=True)
     differing = ", ".join(f"{field} ({x} and {y})" for field, x, y in fields if x != y)
     return (
-        f"{where}: '{this.ops[step].name}' of rank {this.rank} and '{that.ops[step].name}' of "
+        f"{where}: '{this.op(step).name}' of rank {this.rank} and '{that.op(step).name}' of "
         f"rank {that.rank} differ in {differing}"
     )
 
@@ -166,7 +154,7 @@ def _check_roots(communicator: Membership) -> None:
     degree = len(communicator.members)
     for step, call in enumerate(communicator.members[0].calls):
         if call.root is not None and not 0 <= call.root < degree:
-            name = communicator.members[0].ops[step].name
+            name = communicator.members[0].op(step).name
             raise ScheduleError(
                 f"{communicator.name}: step {step + 1}, '{name}', has root {call.root}; the "
                 f"communicator has members 0 to {degree - 1}\n{communicator.draw(step)}"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from tspsim.engine.checks import grid
-from tspsim.engine.checks.member import Member
+from tspsim.engine.checks.member import Issued, Member, issued
 from tspsim.files.errors import ScheduleError
 from tspsim.mesh import Mesh
-from tspsim.program.types import Message, Op, Program, Programs
+from tspsim.program.types import Message, Programs
 
 _OTHER = {"send": "receive", "receive": "send"}
-
-#: What one program sends, and what it receives, on each channel; in order.
-_Sides = dict[tuple[str, str], tuple[Op, ...]]
 
 
 def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
@@ -25,35 +21,26 @@ def check_halves(programs: Programs, mesh: Mesh, ranks: Sequence[int]) -> None:
     ScheduleError
         Says which send or receive finds no other half like it, and draws both sides.
     """
-    sides = [_sides(program) for program in programs.roles]
-    role = programs.role_of_rank
     for rank in ranks:
-        for (collective, channel), ops in sides[role[rank]].items():
-            partner = _partner(programs.of(rank), mesh, rank, ops[0])
-            back = sides[role[partner]].get((_OTHER[collective], channel), ())
-            pair = _member(mesh, rank, ops), _member(mesh, partner, back)
-            _compare(channel, *(pair if collective == "send" else pair[::-1]))
+        for (collective, channel), here in issued(programs.of(rank)).items():
+            if collective:
+                partner = _partner(mesh, rank, here)
+                there = programs.of(partner)
+                back = issued(there).get((_OTHER[collective], channel), Issued(there))
+                pair = _member(mesh, rank, here), _member(mesh, partner, back)
+                _compare(channel, *(pair if collective == "send" else pair[::-1]))
 
 
-def _sides(program: Program) -> _Sides:
-    found: dict[tuple[str, str], list[Op]] = defaultdict(list)
-    for op in program.ops:
-        if op.half is not None:
-            found[op.half].append(op)
-    return {half: tuple(ops) for half, ops in found.items()}
-
-
-def _partner(program: Program, mesh: Mesh, rank: int, op: Op) -> int:
+def _partner(mesh: Mesh, rank: int, here: Issued) -> int:
     """Return the rank that a send goes to, or that a receive comes from."""
-    assert op.message is not None
-    members = program.lanes[op.lane].members(mesh, rank)
-    return members[(members.index(rank) + op.message.offset) % len(members)]
+    lane = here.program.lanes[here.program.ops[here.ops[0]].lane]
+    members = lane.members(mesh, rank)
+    return members[(members.index(rank) + here.calls[0].offset) % len(members)]
 
 
-def _member(mesh: Mesh, rank: int, ops: tuple[Op, ...]) -> Member:
+def _member(mesh: Mesh, rank: int, here: Issued) -> Member:
     """Return what a rank sends or receives on a channel, sizes as it has them."""
-    calls = (op.message.of_rank(mesh, rank) for op in ops if op.message is not None)
-    return Member(rank, ops, tuple(calls))
+    return Member(rank, here, tuple(call.of_rank(mesh, rank) for call in here.calls))
 
 
 def _compare(channel: str, sender: Member, receiver: Member) -> None:
@@ -71,18 +58,18 @@ def _difference(
     sender: Member, receiver: Member, sent: Message | None, received: Message | None, step: int
 ) -> str:
     if sent is None:
-        name, count = receiver.ops[step].name, len(sender.calls)
+        name, count = receiver.op(step).name, len(sender.calls)
         return (
             f"rank {sender.rank} stops after {count} sends to rank {receiver.rank}, which goes on "
             f"with '{name}'"
         )
     if received is None:
-        name, count = sender.ops[step].name, len(receiver.calls)
+        name, count = sender.op(step).name, len(receiver.calls)
         return (
             f"rank {receiver.rank} stops after {count} receives from rank {sender.rank}, which "
             f"goes on with '{name}'"
         )
     return (
-        f"'{sender.ops[step].name}' of rank {sender.rank} and '{receiver.ops[step].name}' of rank "
+        f"'{sender.op(step).name}' of rank {sender.rank} and '{receiver.op(step).name}' of rank "
         f"{receiver.rank} differ in bytes ({sent.bytes} and {received.bytes})"
     )

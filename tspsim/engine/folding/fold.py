@@ -27,6 +27,7 @@ import numpy as np
 
 from tspsim.mesh import Mesh
 from tspsim.program.by_rank import differing
+from tspsim.program.columns import once
 from tspsim.program.types import Programs
 from tspsim.topology.graph import Topology
 from tspsim.topology.symmetry import Indices, image_of_links, orbits
@@ -280,7 +281,7 @@ def _bound_to_several(programs: Programs, axis: str) -> bool:
         and axis in lane.axes
         and (op.message.hop or lane.size is not None)
         for program in programs.roles
-        for op in program.ops
+        for op in once(program.ops)
         for lane in (program.lanes[op.lane],)
     )
 
@@ -321,5 +322,5 @@ def _shifts_along(programs: Programs, axis: str) -> bool:
     return any(
         op.message is not None and op.message.hop and axis in program.lanes[op.lane].axes
         for program in programs.roles
-        for op in program.ops
+        for op in once(program.ops)
     )

@@ -79,7 +79,7 @@ def plot(
     drawn = chart(result.timeline, part)
     ax = axes(ax, WIDTH, drawn.height + 1.2)
     scale, unit = time_unit(part.end)
-    _mark_layers(ax, result.timeline, part, scale)
+    _mark_layers(ax, drawn, result.timeline, part, scale)
     many = sum(map(len, drawn.bars.values())) > MANY
     for style, bars in drawn.bars.items():
         ax.add_collection(_collection(style, bars, scale, many))
@@ -112,12 +112,18 @@ def _edge(style: Style) -> str:
     return style.colour if style in WAITS else "white"
 
 
-def _mark_layers(ax: Axes, timeline: Timeline, part: Window, scale: float) -> None:
-    """Draw a line where the first rank begins a layer, with the layer's name if there is room."""
+def _mark_layers(ax: Axes, drawn: Chart, timeline: Timeline, part: Window, scale: float) -> None:
+    """Draw a line where the first rank begins a layer, with the layer's name if there is room.
+
+    Past the rows of that rank only where the others have the same layers: not in a pipeline.
+    """
     marks = list(layer_starts(timeline, part))
+    pipelined = len(timeline.programs.roles) > 1
+    last = min(row.bottom for row in drawn.rows if row.rank == part.ranks[0] or not pipelined)
+    below = last / drawn.height if pipelined else 0.0
     ends = [start for start, _ in marks[1:]] + [part.end]
     for (start, name), end in zip(marks, ends, strict=False):  # of no mark there is no end
-        ax.axvline(start / scale, color=GREY, lw=0.8, zorder=0)
+        ax.axvline(start / scale, ymin=below, color=GREY, lw=0.8, zorder=0)
         room = _inches(end - start, part) / 0.08
         text = next((form for form in (name, name.rpartition(" ")[0]) if len(form) < room), "")
         if text:

@@ -66,7 +66,7 @@ def choose(
         When nothing lies in the window, or a rank or layer does not exist.
     """
     timeline = result.timeline
-    shown, notes = _ranks(timeline, ranks)
+    shown, notes = _ranks(timeline, ranks, layers if window is None else None)
     count = result.scenario.model.layers
     if window is None and layers is None:
         if len(timeline.programs.roles) > 1:
@@ -105,19 +105,28 @@ def one_of_each(timeline: Timeline) -> tuple[int, ...]:
     return stages if len(stages) > 1 else timeline.shown
 
 
-def _ranks(timeline: Timeline, ranks: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
+def _ranks(
+    timeline: Timeline, ranks: Sequence[int] | None, layers: tuple[int, int] | None
+) -> tuple[tuple[int, ...], list[str]]:
     count = timeline.mesh.ranks
     if ranks is None:
-        shown = one_of_each(timeline)[:RANKS]
+        every = one_of_each(timeline)
+        # Of a pipeline's stages, those that have the layers; where none has, `_of_layers` says so.
+        those = tuple(r for r in every if layers and _forward(timeline, r, layers))
+        shown = (those or every)[:RANKS]
         if len(shown) == count:
             return shown, []
         consecutive = shown == tuple(range(len(shown)))
         named = f"0-{shown[-1]}" if consecutive else ", ".join(map(str, shown))
-        return shown, [f"ranks {named} of {count}"]
+        return shown, [_rank_note(shown, named, count)]
     wrong = [rank for rank in ranks if not 0 <= rank < count]
     if wrong or not ranks:
         raise UserError(f"ranks {list(ranks)}: there are ranks 0 to {count - 1}")
-    return tuple(ranks), [f"ranks {', '.join(map(str, ranks))} of {count}"]
+    return tuple(ranks), [_rank_note(ranks, ", ".join(map(str, ranks)), count)]
+
+
+def _rank_note(ranks: Sequence[int], named: str, count: int) -> str:
+    return f"rank {ranks[0]} of {count}" if len(ranks) == 1 else f"ranks {named} of {count}"
 
 
 def middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None:
@@ -154,12 +163,7 @@ def _of_layers(
     """Return when the forward compute of some layers, first micro-batch, starts and ends."""
     starts, ends = [], []
     for rank in ranks:
-        chosen = [
-            op.index
-            for op in timeline.programs.of(rank).ops
-            if op.layer is not None and layers[0] <= op.layer <= layers[1]
-            if op.lane == 0 and op.phase == "forward" and not op.micro_batch
-        ]
+        chosen = _forward(timeline, rank, layers)
         if chosen:
             starts.append(float(np.min(timeline.start[rank][chosen])))
             ends.append(float(np.max(timeline.end[rank][chosen])))
@@ -167,6 +171,16 @@ def _of_layers(
         shown = f"(shown: {', '.join(map(str, ranks))})"
         raise UserError(f"layers {layers[0]} to {layers[1]}: no rank computes such layers {shown}")
     return min(starts), max(ends)
+
+
+def _forward(timeline: Timeline, rank: int, layers: tuple[int, int]) -> list[int]:
+    """Return the forward compute of a rank in some layers, first micro-batch."""
+    return [
+        op.index
+        for op in timeline.programs.of(rank).ops
+        if op.layer is not None and layers[0] <= op.layer <= layers[1]
+        if op.lane == 0 and op.phase == "forward" and not op.micro_batch
+    ]
 
 
 def _layer_note(layers: tuple[int, int], count: int) -> str:

@@ -40,8 +40,10 @@ def question(subject: Subject) -> str:
     scenario = subject.drawn[0].result.scenario
     work = scenario.workload
     device = scenario.topology.devices[0].name
+    tokens = scenario.strategy.mesh().replicas * work.tokens
+    cut = "" if tokens == work.sequence else f" in sequences of {work.sequence:,}"
     return (
-        f"How long does a step of {work.sequence:,} tokens take with {strategy_name(scenario)} on "
+        f"How long does a step of {tokens:,} tokens{cut} take with {strategy_name(scenario)} on "
         f"{len(scenario.topology.devices)} x {device}, where does the time go, and does it fit?"
     )
 

@@ -77,7 +77,10 @@ def _words(row: Row, by: Sequence[str]) -> Iterator[str]:
         value = row.cell(key)
         if isinstance(value, Mapping):
             shown = _SHOWN if "mesh" in by else _SHOWN - {"kind"}
-            yield from (_word(k, v) for k, v in value.items() if k not in shown)
+            rest = {k: v for k, v in value.items() if k not in shown}
+            if "mesh" in by and isinstance(rest.get("pp"), Mapping):  # it shows the stages
+                rest |= {k: v for k, v in rest.pop("pp").items() if k != "stages"}
+            yield from (_word(k, v) for k, v in rest.items())
         elif key == "mesh" or (key in STRATEGY and "mesh" not in by):
             yield str(value)
         elif key not in STRATEGY and value is not None:

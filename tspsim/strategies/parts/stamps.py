@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from tspsim.program.pieces import Stamp
 from tspsim.program.postponing import Postponed
 from tspsim.program.rank import Rank
-from tspsim.program.template import Moved, Template
+from tspsim.program.template import Template
 from tspsim.program.types import Buffer, Operand
+
+
+class Moved(NamedTuple):
+    """Which buffers take the place of those that a pass was recorded with.
+
+    Attributes
+    ----------
+    given : dict of int to Buffer
+        By the recorded pass's: what this one was given.
+    stamp : Stamp or None
+        What it declares; None while it is not stamped.
+    before, left : Moved or None
+        What the forward left for the recorded pass, and what it left for this one.
+    """
+
+    given: dict[int, Buffer]
+    stamp: Stamp | None = None
+    before: Moved | None = None
+    left: Moved | None = None
+
+    def get(self, index: int) -> Buffer | None:
+        """Return what takes the place of a buffer; None where it stays."""
+        own = self._own(index)
+        if own is not None:
+            assert self.stamp is not None
+            return self.stamp.template.buffer_of(self.stamp, own)
+        if index in self.given:
+            return self.given[index]
+        place = self.before.place(index) if self.before is not None else None
+        return None if place is None or self.left is None else self.left.get(place)
+
+    def number(self, index: int) -> int:
+        """Return the number of what takes the place of a buffer; its own where it stays."""
+        own = self._own(index)
+        if own is not None:
+            assert self.stamp is not None
+            return self.stamp.buffer + own
+        if index in self.given:
+            return self.given[index].index
+        place = self.before.place(index) if self.before is not None else None
+        return index if place is None or self.left is None else self.left.number(place)
+
+    def _own(self, index: int) -> int | None:
+        if self.stamp is None:
+            return None
+        own = index - self.stamp.template.first.buffer
+        return own if 0 <= own < len(self.stamp.template.buffers) else None
+
+    def place(self, index: int) -> int | None:
+        """Return the buffer of the recorded pass whose place a buffer takes: `get` backwards."""
+        if self.stamp is not None:
+            own = index - self.stamp.buffer
+            if 0 <= own < len(self.stamp.template.buffers):
+                return self.stamp.template.first.buffer + own
+        return next((old for old, new in self.given.items() if new.index == index), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +77,8 @@ class Left:
     ----------
     value : Any
         As the pass that was recorded left it.
-    now : dict of int to Buffer
-        By that one's buffers: those of the pass that left it.
+    now : Moved
+        The buffers of the pass that left it.
     """
 
     value: Any
@@ -46,7 +102,7 @@ class _Recorded(NamedTuple):
 
     template: Template
     given: tuple[Buffer, ...]
-    left: Moved
+    left: Moved | None
     output: Operand
     leaves: Any
     weights: _Weights | None
@@ -90,14 +146,13 @@ class Stamps:
         known = self._known.get(key) if self._in_turn else None
         if known is None:
             known = self._known[key] = self._record(buffers, left, record)
-            now = _identity(buffers) | known.template.own()
+            now = Moved({buffer.index: buffer for buffer in buffers}, known.template.stamped())
         else:
-            now = {}
-            if left is not None:
-                now = {old.index: left.now[place] for place, old in known.left.items()}
             # Without a head, the output that a forward left is what backward is given.
-            now |= {old.index: new for old, new in zip(known.given, buffers, strict=True)}
-            now = self._rank.stamp(known.template, now)
+            pairs = zip(known.given, buffers, strict=True)
+            places = {old.index: new for old, new in pairs}
+            now = Moved(places, None, known.left, left.now if left else None)
+            now = now._replace(stamp=self._rank.stamp(known.template, now.number))
         if known.weights is not None:
             self._rank.weighs(partial(self._weigh, known.weights, now))
         return moved(known.output, now), Left(known.leaves, now)
@@ -116,26 +171,22 @@ class Stamps:
             weights = _Weights(postponed)
         else:
             result = record(tape)
-        return _Recorded(rank.template(mark), given, left.now if left else {}, *result, weights)
+        return _Recorded(rank.template(mark), given, left.now if left else None, *result, weights)
 
     def _weigh(self, weights: _Weights, now: Moved) -> None:
         """Record or stamp the second half of a backward; the pass that was recorded comes first."""
         if weights.template is not None:
-            self._rank.stamp(weights.template, now)
+            self._rank.stamp(weights.template, now.number)
             return
         mark = self._rank.mark()
         self._rank.record_postponed(weights.postponed)
         weights.template = self._rank.template(mark)
 
 
-def _identity(buffers: Iterable[Buffer]) -> Moved:
-    return {buffer.index: buffer for buffer in buffers}
-
-
-def moved(value: Any, to: Mapping[int, Buffer]) -> Any:
+def moved(value: Any, to: Moved) -> Any:
     """Return a value with other buffers in its operands, however deep they stand in it."""
     if isinstance(value, Operand):
-        return value._replace(buffer=to.get(value.buffer.index, value.buffer))
+        return value._replace(buffer=to.get(value.buffer.index) or value.buffer)
     if isinstance(value, (list, tuple)):
         return type(value)(moved(part, to) for part in value)
     if is_dataclass(value) and not isinstance(value, type):
