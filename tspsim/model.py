@@ -117,11 +117,9 @@ class ModelShape:
             counts[kind] += times + (place < more)
         return counts
 
-    @property
-    def leanest(self) -> ModelShape:
-        """A shape with as many layers, all of the kind that takes least: no more than this one."""
-        windows = [kind.window for kind in self.kinds if kind.window]
-        return replace(self, window=min(windows, default=None))
+    def alike(self, kind: LayerKind) -> ModelShape:
+        """Return a shape with as many layers, all of one kind."""
+        return replace(self, window=kind.window)
 
     # ---- widths and counts -------------------------------------------------------------------
 

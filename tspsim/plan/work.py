@@ -73,6 +73,26 @@ class Worker:
     def bounds(self, group: Group) -> list[Bound]:
         """Return the bounds of candidates that differ in micro-batches and placement alone.
 
+        Of a model with layers of several kinds they are the least that one has whose layers are all
+        of one kind: kinds differ in nothing but how long attention takes.
+        """
+        of_kinds = [worker.bounds(group) for worker in self._kinds]
+        if not of_kinds:
+            return self._bounds(group)
+        return [
+            Bound(min(b.memory for b in bounds), min(b.seconds for b in bounds))
+            for bounds in zip(*of_kinds, strict=True)
+        ]
+
+    @cached_property
+    def _kinds(self) -> list[Worker]:
+        """Workers of models with layers of one kind each; none where all are of one."""
+        kinds = self.question.base.model.kinds
+        return [Worker(self.question.alike(kind)) for kind in kinds] if len(kinds) > 1 else []
+
+    def _bounds(self, group: Group) -> list[Bound]:
+        """Return the bounds where all layers are of one kind.
+
         Where one micro-batch does not fit, no larger one does: every buffer grows with it. Of
         pipelines the schedules differ too.
         """
