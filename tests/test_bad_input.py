@@ -89,11 +89,28 @@ def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
+SIZES = "hidden: 64, layers: 2, heads: 8, ffn: 128, vocab: 256"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("strategy.degre=4", "strategy.degre: unknown key (did you mean 'degree'?)"),
         ("strategy.degree=four", "strategy.degree: found 'four'; must be an integer"),
+        ("model.window=[]", "model.window: found a list; must be a list of at least 1"),
+        ("model.window=[4, 0]", "model.window.1: found 0; must be a number of at least 1"),
+        ("model.window=x", "model.window: found 'x'; must be an integer"),
+        ("model.rotary=3", "model.rotary: found 3; must be even, at most the head_dim of"),
+        (
+            f"model={{{SIZES}, gate: gelu, mlp: plain}}",
+            "model.gate: found 'gelu'; a plain MLP has no gate",
+        ),
+        (
+            f"model={{{SIZES}, qk_norm: whole, norm: layernorm}}",
+            "model.qk_norm: found 'whole' with norm:",
+        ),
+        ("model.qk_norm=whole", "model.qk_norm: found 'whole'; the mean square of a whole query"),
+        ("model.score_cap=0", "model.score_cap: found 0; must be a number greater than 0"),
         ("model.layers=1000000", "model.layers: found 1000000; at most 16384 are simulated"),
         ("workload.micro_batches=100000", "workload.micro_batches: found 100000; at most"),
         ("workload.sequence=x1e400", "workload.sequence: found 6400000"),

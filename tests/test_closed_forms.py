@@ -252,6 +252,18 @@ def test_selective_recompute_adds_the_attention_core() -> None:
         assert (flops(again) - flops(plain)) * 8 == core
 
 
+def test_layers_that_differ_in_their_window_are_counted_each() -> None:
+    """Five local layers and a global one in turn: of seven layers one is global."""
+    local, whole = replace(GQA, layers=1, window=1024), replace(GQA, layers=1)
+    model = replace(GQA, layers=7, window=(1024,) * 5 + (None,))
+    workload = replace(WORKLOAD, phase="forward")
+    head = 2 * workload.tokens * model.vocab * model.hidden
+    each = [forward_flops(shape, workload) - head for shape in (local, whole)]
+    assert forward_flops(model, workload) - head == 6 * each[0] + each[1]
+    recorded, _ = program(TSP, model, workload)
+    assert sum(flops(recorded, c) for c in range(8)) == forward_flops(model, workload)
+
+
 @pytest.mark.parametrize("window", [1024, 16384, 131072, 200000])
 @pytest.mark.parametrize("causal", ["zigzag", "contiguous"])
 def test_a_window_leaves_its_keys_to_every_query(causal, window) -> None:

@@ -147,6 +147,20 @@ def test_no_candidate_is_better_than_its_bounds(
         assert bound.memory > (0.5 if candidate.strategy.zero < 2 else 0.4) * peak
 
 
+@pytest.mark.parametrize("fixed", [{}, {"pp": {"schedule": "1f1b,zb_h1"}}])
+def test_bounds_hold_of_layers_that_differ(fixed: dict[str, Any]) -> None:
+    """Local layers in front of global ones and the other way round, with norms behind blocks."""
+    for window in ([4, None], [None, 4, 8]):
+        variant = {"layers": 4, "window": window, "norm_at": "both", "qk_norm": "head"}
+        asked = question(data(model=variant, workload={"sequence": 512}), 4, fixed)
+        space = enumerate_space(asked).candidates
+        for candidate in random.Random(len(window)).sample(space, 8):  # noqa: S311
+            (bound,) = Worker(asked).bounds([candidate])
+            result = simulate_scenario(candidate.scenario(asked))
+            assert 0 < bound.seconds <= result.summary.step_time
+            assert 0 < bound.memory <= result.memory.peak
+
+
 #: Schedules with whole backwards, halves, several chunks, a fold, and two pipelines.
 PIPELINES = ("gpipe,1f1b,interleaved,looped_bfs", "zb_h1,zb_h2,zb_v", "dualpipe_v,dualpipe")
 
@@ -610,7 +624,8 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("--model", "llama-3-9b", "--topology", "h100-node", "--sequence", "64"),
             "--model: found no file 'llama-3-9b' (did you mean 'llama-3-8b'?); shipped: "
-            "gpt3-175b, llama-2-7b, llama-3-70b, llama-3-8b, mistral-7b, qwen2.5-7b, tsp-paper-7b",
+            "gemma-2-9b, gemma-3-27b, gpt3-175b, llama-2-7b, llama-3-70b, llama-3-8b, mistral-7b, "
+            "olmo-2-7b, phi-4-mini, qwen2.5-7b, qwen3-8b, tsp-paper-7b",
         ),
         (
             ("--model", "llama-3-8b", "--sequence", "64"),

@@ -116,11 +116,12 @@ class ModelShape:
         """How many layers there are of every kind, in the order of their first ones."""
         return Counter(map(self.kind, range(self.layers)))
 
-    @property
-    def leanest(self) -> ModelShape:
-        """A shape with as many layers, all of the kind that takes least: no more than this one."""
-        windows = [kind.window for kind in self.kinds if kind.window]
-        return replace(self, window=min(windows, default=None))
+    def alike(self, kind: LayerKind) -> ModelShape:
+        """Return a shape with as many layers, all of one kind."""
+        experts = self.experts if kind.experts else None
+        if experts is not None:
+            experts = replace(experts, first_dense=0, every=1)
+        return replace(self, window=kind.window, experts=experts)
 
     # ---- widths and counts -------------------------------------------------------------------
 

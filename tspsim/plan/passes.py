@@ -77,7 +77,7 @@ def record(
     )
     order = Order((row, *((),) * (strategy.pp.stages - 1)), (0,), len(passes))
     stages = Stages(order, 0, (range(LAYERS),), row)
-    few = dataclasses.replace(model.leanest, layers=LAYERS)
+    few = dataclasses.replace(model.alike(model.kind(0)), layers=LAYERS)
     short = dataclasses.replace(workload, micro_batches=len(passes))
     rank = strategy.rank(few, short, optimizer, 0, stages)
     strategy.step(rank)

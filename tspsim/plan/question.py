@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tspsim.files.errors import TopologyError, UserError, did_you_mean
-from tspsim.model import Recompute, Workload
+from tspsim.model import LayerKind, Recompute, Workload
 from tspsim.plan.pipelines import check
 from tspsim.registry import STRATEGIES
 from tspsim.scenario.loader import from_document
@@ -69,6 +69,11 @@ class Question:
         document = {**self.base.document}
         document["workload"] = {**document["workload"], "sequence": sequence}
         base = dataclasses.replace(self.base, workload=workload, document=document)
+        return dataclasses.replace(self, base=base)
+
+    def alike(self, kind: LayerKind) -> Question:
+        """Return the same question of a model with all layers of one kind, to be bounded alone."""
+        base = dataclasses.replace(self.base, model=self.base.model.alike(kind))
         return dataclasses.replace(self, base=base)
 
 

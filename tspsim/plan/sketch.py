@@ -5,6 +5,8 @@ program of L layers and m micro-batches is one of two layers and at most two mic
 second layer and the first micro-batch repeated. What is added up over such a sketch, with each
 piece counted as often as it is repeated, is exactly what the whole program holds.
 
+Of layers that differ a sketch has those of the first kind: whoever asks about time asks for each.
+
 Where ranks play several roles, layers and micro-batches are dealt out among them in an order of the
 schedule's own: then nothing is left out, and the sketch is the whole step.
 """
@@ -113,7 +115,7 @@ def passes(
         every = strategy.record(model, workload, optimizer)
         return Sketch(every, None, model.layers, workload.micro_batches, 0, 0)
     layers, batches = min(model.layers, FEW), min(workload.micro_batches, FEW)
-    few = dataclasses.replace(model.leanest, layers=layers)
+    few = dataclasses.replace(model.alike(model.kind(0)), layers=layers)
     short = dataclasses.replace(workload, micro_batches=batches)
     programs = strategy.record(few, short, optimizer)
     more = model.layers - layers, workload.micro_batches - batches

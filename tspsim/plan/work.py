@@ -56,6 +56,14 @@ Group = Sequence[Candidate]
 Recorded = tuple[StrategyOptions, ModelShape, Workload, Optimizer]
 
 
+def _least(of_kinds: list[list[Bound]]) -> list[Bound]:
+    """Return the least bounds of every candidate."""
+    return [
+        Bound(min(b.memory for b in bounds), min(b.seconds for b in bounds), bounds[0].rough)
+        for bounds in zip(*of_kinds, strict=True)
+    ]
+
+
 class Worker:
     """Does the work of one question: this process itself, or each of several.
 
@@ -77,14 +85,32 @@ class Worker:
     def _staged(self) -> Staged:
         return Staged(self.question, self._chooser)
 
+    @cached_property
+    def _kinds(self) -> list[Worker]:
+        """Workers of models with layers of one kind each; itself where all are of one."""
+        kinds = self.question.base.model.kinds
+        return [Worker(self.question.alike(kind)) for kind in kinds] if len(kinds) > 1 else [self]
+
     def rough(self, group: Group) -> list[Bound]:
         """Return first bounds of candidates of one kin: they rest on few recordings.
+
+        Of a model with layers of several kinds they are the least that one has whose layers are all
+        of one kind: what a layer takes and holds adds up, and the most that one needs is no less.
+        """
+        return _least([worker._rough_alike(group) for worker in self._kinds])
+
+    def bounds(self, group: Group) -> list[Bound]:
+        """Return the best bounds that there are of candidates, those that are alike in a row."""
+        return _least([worker._bounds_alike(group) for worker in self._kinds])
+
+    def _rough_alike(self, group: Group) -> list[Bound]:
+        """Return first bounds where all layers are of one kind.
 
         Of a pipeline there are no better ones.
         """
         first = group[0]
         if _plays_roles(first.strategy) or not self._staged.knows(first):
-            return self.bounds(group)
+            return self._bounds_alike(group)
         return [self._rough(candidate) for candidate in group]
 
     def _rough(self, candidate: Candidate) -> Bound:
@@ -93,8 +119,8 @@ class Worker:
         seconds = self._staged.seconds(candidate) * _ROUNDING if fits else 0.0
         return Bound(memory, seconds, rough)
 
-    def bounds(self, group: Group) -> list[Bound]:
-        """Return the best bounds that there are of candidates, those that are alike in a row."""
+    def _bounds_alike(self, group: Group) -> list[Bound]:
+        """Return the best bounds where all layers are of one kind."""
         found = []
         for unplaced, placed in groupby(group, key=lambda candidate: candidate.unplaced):
             alike = list(placed)

@@ -49,15 +49,16 @@ def _variant_problems(keys: ModelKeys, head_dim: int) -> Iterator[Problem]:
 
 def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     """Yield a problem when a window has no causal mask whose past it could cut."""
-    windows = {kind.window for kind in keys.model.value().kinds} - {None}
+    window = keys.model.window
+    windows = set(window if isinstance(window, tuple) else (window,)) - {None}
     if windows and keys.workload.causal == "off":
         told = "found " + ", ".join(map(str, sorted(windows, key=str)))
         message = f"{told}; a window is simulated with a causal mask, not with causal: off"
         yield Problem(("model", "window"), message)
 
 
-def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
-    """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
+def _repeat_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield what is repeated more often than is simulated."""
     model, work = keys.model, keys.workload
     for section, key, times in (
         ("model", "layers", model.layers),
@@ -66,6 +67,15 @@ def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     ):
         if times > MOST_REPEATS:
             yield Problem((section, key), f"found {times}; at most {MOST_REPEATS} are simulated")
+
+
+def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
+    model, work = keys.model, keys.workload
+    repeated = [*_repeat_problems(keys)]
+    yield from repeated
+    if repeated:  # too many to be counted
+        return
     tokens = work.sequence * work.batch
     shape = model.value()
     widths = {"hidden": shape.hidden, "heads": shape.query_width, "ffn": shape.ffn}

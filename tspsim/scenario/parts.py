@@ -136,7 +136,7 @@ def _together(
         problems += checks.size_problems(keys)
         problems += checks.window_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
-    if keys and not problems:
+    if keys and not problems:  # layers can be counted
         problems += routing_problems(keys)
     if keys and strategy and not problems:
         problems += strategy.all_problems(keys.model.value(), keys.work())

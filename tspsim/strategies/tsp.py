@@ -62,7 +62,8 @@ class TensorSequenceParallel(StrategyOptions):
         keeps one more weight shard (backward: two), beside `slots`, and one more gathered K/V.
     share_recompute : bool
         Under ``recompute: full``, recompute inside backward's own loops: one weight broadcast
-        serves both, and the stream between attention and MLP is kept as well.
+        serves both, and the stream between attention and MLP is kept as well; of blocks with a norm
+        behind them, their outputs too.
     keep_gathered_kv : bool
         Keep gathered K and V for backward instead of gathering them again.
     replicate_kv_heads : bool
