@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
+from tspsim.latent import Latent
 
 Phase = Literal["forward", "train"]
 Recompute = Literal["none", "selective", "full"]
@@ -39,6 +40,8 @@ class ModelShape:
         All matrices of the MLP do.
     window : int or None
         Keys that a query sees in every layer: its own and those before it (Mistral-7B-v0.1).
+    latent : Latent or None
+        Keys and values come from a latent; every head has its own, of the widths that it says.
     """
 
     hidden: int
@@ -55,14 +58,21 @@ class ModelShape:
     attention_bias: bool = False
     mlp_bias: bool = False
     window: int | None = None
+    latent: Latent | None = None
 
     def __post_init__(self) -> None:
         if not self.head_dim:
-            object.__setattr__(self, "head_dim", self.hidden // self.heads)
+            head_dim = self.latent.head if self.latent else self.hidden // self.heads
+            object.__setattr__(self, "head_dim", head_dim)
+
+    @property
+    def value_dim(self) -> int:
+        """Width of one head's values: that of its keys, unless they come from a latent."""
+        return self.latent.value if self.latent else self.head_dim
 
     @property
     def query_width(self) -> int:
-        """Columns of Wq, rows of Wo."""
+        """Columns of Wq; where values are as wide as keys, rows of Wo."""
         return self.heads * self.head_dim
 
     @property
@@ -71,8 +81,19 @@ class ModelShape:
         return self.kv_heads * self.head_dim
 
     @property
+    def attended(self) -> int:
+        """Elements of one token's keys and values of all heads."""
+        return self.kv_heads * (self.head_dim + self.value_dim)
+
+    @property
     def attention_weights(self) -> int:
-        """Elements of Wq, Wk, Wv and Wo of one layer: (2 + 2/g) h^2 when head_dim = h / heads."""
+        """Elements of Wq, Wk, Wv and Wo of one layer: (2 + 2/g) h^2 when head_dim = h / heads.
+
+        With latent attention those of the ways down, and up, and of Wo.
+        """
+        if self.latent:
+            shapes = self.latent.matrices(self.hidden, self.heads).values()
+            return sum(rows * columns for rows, columns in shapes)
         return 2 * self.hidden * (self.query_width + self.kv_width)
 
     @property
@@ -80,10 +101,20 @@ class ModelShape:
         """Elements of the MLP's matrices of one layer: 3 F h^2 gated, 2 F h^2 plain."""
         return (3 if self.mlp == "gated" else 2) * self.hidden * self.ffn
 
+    def norm_elements(self, width: int) -> int:
+        """Return the elements of a norm over so many columns."""
+        return width * (2 if self.norm == "layernorm" else 1)
+
     @property
     def norm_parameters(self) -> int:
-        """Elements of one norm."""
-        return self.hidden * (2 if self.norm == "layernorm" else 1)
+        """Elements of one norm of the residual stream."""
+        return self.norm_elements(self.hidden)
+
+    @property
+    def latent_norms(self) -> int:
+        """Elements of the norms of one layer's latents, if it has any."""
+        widths = self.latent.norms.values() if self.latent else ()
+        return sum(map(self.norm_elements, widths))
 
     @property
     def biased_inputs(self) -> bool:
@@ -100,7 +131,8 @@ class ModelShape:
     @property
     def layer_parameters(self) -> int:
         """Parameters of one layer, norms and biases included."""
-        return self.attention_weights + self.mlp_weights + self.biases + 2 * self.norm_parameters
+        norms = 2 * self.norm_parameters + self.latent_norms
+        return self.attention_weights + self.mlp_weights + self.biases + norms
 
     @property
     def parameters(self) -> int:
@@ -207,15 +239,17 @@ def twice_attention_pairs(workload: Workload, window: int | None = None) -> int:
 def forward_flops(model: ModelShape, workload: Workload) -> int:
     """Return the matrix and attention flops of one forward pass over all micro-batches.
 
-    Two flops per multiply-add; 4 * pairs * head_dim per head in attention (scores and weighted
-    sum), see `twice_attention_pairs`. Element-wise work counts as 0, as in
+    Two flops per multiply-add; 2 * pairs * (width of a key + width of a value) per head in
+    attention (scores and weighted sum), see `twice_attention_pairs`. Element-wise work counts as
+    0, as in
     the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
     """
     weights = model.layers * (model.attention_weights + model.mlp_weights)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
     sequences = workload.batch * workload.micro_batches
     pairs = twice_attention_pairs(workload, model.window)
-    attention = 2 * pairs * model.query_width * model.layers * sequences
+    widths = model.heads * (model.head_dim + model.value_dim)
+    attention = pairs * widths * model.layers * sequences
     return matmul + attention
 
 

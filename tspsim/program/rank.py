@@ -10,6 +10,7 @@ from functools import partial
 from tspsim.files.errors import ProgramError
 from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
 from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, DropoutBackward
@@ -292,11 +293,24 @@ class Rank(Postponing):
         self.compute(DropoutBackward(), (dy, mask), (out,), label)
         return out
 
-    def rotary(self, x: Operand, tokens: Tokens, label: str, *, inverse: bool = False) -> None:
-        """Rotate x by its tokens' positions, in place."""
-        kind = Rotary(self.model.head_dim, tokens, inverse)
+    def rotary(
+        self,
+        x: Operand,
+        tokens: Tokens | ActivationShard,
+        label: str,
+        *,
+        inverse: bool = False,
+        part: tuple[int, int] | None = None,
+    ) -> None:
+        """Rotate x by its tokens' positions, in place.
+
+        Of every head all is turned, or with ``part=(width, first)`` what stands behind the `first`
+        of a head's `width` elements.
+        """
+        width, first = part or (self.model.head_dim, 0)
+        kind = Rotary(width, tokens, inverse, first)
         apart = self.kernels.rotary == "separate"
-        self.compute(Passes(kind, *ROTARY_PASSES) if apart else kind, (x,), (x,), label)
+        self.compute(_apart(kind) if apart else kind, (x,), (x,), label)
 
     def reorder(self, xs: Sequence[Operand], tokens: Tokens, *, to: str) -> tuple[Operand, ...]:
         """Return gathered tokens in logical order, or logical ones in gathered order.
@@ -329,16 +343,16 @@ class Rank(Postponing):
     ) -> tuple[Operand, Operand | KeptScores]:
         """Return the attention output [batch, queries, width] and its log-sum-exp, or scores."""
         if self.kernels.attention == "unfused":
-            return self._unfused(core, q).forward(q, k, v)
-        o = self.tensor("o", q.shape)
+            return self._unfused(core, q, v).forward(q, k, v)
+        o = self.tensor("o", (*q.shape[:-1], core.heads * (v.shape[-1] // core.kv_heads)))
         lse = self.statistics("lse", (q.shape[0], core.heads, q.shape[1]))
         kind = Attention(core, self.kernels.attention)
         self.compute(kind, (q, k, v), (o, lse), "attention")
         return o, lse
 
-    def _unfused(self, core: Core, q: Operand) -> UnfusedAttention:
-        width = q.shape[-1] // core.heads
-        return UnfusedAttention(self, core, self.workload.itemsize, width, self.kernels)
+    def _unfused(self, core: Core, q: Operand, v: Operand) -> UnfusedAttention:
+        widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
+        return UnfusedAttention(self, core, self.workload.itemsize, widths, self.kernels)
 
     def merge_attention(
         self,
@@ -356,12 +370,20 @@ class Rank(Postponing):
         """Return dq, dK, dV from ``(do, q, K, V, o)`` and what the forward kept beside o."""
         do, q, k, v, _ = inputs
         if isinstance(kept, KeptScores):
-            return self._unfused(core, q).backward((do, q, k, v), kept)
+            return self._unfused(core, q, v).backward((do, q, k, v), kept)
         shapes = (("dq", q.shape), ("dk", k.shape), ("dv", v.shape))
         dq, dk, dv = (self.tensor(name, shape) for name, shape in shapes)
         kind = AttentionBackward(core, self.kernels.attention)
         self.compute(kind, (*inputs, kept), (dq, dk, dv), "attention_backward")
         return dq, dk, dv
+
+
+def _apart(kind: Rotary) -> Passes:
+    kernels, per_element = ROTARY_PASSES
+    if not kind.first:
+        return Passes(kind, kernels, per_element)
+    # One kernel more puts both parts of the heads together: 2 + 2 bytes an element.
+    return Passes(kind, kernels + 1, per_element * kind.turned + 2.0)
 
 
 def _given(operand: Operand | None) -> tuple[Operand, ...]:

@@ -108,8 +108,8 @@ class Work(NamedTuple):
         Which efficiency curve of the profile applies: ``matmul``, ``attention``,
         ``attention_backward`` or ``elementwise``.
     shape : tuple of int
-        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal)`` of
-        attention.
+        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal,
+        value_dim)`` of attention.
     kernel : str
         Which of several kernels for such work, where that makes a difference: of attention.
     dtype : str

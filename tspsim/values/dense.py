@@ -7,12 +7,14 @@ Gradients are checked against finite differences in the tests.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.model import ModelShape, Workload
+from tspsim.values.latent import latent_attention
 
 Float: TypeAlias = NDArray[np.float64]
 Tensors: TypeAlias = dict[str, NDArray[Any]]
@@ -58,7 +60,11 @@ def layer_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one layer's weights."""
     h, q, kv, f = model.hidden, model.query_width, model.kv_width, model.ffn
     shapes: dict[str, tuple[int, ...]] = {"norm1": (model.norm_parameters,)}
-    shapes |= {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
+    if model.latent:
+        shapes |= model.latent.matrices(h, model.heads)
+        shapes |= {n: (model.norm_elements(w),) for n, w in model.latent.norms.items()}
+    else:
+        shapes |= {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
     shapes |= {"norm2": (model.norm_parameters,)}
     if model.mlp == "gated":
         shapes |= {"w_gate": (h, f)}
@@ -158,7 +164,7 @@ class Dense:
         return np.asarray(back(d @ self.tensors[name]))
 
     def _norm(self, x: Float, name: str) -> tuple[Float, Any]:
-        h, layer_norm = self.model.hidden, self.model.norm == "layernorm"
+        h, layer_norm = x.shape[-1], self.model.norm == "layernorm"
         w = self.tensors[name]
         centred = x - x.mean(-1, keepdims=True) if layer_norm else x
         deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
@@ -177,7 +183,8 @@ class Dense:
 
     def _layer(self, x: Float, layer: int) -> tuple[Float, tuple[Any, ...]]:
         normed, norm_back = self._norm(x, f"L{layer}.norm1")
-        y, attention_back = self._attention(normed, layer)
+        attend = self._latent if self.model.latent else self._attention
+        y, attention_back = attend(normed, layer)
         middle = x + y
         normed2, norm2_back = self._norm(middle, f"L{layer}.norm2")
         z, mlp_back = self._mlp(normed2, layer)
@@ -189,7 +196,7 @@ class Dense:
         out: Float = dmiddle + norm_back(attention_back(dmiddle))
         return out
 
-    def _linear(self, x: Float, layer: str, name: str) -> tuple[Float, Any]:
+    def _linear(self, layer: str, x: Float, name: str) -> tuple[Float, Any]:
         w, bias = self.tensors[layer + name], layer + bias_of(name)
         adds = adds_bias(self.model, name)
 
@@ -204,15 +211,15 @@ class Dense:
 
     def _mlp(self, x: Float, layer: int) -> tuple[Float, Any]:
         p = f"L{layer}."
-        up, up_back = self._linear(x, p, "w_up")
+        up, up_back = self._linear(p, x, "w_up")
         if self.model.mlp == "gated":
-            gate, gate_back = self._linear(x, p, "w_gate")
+            gate, gate_back = self._linear(p, x, "w_gate")
             s = 1 / (1 + np.exp(-gate))
             hidden = gate * s * up
         else:
             inner = np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)
             hidden = 0.5 * up * (1 + np.tanh(inner))
-        out, down_back = self._linear(hidden, p, "w_down")
+        out, down_back = self._linear(p, hidden, "w_down")
 
         def back(dy: Float) -> Float:
             dh = down_back(dy)
@@ -226,32 +233,35 @@ class Dense:
 
         return out, back
 
-    def _rotate(self, x: Float, sign: float) -> Float:
-        d = self.model.head_dim
-        b, s, width = x.shape
-        frequency = ROTARY_BASE ** (-np.arange(d // 2) / (d // 2))
-        turn = np.exp(1j * sign * np.arange(s)[:, None] * frequency)[None, :, None, :]
-        heads = x.reshape(b, s, width // d, d)
-        z = (heads[..., : d // 2] + 1j * heads[..., d // 2 :]) * turn
-        return np.concatenate([z.real, z.imag], -1).reshape(x.shape)
+    def _latent(self, x: Float, layer: int) -> tuple[Float, Any]:
+        p = f"L{layer}."
+        linear, norm = partial(self._linear, p), lambda x, name: self._norm(x, p + name)
+        mask = self._mask(x.shape[1])
+        return latent_attention(x, self.model, mask, linear, norm, rotated)
+
+    def _mask(self, s: int) -> Float:
+        """Return 0 for the pairs that count, and minus infinity for others: (queries, keys)."""
+        causal, window = self.workload.causal != "off", self.model.window
+        future = np.triu(np.full((s, s), -np.inf), 1) if causal else np.zeros((s, s))
+        return future + (np.tril(np.full((s, s), -np.inf), -window) if window else 0.0)
+
+    def _rotate(self, x: Float, sign: int) -> Float:
+        b, s, _ = x.shape
+        return rotated(x.reshape(b, s, -1, self.model.head_dim), sign).reshape(x.shape)
 
     def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
         model, p = self.model, f"L{layer}."
-        (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
+        (q, q_back), (k, k_back), (v, v_back) = (self._linear(p, x, n) for n in ("wq", "wk", "wv"))
         b, s, _ = x.shape
         g, d = model.heads // model.kv_heads, model.head_dim
         qh = self._rotate(q, 1).reshape(b, s, model.kv_heads, g, d)
         kh = self._rotate(k, 1).reshape(b, s, model.kv_heads, d)
         vh = v.reshape(b, s, model.kv_heads, d)
-        scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
-        if self.workload.causal != "off":
-            scores += np.triu(np.full((s, s), -np.inf), 1)
-        if model.window:
-            scores += np.tril(np.full((s, s), -np.inf), -model.window)
+        scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d) + self._mask(s)
         a = np.exp(scores - scores.max(-1, keepdims=True))
         a /= a.sum(-1, keepdims=True)
         o = np.einsum("bngqk,bknd->bqngd", a, vh).reshape(b, s, model.query_width)
-        out, o_back = self._linear(o, p, "wo")
+        out, o_back = self._linear(p, o, "wo")
 
         def back(dy: Float) -> Float:
             do = o_back(dy).reshape(b, s, model.kv_heads, g, d)
@@ -264,3 +274,12 @@ class Dense:
             return np.asarray(dx + v_back(dv.reshape(v.shape)))
 
         return out, back
+
+
+def rotated(heads: Float, sign: int) -> Float:
+    """Return [batch, tokens, heads, d], turned by positions of tokens forward (1) or back (-1)."""
+    s, half = heads.shape[1], heads.shape[-1] // 2
+    frequency = ROTARY_BASE ** (-np.arange(half) / half)
+    turn = np.exp(1j * sign * np.arange(s)[:, None] * frequency)[None, :, None, :]
+    z = (heads[..., :half] + 1j * heads[..., half:]) * turn
+    return np.concatenate([z.real, z.imag], -1)

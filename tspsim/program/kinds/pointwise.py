@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand, Work
@@ -138,29 +139,46 @@ class Rotary(Pointwise):
     Parameters
     ----------
     head_dim : int
-    tokens : Tokens
+    tokens : Tokens or ActivationShard
         Positions of the rows of x: real ones, whatever the order in which a rank stores them.
     inverse : bool
         Turn back: the gradient of the rotation.
+    first : int
+        So many elements of each head have no positions: they stay as they are.
     """
 
     head_dim: int
-    tokens: Tokens
+    tokens: Tokens | ActivationShard
     inverse: bool = False
+    first: int = 0
     name = "rotary"
+
+    @property
+    def turned(self) -> float:
+        """The share of a head that is turned."""
+        return 1 - self.first / self.head_dim
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return the traffic of what is turned."""
+        work = elementwise(inputs, outputs)
+        return work._replace(bytes=round(work.bytes * self.turned)) if self.first else work
 
     def values(self, where: Where, x: Array) -> tuple[Array, ...]:
         """Return x rotated."""
         b, s, width = x.shape
-        half = self.head_dim // 2
-        positions = self.tokens.positions(where.coordinate(self.tokens.axis))
-        angle = positions[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
+        half = (self.head_dim - self.first) // 2
+        angle = self._positions(where)[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
         sin = np.sin(angle)[None, :, None] * (-1 if self.inverse else 1)
         cos = np.cos(angle)[None, :, None]
-        heads = x.reshape(b, s, width // self.head_dim, 2, half)
-        even, odd = heads[..., 0, :], heads[..., 1, :]
-        out = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-2)
-        return (out.reshape(x.shape),)
+        heads = x.reshape(b, s, width // self.head_dim, self.head_dim)
+        stays, even, odd = np.split(heads, [self.first, self.first + half], axis=-1)
+        parts = [stays, even * cos - odd * sin, even * sin + odd * cos]
+        return (np.concatenate(parts, axis=-1).reshape(x.shape),)
+
+    def _positions(self, where: Where) -> Array:
+        if isinstance(self.tokens, ActivationShard):
+            return self.tokens.positions(where)
+        return self.tokens.positions(where.coordinate(self.tokens.axis))
 
 
 @dataclass(frozen=True, slots=True)
