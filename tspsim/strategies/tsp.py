@@ -7,7 +7,7 @@ the one below is derived, and proven by its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -25,11 +25,12 @@ from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
+from tspsim.strategies.parts.latent import CutDown, down_problems
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, staggered
-from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.projecting import projections_of
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
@@ -90,6 +91,7 @@ class TensorSequenceParallel(StrategyOptions):
         """Yield what does not divide."""
         cut = Cut(model, "tsp", self.degree)
         yield from cut.problems("degree", self.replicate_kv_heads)
+        yield from down_problems(model, "degree", self.degree)
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
         if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
@@ -117,7 +119,7 @@ class Turn:
         The weights, once they are there.
     tape : CoreTape or None
     gradients : tuple of Operand
-        dq, dk, dv of the local tokens.
+        dq, dk, dv of the local tokens; or those of what the projections gave.
     """
 
     index: int
@@ -142,7 +144,7 @@ class TspDecoder(Decoder):
         tokens = cut_sequence(rank.workload, "tsp", options.degree)
         cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
         self.exchange = AllGatherExchange(rank, tokens, "tsp", keep=options.keep_gathered_kv)
-        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.projections, self.local_mlp = projections_of(rank, tokens), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
@@ -153,6 +155,9 @@ class TspDecoder(Decoder):
         self.ring_slots = rank.slots(slots)
         self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
         super().__init__(rank, cut, ActivationShard(tokens), "tsp")
+
+    def _down(self) -> CutDown:
+        return CutDown(self.rank, self.place, self.axis)
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
 
@@ -178,7 +183,7 @@ class TspDecoder(Decoder):
             current[:] = [broadcasts.take()]
         return current[0]
 
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Any, w: Weights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
         broadcasts, current = self._broadcasts(w), list[Packed]()
         tapes: list[CoreTape] = []
@@ -202,11 +207,11 @@ class TspDecoder(Decoder):
         return out[0], tapes
 
     def _project(
-        self, x: Operand, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
+        self, x: Any, w: Packed, bucket: int, kept: tuple[Operand, Operand] | None
     ) -> CoreTape:
         """Project local tokens; K and V begin to travel as soon as they are written."""
         kv = None if kept else self.projections.keys_values(x, w, bucket)
-        queries = partial(self.projections.project, x, w, "q", bucket)
+        queries = partial(self.projections.queries, x, w, bucket)
         return self.exchange.project(queries, kv, kept)
 
     def _kept(self, tape: CoreTape) -> CoreTape:
@@ -223,11 +228,13 @@ class TspDecoder(Decoder):
         kept = [self.exchange.keeps(turn) for turn in tape]
         return kept if self.options.keep_gathered_kv else None
 
-    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+    def attention_backward(
+        self, dy: Operand, normed: Callable[[], Any], w: Weights, tape: Any
+    ) -> Any:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
         broadcasts, current = self._broadcasts(w), list[Packed]()
         packs: dict[int, Packed] = {}
-        dx: list[Operand | None] = [None]
+        dx: list[Any] = [None]
         inside = self.recompute == "full" and self.recomputes_inside
         x = normed()
 
@@ -249,13 +256,13 @@ class TspDecoder(Decoder):
 
         def finish(turn: Turn) -> Turn:
             assert turn.gradients is not None and turn.w is not None
-            self.projections.unrotate(turn.gradients[0], turn.gradients[1])
+            turn = replace(turn, gradients=self.projections.unrotate(turn.gradients))
+            assert turn.gradients is not None and turn.w is not None
             dx[0] = self.projections.input_gradient(turn.gradients, turn.w, turn.bucket, dx[0])
             self.rank.weighs(partial(self._turn_gradients, turn, x, w, packs))
             return turn
 
         staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
-        assert dx[0] is not None
         return dx[0]
 
     def _output_gradient(
@@ -264,7 +271,7 @@ class TspDecoder(Decoder):
         into = self._gradient_pack(turn, w, packs)[f"o{turn.bucket}"]
         self.rank.weight_gradient(tape.output, dy, into, "o", add=self.axis.degree == 1)
 
-    def _turn_gradients(self, turn: Turn, x: Operand, w: Weights, packs: dict[int, Packed]) -> None:
+    def _turn_gradients(self, turn: Turn, x: Any, w: Weights, packs: dict[int, Packed]) -> None:
         """Record dW of the projections; what is complete is reduced to its owner."""
         assert turn.gradients is not None
         into, add = packs[turn.owner], self.axis.degree == 1

@@ -8,7 +8,7 @@ is the schedule's (`strategies/parts/pipeline.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.groups import Group, Groups
+from tspsim.strategies.parts.latent import Down
 from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
@@ -50,6 +51,7 @@ class Decoder(ABC):
     ) -> None:
         self.rank, self.cut, self.place = rank, cut, place
         self.recompute = rank.workload.recompute
+        self.down = self._down() if rank.model.latent else None
         self.stamps = Stamps(rank)
         groups = Groups(rank)
         self.layers = {index: self._declare(index) for index in rank.layers}
@@ -62,11 +64,17 @@ class Decoder(ABC):
             rank.bind(self.loss, "loss", None, "loss")
         begin(rank, self._weights())
 
+    def _down(self) -> Down:
+        """Return latent attention's ways down: whole on every rank, as norms are."""
+        return Down(self.rank, self.place)
+
     def _declare(self, index: int) -> LayerWeights:
-        rank, cut = self.rank, self.cut
+        rank, cut, down = self.rank, self.cut, self.down
         with rank.at(layer=index):
             return LayerWeights(
                 norm1=rank.weights("norm1", [cut.norm("norm1")]),
+                down=rank.weights("latent", down.matrices()) if down else None,
+                latent_norms=rank.weights("latent.norms", down.norms()) if down else None,
                 attention=rank.weights("attention", cut.attention()),
                 bias1=self._declare_bias("attention"),
                 norm2=rank.weights("norm2", [cut.norm("norm2")]),
@@ -87,11 +95,16 @@ class Decoder(ABC):
     # ---- what a strategy fills in ------------------------------------------------------------
 
     @abstractmethod
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
-        """Return the attention block's output and its tape; `kept` is what `keeps` kept."""
+    def attention(self, x: Any, w: Weights, kept: Any) -> tuple[Operand, Any]:
+        """Return the attention block's output and its tape; `kept` is what `keeps` kept.
+
+        Its input is an operand, or latents.
+        """
 
     @abstractmethod
-    def attention_backward(self, dy: Operand, normed: Normed, w: Weights, tape: Any) -> Operand:
+    def attention_backward(
+        self, dy: Operand, normed: Callable[[], Any], w: Weights, tape: Any
+    ) -> Any:
         """Return the gradient of the attention block's input."""
 
     @abstractmethod
@@ -240,7 +253,8 @@ class Decoder(ABC):
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
-            return y, replace(tape, norm1=None, norm2=None, mlp=None, **self._survivors(tape))
+            gone = replace(tape, norm1=None, norm2=None, mlp=None, latents=None)
+            return y, replace(gone, **self._survivors(tape))
         return y, LayerTape(x, **self._survivors(tape))
 
     def _survivors(self, tape: LayerTape) -> dict[str, Any]:
@@ -250,11 +264,13 @@ class Decoder(ABC):
         """Record both blocks; return the tape, and the MLP's output."""
         rank = self.rank
         norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
-        middle, attention = self.attention(norm1.output, w.attention, kept)
+        latents = self.down and self.down.forward(norm1.output, w, self.down.bring(w))
+        x1 = latents.latents if latents else norm1.output
+        middle, attention = self.attention(x1, w.attention, kept)
         mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
         norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
         out, mlp = self.mlp(norm2.output, w.mlp)
-        return LayerTape(x, middle, norm1, norm2, attention, mlp, mask), out
+        return LayerTape(x, middle, norm1, norm2, attention, mlp, mask, latents=latents), out
 
     def _joined(self, tape: LayerTape, out: Operand, w: LayerWeights) -> LayerTape:
         """Add the stream to the MLP's output; return the tape with the mask of its dropout."""
@@ -292,8 +308,25 @@ class Decoder(ABC):
         norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
         dropped = rank.masked(dy, tape.mask1, "ddropout1")
         self._bias_gradient(dropped, w.bias1, "attention.bias")
-        dnormed = self.attention_backward(dropped, norm, w.attention, tape.attention)
+        dnormed = self._attention_backward(dropped, norm, w, tape)
         return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
+
+    def _attention_backward(
+        self, dy: Operand, norm: LazyNorm, w: LayerWeights, tape: LayerTape
+    ) -> Operand:
+        down = self.down
+        if down is None:
+            dx: Operand = self.attention_backward(dy, norm, w.attention, tape.attention)
+            return dx
+        matrices = down.bring(w)  # once: for latents that are computed again, and for dX
+        latents = tape.latents
+        if latents is None:
+            with self.rank.at(phase="recompute"):
+                latents = down.forward(norm(), w, matrices)
+        gradients = self.attention_backward(
+            dy, lambda: latents.latents, w.attention, tape.attention
+        )
+        return down.backward(gradients, latents, norm, w, matrices)
 
     def _bias_gradient(self, dy: Operand, bias: Weights | None, label: str) -> None:
         if bias:

@@ -42,6 +42,8 @@ class LayerWeights:
     norm1, attention, norm2, mlp : Weights
     bias1, bias2 : Weights or None
         Biases of the outputs of attention and MLP.
+    down, latent_norms : Weights or None
+        What latent attention has between blocks: its ways down, and the norms of latents.
     """
 
     norm1: Weights
@@ -50,12 +52,14 @@ class LayerWeights:
     mlp: Weights
     bias1: Weights | None = None
     bias2: Weights | None = None
+    down: Weights | None = None
+    latent_norms: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        parts = (self.norm1, self.attention, self.bias1, self.norm2, self.mlp, self.bias2)
-        return tuple(w for w in parts if w)
+        first = (self.norm1, self.down, self.latent_norms, self.attention, self.bias1)
+        return tuple(w for w in (*first, self.norm2, self.mlp, self.bias2) if w)
 
     @property
     def flats(self) -> tuple[Operand, ...]:
@@ -64,8 +68,13 @@ class LayerWeights:
 
     @property
     def between(self) -> tuple[Weights, ...]:
-        """What is read between blocks, whole on every rank: norms, and biases of outputs."""
-        return tuple(w for w in (self.norm1, self.bias1, self.norm2, self.bias2) if w)
+        """What is read between blocks, whole on every rank: norms, and biases of outputs.
+
+        Of latent attention its norms, and the ways down unless they are cut.
+        """
+        down = self.down if self.down and self.down.value.parts[0].shard.axis is None else None
+        parts = (self.norm1, down, self.latent_norms, self.bias1, self.norm2, self.bias2)
+        return tuple(w for w in parts if w)
 
     def now(self, group: Group, *, gradient: bool = False) -> LayerWeights:
         """Return them as their group has them now."""
@@ -88,6 +97,8 @@ class LayerTape:
         Outputs of the two norms, and what their backward reads.
     attention, mlp : Any
         What the strategy's own forward left.
+    latents : Any
+        What the ways down of latent attention left.
     mask1, mask2 : Operand
         Of the dropout behind both blocks; None where there is none.
     """
@@ -100,3 +111,4 @@ class LayerTape:
     mlp: Any = None
     mask1: Operand | None = None
     mask2: Operand | None = None
+    latents: Any = None

@@ -21,7 +21,11 @@ class Projections:
     def __init__(self, rank: Rank, tokens: Tokens) -> None:
         self.rank, self.tokens = rank, tokens
 
-    def project(self, x: Operand, w: Packed, which: str, bucket: int) -> Operand:
+    def queries(self, x: Operand, w: Packed, bucket: int) -> Operand:
+        """Return q of one bucket of heads."""
+        return self._project(x, w, "q", bucket)
+
+    def _project(self, x: Operand, w: Packed, which: str, bucket: int) -> Operand:
         """Return q, k or v of one bucket of heads, positions applied to q and k."""
         name = f"{which}{bucket}"
         out = self.rank.matmul(x, w[name], which)
@@ -33,12 +37,16 @@ class Projections:
 
     def keys_values(self, x: Operand, w: Packed, bucket: int) -> tuple[Operand, Operand]:
         """Return k and v of one bucket."""
-        return self.project(x, w, "k", bucket), self.project(x, w, "v", bucket)
+        return self._project(x, w, "k", bucket), self._project(x, w, "v", bucket)
 
-    def unrotate(self, dq: Operand, dk: Operand) -> None:
-        """Turn the gradients of q and k back, in place."""
+    def unrotate(
+        self, gradients: tuple[Operand, Operand, Operand]
+    ) -> tuple[Operand, Operand, Operand]:
+        """Turn the gradients of q and k back, in place; return all three."""
+        dq, dk, _ = gradients
         self.rank.rotary(dq, self.tokens, "rotary.dq", inverse=True)
         self.rank.rotary(dk, self.tokens, "rotary.dk", inverse=True)
+        return gradients
 
     def input_gradient(
         self,

@@ -5,7 +5,7 @@ Either axis may have degree 1: tensor parallelism is the one, sequence paralleli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,10 @@ from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.parts.decoder import Decoder
+from tspsim.strategies.parts.latent import through
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.projections import Projections
+from tspsim.strategies.parts.projecting import projections_of
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -52,7 +53,7 @@ class ShardedDecoder(Decoder):
         self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
         self.tokens, self.exchange = tokens, exchange
         self.scatters = sequence_parallel and self.tp.degree > 1
-        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.projections, self.local_mlp = projections_of(rank, tokens), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
             ActivationShard(tokens, "tp", self.tp.degree)
@@ -63,17 +64,19 @@ class ShardedDecoder(Decoder):
 
     # ---- into and out of a block -------------------------------------------------------------
 
-    def _enter(self, x: Operand, label: str) -> Operand:
+    def _enter(self, x: Any, label: str) -> Any:
         if not self.scatters:
             return x
-        return self.tp.all_gather(x, dim=1, lane="activations", label=label)[0]
+        gather = partial(self.tp.all_gather, dim=1, lane="activations", label=label)
+        return through(x, gather)
 
-    def _leave(self, y: Operand, label: str) -> Operand:
+    def _leave(self, y: Any, label: str) -> Any:
+        lane = "activations"
         if self.scatters:
-            return self.tp.reduce_scatter(y, dim=1, lane="activations", label=label)[0]
-        return self.tp.all_reduce(y, lane="activations", label=label)[0]
+            return through(y, partial(self.tp.reduce_scatter, dim=1, lane=lane, label=label))
+        return through(y, partial(self.tp.all_reduce, lane=lane, label=label))
 
-    def _gathering(self, normed: Normed, label: str) -> Normed:
+    def _gathering(self, normed: Callable[[], Any], label: str) -> Callable[[], Any]:
         """Let a block's input come again while its gradient is computed; return what gives it.
 
         Megatron-LM gathers it so for the weight gradients, in its linear layers' backward (arXiv
@@ -88,11 +91,11 @@ class ShardedDecoder(Decoder):
 
     # ---- attention ---------------------------------------------------------------------------
 
-    def attention(self, x: Operand, w: Weights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Any, w: Weights, kept: Any) -> tuple[Operand, Any]:
         """Project, attend, project back, sum over tp."""
         x = self._enter(x, "attention.in")
         kv = None if kept else self.projections.keys_values(x, w.value, 0)
-        queries = partial(self.projections.project, x, w.value, "q", 0)
+        queries = partial(self.projections.queries, x, w.value, 0)
         tape = self.exchange.forward(self.heads, queries, kv, kept)
         y = self.rank.matmul(tape.output, w.value["o0"], "o")
         if self.recompute == "selective":
@@ -104,8 +107,8 @@ class ShardedDecoder(Decoder):
         return self.exchange.keeps(tape)
 
     def attention_backward(
-        self, dy: Operand, normed: Normed, w: Weights, tape: CoreTape
-    ) -> Operand:
+        self, dy: Operand, normed: Callable[[], Any], w: Weights, tape: CoreTape
+    ) -> Any:
         """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
         dy = self._enter(dy, "attention.dout")
         tape = self.exchange.gather(tape)
@@ -114,8 +117,7 @@ class ShardedDecoder(Decoder):
         self.rank.weight_gradient(tape.output, dy, w.gradient["o0"], "o")
         do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
         tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
-        gradients = self.exchange.backward(self.heads, do, tape)
-        self.projections.unrotate(gradients[0], gradients[1])
+        gradients = self.projections.unrotate(self.exchange.backward(self.heads, do, tape))
         x = self._gathering(normed, "attention.in")
         dx = self.projections.input_gradient(gradients, w.value, 0)
         dx = self._leave(dx, "attention.din")

@@ -1,0 +1,46 @@
+"""From a block's input to queries, keys and values: by projections, or from latents."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tspsim.program.packed import Packed
+from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
+from tspsim.program.types import Operand
+from tspsim.strategies.parts.latent import LatentProjections
+from tspsim.strategies.parts.projections import Projections
+
+#: Of q, k and v; or of what matrix products gave, in which way these came out of it.
+Gradients = tuple[Operand, Operand, Operand]
+
+
+class Projecting(Protocol):
+    """What stands in front of the attention core, for one bucket of heads at a time.
+
+    The input, and its gradient, are an operand or latents.
+    """
+
+    def queries(self, x: Any, w: Packed, bucket: int) -> Operand:
+        """Return the queries."""
+
+    def keys_values(self, x: Any, w: Packed, bucket: int) -> tuple[Operand, Operand]:
+        """Return keys and values."""
+
+    def unrotate(self, gradients: Gradients) -> Gradients:
+        """Return the gradients of matrix products from those of q, k and v."""
+
+    def input_gradient(
+        self, gradients: Gradients, w: Packed, bucket: int, add_to: Any = None
+    ) -> Any:
+        """Return the gradient of the input."""
+
+    def weight_gradients(
+        self, x: Any, gradients: Gradients, into: Packed, bucket: int, *, add: bool = True
+    ) -> None:
+        """Add (or write) the gradients of the weights."""
+
+
+def projections_of(rank: Rank, tokens: Tokens) -> Projecting:
+    """Return what a rank's model has in front of the core."""
+    return LatentProjections(rank, tokens) if rank.model.latent else Projections(rank, tokens)
