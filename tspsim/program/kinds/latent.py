@@ -39,7 +39,7 @@ class JoinColumns(Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class SplitKeysValues(Pointwise):
-    """``(kv, shared) -> (k, v)``: a head's key ends with the shared one, and its values stand apart.
+    """``(kv, shared) -> (k, v)``: the shared key ends every head's, values stand apart.
 
     Parameters
     ----------

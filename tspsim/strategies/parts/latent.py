@@ -7,8 +7,7 @@ are gathered where a block wants more tokens, and gradients of latents which are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 from tspsim.files.errors import Problem
 from tspsim.model import ModelShape
@@ -38,25 +37,26 @@ class Latents:
         The latent of queries; the stream, where queries have none.
     kv : Operand
         That of keys and values.
-    shared : Operand
-        The part of a key that all heads share, turned by positions.
+    shared : Operand or None
+        The part of a key that all heads share, turned by positions; None: it is not read.
     """
 
     queries: Operand
     kv: Operand
-    shared: Operand
+    shared: Operand | None
 
     @property
-    def operands(self) -> tuple[Operand, Operand, Operand]:
-        """All three."""
-        return self.queries, self.kv, self.shared
+    def operands(self) -> tuple[Operand, ...]:
+        """All that are there."""
+        return tuple(x for x in (self.queries, self.kv, self.shared) if x)
 
 
-def through(
-    x: Operand | Latents, call: Callable[..., tuple[Operand, ...]]
-) -> Operand | Latents:
+def through(x: Operand | Latents, call: Callable[..., tuple[Operand, ...]]) -> Operand | Latents:
     """Return what a collective makes of an operand, or of latents in one message."""
-    return Latents(*call(*x.operands)) if isinstance(x, Latents) else call(x)[0]
+    if not isinstance(x, Latents):
+        return call(x)[0]
+    queries, kv, *shared = call(*x.operands)
+    return Latents(queries, kv, *shared or (None,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Down:
 
     def bring(self, w: LayerWeights) -> Mapping[str, Operand]:
         """Return the whole matrices, by name."""
-        return dict((part.name, whole) for part, whole in _given(w.down).value.views())
+        return {part.name: whole for part, whole in _given(w.down).value.views()}
 
     # ---- forward and backward ----------------------------------------------------------------
 
@@ -139,6 +139,7 @@ class Down:
     def _kv_gradient(self, gradients: Latents, tape: DownTape, w: LayerWeights) -> Operand:
         """Return the gradient of the latent and of the shared key side by side, as one product."""
         rank, rope = self.rank, self.latent.rope
+        assert gradients.shared is not None
         rank.rotary(gradients.shared, self.place, "rotary.dk", inverse=True, part=(rope, 0))
         own = self._normed(gradients.kv, tape.kv, w, "kv_norm")
         out = rank.tensor("dkv_a", (*own.shape[:-1], own.shape[-1] + rope))
@@ -231,6 +232,7 @@ class LatentProjections:
 
     def keys_values(self, x: Latents, w: Packed, bucket: int) -> tuple[Operand, Operand]:
         """Return k and v of one bucket; the key that heads share is in every head's."""
+        assert x.shared is not None
         kv = self.rank.matmul(x.kv, w[f"kv{bucket}"], "kv")
         heads, latent = kv.shape[-1] // self.latent.up, self.latent
         k = self.rank.tensor("k", (*kv.shape[:-1], heads * latent.head))
@@ -260,16 +262,20 @@ class LatentProjections:
         add_to: Latents | None = None,
     ) -> Latents:
         """Return the gradients of the latents, added to those of other heads."""
-        before = add_to.operands if add_to else (None, None, None)
-        product = partial(self.rank.matmul, transpose_b=True)
-        *products, shared = gradients
-        sums = [
-            product(gradient, w[f"{name}{bucket}"], f"dx.{name}", add_to=earlier)
-            for name, gradient, earlier in zip(("q", "kv"), products, before, strict=False)
-        ]
-        if before[2] is not None:
-            shared = self.rank.add(shared, to=before[2], label="add.dk_shared")
-        return Latents(*sums, shared)
+        rank, (dq, dkv, shared) = self.rank, gradients
+        wq, wkv = w[f"q{bucket}"], w[f"kv{bucket}"]
+        if add_to is None:
+            queries = rank.matmul(dq, wq, "dx.q", transpose_b=True)
+            return Latents(queries, rank.matmul(dkv, wkv, "dx.kv", transpose_b=True), shared)
+        assert add_to.shared is not None
+        rank.matmul(dq, wq, "dx.q", add_to=add_to.queries, transpose_b=True)
+        rank.matmul(dkv, wkv, "dx.kv", add_to=add_to.kv, transpose_b=True)
+        rank.add(shared, to=add_to.shared, label="add.dk_shared")
+        return add_to
+
+    def weighed(self, x: Latents) -> Latents:
+        """Return what weight gradients read of latents: no way up reads the shared key."""
+        return replace(x, shared=None)
 
     def weight_gradients(
         self,

@@ -30,6 +30,9 @@ class Projecting(Protocol):
     def unrotate(self, gradients: Gradients) -> Gradients:
         """Return the gradients of matrix products from those of q, k and v."""
 
+    def weighed(self, x: Any) -> Any:
+        """Return what weight gradients read of the input."""
+
     def input_gradient(
         self, gradients: Gradients, w: Packed, bucket: int, add_to: Any = None
     ) -> Any:

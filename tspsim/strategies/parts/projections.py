@@ -48,6 +48,10 @@ class Projections:
         self.rank.rotary(dk, self.tokens, "rotary.dk", inverse=True)
         return gradients
 
+    def weighed(self, x: Operand) -> Operand:
+        """Return what weight gradients read of the input: all."""
+        return x
+
     def input_gradient(
         self,
         gradients: tuple[Operand, Operand, Operand],

@@ -118,7 +118,7 @@ class ShardedDecoder(Decoder):
         do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
         tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
         gradients = self.projections.unrotate(self.exchange.backward(self.heads, do, tape))
-        x = self._gathering(normed, "attention.in")
+        x = self._gathering(lambda: self.projections.weighed(normed()), "attention.in")
         dx = self.projections.input_gradient(gradients, w.value, 0)
         dx = self._leave(dx, "attention.din")
         self.rank.weighs(lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0))
@@ -136,7 +136,7 @@ class ShardedDecoder(Decoder):
         dy = self._enter(dy, "mlp.dout")
         self.local_mlp.down_backward(dy, tape, w.value, w.gradient)
         x = self._gathering(normed, "mlp.in")
-        dx = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
+        dx: Operand = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
         self.rank.weighs(lambda: self.local_mlp.weight_gradients(x(), tape.ups, w.gradient))
         return dx
 
