@@ -23,12 +23,29 @@ from tspsim.kernels import (
     Preset,
     Recomputed,
 )
+from tspsim.latent import Latent
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.section import MOST, Count, Section
 
 #: Bytes; what is more is meant to be something else.
 PerParameter = Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)]
+
+
+class LatentKeys(Section):
+    """``model.latent:`` — keys and values from one short vector a token (DeepSeek-V2)."""
+
+    kv_rank: Count = Field(description="width of the latent of keys and values")
+    nope: Count = Field(description="width of a head's queries and keys without positions")
+    rope: Count = Field(description="width with positions; of keys it is one for all heads")
+    value: Count = Field(description="width of a head's values")
+    q_rank: Count | None = Field(
+        None, description="width of the latent of queries (default: they have none)"
+    )
+
+    def shape(self) -> Latent:
+        """Return the widths."""
+        return Latent(**self.model_dump())
 
 
 class ModelKeys(Section):
@@ -52,13 +69,15 @@ class ModelKeys(Section):
     window: Count | None = Field(
         None, description="keys that a query sees in every layer, its own included (default: all)"
     )
+    latent: LatentKeys | None = Field(
+        None, description="latent attention: keys and values come from one vector a token"
+    )
 
     def value(self) -> ModelShape:
         """Return the shape with its defaults filled in."""
         keys = self.model_dump()
-        return ModelShape(
-            **keys | {"kv_heads": self.kv_heads or self.heads} | {"head_dim": self.head_dim or 0}
-        )
+        keys |= {"kv_heads": self.kv_heads or self.heads, "head_dim": self.head_dim or 0}
+        return ModelShape(**keys | {"latent": self.latent and self.latent.shape()})
 
 
 class WorkloadKeys(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tspsim.latent import Latent
 from tspsim.model import ModelShape, Workload
 from tspsim.strategies.base import StrategyOptions
 
@@ -46,15 +47,22 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
     Of the `layers` that a strategy wants to be proven with it has as many as the model has; its
     window is that `share` of the model's, as the sequence is.
     """
+    latent = model.latent and small_latent(model.latent)
     return replace(
         model,
         hidden=model.heads * HEAD_DIM,
-        head_dim=HEAD_DIM,
+        head_dim=latent.head if latent else HEAD_DIM,
+        latent=latent,
         layers=min(model.layers, layers),
         ffn=2 * ranks,
         vocab=4 * ranks if model.vocab else 0,
         window=model.window and max(1, int(model.window * share)),
     )
+
+
+def small_latent(latent: Latent) -> Latent:
+    """Return widths that are all different, so that none can stand for another."""
+    return Latent(kv_rank=10, nope=4, rope=2, value=3, q_rank=latent.q_rank and 12)
 
 
 def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Workload:
