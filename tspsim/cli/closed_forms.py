@@ -37,7 +37,8 @@ def forward_volume(scenario: Scenario) -> float | None:
     options = scenario.strategy.model_dump()
     degrees = dict(scenario.strategy.mesh().axes)
     heads_cut = degrees.get("tp", 1) * degrees.get("tsp", 1)
-    if options.get("kv") in ("ulysses", "usp") or model.kv_heads % heads_cut:
+    others = options.get("kv") in ("ulysses", "usp") or options.get("gather_latent")
+    if others or model.kv_heads % heads_cut:
         return None
     if options["kind"] == "tsp":
         elements = None if model.biases else _tsp(model, work, degrees["tsp"])

@@ -19,13 +19,21 @@ from tspsim.model import ModelShape, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
-from tspsim.strategies.parts.latent import CutDown, down_problems
+from tspsim.strategies.parts.latent import (
+    CutDown,
+    LatentGather,
+    down_problems,
+    gather_choices,
+    gather_problems,
+)
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
@@ -60,6 +68,9 @@ class TensorSequenceParallel(StrategyOptions):
         serves both, and the stream between attention and MLP is kept as well.
     keep_gathered_kv : bool
         Keep gathered K and V for backward instead of gathering them again.
+    gather_latent : bool
+        Of latent attention: gather the latents of all tokens once, and expand them on every rank,
+        instead of gathering keys and values.
     replicate_kv_heads : bool
         Allow more ranks than key/value heads: neighbours hold the same one.
     """
@@ -71,6 +82,7 @@ class TensorSequenceParallel(StrategyOptions):
     lookahead: int = Field(default=1, ge=0, le=MOST_AHEAD)
     share_recompute: bool = True
     keep_gathered_kv: bool = False
+    gather_latent: bool = False
     replicate_kv_heads: bool = False
 
     @classmethod
@@ -80,6 +92,7 @@ class TensorSequenceParallel(StrategyOptions):
         return {
             "head_buckets": tuple(n for n in range(1, heads + 1) if heads % n == 0),
             **super().choices(model, degrees),
+            **gather_choices(model),
             "replicate_kv_heads": (degrees["degree"] > model.kv_heads,),
         }
 
@@ -92,6 +105,8 @@ class TensorSequenceParallel(StrategyOptions):
         cut = Cut(model, "tsp", self.degree)
         yield from cut.problems("degree", self.replicate_kv_heads)
         yield from down_problems(model, "degree", self.degree)
+        if self.gather_latent:
+            yield from gather_problems(model, self.keep_gathered_kv)
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
         if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
@@ -143,8 +158,8 @@ class TspDecoder(Decoder):
         self.options, self.axis = options, rank.axis("tsp")
         tokens = cut_sequence(rank.workload, "tsp", options.degree)
         cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
-        self.exchange = AllGatherExchange(rank, tokens, "tsp", keep=options.keep_gathered_kv)
-        self.projections, self.local_mlp = projections_of(rank, tokens), Mlp(rank)
+        self.exchange, gather = self._exchange(rank, tokens)
+        self.projections, self.local_mlp = projections_of(rank, tokens, gather), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
@@ -155,6 +170,14 @@ class TspDecoder(Decoder):
         self.ring_slots = rank.slots(slots)
         self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
         super().__init__(rank, cut, ActivationShard(tokens), "tsp")
+
+    def _exchange(
+        self, rank: Rank, tokens: Tokens
+    ) -> tuple[AllGatherExchange, LatentGather | None]:
+        if self.options.gather_latent:
+            return ExpandedExchange(rank, tokens), LatentGather(rank, tokens, self.axis)
+        keep = self.options.keep_gathered_kv
+        return AllGatherExchange(rank, tokens, "tsp", keep=keep), None
 
     def _down(self) -> CutDown:
         return CutDown(self.rank, self.place, self.axis)
@@ -186,6 +209,7 @@ class TspDecoder(Decoder):
     def attention(self, x: Any, w: Weights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
         broadcasts, current = self._broadcasts(w), list[Packed]()
+        x = self.projections.spread(x)
         tapes: list[CoreTape] = []
         out: list[Operand | None] = [None]
 
@@ -236,12 +260,14 @@ class TspDecoder(Decoder):
         packs: dict[int, Packed] = {}
         dx: list[Any] = [None]
         inside = self.recompute == "full" and self.recomputes_inside
-        x = normed()
+        x = self.projections.spread(normed())
 
         def prepare(turn: Turn) -> Turn:
             weights = self._fetch(turn, broadcasts, current)
             if not inside:
-                return replace(turn, w=weights, tape=self.exchange.gather(tape[turn.index]))
+                expand = partial(self.projections.keys_values, x, weights, turn.bucket)
+                there = self.exchange.gather(tape[turn.index], expand)
+                return replace(turn, w=weights, tape=there)
             kept = tape[turn.index] if tape else None
             with self.rank.at(phase="recompute"):
                 again = self._project(x, weights, turn.bucket, kept)
@@ -263,7 +289,7 @@ class TspDecoder(Decoder):
             return turn
 
         staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
-        return dx[0]
+        return self.projections.collect(dx[0])
 
     def _output_gradient(
         self, turn: Turn, tape: CoreTape, dy: Operand, w: Weights, packs: dict[int, Packed]

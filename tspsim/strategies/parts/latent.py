@@ -206,6 +206,40 @@ class CutDown(Down):
             rank.add(total, to=own[name], label=f"add.d{name[1:]}")
 
 
+class LatentGather:
+    """Latents of all tokens on every rank of an axis, there to be expanded to keys and values.
+
+    A token's latent and shared key travel in place of all heads' keys and values: of DeepSeek-V3
+    576 elements, not 40,960. Every rank expands all tokens for it, again in backward.
+
+    Parameters
+    ----------
+    rank : Rank
+    tokens : Tokens
+        This rank's tokens, cut over the axis.
+    axis : Axis
+    """
+
+    def __init__(self, rank: Rank, tokens: Tokens, axis: Axis) -> None:
+        self.rank, self.tokens, self.axis = rank, tokens, axis
+
+    def whole(self, x: Latents) -> Latents:
+        """Return the latents with those of keys and values of all tokens, in logical order."""
+        kv, shared = _given_pair(x)
+        gathered = self.axis.all_gather(kv, shared, dim=1, lane="kv", label="latent")
+        if self.axis.degree > 1:
+            gathered = self.rank.reorder(gathered, self.tokens, to="logical")
+        return Latents(x.queries, *gathered)
+
+    def own(self, gradients: Latents) -> Latents:
+        """Return the gradients of this rank's tokens, summed over the ranks that attend to them."""
+        pair = _given_pair(gradients)
+        if self.axis.degree > 1:
+            pair = self.rank.reorder(pair, self.tokens, to="gathered")
+        sums = self.axis.reduce_scatter(*pair, dim=1, lane="kv", label="dlatent")
+        return Latents(gradients.queries, *sums)
+
+
 class LatentProjections:
     """Queries, keys and values of one group of heads from the rank's latents, and back.
 
@@ -214,11 +248,22 @@ class LatentProjections:
     rank : Rank
     tokens : Tokens
         Positions of the rows.
+    gather : LatentGather, optional
+        Brings the latents that keys and values of all tokens are made of.
     """
 
-    def __init__(self, rank: Rank, tokens: Tokens) -> None:
+    def __init__(self, rank: Rank, tokens: Tokens, gather: LatentGather | None = None) -> None:
         assert rank.model.latent is not None
         self.rank, self.tokens, self.latent = rank, tokens, rank.model.latent
+        self.gather = gather
+
+    def spread(self, x: Latents) -> Latents:
+        """Return latents with those that are gathered."""
+        return self.gather.whole(x) if self.gather else x
+
+    def collect(self, dx: Latents) -> Latents:
+        """Return the gradients of the rank's own tokens' latents."""
+        return self.gather.own(dx) if self.gather else dx
 
     def queries(self, x: Latents, w: Packed, bucket: int) -> Operand:
         """Return the queries of one bucket of heads, positions applied to a part of each."""
@@ -289,6 +334,30 @@ class LatentProjections:
         """Add (or write) the gradients of the ways up."""
         for name, read, gradient in zip(("q", "kv"), x.operands, gradients, strict=False):
             self.rank.weight_gradient(read, gradient, into[f"{name}{bucket}"], name, add=add)
+
+
+def _given_pair(x: Latents) -> tuple[Operand, ...]:
+    assert x.shared is not None
+    return x.kv, x.shared
+
+
+def gather_choices(model: ModelShape) -> dict[str, tuple[bool, ...]]:
+    """Return what a search tries of gathering latents: both ways, where there are any."""
+    return {"gather_latent": (False, True)} if model.latent else {}
+
+
+def gather_problems(model: ModelShape, kept: bool, kv: str = "all_gather") -> Iterator[Problem]:
+    """Yield why latents cannot be gathered in place of keys and values."""
+    path = ("strategy", "gather_latent")
+    if not model.latent:
+        message = "found true; the model has no latent attention: leave it out, or see model.latent"
+        yield Problem(path, message)
+    if kept:
+        yield Problem(
+            path, "found true; keep_gathered_kv keeps what is not gathered: leave one out"
+        )
+    if kv != "all_gather":
+        yield Problem(path, f"found true; kv: {kv} gathers nothing: use kv: all_gather")
 
 
 def down_problems(model: ModelShape, key: str, degree: int) -> Iterator[Problem]:

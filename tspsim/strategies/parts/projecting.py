@@ -8,7 +8,7 @@ from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.parts.latent import LatentProjections
+from tspsim.strategies.parts.latent import LatentGather, LatentProjections
 from tspsim.strategies.parts.projections import Projections
 
 #: Of q, k and v; or of what matrix products gave, in which way these came out of it.
@@ -20,6 +20,12 @@ class Projecting(Protocol):
 
     The input, and its gradient, are an operand or latents.
     """
+
+    def spread(self, x: Any) -> Any:
+        """Return the input with what of it is gathered before keys and values are made."""
+
+    def collect(self, dx: Any) -> Any:
+        """Return the gradient of the rank's own tokens."""
 
     def queries(self, x: Any, w: Packed, bucket: int) -> Operand:
         """Return the queries."""
@@ -44,6 +50,11 @@ class Projecting(Protocol):
         """Add (or write) the gradients of the weights."""
 
 
-def projections_of(rank: Rank, tokens: Tokens) -> Projecting:
-    """Return what a rank's model has in front of the core."""
-    return LatentProjections(rank, tokens) if rank.model.latent else Projections(rank, tokens)
+def projections_of(rank: Rank, tokens: Tokens, gather: LatentGather | None = None) -> Projecting:
+    """Return what a rank's model has in front of the core.
+
+    `gather` brings the latents of all tokens, where these travel and not keys and values.
+    """
+    if rank.model.latent:
+        return LatentProjections(rank, tokens, gather)
+    return Projections(rank, tokens)

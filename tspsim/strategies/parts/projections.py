@@ -21,6 +21,14 @@ class Projections:
     def __init__(self, rank: Rank, tokens: Tokens) -> None:
         self.rank, self.tokens = rank, tokens
 
+    def spread(self, x: Operand) -> Operand:
+        """Return the input with what of it is gathered: nothing."""
+        return x
+
+    def collect(self, dx: Operand) -> Operand:
+        """Return the gradient of the rank's own tokens: it is."""
+        return dx
+
     def queries(self, x: Operand, w: Packed, bucket: int) -> Operand:
         """Return q of one bucket of heads."""
         return self._project(x, w, "q", bucket)

@@ -16,8 +16,9 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
-from tspsim.strategies.parts.latent import through
+from tspsim.strategies.parts.latent import LatentGather, through
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.projecting import projections_of
@@ -53,7 +54,9 @@ class ShardedDecoder(Decoder):
         self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
         self.tokens, self.exchange = tokens, exchange
         self.scatters = sequence_parallel and self.tp.degree > 1
-        self.projections, self.local_mlp = projections_of(rank, tokens), Mlp(rank)
+        self.expands = isinstance(exchange, ExpandedExchange)
+        gather = LatentGather(rank, tokens, self.sp) if self.expands else None
+        self.projections, self.local_mlp = projections_of(rank, tokens, gather), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
             ActivationShard(tokens, "tp", self.tp.degree)
@@ -93,7 +96,7 @@ class ShardedDecoder(Decoder):
 
     def attention(self, x: Any, w: Weights, kept: Any) -> tuple[Operand, Any]:
         """Project, attend, project back, sum over tp."""
-        x = self._enter(x, "attention.in")
+        x = self.projections.spread(self._enter(x, "attention.in"))
         kv = None if kept else self.projections.keys_values(x, w.value, 0)
         queries = partial(self.projections.queries, x, w.value, 0)
         tape = self.exchange.forward(self.heads, queries, kv, kept)
@@ -111,18 +114,30 @@ class ShardedDecoder(Decoder):
     ) -> Any:
         """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
         dy = self._enter(dy, "attention.dout")
-        tape = self.exchange.gather(tape)
+        whole = self._expanded(normed) if self.expands else None
+        expand = partial(self.projections.keys_values, whole, w.value, 0)
+        tape = self.exchange.gather(tape, expand)
         if tape.o is None:
             tape = self.exchange.restore(self.heads, tape)
         self.rank.weight_gradient(tape.output, dy, w.gradient["o0"], "o")
         do = self.rank.matmul(dy, w.value["o0"], "do", transpose_b=True)
         tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
         gradients = self.projections.unrotate(self.exchange.backward(self.heads, do, tape))
-        x = self._gathering(lambda: self.projections.weighed(normed()), "attention.in")
+        x = self._weighed(normed, whole)
         dx = self.projections.input_gradient(gradients, w.value, 0)
-        dx = self._leave(dx, "attention.din")
+        dx = self._leave(self.projections.collect(dx), "attention.din")
         self.rank.weighs(lambda: self.projections.weight_gradients(x(), gradients, w.gradient, 0))
         return dx
+
+    def _expanded(self, normed: Callable[[], Any]) -> Any:
+        """Return the latents that backward expands again."""
+        return self.projections.spread(self._enter(normed(), "attention.in"))
+
+    def _weighed(self, normed: Callable[[], Any], whole: Any) -> Callable[[], Any]:
+        """Return what gives the input of weight gradients: what is there, or it comes again."""
+        if self.expands:
+            return lambda: whole
+        return self._gathering(lambda: self.projections.weighed(normed()), "attention.in")
 
     # ---- MLP ---------------------------------------------------------------------------------
 
