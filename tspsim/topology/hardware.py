@@ -10,7 +10,7 @@ from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
 from tspsim.topology.evidence import Evidence
-from tspsim.topology.tables import Table
+from tspsim.topology.tables import Table, kind_of
 from tspsim.topology.whole_steps import StepEvidence
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
@@ -284,8 +284,7 @@ class Roofline:
         if not work.flops and not work.bytes:
             return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
-        key = (work.curve, _ALIKE.get(dtype, dtype))
-        table = self._tables.get(key) if work.flops and work.shape else None
+        table = self._table(work, _ALIKE.get(dtype, dtype))
         if dtype != self.dtype:
             work, cast = self._narrowed(work, dtype, table is not None)
         measured = table.of(work) if table else None
@@ -300,6 +299,13 @@ class Roofline:
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
         return max(flops, moving) + cast + work.launches * self._launch + fixed
+
+    def _table(self, work: Work, dtype: str) -> Table | None:
+        """Return the table of a piece of work: of its special kind, if there is one."""
+        if not (work.flops and work.shape):
+            return None
+        special = self._tables.get((kind_of(work), dtype))
+        return special or self._tables.get((work.curve, dtype))
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
