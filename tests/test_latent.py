@@ -20,7 +20,7 @@ from tspsim.model import ModelShape, Optimizer, Workload, forward_flops
 from tspsim.program.types import Op
 from tspsim.scenario import from_document
 from tspsim.scenario.hf_latent import KEYS, latent_of, latent_problems
-from tspsim.testing import Skipped, forgettable, without
+from tspsim.testing import Skipped, contract, forgettable, without
 from tspsim.topology.hardware import Roofline
 from tspsim.topology.load import load_file
 from tspsim.topology.tables import kind_of
@@ -177,6 +177,17 @@ class TestValues:
                 up, down = (Dense(model, workload, them).run().loss for them in moved)
                 slope = float((gradient * direction).sum())
                 assert (up - down) / 2e-5 == pytest.approx(slope, rel=1e-5)
+
+
+class TestRuns:
+    """What holds of every program."""
+
+    @pytest.mark.parametrize("name", ["calls-meet", "folded-is-unfolded", "step-within-bounds"])
+    @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[7], GATHERED[3]], ids=title)
+    def test_a_step_is_played_as_any_other(self, variant, name: str) -> None:
+        """Calls meet, ranks fold, and a step lies within its bounds."""
+        (held,) = (c for c in contract(*variant, MODEL) if c.name == name)
+        held()
 
 
 class TestTraffic:

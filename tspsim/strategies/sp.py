@@ -19,7 +19,7 @@ from tspsim.strategies.parts.exchange import (
     merge_problems,
     searched,
 )
-from tspsim.strategies.parts.latent import gather_choices, gather_problems
+from tspsim.strategies.parts.latent_heads import gather_choices, gather_problems
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems

@@ -27,13 +27,8 @@ from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
-from tspsim.strategies.parts.latent import (
-    CutDown,
-    LatentGather,
-    down_problems,
-    gather_choices,
-    gather_problems,
-)
+from tspsim.strategies.parts.latent_down import CutDown, down_problems
+from tspsim.strategies.parts.latent_heads import LatentGather, gather_choices, gather_problems
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
@@ -282,9 +277,9 @@ class TspDecoder(Decoder):
 
         def finish(turn: Turn) -> Turn:
             assert turn.gradients is not None and turn.w is not None
-            turn = replace(turn, gradients=self.projections.unrotate(turn.gradients))
-            assert turn.gradients is not None and turn.w is not None
-            dx[0] = self.projections.input_gradient(turn.gradients, turn.w, turn.bucket, dx[0])
+            gradients = self.projections.unrotate(turn.gradients)
+            dx[0] = self.projections.input_gradient(gradients, turn.w, turn.bucket, dx[0])
+            turn = replace(turn, gradients=gradients)
             self.rank.weighs(partial(self._turn_gradients, turn, x, w, packs))
             return turn
 

@@ -20,7 +20,7 @@ from tspsim.program.types import Operand
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.groups import Group, Groups
-from tspsim.strategies.parts.latent import Down
+from tspsim.strategies.parts.latent_down import Down
 from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
@@ -263,10 +263,11 @@ class Decoder(ABC):
     def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand]:
         """Record both blocks; return the tape, and the MLP's output."""
         rank = self.rank
+        matrices = self.down.bring(w) if self.down else {}  # what travels does so behind the norm
         norm1 = rank.norm(x, w.norm1.value.flat, "norm1")
-        latents = self.down and self.down.forward(norm1.output, w, self.down.bring(w))
-        x1 = latents.latents if latents else norm1.output
-        middle, attention = self.attention(x1, w.attention, kept)
+        latents = self.down and self.down.forward(norm1.output, w, matrices)
+        read = latents.latents if latents else norm1.output
+        middle, attention = self.attention(read, w.attention, kept)
         mask = rank.join(x, to=middle, bias=_value(w.bias1), label="residual1")
         norm2 = rank.norm(middle, w.norm2.value.flat, "norm2")
         out, mlp = self.mlp(norm2.output, w.mlp)

@@ -8,7 +8,7 @@ from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.parts.latent import LatentGather, LatentProjections
+from tspsim.strategies.parts.latent_heads import LatentGather, LatentProjections
 from tspsim.strategies.parts.projections import Projections
 
 #: Of q, k and v; or of what matrix products gave, in which way these came out of it.

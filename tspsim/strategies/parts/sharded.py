@@ -18,7 +18,8 @@ from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
-from tspsim.strategies.parts.latent import LatentGather, through
+from tspsim.strategies.parts.latent_heads import LatentGather
+from tspsim.strategies.parts.latents import through
 from tspsim.strategies.parts.layers import Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.projecting import projections_of
