@@ -671,8 +671,8 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("SMALL", "strategy.zer=1", "strategy.kind=sp"),
             "strategy.zer: an option of none of sp (did you mean 'zero'?); known: bucket, degree, "
-            "dp, keep_gathered_kv, kind, kv, offload, overlap_gradients, overlap_weights, "
-            "placement, pp, reduce, reshard, shard, sync, ulysses_degree, zero",
+            "dp, gather_latent, keep_gathered_kv, kind, kv, offload, overlap_gradients, "
+            "overlap_weights, placement, pp, reduce, reshard, shard, sync, ulysses_degree, zero",
         ),
         (
             ("SMALL", "strategy=tp", "strategy.degree=3"),

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
+from tspsim.latent import Latent
 from tspsim.routing import BALANCED, Routing
 
 Phase = Literal["forward", "train"]
@@ -75,6 +76,8 @@ class ModelShape:
         Embeddings are multiplied by the root of their width (Gemma).
     experts : Experts or None
         What some layers have instead of the MLP, or all of them.
+    latent : Latent or None
+        Keys and values come from a latent; every head has its own, of the widths that it says.
     """
 
     hidden: int
@@ -99,10 +102,17 @@ class ModelShape:
     logit_cap: float | None = None
     scaled_embedding: bool = False
     experts: Experts | None = None
+    latent: Latent | None = None
 
     def __post_init__(self) -> None:
         if not self.head_dim:
-            object.__setattr__(self, "head_dim", self.hidden // self.heads)
+            head_dim = self.latent.head if self.latent else self.hidden // self.heads
+            object.__setattr__(self, "head_dim", head_dim)
+
+    @property
+    def value_dim(self) -> int:
+        """Width of one head's values: that of its keys, unless they come from a latent."""
+        return self.latent.value if self.latent else self.head_dim
 
     # ---- the kinds of its layers -------------------------------------------------------------
 
@@ -127,7 +137,7 @@ class ModelShape:
 
     @property
     def query_width(self) -> int:
-        """Columns of Wq, rows of Wo."""
+        """Columns of Wq; where values are as wide as keys, rows of Wo."""
         return self.heads * self.head_dim
 
     @property
@@ -136,8 +146,19 @@ class ModelShape:
         return self.kv_heads * self.head_dim
 
     @property
+    def attended(self) -> int:
+        """Elements of one token's keys and values of all heads."""
+        return self.kv_heads * (self.head_dim + self.value_dim)
+
+    @property
     def attention_weights(self) -> int:
-        """Elements of Wq, Wk, Wv and Wo of one layer: (2 + 2/g) h^2 when head_dim = h / heads."""
+        """Elements of Wq, Wk, Wv and Wo of one layer: (2 + 2/g) h^2 when head_dim = h / heads.
+
+        With latent attention those of the ways down, and up, and of Wo.
+        """
+        if self.latent:
+            shapes = self.latent.matrices(self.hidden, self.heads).values()
+            return sum(rows * columns for rows, columns in shapes)
         return 2 * self.hidden * (self.query_width + self.kv_width)
 
     @property
@@ -168,10 +189,20 @@ class ModelShape:
         count = self.experts.active_matrices if active else self.experts.matrices
         return count(self.hidden, self.mlp_matrices)
 
+    def norm_elements(self, width: int) -> int:
+        """Return the elements of a norm over so many columns."""
+        return width * (2 if self.norm == "layernorm" else 1)
+
     @property
     def norm_parameters(self) -> int:
-        """Elements of one norm."""
-        return self.hidden * (2 if self.norm == "layernorm" else 1)
+        """Elements of one norm of the residual stream."""
+        return self.norm_elements(self.hidden)
+
+    @property
+    def latent_norms(self) -> int:
+        """Elements of the norms of one layer's latents, if it has any."""
+        widths = self.latent.norms.values() if self.latent else ()
+        return sum(map(self.norm_elements, widths))
 
     @property
     def biased_inputs(self) -> bool:
@@ -197,7 +228,8 @@ class ModelShape:
         """Elements of all norms of one layer."""
         vectors = 2 if self.norm == "layernorm" else 1
         blocks = 4 if self.norm_at == "both" else 2
-        return blocks * self.norm_parameters + vectors * sum(self.qk_norm_widths)
+        inside = vectors * sum(self.qk_norm_widths) + self.latent_norms
+        return blocks * self.norm_parameters + inside
 
     def kind_parameters(self, kind: LayerKind, *, active: bool = False) -> int:
         """Return the parameters of one layer of a kind, norms and biases included.
@@ -340,9 +372,10 @@ def twice_attention_pairs(workload: Workload, window: int | None = None) -> int:
 def forward_flops(model: ModelShape, workload: Workload) -> int:
     """Return the matrix and attention flops of one forward pass over all micro-batches.
 
-    Two flops per multiply-add, of experts those that a token goes to; 4 * pairs * head_dim per
-    head in attention (scores and weighted sum), see `twice_attention_pairs`. Element-wise work
-    counts as 0, as in the PaLM paper's appendix B (arXiv 2204.02311) and torch's FlopCounterMode.
+    Two flops per multiply-add, of experts those that a token goes to; 2 * pairs * (width of a key
+    + width of a value) per head in attention (scores and weighted sum), see
+    `twice_attention_pairs`. Element-wise work counts as 0, as in the PaLM paper's appendix B (arXiv
+    2204.02311) and torch's FlopCounterMode.
     """
     seconds = (n * model.second_weights(kind, active=True) for kind, n in model.kinds.items())
     weights = model.layers * model.attention_weights + sum(seconds)
@@ -352,7 +385,8 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
         layers * twice_attention_pairs(workload, kind.window)
         for kind, layers in model.kinds.items()
     )
-    return matmul + 2 * pairs * model.query_width * sequences
+    widths = model.heads * (model.head_dim + model.value_dim)
+    return matmul + pairs * widths * sequences
 
 
 def model_flops(model: ModelShape, workload: Workload) -> int:

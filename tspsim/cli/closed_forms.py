@@ -30,16 +30,20 @@ def forward_volume(scenario: Scenario) -> float | None:
     -------
     float or None
         None where no closed form is written down: other strategies, ``kv: ulysses`` and ``usp``,
-        replicated key/value heads, biases that travel with the weights.
+        replicated key/value heads, biases that travel with the weights, latents that are gathered
+        in place of the stream or of keys and values.
     """
     model, work = scenario.model, scenario.workload
     options = scenario.strategy.model_dump()
     degrees = dict(scenario.strategy.mesh().axes)
     heads_cut = degrees.get("tp", 1) * degrees.get("tsp", 1)
-    if options.get("kv") in ("ulysses", "usp") or model.kv_heads % heads_cut:
+    others = options.get("kv") in ("ulysses", "usp") or options.get("gather_latent")
+    if others or model.kv_heads % heads_cut:
         return None
     if options["kind"] == "tsp":
         elements = None if model.biases else _tsp(model, work, degrees["tsp"])
+    elif model.latent and options.get("sequence_parallel"):
+        elements = None
     elif options["kind"] in ("tp", "sp", "tp_sp"):
         elements = _tp_sp(model, work, degrees.get("tp", 1), degrees.get("sp", 1))
     else:
@@ -49,11 +53,11 @@ def forward_volume(scenario: Scenario) -> float | None:
 
 def _tsp(model: ModelShape, work: Workload, degree: int) -> float:
     weights = model.attention_weights + model.mlp_weights
-    gathered = 2 * work.batch * work.sequence * model.kv_width
+    gathered = work.batch * work.sequence * model.attended
     return (degree - 1) / degree * (weights + gathered)
 
 
 def _tp_sp(model: ModelShape, work: Workload, tp: int, sp: int) -> float:
     tokens = work.batch * work.sequence
     activations = 4 * (tp - 1) / tp * tokens * model.hidden / sp
-    return activations + 2 * (sp - 1) / sp * tokens * model.kv_width / tp
+    return activations + (sp - 1) / sp * tokens * model.attended / tp

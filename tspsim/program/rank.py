@@ -9,6 +9,7 @@ from functools import partial
 
 from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
 from tspsim.program.holding import Holding
 from tspsim.program.kind import ComputeKind
@@ -292,9 +293,23 @@ class Rank(Holding):
         self.compute(DropoutBackward(), (dy, mask), (out,), label)
         return out
 
-    def rotary(self, x: Operand, tokens: Tokens, label: str, *, inverse: bool = False) -> None:
-        """Rotate x by its tokens' positions, in place."""
-        fused = Rotary(self.model.head_dim, tokens, inverse, self.model.rotary)
+    def rotary(
+        self,
+        x: Operand,
+        tokens: Tokens | ActivationShard,
+        label: str,
+        *,
+        inverse: bool = False,
+        part: tuple[int, range | None] | None = None,
+    ) -> None:
+        """Rotate x by its tokens' positions, in place.
+
+        Of every head as much is turned as the model says; with ``part=(width, span)`` that span of
+        heads of that width, or all.
+        """
+        own = self.model.rotary
+        width, span = part or (self.model.head_dim, range(own) if own else None)
+        fused = Rotary(width, tokens, inverse, span)
         kind: ComputeKind = fused
         if self.kernels.rotary == "separate":
             kind = Passes(fused, *rotary_passes(fused.share))
@@ -323,16 +338,16 @@ class Rank(Holding):
     ) -> tuple[Operand, Operand | KeptScores]:
         """Return the attention output [batch, queries, width] and its log-sum-exp, or scores."""
         if self.kernels.attention == "unfused":
-            return self._unfused(core, q).forward(q, k, v)
-        o = self.tensor("o", q.shape)
+            return self._unfused(core, q, v).forward(q, k, v)
+        o = self.tensor("o", (*q.shape[:-1], core.heads * (v.shape[-1] // core.kv_heads)))
         lse = self.statistics("lse", (q.shape[0], core.heads, q.shape[1]))
         kind = Attention(core, self.kernels.attention)
         self.compute(kind, (q, k, v), (o, lse), "attention")
         return o, lse
 
-    def _unfused(self, core: Core, q: Operand) -> UnfusedAttention:
-        width = q.shape[-1] // core.heads
-        return UnfusedAttention(self, core, self.workload.itemsize, width, self.kernels)
+    def _unfused(self, core: Core, q: Operand, v: Operand) -> UnfusedAttention:
+        widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
+        return UnfusedAttention(self, core, self.workload.itemsize, widths, self.kernels)
 
     def merge_attention(
         self,
@@ -350,7 +365,7 @@ class Rank(Holding):
         """Return dq, dK, dV from ``(do, q, K, V, o)`` and what the forward kept beside o."""
         do, q, k, v, _ = inputs
         if isinstance(kept, KeptScores):
-            return self._unfused(core, q).backward((do, q, k, v), kept)
+            return self._unfused(core, q, v).backward((do, q, k, v), kept)
         shapes = (("dq", q.shape), ("dk", k.shape), ("dv", v.shape))
         dq, dk, dv = (self.tensor(name, shape) for name, shape in shapes)
         kind = AttentionBackward(core, self.kernels.attention)

@@ -114,10 +114,10 @@ class Work(NamedTuple):
         Which efficiency curve of the profile applies: ``matmul``, ``grouped``, ``attention``,
         ``attention_backward`` or ``elementwise``.
     shape : tuple of int
-        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal)`` of
-        attention; ``(rows, groups, k, n)`` of a grouped product, in which every group of rows is
-        multiplied by a matrix of its own, and behind it, where known, the rows of the largest
-        group.
+        ``(m, k, n)`` of a matmul, ``(batch, heads, kv_heads, queries, keys, head_dim, causal,
+        value_dim)`` of attention; ``(rows, groups, k, n)`` of a grouped product, in which every
+        group of rows is multiplied by a matrix of its own, and behind it, where known, the rows of
+        the largest group.
     kernel : str
         Which of several kernels for such work, where that makes a difference: of attention.
     dtype : str

@@ -64,31 +64,37 @@ class UnfusedAttention:
     core : Core
     itemsize : float
         Bytes of an element of activations and scores.
-    head_dim : int
+    widths : (int, int)
+        Of one head's keys, and of its values.
     kernels : Kernels
         Say whether there is a dropout, and whether the softmax is fused.
     """
 
     def __init__(
-        self, rank: Recorder, core: Core, itemsize: float, head_dim: int, kernels: Kernels
+        self,
+        rank: Recorder,
+        core: Core,
+        itemsize: float,
+        widths: tuple[int, int],
+        kernels: Kernels,
     ) -> None:
         self.rank, self.core, self.itemsize = rank, core, itemsize
-        self.head_dim, self.kernels = head_dim, kernels
+        self.widths, self.kernels = widths, kernels
 
     def _like(self, name: str, shape: tuple[int, ...]) -> Operand:
         return self.rank.buffer(name, shape, self.itemsize)
 
     def forward(self, q: Operand, k: Operand, v: Operand) -> tuple[Operand, KeptScores]:
         """Return the output [batch, queries, width], and what backward reads."""
-        rank, core, d = self.rank, self.core, self.head_dim
+        rank, core, (wide, value) = self.rank, self.core, self.widths
         square = (q.shape[0], core.heads, q.shape[1], k.shape[1])
         scores = self._like("scores", square)
-        rank.compute(Scores(core, d), (q, k), (scores,))
+        rank.compute(Scores(core, wide), (q, k), (scores,))
         self._cap(scores)
         kept = self._drop(*self._softmax(scores))
         kept = replace(kept, capped=scores) if core.cap else kept
-        by_heads = self._like("o.heads", q.shape)
-        rank.compute(WeightedSum(core, d), (kept.dropped, v), (by_heads,))
+        by_heads = self._like("o.heads", (*q.shape[:2], core.heads * value))
+        rank.compute(WeightedSum(core, value), (kept.dropped, v), (by_heads,))
         return self._transposed(by_heads, label="transpose.o")[0], kept
 
     def _transposed(self, *xs: Operand, label: str) -> tuple[Operand, ...]:
@@ -131,19 +137,19 @@ class UnfusedAttention:
     ) -> tuple[Operand, Operand, Operand]:
         """Return dq, dK and dV from ``(do, q, K, V)``."""
         do, q, k, v = inputs
-        rank, core, d = self.rank, self.core, self.head_dim
+        rank, core, (wide, value) = self.rank, self.core, self.widths
         dv = self._like("dv.heads", v.shape)
-        rank.compute(ValueGradient(core, d), (kept.dropped, do), (dv,))
+        rank.compute(ValueGradient(core, value), (kept.dropped, do), (dv,))
         ds = self._like("dscores", kept.probabilities.shape)
-        rank.compute(WeightsGradient(core, d), (do, v), (ds,))
+        rank.compute(WeightsGradient(core, value), (do, v), (ds,))
         if kept.mask:
             rank.compute(DropoutBackward(), (ds, kept.mask), (ds,), "ddropout.scores")
         rank.compute(SoftmaxBackward(core), (kept.probabilities, ds), (ds,))
         if kept.capped:
             self._cap(kept.capped, ds)
         dq, dk = self._like("dq.heads", q.shape), self._like("dk.heads", k.shape)
-        rank.compute(QueryGradient(core, d), (ds, k), (dq,))
-        rank.compute(KeyGradient(core, d), (ds, q), (dk,))
+        rank.compute(QueryGradient(core, wide), (ds, k), (dq,))
+        rank.compute(KeyGradient(core, wide), (ds, q), (dk,))
         dq, dk, dv = self._transposed(dq, dk, dv, label="transpose.dqkv")
         return dq, dk, dv
 

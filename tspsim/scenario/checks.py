@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
+from tspsim.scenario.latent import latent_problems
 from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
@@ -22,6 +23,9 @@ MOST_PASSES = 100_000
 def model_problems(keys: ModelKeys) -> Iterator[Problem]:
     """Yield what makes a shape impossible."""
     model = keys.value()
+    if keys.latent:
+        yield from latent_problems(keys)
+        return
     if model.heads % model.kv_heads:
         message = f"found {model.kv_heads}; must divide the {model.heads} heads"
         yield Problem(("model", "kv_heads"), message)
@@ -78,8 +82,10 @@ def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
         return
     tokens = work.sequence * work.batch
     shape = model.value()
-    widths = {"hidden": shape.hidden, "heads": shape.query_width, "ffn": shape.ffn}
-    widths["vocab"] = shape.vocab
+    heads = shape.heads * max(shape.head_dim, shape.value_dim)
+    widths = {"hidden": shape.hidden, "heads": heads, "ffn": shape.ffn, "vocab": shape.vocab}
+    if shape.latent:
+        widths["latent"] = max(shape.latent.norms.values())
     widest = max(widths, key=lambda name: widths[name])
     for path, size in (
         (("model", widest), shape.parameters),

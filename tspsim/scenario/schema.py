@@ -23,6 +23,7 @@ from tspsim.kernels import (
     Preset,
     Recomputed,
 )
+from tspsim.latent import Latent
 from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Workload
 from tspsim.routing import Routing
 from tspsim.scenario.disturbances import DisturbancesKeys
@@ -44,6 +45,22 @@ Window = Annotated[
     Annotated[Count | None, Tag("of all layers")] | Annotated[Windows, Tag("by layer")],
     Discriminator(_form_of_window),
 ]
+
+
+class LatentKeys(Section):
+    """``model.latent:`` — keys and values from one short vector a token (DeepSeek-V2)."""
+
+    kv_rank: Count = Field(description="width of the latent of keys and values")
+    nope: Count = Field(description="width of a head's queries and keys without positions")
+    rope: Count = Field(description="width with positions; of keys it is one for all heads")
+    value: Count = Field(description="width of a head's values")
+    q_rank: Count | None = Field(
+        None, description="width of the latent of queries (default: they have none)"
+    )
+
+    def shape(self) -> Latent:
+        """Return the widths."""
+        return Latent(**self.model_dump())
 
 
 class ModelKeys(Section):
@@ -86,12 +103,16 @@ class ModelKeys(Section):
     )
 
     experts: ExpertsKeys | None = Field(None, description="a mixture of experts, in some layers")
+    latent: LatentKeys | None = Field(
+        None, description="latent attention: keys and values come from one vector a token"
+    )
 
     def value(self) -> ModelShape:
         """Return the shape with its defaults filled in."""
         keys = self.model_dump()
         keys |= {"kv_heads": self.kv_heads or self.heads, "head_dim": self.head_dim or 0}
         keys["experts"] = self.experts.value(self.ffn) if self.experts else None
+        keys["latent"] = self.latent and self.latent.shape()
         return ModelShape(**keys)
 
 

@@ -11,6 +11,7 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.exchange import (
     KvExchange,
     exchange_problems,
@@ -18,6 +19,7 @@ from tspsim.strategies.parts.exchange import (
     merge_problems,
     searched,
 )
+from tspsim.strategies.parts.latent_heads import gather_choices, gather_problems
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
@@ -38,6 +40,8 @@ class SequenceParallel(StrategyOptions):
         neighbours to the next.
     keep_gathered_kv : bool
         With all_gather: keep K and V of the whole sequence for backward.
+    gather_latent : bool
+        With all_gather, of latent attention: as in `tsp`.
     """
 
     kind: Literal["sp"] = "sp"
@@ -47,11 +51,16 @@ class SequenceParallel(StrategyOptions):
         None, ge=1, description="kv: usp: neighbours that exchange heads"
     )
     keep_gathered_kv: bool = False
+    gather_latent: bool = False
 
     @classmethod
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Return what a search varies."""
-        return {**searched(Cut(model), degrees["degree"]), **super().choices(model, degrees)}
+        return {
+            **searched(Cut(model), degrees["degree"]),
+            **super().choices(model, degrees),
+            **gather_choices(model),
+        }
 
     def axes(self) -> Axes:
         """Return one axis, ``sp``."""
@@ -68,13 +77,19 @@ class SequenceParallel(StrategyOptions):
         yield from exchange_problems(
             self.kv, self.keep_gathered_kv, Cut(model), self.degree, self.ulysses_degree
         )
+        if self.gather_latent:
+            yield from gather_problems(model, self.keep_gathered_kv, self.kv)
         yield from merge_problems(workload.kernels, self.kv, self.degree, self.ulysses_degree)
 
     def step(self, rank: Rank) -> None:
         """Record what one rank does."""
         tokens = cut_sequence(rank.workload, "sp", self.degree)
-        exchange = make_exchange(
-            self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+        exchange = (
+            ExpandedExchange(rank, tokens)
+            if self.gather_latent
+            else make_exchange(
+                self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+            )
         )
         ShardedDecoder(rank, Cut(rank.model), tokens, exchange, experts=self.make_experts).step()
 

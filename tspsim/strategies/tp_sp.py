@@ -11,6 +11,7 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.exchange import (
     KvExchange,
     exchange_problems,
@@ -18,6 +19,7 @@ from tspsim.strategies.parts.exchange import (
     merge_problems,
     searched,
 )
+from tspsim.strategies.parts.latent_heads import gather_choices, gather_problems
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
@@ -37,6 +39,8 @@ class TensorAndSequenceParallel(StrategyOptions):
         As in `sp`.
     ulysses_degree : int, optional
         As in `sp`.
+    gather_latent : bool
+        With all_gather, of latent attention: as in `tsp`.
     """
 
     kind: Literal["tp_sp"] = "tp_sp"
@@ -48,6 +52,7 @@ class TensorAndSequenceParallel(StrategyOptions):
         None, ge=1, description="kv: usp: neighbours that exchange heads"
     )
     keep_gathered_kv: bool = False
+    gather_latent: bool = False
     replicate_kv_heads: bool = False
 
     @classmethod
@@ -57,6 +62,7 @@ class TensorAndSequenceParallel(StrategyOptions):
             **searched(Cut(model, "tp", degrees["tp"]), degrees["sp"]),
             "sequence_parallel": (False, True),
             **super().choices(model, degrees),
+            **gather_choices(model),
             "replicate_kv_heads": (degrees["tp"] > model.kv_heads,),
         }
 
@@ -82,13 +88,19 @@ class TensorAndSequenceParallel(StrategyOptions):
         yield from exchange_problems(
             self.kv, self.keep_gathered_kv, cut, self.sp, self.ulysses_degree
         )
+        if self.gather_latent:
+            yield from gather_problems(model, self.keep_gathered_kv, self.kv)
         yield from merge_problems(workload.kernels, self.kv, self.sp, self.ulysses_degree)
 
     def step(self, rank: Rank) -> None:
         """Record what one rank does."""
         tokens = cut_sequence(rank.workload, "sp", self.sp)
-        exchange = make_exchange(
-            self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+        exchange = (
+            ExpandedExchange(rank, tokens)
+            if self.gather_latent
+            else make_exchange(
+                self.kv, rank, tokens, keep=self.keep_gathered_kv, neighbours=self.ulysses_degree
+            )
         )
         cut, scatter = Cut(rank.model, "tp", self.tp), self.sequence_parallel
         ShardedDecoder(

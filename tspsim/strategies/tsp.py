@@ -7,7 +7,7 @@ the one below is derived, and proven by its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -19,17 +19,22 @@ from tspsim.model import ModelShape, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
+from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.gradient_ring import GradientRing
+from tspsim.strategies.parts.latent_down import CutDown, down_problems
+from tspsim.strategies.parts.latent_heads import LatentGather, gather_choices, gather_problems
 from tspsim.strategies.parts.layers import LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
-from tspsim.strategies.parts.projections import Bucket, Projections
+from tspsim.strategies.parts.projecting import projections_of
+from tspsim.strategies.parts.projections import Bucket
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
@@ -66,6 +71,9 @@ class TensorSequenceParallel(StrategyOptions):
         behind them, their outputs too.
     keep_gathered_kv : bool
         Keep gathered K and V for backward instead of gathering them again.
+    gather_latent : bool
+        Of latent attention: gather the latents of all tokens once, and expand them on every rank,
+        instead of gathering keys and values.
     replicate_kv_heads : bool
         Allow more ranks than key/value heads: neighbours hold the same one.
     """
@@ -77,6 +85,7 @@ class TensorSequenceParallel(StrategyOptions):
     lookahead: int = Field(default=1, ge=0, le=MOST_AHEAD)
     share_recompute: bool = True
     keep_gathered_kv: bool = False
+    gather_latent: bool = False
     replicate_kv_heads: bool = False
 
     @classmethod
@@ -86,6 +95,7 @@ class TensorSequenceParallel(StrategyOptions):
         return {
             "head_buckets": tuple(n for n in range(1, heads + 1) if heads % n == 0),
             **super().choices(model, degrees),
+            **gather_choices(model),
             "replicate_kv_heads": (degrees["degree"] > model.kv_heads,),
         }
 
@@ -101,6 +111,9 @@ class TensorSequenceParallel(StrategyOptions):
         """Yield what does not divide."""
         cut = Cut(model, "tsp", self.degree)
         yield from cut.problems("degree", self.replicate_kv_heads)
+        yield from down_problems(model, "degree", self.degree)
+        if self.gather_latent:
+            yield from gather_problems(model, self.keep_gathered_kv)
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
         if model.qk_norm == "whole" and self.degree > 1:
@@ -130,7 +143,7 @@ class Turn:
         The weights, once they are there.
     tape : CoreTape or None
     gradients : tuple of Operand
-        dq, dk, dv of the local tokens.
+        dq, dk, dv of the local tokens; or those of what the projections gave.
     """
 
     index: int
@@ -154,8 +167,8 @@ class TspDecoder(Decoder):
         self.options, self.axis = options, rank.axis("tsp")
         tokens = cut_sequence(rank.workload, "tsp", options.degree)
         cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
-        self.exchange = AllGatherExchange(rank, tokens, "tsp", keep=options.keep_gathered_kv)
-        self.projections, self.local_mlp = Projections(rank, tokens), Mlp(rank)
+        self.exchange, gather = self._exchange(rank, tokens)
+        self.projections, self.local_mlp = projections_of(rank, tokens, gather=gather), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
@@ -166,6 +179,17 @@ class TspDecoder(Decoder):
         self.ring_slots = rank.slots(slots)
         self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
         super().__init__(rank, cut, ActivationShard(tokens), "tsp", options.make_experts)
+
+    def _exchange(
+        self, rank: Rank, tokens: Tokens
+    ) -> tuple[AllGatherExchange, LatentGather | None]:
+        if self.options.gather_latent:
+            return ExpandedExchange(rank, tokens), LatentGather(rank, tokens, self.axis)
+        keep = self.options.keep_gathered_kv
+        return AllGatherExchange(rank, tokens, "tsp", keep=keep), None
+
+    def _down(self) -> CutDown:
+        return CutDown(self.rank, self.place, self.axis)
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
 
@@ -191,9 +215,10 @@ class TspDecoder(Decoder):
             current[:] = [broadcasts.take()]
         return current[0]
 
-    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Any, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
         broadcasts, current = self._broadcasts(w.attention), list[Packed]()
+        x = self.projections.spread(x)
         tapes: list[CoreTape] = []
         out: list[Operand | None] = [None]
 
@@ -215,12 +240,12 @@ class TspDecoder(Decoder):
         assert out[0] is not None
         return out[0], tapes
 
-    def _project(
-        self, x: Operand, bucket: Bucket, kept: tuple[Operand, Operand] | None
-    ) -> CoreTape:
+    def _project(self, x: Any, bucket: Bucket, kept: tuple[Operand, Operand] | None) -> CoreTape:
         """Project local tokens; K and V begin to travel as soon as they are written."""
-        kv = self.projections.keys_values(x, bucket, kept=bool(kept))
-        queries = partial(self.projections.project, x, bucket, "q")
+        if kept:
+            self.projections.saves(x, bucket)
+        kv = None if kept else self.projections.keys_values(x, bucket)
+        queries = partial(self.projections.queries, x, bucket)
         return bucket.of(self.exchange.project(queries, kv, kept))
 
     def _kept(self, tape: CoreTape) -> CoreTape:
@@ -238,22 +263,25 @@ class TspDecoder(Decoder):
         return kept if self.options.keep_gathered_kv else None
 
     def attention_backward(
-        self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any
-    ) -> Operand:
+        self, dy: Operand, normed: Callable[[], Any], w: LayerWeights, tape: Any
+    ) -> Any:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
         broadcasts, current = self._broadcasts(w.attention), list[Packed]()
         packs: dict[int, Packed] = {}
-        dx: list[Operand | None] = [None]
+        dx: list[Any] = [None]
         inside = self.recompute == "full" and self.recomputes_inside
-        x = normed()
+        x = self.projections.spread(normed())
 
         def prepare(turn: Turn) -> Turn:
             weights = self._fetch(turn, broadcasts, current)
+            bucket = Bucket(weights, w.qk_norm, turn.bucket)
             if not inside:
-                return replace(turn, w=weights, tape=self.exchange.gather(tape[turn.index]))
+                expand = partial(self.projections.keys_values, x, bucket)
+                there = self.exchange.gather(tape[turn.index], expand)
+                return replace(turn, w=weights, tape=there)
             kept = tape[turn.index] if tape else None
             with self.rank.at(phase="recompute"):
-                again = self._project(x, Bucket(weights, w.qk_norm, turn.bucket), kept)
+                again = self._project(x, bucket, kept)
             return replace(turn, w=weights, tape=again)
 
         def core(turn: Turn) -> Turn:
@@ -273,8 +301,7 @@ class TspDecoder(Decoder):
             return turn
 
         staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
-        assert dx[0] is not None
-        return dx[0]
+        return self.projections.collect(dx[0])
 
     def _output_gradient(
         self, turn: Turn, tape: CoreTape, dy: Operand, w: Weights, packs: dict[int, Packed]
@@ -282,7 +309,7 @@ class TspDecoder(Decoder):
         into = self._gradient_pack(turn, w, packs)[f"o{turn.bucket}"]
         self.rank.weight_gradient(tape.output, dy, into, "o", add=self.axis.degree == 1)
 
-    def _turn_gradients(self, turn: Turn, x: Operand, w: Weights, packs: dict[int, Packed]) -> None:
+    def _turn_gradients(self, turn: Turn, x: Any, w: Weights, packs: dict[int, Packed]) -> None:
         """Record dW of the projections; what is complete is reduced to its owner."""
         assert turn.gradients is not None
         into, add = packs[turn.owner], self.axis.degree == 1

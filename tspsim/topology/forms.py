@@ -29,7 +29,10 @@ from tspsim.topology.extends import read_whole, resolved
 from tspsim.topology.form import Form, problem
 from tspsim.topology.hardware import Curve, Device, Profile, Protocol
 from tspsim.topology.table_files import digest, read_tables
-from tspsim.topology.tables import Table
+from tspsim.topology.tables import Table, TableKind
+
+#: By kind of table, that of the kernel that runs behind it in backward.
+BACKWARDS: dict[str, TableKind] = {"attention": "attention_backward", "mla": "mla_backward"}
 
 #: Of attention's kernels on H100 (FlashAttention-3, arXiv 2407.08608): see docs/profiles.md.
 BACKWARD = 0.88
@@ -189,9 +192,9 @@ class TablesForm(Form):
         tables = read_tables(locate("table", self.file, "topologies/tables")).tables
         known = {(table.kind, table.dtype) for table in tables}
         made = tuple(
-            replace(table, kind="attention_backward", factor=self.backward)
+            replace(table, kind=behind, factor=self.backward)
             for table in tables
-            if table.kind == "attention" and ("attention_backward", table.dtype) not in known
+            if (behind := BACKWARDS.get(table.kind)) and (behind, table.dtype) not in known
         )
         return tables + made
 

@@ -10,7 +10,7 @@ from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
 from tspsim.topology.evidence import Evidence
-from tspsim.topology.tables import Table
+from tspsim.topology.tables import Table, kind_of
 from tspsim.topology.whole_steps import StepEvidence
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
@@ -286,8 +286,8 @@ class Roofline:
             return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
         like = self._like(work, _ALIKE.get(dtype, dtype))
-        table = self._tables.get((like.curve, _ALIKE.get(dtype, dtype))) if like.shape else None
-        measured = table.of(like) if table and work.flops else None
+        table = self._table(like, _ALIKE.get(dtype, dtype))
+        measured = table.of(like) if table else None
         if dtype != self.dtype:
             work, cast = self._narrowed(work, dtype, measured is not None)
         flops = 0.0
@@ -309,6 +309,13 @@ class Roofline:
             return work
         rows, _, k, n = work.shape[:4]
         return work._replace(curve="matmul", shape=(rows, k, n))
+
+    def _table(self, work: Work, dtype: str) -> Table | None:
+        """Return the table of a piece of work: of its special kind, if there is one."""
+        if not (work.flops and work.shape):
+            return None
+        special = self._tables.get((kind_of(work), dtype))
+        return special or self._tables.get((work.curve, dtype))
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""

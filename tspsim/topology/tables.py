@@ -14,7 +14,14 @@ from typing import Literal
 from tspsim.program.types import Work
 
 TableKind = Literal[
-    "matmul", "grouped", "attention", "attention_backward", "decode_attention", "mla", "decode_mla"
+    "matmul",
+    "grouped",
+    "attention",
+    "attention_backward",
+    "decode_attention",
+    "mla",
+    "mla_backward",
+    "decode_mla",
 ]
 
 #: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
@@ -27,8 +34,13 @@ AXES: dict[TableKind, tuple[str, ...]] = {
     "attention_backward": ("blocks", "sequence", "group", "head_dim"),
     "decode_attention": ("kv_blocks", "cached", "group", "head_dim"),
     "mla": ("blocks", "sequence"),
+    "mla_backward": ("blocks", "sequence"),
     "decode_mla": ("sequences", "cached", "heads"),
 }
+
+#: Widths of a head's keys and values that latent attention was measured with: DeepSeek-V2's, V3's.
+_LATENT = (192, 128)
+_OF_LATENT: dict[str, TableKind] = {"attention": "mla", "attention_backward": "mla_backward"}
 
 #: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.
 STEPS = 128
@@ -116,18 +128,34 @@ def _of_grouped(work: Work) -> tuple[float, ...]:
     return rows / groups, groups, k * n
 
 
+#: Products of an attention kernel over the width of keys, and of values.
+_PRODUCTS = {"attention": (1, 1), "attention_backward": (3, 2)}
+
+
 def _of_attention(work: Work) -> tuple[float, ...]:
     """Return the place of the causal square with as many flops per block.
 
     Shards have other numbers of queries than of keys, and masks of other forms: q queries that
     all see k keys count as a causal sequence of ``sqrt(2 q k)``. A sequence longer than any
-    measured has as many tiles as the longest one with more blocks.
+    measured has as many tiles as the longest one with more blocks. Where keys and values differ in
+    width, the mean over all products counts.
     """
-    batch, heads, kv_heads, _, _, head_dim = work.shape[:6]
-    products = 2 if work.curve == "attention" else 5
-    blocks = batch * heads
-    sequence = math.sqrt(2 * work.flops / (2 * products * blocks * head_dim))
-    return blocks, sequence, heads / kv_heads, head_dim
+    batch, heads, kv_heads, _, _, keys, _, values = work.shape
+    of_keys, of_values = _PRODUCTS[work.curve]
+    products, blocks = of_keys + of_values, batch * heads
+    width = (of_keys * keys + of_values * values) / products
+    sequence = math.sqrt(2 * work.flops / (2 * products * blocks * width))
+    return blocks, sequence, heads / kv_heads, width
+
+
+def _of_latent(work: Work) -> tuple[float, ...]:
+    return _of_attention(work)[:2]
+
+
+def kind_of(work: Work) -> str:
+    """Return the kind of table in which a piece of work is looked up first."""
+    latent = work.shape[5::2] == _LATENT
+    return _OF_LATENT.get(work.curve, work.curve) if latent else work.curve
 
 
 #: Where a piece of work lies; work of the other kinds is not recorded yet.
@@ -136,4 +164,6 @@ _PLACES: dict[str, Callable[[Work], tuple[float, ...]]] = {
     "grouped": _of_grouped,
     "attention": _of_attention,
     "attention_backward": _of_attention,
+    "mla": _of_latent,
+    "mla_backward": _of_latent,
 }

@@ -15,6 +15,7 @@ import numpy as np
 from tspsim.model import ModelShape, Workload
 from tspsim.values.dense_core import Core, capped
 from tspsim.values.dense_experts import DenseExperts
+from tspsim.values.latent import latent_attention
 from tspsim.values.routes import Routes
 from tspsim.values.tensors import Float, Tensors
 
@@ -57,8 +58,7 @@ def initial(model: ModelShape, workload: Workload, seed: int = 0) -> Tensors:
 
 def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one layer's weights."""
-    h, q, kv = model.hidden, model.query_width, model.kv_width
-    shapes: dict[str, tuple[int, ...]] = {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
+    h, shapes = model.hidden, _attention_shapes(model)
     if (experts := model.experts_in(layer)) is None:
         shapes |= _mlp_shapes(model, "w", model.ffn)
     else:
@@ -70,6 +70,14 @@ def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]
             shapes |= {"shared_scale": (h, 1)}
     shapes |= {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
     return shapes | _norm_shapes(model)
+
+
+def _attention_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
+    h, q, kv = model.hidden, model.query_width, model.kv_width
+    if model.latent is None:
+        return {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
+    norms = {name: (model.norm_elements(w),) for name, w in model.latent.norms.items()}
+    return {**model.latent.matrices(h, model.heads), **norms}
 
 
 def _norm_shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
@@ -155,7 +163,8 @@ class Dense:
         backs = []
         for layer in range(self.model.layers):
             second = partial(self._second, micro_batch=i)
-            for number, inside in enumerate((self._attention, second), 1):
+            attention = self._latent if self.model.latent else self._attention
+            for number, inside in enumerate((attention, second), 1):
                 x, back = self._block(x, layer, number, inside)
                 backs.append(back)
         self.activations[f"output.{i}"] = x
@@ -286,15 +295,25 @@ class Dense:
 
         return out, back
 
-    def _rotate(self, x: Float, sign: float) -> Float:
-        d = self.model.head_dim
-        b, s, width = x.shape
-        half = (self.model.rotary or d) // 2
-        frequency = ROTARY_BASE ** (-np.arange(half) / half)
-        turn = np.exp(1j * sign * np.arange(s)[:, None] * frequency)[None, :, None, :]
-        heads = x.reshape(b, s, width // d, d)
-        z = (heads[..., :half] + 1j * heads[..., half : 2 * half]) * turn
-        return np.concatenate([z.real, z.imag, heads[..., 2 * half :]], -1).reshape(x.shape)
+    def _latent(self, x: Float, layer: int) -> tuple[Float, Any]:
+        p = f"L{layer}."
+        linear, norm = (
+            lambda x, name: self._linear(x, p, name),
+            lambda x, name: self._norm(x, p + name),
+        )
+        mask = self._core(layer).mask(x.shape[1])
+        return latent_attention(x, self.model, mask, linear, norm, rotated)
+
+    def _core(self, layer: int) -> Core:
+        causal = self.workload.causal != "off"
+        return Core(self.model, self.model.kind(layer).window, causal=causal)
+
+    def _rotate(self, x: Float, sign: int) -> Float:
+        b, s, _ = x.shape
+        heads = x.reshape(b, s, -1, self.model.head_dim)
+        turned = self.model.rotary or self.model.head_dim
+        first = rotated(heads[..., :turned], sign)
+        return np.concatenate([first, heads[..., turned:]], -1).reshape(x.shape)
 
     def _positioned(self, x: Float, layer: str, which: str) -> tuple[Float, Any]:
         """Return queries or keys with their norm, if they have one, and their positions."""
@@ -310,11 +329,10 @@ class Dense:
         return self._rotate(y.reshape(x.shape), 1), back
 
     def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
-        p, window = f"L{layer}.", self.model.kind(layer).window
+        p = f"L{layer}."
         (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
         (q, q_turn), (k, k_turn) = self._positioned(q, p, "q"), self._positioned(k, p, "k")
-        core = Core(self.model, window, causal=self.workload.causal != "off")
-        attended, core_back = core.attend(q, k, v)
+        attended, core_back = self._core(layer).attend(q, k, v)
         out, o_back = self._linear(attended, p, "wo")
 
         def back(dy: Float) -> Float:
@@ -339,3 +357,12 @@ def _gelu(x: Float) -> tuple[Float, Float]:
     t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
     dinner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
     return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * dinner
+
+
+def rotated(heads: Float, sign: int) -> Float:
+    """Return [batch, tokens, heads, d], turned by positions of tokens forward (1) or back (-1)."""
+    s, half = heads.shape[1], heads.shape[-1] // 2
+    frequency = ROTARY_BASE ** (-np.arange(half) / half)
+    turn = np.exp(1j * sign * np.arange(s)[:, None] * frequency)[None, :, None, :]
+    z = (heads[..., :half] + 1j * heads[..., half:]) * turn
+    return np.concatenate([z.real, z.imag], -1)

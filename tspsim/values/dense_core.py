@@ -37,7 +37,7 @@ class Core:
     window: int | None
     causal: bool
 
-    def _mask(self, s: int) -> Float:
+    def mask(self, s: int) -> Float:
         """Return what is added to the scores, (queries, keys)."""
         distance = np.arange(s)[:, None] - np.arange(s)
         seen = (distance >= 0) | (not self.causal)
@@ -51,7 +51,7 @@ class Core:
         kh, vh = k.reshape(b, s, n, d), v.reshape(b, s, n, d)
         scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
         scores, slope = capped(scores, self.model.score_cap)
-        scores = scores + self._mask(s)
+        scores = scores + self.mask(s)
         a = np.exp(scores - scores.max(-1, keepdims=True))
         a /= a.sum(-1, keepdims=True)
         o = np.einsum("bngqk,bknd->bqngd", a, vh)

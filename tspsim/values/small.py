@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tspsim.experts import Experts
+from tspsim.latent import Latent
 from tspsim.model import ModelShape, Workload
 from tspsim.strategies.base import StrategyOptions
 
@@ -56,10 +57,12 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
     """
     seen = dict.fromkeys(kind.window for kind in model.kinds)
     windows = tuple(window and max(2, int(window * share)) for window in seen)
+    latent = model.latent and small_latent(model.latent)
     return replace(
         model,
         hidden=model.heads * HEAD_DIM,
-        head_dim=HEAD_DIM,
+        head_dim=latent.head if latent else HEAD_DIM,
+        latent=latent,
         layers=min(model.layers, max(layers, 2 if _mixed(model) else 1)),
         ffn=2 * ranks,
         experts=model.experts and _few(model.experts, ranks),
@@ -67,6 +70,11 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
         window=windows if len(windows) > 1 else windows[0],
         rotary=model.rotary and HEAD_DIM // 2,
     )
+
+
+def small_latent(latent: Latent) -> Latent:
+    """Return widths that are all different, so that none can stand for another."""
+    return Latent(kv_rank=10, nope=4, rope=2, value=3, q_rank=latent.q_rank and 12)
 
 
 def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Workload:

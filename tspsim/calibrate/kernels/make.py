@@ -21,8 +21,8 @@ HELD_OUT, _SEED = 0.3, 0
 #: Axis and smallest size of what errors are stated for: the sizes that training has.
 _COUNTED: dict[TableKind, tuple[int, float]] = {
     "matmul": (0, 1024), "attention": (1, 1024), "attention_backward": (1, 1024),
-    "decode_attention": (1, 1024), "mla": (1, 1024), "decode_mla": (1, 1024),
-    "grouped": (0, 64),
+    "decode_attention": (1, 1024), "mla": (1, 1024), "mla_backward": (1, 1024),
+    "decode_mla": (1, 1024), "grouped": (0, 64),
 }  # fmt: skip
 
 #: Steps a doubling that sizes are rounded to, by axis: experts of two models have hardly a shape in

@@ -87,20 +87,28 @@ class Core:
         return f"{name}({self.heads}/{self.kv_heads} heads, {mask})"
 
 
+#: Products over the pairs that run over the width of a key (or give it), and of a value, by curve.
+#: Forward: scores; weighted sum. Backward: scores, dQ, dK; dV, dP.
+PRODUCTS = {"attention": (1, 1), "attention_backward": (3, 2)}
+
+
 @lru_cache(maxsize=4096)
 def _work(
-    core: Core, kernel: str, batch: int, width: int, products: int, bytes_: int
+    core: Core, kernel: str, batch: int, widths: tuple[int, int], curve: str, bytes_: int
 ) -> Work | PerCoordinate:
-    """Return `products` matmuls over the unmasked pairs, per coordinate where they differ."""
-    d = width // core.heads
-    curve = "attention" if products == 2 else "attention_backward"
+    """Return the matmuls over the unmasked pairs, per coordinate where they differ.
+
+    `widths` are those of all heads' queries, and of their outputs.
+    """
+    keys, values = (width // core.heads for width in widths)
     heads, tokens = (core.heads, core.kv_heads), (core.queries.local, core.keys.local)
-    shape = (batch, *heads, *tokens, d, int(core.causal))
+    shape = (batch, *heads, *tokens, keys, int(core.causal), values)
+    wide = sum(n * width for n, width in zip(PRODUCTS[curve], widths, strict=True))
 
     def at(coordinate: int) -> Work:
         pairs = core.twice_pairs(coordinate)
         traffic = bytes_ if pairs else 0  # a kernel whose pairs are all masked is not launched
-        return Work(products * pairs * width * batch, traffic, curve, shape, kernel=kernel)
+        return Work(pairs * wide * batch, traffic, curve, shape, kernel=kernel)
 
     if core.axis is None:
         return at(0)
@@ -129,10 +137,11 @@ class Attention:
     ) -> Work | PerCoordinate:
         """Return two products over the unmasked pairs: 4 * pairs * width flops per sequence."""
         batch, _, width = inputs[0].shape
-        return _work(self.core, self.kernel, batch, width, 2, moved(inputs, outputs))
+        widths = (width, outputs[0].shape[-1])
+        return _work(self.core, self.kernel, batch, widths, self.name, moved(inputs, outputs))
 
     def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
-        """Return o, the shape of q, and lse; a query with no key gives 0 and -inf."""
+        """Return o, as wide as values are, and lse; a query with no key gives 0 and -inf."""
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
         scores = capped(qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1]), core.cap)
@@ -164,7 +173,8 @@ class AttentionBackward:
     ) -> Work | PerCoordinate:
         """Return five products: scores, dV, dP, dQ, dK (FlashAttention-2, arXiv 2307.08691)."""
         batch, _, width = inputs[1].shape
-        return _work(self.core, self.kernel, batch, width, 5, moved(inputs, outputs))
+        widths = (width, inputs[0].shape[-1])
+        return _work(self.core, self.kernel, batch, widths, self.name, moved(inputs, outputs))
 
     def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
         """Return dq, dK and dV."""

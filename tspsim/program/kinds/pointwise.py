@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from tspsim.program.activations import ActivationShard
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand, Work
@@ -164,24 +165,29 @@ class Rotary(Pointwise):
     Parameters
     ----------
     head_dim : int
-    tokens : Tokens
+    tokens : Tokens or ActivationShard
         Positions of the rows of x: real ones, whatever the order in which a rank stores them.
     inverse : bool
         Turn back: the gradient of the rotation.
-    turned : int or None
-        So many of a head's first elements are rotated; the others are not touched. None: all.
+    turned : range or None
+        The elements of each head that are rotated; the others are not touched. None: all.
     """
 
     head_dim: int
-    tokens: Tokens
+    tokens: Tokens | ActivationShard
     inverse: bool = False
-    turned: int | None = None
+    turned: range | None = None
     name = "rotary"
+
+    @property
+    def span(self) -> range:
+        """The elements of a head that are rotated."""
+        return self.turned or range(self.head_dim)
 
     @property
     def share(self) -> float:
         """The share of x that is rotated."""
-        return (self.turned or self.head_dim) / self.head_dim
+        return len(self.span) / self.head_dim
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
         """Return the memory traffic of what is rotated."""
@@ -191,15 +197,20 @@ class Rotary(Pointwise):
     def values(self, where: Where, x: Array) -> tuple[Array, ...]:
         """Return x rotated."""
         b, s, width = x.shape
-        half = (self.turned or self.head_dim) // 2
-        positions = self.tokens.positions(where.coordinate(self.tokens.axis))
-        angle = positions[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
+        first, half = self.span.start, len(self.span) // 2
+        angle = self._positions(where)[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
         sin = np.sin(angle)[None, :, None] * (-1 if self.inverse else 1)
         cos = np.cos(angle)[None, :, None]
         heads = x.reshape(b, s, width // self.head_dim, self.head_dim)
-        even, odd, rest = np.split(heads, [half, 2 * half], axis=-1)
+        cuts = [first, first + half, self.span.stop]
+        before, even, odd, behind = np.split(heads, cuts, axis=-1)
         turned = even * cos - odd * sin, even * sin + odd * cos
-        return (np.concatenate([*turned, rest], axis=-1).reshape(x.shape),)
+        return (np.concatenate([before, *turned, behind], axis=-1).reshape(x.shape),)
+
+    def _positions(self, where: Where) -> Array:
+        if isinstance(self.tokens, ActivationShard):
+            return self.tokens.positions(where)
+        return self.tokens.positions(where.coordinate(self.tokens.axis))
 
 
 @dataclass(frozen=True, slots=True)

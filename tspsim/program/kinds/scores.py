@@ -25,6 +25,7 @@ class _Product:
     ----------
     core : Core
     head_dim : int
+        Width of a head's keys, or of its values: of what is multiplied with the square, or made.
     """
 
     core: Core

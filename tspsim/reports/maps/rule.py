@@ -37,7 +37,7 @@ class Rule(NamedTuple):
 def rule_of(model: ModelShape) -> Rule | None:
     """Return the rule for a model; None where TP moves less at any length."""
     weights = model.attention_weights + model.mlp_weights
-    saved = 4 * model.hidden - 2 * model.kv_width
+    saved = 4 * model.hidden - model.attended
     return Rule(weights / saved / model.hidden, model.hidden) if saved > 0 else None
 
 

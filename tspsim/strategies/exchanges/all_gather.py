@@ -9,7 +9,7 @@ from tspsim.program.kinds.attention import Core
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, core_of
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Expand, Heads, core_of
 
 
 class AllGatherExchange(Exchange):
@@ -53,8 +53,11 @@ class AllGatherExchange(Exchange):
         whole_k, whole_v = self.axis.all_gather(k, v, dim=1, lane="kv", label="kv")
         return whole_k, whole_v
 
-    def gather(self, tape: CoreTape) -> CoreTape:
+    def gather(self, tape: CoreTape, expand: Expand) -> CoreTape:  # noqa: ARG002
         """Record the gathering of K and V, unless they are there; they arrive in rank order."""
+        return self._travelling(tape)
+
+    def _travelling(self, tape: CoreTape) -> CoreTape:
         if tape.gathered is not None:
             return tape
         assert tape.k is not None and tape.v is not None
@@ -94,7 +97,7 @@ class AllGatherExchange(Exchange):
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Gather K and V again unless kept; run the core again unless its output was kept."""
-        tape = self.gather(tape) if tape.arriving is None else tape
+        tape = self._travelling(tape) if tape.arriving is None else tape
         if tape.lse is not None:
             return tape
         with self.rank.at(phase="recompute"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tspsim.kernels import Recomputed
 from tspsim.program.kinds.attention import Core
@@ -12,6 +13,9 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.program.unfused import KeptScores
+
+#: Records keys and values.
+Expand: TypeAlias = Callable[[], tuple[Operand, Operand]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,11 @@ class Exchange(ABC):
         """Return the K and V that survive ``recompute: full``."""
         return None
 
-    def gather(self, tape: CoreTape) -> CoreTape:
-        """Record the gathering of what backward reads of other ranks, where it can begin early."""
+    def gather(self, tape: CoreTape, expand: Expand) -> CoreTape:  # noqa: ARG002
+        """Record the gathering of what backward reads of other ranks, where it can begin early.
+
+        `expand` records K and V once more, where they are made of what was gathered.
+        """
         return tape
 
     def restore(self, heads: Heads, tape: CoreTape) -> CoreTape:

@@ -6,6 +6,7 @@ A strategy fills in how attention and MLP run on its mesh.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from tspsim.model import Recompute
 from tspsim.program.packed import Weights
 from tspsim.program.rank import NormTape, Rank
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.latent_down import Down
 from tspsim.strategies.parts.layers import LayerTape, LayerWeights, LazyNorm, Normed
 from tspsim.strategies.parts.mixture import Mixture
 
@@ -26,11 +28,14 @@ class Blocks(ABC):
     recompute : {"none", "selective", "full"}
     mixture : Mixture or None
         Of layers that have experts.
+    down : Down or None
+        Ways down to latents, that attention reads in place of the stream.
     """
 
     rank: Rank
     recompute: Recompute
     mixture: Mixture | None
+    down: Down | None
 
     #: Under ``recompute: full``, backward recomputes a layer's parts by itself from `x` and
     #: `middle`; otherwise the whole forward of the layer runs again from `x`.
@@ -39,13 +44,16 @@ class Blocks(ABC):
     # ---- what a strategy fills in ------------------------------------------------------------
 
     @abstractmethod
-    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
-        """Return the attention block's output and its tape; `kept` is what `keeps` kept."""
+    def attention(self, x: Any, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
+        """Return the attention block's output and its tape; `kept` is what `keeps` kept.
+
+        Its input is an operand, or latents.
+        """
 
     @abstractmethod
     def attention_backward(
-        self, dy: Operand, normed: Normed, w: LayerWeights, tape: Any
-    ) -> Operand:
+        self, dy: Operand, normed: Callable[[], Any], w: LayerWeights, tape: Any
+    ) -> Any:
         """Return the gradient of the attention block's input."""
 
     @abstractmethod
@@ -69,7 +77,8 @@ class Blocks(ABC):
         if self.recompute != "full":
             return y, tape
         if self.recomputes_inside:
-            return y, replace(tape, norm1=None, norm2=None, mlp=None, **self._survivors(tape))
+            gone = replace(tape, norm1=None, norm2=None, mlp=None, latents=None)
+            return y, replace(gone, **self._survivors(tape))
         return y, LayerTape(x, **self._survivors(tape))
 
     def _survivors(self, tape: LayerTape) -> dict[str, Any]:
@@ -82,15 +91,18 @@ class Blocks(ABC):
     def _blocks(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[LayerTape, Operand]:
         """Record both blocks; return the tape, and the MLP's output."""
         rank = self.rank
+        matrices = self.down.bring(w) if self.down else {}  # what travels does so behind the norm
         norm1 = self._normed(x, w.norm1, "norm1")
-        out, attention = self.attention(norm1.output, w, kept)
+        latents = self.down and self.down.forward(norm1.output, w, matrices)
+        read = latents.latents if latents else norm1.output
+        out, attention = self.attention(read, w, kept)
         behind1, bias = self._behind(out, w.bias1, w.behind1, "norm1_out")
         middle = behind1.output if behind1 else out
         mask = rank.join(x, to=middle, bias=bias, label="residual1")
         norm2 = self._normed(middle, w.norm2, "norm2")
         out, mlp = self._second(norm2.output, w)
-        tape = LayerTape(x, middle, norm1, norm2, attention, mlp, mask, behind1=behind1)
-        return tape, out
+        tape = LayerTape(x, middle, norm1, norm2, attention, mlp, mask)
+        return replace(tape, behind1=behind1, latents=latents), out
 
     def _second(self, x: Operand, w: LayerWeights) -> tuple[Operand, Any]:
         """Record the block behind attention: an MLP, or experts."""
@@ -159,8 +171,24 @@ class Blocks(ABC):
         norm = self._lazy(tape.norm1, tape.x, w.norm1, "norm1")
         dropped = rank.masked(dy, tape.mask1, "ddropout1")
         dout = self._behind_backward(dropped, tape.behind1, w.bias1, w.behind1, "attention.bias")
-        dnormed = self.attention_backward(dout, norm, w, tape.attention)
+        dnormed = self._first_backward(dout, norm, w, tape)
         return self._norm_backward(dnormed, norm, w.norm1, "norm1", dy)
+
+    def _first_backward(
+        self, dy: Operand, norm: LazyNorm, w: LayerWeights, tape: LayerTape
+    ) -> Operand:
+        """Return the gradient of what attention reads, or its latents."""
+        down = self.down
+        if down is None:
+            dx: Operand = self.attention_backward(dy, norm, w, tape.attention)
+            return dx
+        matrices = down.bring(w)  # once: for latents that are computed again, and for dX
+        latents = tape.latents
+        if latents is None:
+            with self.rank.at(phase="recompute"):
+                latents = down.forward(norm(), w, matrices)
+        gradients = self.attention_backward(dy, lambda: latents.latents, w, tape.attention)
+        return down.backward(gradients, latents, norm, w, matrices)
 
     def _behind_backward(
         self,

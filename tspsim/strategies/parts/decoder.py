@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Part, Weights
@@ -20,6 +19,7 @@ from tspsim.strategies.parts.blocks import Blocks
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
 from tspsim.strategies.parts.groups import Group, Groups
+from tspsim.strategies.parts.latent_down import Down
 from tspsim.strategies.parts.layers import LayerWeights
 from tspsim.strategies.parts.mixture import MakeExperts, Mixture
 from tspsim.strategies.parts.pipeline import play
@@ -57,6 +57,7 @@ class Decoder(Blocks):
         layout = experts(rank, place) if experts else None
         self.mixture = Mixture(self, layout) if layout else None
         self.recompute = rank.workload.recompute
+        self.down = self._down() if rank.model.latent else None
         self.stamps = Stamps(rank)
         groups = Groups(rank, rank.replication)
         #: Of all weights, and of experts where other ranks hold these alike.
@@ -81,17 +82,15 @@ class Decoder(Blocks):
         packs = zip(self.common, (others, (w.experts,)), strict=True)
         return Together([Group(groups, some, index) for groups, some in packs])
 
+    def _down(self) -> Down:
+        """Return latent attention's ways down: whole on every rank, as norms are."""
+        return Down(self.rank, self.place)
+
     def _declare(self, index: int) -> LayerWeights:
         rank, cut = self.rank, self.cut
         with rank.at(layer=index):
-            first: dict[str, Any] = {
-                "norm1": self._declare_some("norm1", cut.block_norm(1, "before")),
-                "attention": rank.weights("attention", cut.attention()),
-                "qk_norm": self._declare_some("qk_norm", cut.qk_norm()),
-                "bias1": self._declare_some("attention.bias", cut.output_bias("attention")),
-                "behind1": self._declare_some("norm1_out", cut.block_norm(1, "behind")),
-                "norm2": self._declare_some("norm2", cut.block_norm(2, "before")),
-            }
+            first = self._declare_attention()
+            first["norm2"] = self._declare_some("norm2", cut.block_norm(2, "before"))
             if rank.model.experts_in(index):
                 assert self.mixture is not None
                 second = self.mixture.declare()
@@ -99,7 +98,25 @@ class Decoder(Blocks):
                 mlp, bias = rank.weights("mlp", cut.mlp()), cut.output_bias("mlp")
                 second = {"mlp": mlp, "bias2": self._declare_some("mlp.bias", bias)}
             behind = self._declare_some("norm2_out", cut.block_norm(2, "behind"))
-            return LayerWeights(**{**first, **second, "behind2": behind})
+            return self._together(first | second | {"behind2": behind})
+
+    @staticmethod
+    def _together(packs: dict[str, Weights | None]) -> LayerWeights:
+        attention = packs.pop("attention")
+        assert attention is not None
+        return LayerWeights(attention, **packs)
+
+    def _declare_attention(self) -> dict[str, Weights | None]:
+        rank, cut, down = self.rank, self.cut, self.down
+        return {
+            "norm1": self._declare_some("norm1", cut.block_norm(1, "before")),
+            "down": rank.weights("latent", down.matrices()) if down else None,
+            "latent_norms": rank.weights("latent.norms", down.norms()) if down else None,
+            "attention": rank.weights("attention", cut.attention()),
+            "qk_norm": self._declare_some("qk_norm", cut.qk_norm()),
+            "bias1": self._declare_some("attention.bias", cut.output_bias("attention")),
+            "behind1": self._declare_some("norm1_out", cut.block_norm(1, "behind")),
+        }
 
     def _declare_some(self, name: str, parts: list[Part]) -> Weights | None:
         return self.rank.weights(name, parts) if parts else None

@@ -51,6 +51,8 @@ class LayerWeights:
         Norms of their outputs.
     router, experts : Weights or None
         Where the layer has experts.
+    down, latent_norms : Weights or None
+        What latent attention has between blocks: its ways down, and the norms of latents.
     """
 
     attention: Weights
@@ -64,11 +66,14 @@ class LayerWeights:
     behind2: Weights | None = None
     router: Weights | None = None
     experts: Weights | None = None
+    down: Weights | None = None
+    latent_norms: Weights | None = None
 
     @property
     def packs(self) -> tuple[Weights, ...]:
         """All of them, in the order in which forward reads them."""
-        first = (self.norm1, self.attention, self.qk_norm, self.bias1, self.behind1)
+        latent = (self.down, self.latent_norms)
+        first = (self.norm1, *latent, self.attention, self.qk_norm, self.bias1, self.behind1)
         second = (self.norm2, self.router, self.experts, self.mlp, self.bias2, self.behind2)
         return tuple(w for w in (*first, *second) if w)
 
@@ -79,8 +84,12 @@ class LayerWeights:
 
     @property
     def between(self) -> tuple[Weights, ...]:
-        """What is whole on every rank: norms, biases of outputs, and routers."""
-        first = (self.norm1, self.bias1, self.behind1)
+        """What is whole on every rank: norms, biases of outputs, and routers.
+
+        Of latent attention its norms, and the ways down unless they are cut.
+        """
+        down = self.down if self.down and self.down.value.parts[0].shard.axis is None else None
+        first = (self.norm1, down, self.latent_norms, self.bias1, self.behind1)
         second = (self.norm2, self.router, self.bias2, self.behind2)
         return tuple(w for w in (*first, *second) if w)
 
@@ -122,6 +131,8 @@ class LayerTape:
         the blocks read.
     attention, mlp : Any
         What the strategy's own forward left.
+    latents : Any
+        What the ways down of latent attention left.
     mask1, mask2 : Operand
         Of the dropout behind both blocks; None where there is none.
     behind1, behind2 : NormTape
@@ -138,3 +149,4 @@ class LayerTape:
     mask2: Operand | None = None
     behind1: NormTape | None = None
     behind2: NormTape | None = None
+    latents: Any = None

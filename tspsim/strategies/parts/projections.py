@@ -12,7 +12,7 @@ from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape
 from tspsim.strategies.parts.head_norms import NormWeights, Saved, head_norms
 
-#: dq, dk and dv.
+#: Of q, k and v; or of what matrix products gave, in which way these came out of it.
 Gradients = tuple[Operand, Operand, Operand]
 
 
@@ -59,8 +59,19 @@ class Projections:
         self.rank, self.tokens = rank, tokens
         self.norms = head_norms(rank, axis)
 
-    def project(self, x: Operand, to: Bucket, which: str) -> Operand:
-        """Return q, k or v of one bucket of heads, with norm and positions of q and k."""
+    def spread(self, x: Operand) -> Operand:
+        """Return the input with what of it is gathered: nothing."""
+        return x
+
+    def collect(self, dx: Operand) -> Operand:
+        """Return the gradient of the rank's own tokens: it is."""
+        return dx
+
+    def queries(self, x: Operand, to: Bucket) -> Operand:
+        """Return q of one bucket of heads, with its norm and positions."""
+        return self._project(x, to, "q")
+
+    def _project(self, x: Operand, to: Bucket, which: str) -> Operand:
         out = self._product(x, to, which)
         if which in "qk":
             out = self._normed(out, to, which)
@@ -80,16 +91,14 @@ class Projections:
         out, to.saved[which] = self.norms.forward(x, to.norms, which)
         return out
 
-    def keys_values(self, x: Operand, to: Bucket, *, kept: bool) -> tuple[Operand, Operand] | None:
-        """Return k and v of one bucket.
+    def keys_values(self, x: Operand, to: Bucket) -> tuple[Operand, Operand]:
+        """Return k and v of one bucket."""
+        return self._project(x, to, "k"), self._project(x, to, "v")
 
-        Where gathered ones were kept they are not needed; what the keys' norm saves still is.
-        """
-        if not kept:
-            return self.project(x, to, "k"), self.project(x, to, "v")
+    def saves(self, x: Operand, to: Bucket) -> None:
+        """Record what backward reads of the keys' norm, where gathered keys were kept."""
         if self.norms is not None:
             self._normed(self._product(x, to, "k"), to, "k")
-        return None
 
     def before_positions(
         self, gradients: Gradients, tape: CoreTape, norms: NormWeights
@@ -103,6 +112,10 @@ class Projections:
         q, k = tape.norms
         dq = self.norms.backward(dq, q, norms, "q")
         return dq, self.norms.backward(dk, k, norms, "k"), dv
+
+    def weighed(self, x: Operand) -> Operand:
+        """Return what weight gradients read of the input: all."""
+        return x
 
     def input_gradient(
         self, gradients: Gradients, w: Packed, bucket: int, add_to: Operand | None = None

@@ -5,7 +5,7 @@ Either axis may have degree 1: tensor parallelism is the one, sequence paralleli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,15 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
+from tspsim.strategies.parts.latent_heads import LatentGather
+from tspsim.strategies.parts.latents import through
 from tspsim.strategies.parts.layers import LayerWeights, Normed
 from tspsim.strategies.parts.mixture import MakeExperts
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
-from tspsim.strategies.parts.projections import Bucket, Projections
+from tspsim.strategies.parts.projecting import projections_of
+from tspsim.strategies.parts.projections import Bucket
 from tspsim.strategies.parts.weights import Cut
 
 
@@ -56,7 +60,10 @@ class ShardedDecoder(Decoder):
         self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
         self.tokens, self.exchange = tokens, exchange
         self.scatters = sequence_parallel and self.tp.degree > 1
-        self.projections, self.local_mlp = Projections(rank, tokens, self.tp), Mlp(rank)
+        self.expands = isinstance(exchange, ExpandedExchange)
+        gather = LatentGather(rank, tokens, self.sp) if self.expands else None
+        self.projections = projections_of(rank, tokens, self.tp, gather)
+        self.local_mlp = Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
             ActivationShard(tokens, "tp", self.tp.degree)
@@ -67,17 +74,19 @@ class ShardedDecoder(Decoder):
 
     # ---- into and out of a block -------------------------------------------------------------
 
-    def _enter(self, x: Operand, label: str) -> Operand:
+    def _enter(self, x: Any, label: str) -> Any:
         if not self.scatters:
             return x
-        return self.tp.all_gather(x, dim=1, lane="activations", label=label)[0]
+        gather = partial(self.tp.all_gather, dim=1, lane="activations", label=label)
+        return through(x, gather)
 
-    def _leave(self, y: Operand, label: str) -> Operand:
+    def _leave(self, y: Any, label: str) -> Any:
+        lane = "activations"
         if self.scatters:
-            return self.tp.reduce_scatter(y, dim=1, lane="activations", label=label)[0]
-        return self.tp.all_reduce(y, lane="activations", label=label)[0]
+            return through(y, partial(self.tp.reduce_scatter, dim=1, lane=lane, label=label))
+        return through(y, partial(self.tp.all_reduce, lane=lane, label=label))
 
-    def _gathering(self, normed: Normed, label: str) -> Normed:
+    def _gathering(self, normed: Callable[[], Any], label: str) -> Callable[[], Any]:
         """Let a block's input come again while its gradient is computed; return what gives it.
 
         Megatron-LM gathers it so for the weight gradients, in its linear layers' backward (arXiv
@@ -92,11 +101,14 @@ class ShardedDecoder(Decoder):
 
     # ---- attention ---------------------------------------------------------------------------
 
-    def attention(self, x: Operand, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
+    def attention(self, x: Any, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Project, attend, project back, sum over tp."""
-        x, bucket = self._enter(x, "attention.in"), Bucket(w.attention.value, w.qk_norm)
-        kv = self.projections.keys_values(x, bucket, kept=bool(kept))
-        queries = partial(self.projections.project, x, bucket, "q")
+        x = self.projections.spread(self._enter(x, "attention.in"))
+        bucket = Bucket(w.attention.value, w.qk_norm)
+        if kept:
+            self.projections.saves(x, bucket)
+        kv = None if kept else self.projections.keys_values(x, bucket)
+        queries = partial(self.projections.queries, x, bucket)
         tape = bucket.of(self.exchange.forward(self.heads, queries, kv, kept))
         y = self.rank.matmul(tape.output, w.attention.value["o0"], "o")
         if self.recompute == "selective":
@@ -108,11 +120,13 @@ class ShardedDecoder(Decoder):
         return self.exchange.keeps(tape)
 
     def attention_backward(
-        self, dy: Operand, normed: Normed, w: LayerWeights, tape: CoreTape
-    ) -> Operand:
+        self, dy: Operand, normed: Callable[[], Any], w: LayerWeights, tape: CoreTape
+    ) -> Any:
         """Mirror `attention`: the input gradient is summed over tp while dW is computed."""
         dy, into = self._enter(dy, "attention.dout"), w.attention
-        tape = self.exchange.gather(tape)
+        whole = self._expanded(normed) if self.expands else None
+        expand = partial(self.projections.keys_values, whole, Bucket(into.value, w.qk_norm))
+        tape = self.exchange.gather(tape, expand)
         if tape.o is None:
             tape = self.exchange.restore(self.heads, tape)
         self.rank.weight_gradient(tape.output, dy, into.gradient["o0"], "o")
@@ -120,12 +134,22 @@ class ShardedDecoder(Decoder):
         tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
         gradients = self.exchange.backward(self.heads, do, tape)
         gradients = self.projections.before_positions(gradients, tape, w.qk_norm)
-        x = self._gathering(normed, "attention.in")
+        x = self._weighed(normed, whole)
         dx = self.projections.input_gradient(gradients, into.value, 0)
-        dx = self._leave(dx, "attention.din")
+        dx = self._leave(self.projections.collect(dx), "attention.din")
         weigh = self.projections.weight_gradients
         self.rank.weighs(lambda: weigh(x(), gradients, into.gradient, 0))
         return dx
+
+    def _expanded(self, normed: Callable[[], Any]) -> Any:
+        """Return the latents that backward expands again."""
+        return self.projections.spread(self._enter(normed(), "attention.in"))
+
+    def _weighed(self, normed: Callable[[], Any], whole: Any) -> Callable[[], Any]:
+        """Return what gives the input of weight gradients: what is there, or it comes again."""
+        if self.expands:
+            return lambda: whole
+        return self._gathering(lambda: self.projections.weighed(normed()), "attention.in")
 
     # ---- MLP ---------------------------------------------------------------------------------
 
@@ -139,7 +163,7 @@ class ShardedDecoder(Decoder):
         dy = self._enter(dy, "mlp.dout")
         self.local_mlp.down_backward(dy, tape, w.value, w.gradient)
         x = self._gathering(normed, "mlp.in")
-        dx = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
+        dx: Operand = self._leave(self.local_mlp.input_gradient(tape.ups, w.value), "mlp.din")
         self.rank.weighs(lambda: self.local_mlp.weight_gradients(x(), tape.ups, w.gradient))
         return dx
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tspsim.files.errors import Problem
+from tspsim.latent import Latent
 from tspsim.mesh import Axes
 from tspsim.model import ModelShape
 from tspsim.program.bindings import Shard
@@ -48,10 +49,16 @@ class Cut:
         return self.model.kv_heads * self.replicas // self.degree // self.buckets
 
     def attention(self) -> list[Part]:
-        """Return the parts of the attention weights, bucket by bucket: q0, k0, v0, o0, q1, ..."""
+        """Return the parts of the attention weights, bucket by bucket: q0, k0, v0, o0, q1, ...
+
+        Of latent attention those that are cut by heads.
+        """
         return [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
 
     def _bucket(self, i: int) -> Iterator[Part]:
+        if self.model.latent:
+            yield from self._latent_bucket(self.model.latent, i)
+            return
         h, d = self.model.hidden, self.model.head_dim
         q, kv = self.heads * d, self.kv_heads * d
         columns, rows = self._shard(1, i), self._shard(0, i)
@@ -64,6 +71,14 @@ class Cut:
             yield Part(f"bq{i}", (q,), "bq", rows)
             yield Part(f"bk{i}", (kv,), "bk", kv_rows)
             yield Part(f"bv{i}", (kv,), "bv", kv_rows)
+
+    def _latent_bucket(self, latent: Latent, i: int) -> Iterator[Part]:
+        """Yield the ways up of some heads: q0 and kv0, and the way back, o0."""
+        h, n, columns = self.model.hidden, self.heads, self._shard(1, i)
+        wide = (latent.q_rank or h, n * latent.head)
+        yield Part(f"q{i}", wide, "wq_b" if latent.q_rank else "wq", columns)
+        yield Part(f"kv{i}", (latent.kv_rank, n * latent.up), "wkv_b", columns)
+        yield Part(f"o{i}", (n * latent.value, h), "wo", self._shard(0, i))
 
     def _shard(self, dim: int, bucket: int, replicas: int = 1) -> Shard:
         blocks = self.degree // replicas * self.buckets
