@@ -22,7 +22,10 @@ ONE_LAYER = replace(SIGMOID, layers=1, vocab=24, experts=replace(SIGMOID.experts
 WORKLOAD = replace(EMPTY, batch=1, micro_batches=1)
 #: Some of what every rank sends is dropped, and every rank has rows for both of its experts.
 DROPPING = replace(
-    SKEWED, batch=1, micro_batches=1, routing=Routing("power_law", 0.8, 5, capacity=1.2)
+    SKEWED,
+    batch=1,
+    micro_batches=1,
+    routing=Routing("table", table=((0, (1, 4, 1, 2, 0, 2, 1, 1)),), capacity=1.2),
 )
 
 #: What each says beside what the dense layers of its strategy do.
