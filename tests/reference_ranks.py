@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests import reference_experts
+
 SMALL = {"hidden": 32, "layers": 2, "heads": 8, "ffn": 48}
 BATCH, SEQUENCE = 2, 16
 
@@ -50,10 +52,11 @@ def main(rank: int, world: int, folder: str) -> None:
         "gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     errors = Cases(world).run()
+    experts = reference_experts.errors(world)
     real = [counted(job, reference.connect(job), rank) for job in watched(world)]
     dist.destroy_process_group()
     fake = [imagined(job) for job in watched(world)] if rank == 0 else []
-    result = {"errors": errors, "real": real, "fake": fake}
+    result = {"errors": errors, "experts": experts, "real": real, "fake": fake}
     Path(folder, f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
 
 

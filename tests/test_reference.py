@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.reference_experts import cases as mixtures
 from tests.reference_ranks import Cases, cases, main
 from tspsim.files.errors import UserError
 
@@ -87,6 +88,19 @@ def test_shorter_types_run(
     """In single precision and bf16 the same code gives the same model, as well as they can."""
     error, what = largest(measured[world], dtype)
     assert 0 < error < bound, what
+
+
+@pytest.mark.parametrize(("world", "case"), [(w, c) for w in WORLDS for c in mixtures(w)])
+def test_experts_on_tsps_ranks_equal_the_dense_loop(
+    found: dict[int, list[dict[str, Any]]], world: int, case: str
+) -> None:
+    """Tokens or weights that travel, skewed, with experts and whole ranks that get nothing."""
+    for rank in found[world]:
+        errors = rank["experts"][case]
+        ends = {"final_norm", "embedding", "head"} if mixtures(world)[case]["vocab"] else {"input"}
+        assert len(errors) == 2 * 10 + len(ends) + 1
+        error, what = max((error, what) for what, error in errors.items())
+        assert error < 1e-10, what
 
 
 @pytest.mark.parametrize("world", WORLDS)
