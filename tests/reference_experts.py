@@ -54,6 +54,20 @@ def job(draw: str, vocab: int, **how: Any) -> Any:
     return Job(shape, SEQUENCE, BATCH, routes=routes(draw), **more)
 
 
+def even(world: int) -> list[Any]:
+    """Return jobs of which all experts get as many tokens of every rank, in bf16, without a mask.
+
+    Their sizes are those of `tests.test_reference.test_experts_count_as_the_simulators_do`.
+    """
+    from tspsim.calibrate.reference import Job, Shape
+
+    shape = Shape(64, 1, 8, 4, 96, experts=8, active=2)
+    table = (tuple((2 * t % 8, (2 * t + 1) % 8) for t in range(64)),)
+    how: Any = {"strategy": "tsp", "degree": world, "causal": "off", "scratch": 2**10, "tile": 16}
+    ways: Any = ("tokens", "weights")
+    return [Job(shape, 64, routes=table, travels=way, **how) for way in ways]
+
+
 def errors(world: int) -> dict[str, dict[str, float]]:
     """Return a rank's differences from the dense model, by case and tensor."""
     from tspsim.calibrate import reference

@@ -71,7 +71,8 @@ def watched(world: int) -> list[Any]:
         {"strategy": "tp"},
         {"strategy": "sp", "kv": "ring"},
     ]
-    return [Job(shape, 64, degree=world, scratch=2**10, tile=16, **job) for job in how]
+    jobs = [Job(shape, 64, degree=world, scratch=2**10, tile=16, **job) for job in how]
+    return [*jobs, *reference_experts.even(world)]
 
 
 def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
@@ -89,7 +90,7 @@ def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
     from tspsim.calibrate.oracle.observe import observe
 
     seen = observe(lambda: model.step(x.pop()), model, *x, collect=False)  # type: ignore[arg-type]
-    return [seen.flops, seen.peak, [list(call) for call in seen.messages]]
+    return [seen.flops, seen.peak, [list(call) for call in seen.calls]]
 
 
 def imagined(job: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
@@ -34,13 +34,21 @@ class Routes:
     """
 
     def __init__(self, job: Job, coordinate: int, device: str) -> None:
-        table = torch.tensor(job.routes)
-        by_rank = [job.local(table, c).flatten(0, 1) for c in range(job.spread)]
-        count = job.shape.experts
-        self.counts = [x.flatten().bincount(minlength=count).tolist() for x in by_rank]
-        self.experts = by_rank[coordinate].to(device)
+        self.counts = [_counts(job, c) for c in range(job.spread)]
+        table = torch.tensor(job.routes, device=device)
+        self.experts = job.local(table, coordinate).flatten(0, 1)
         self.choice = self.experts.flatten().argsort(stable=True)
         self.token = self.choice // job.shape.active
+
+
+def _counts(job: Job, coordinate: int) -> list[int]:
+    """Return how many of a coordinate's tokens go to every expert."""
+    found = [0] * job.shape.experts
+    for sequence in job.routes:
+        for first, last in job.ranges(coordinate):
+            for expert in chain.from_iterable(sequence[first:last]):
+                found[expert] += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +128,8 @@ def arrangement(counts: list[list[int]]) -> Tensor:
     counts : list of list of int
         By sender: its rows of every expert here.
     """
-    experts = torch.cat([torch.arange(len(c)).repeat_interleave(torch.tensor(c)) for c in counts])
-    return experts.argsort(stable=True)
+    experts = [expert for c in counts for expert, rows in enumerate(c) for _ in range(rows)]
+    return torch.tensor(sorted(range(len(experts)), key=experts.__getitem__), dtype=torch.int64)
 
 
 def starts(counts: list[int]) -> list[int]:
