@@ -99,9 +99,10 @@ def oracle_page() -> Iterator[Text]:
 
 
 def run_oracles() -> None:
-    """Run torch again: table and pictures of docs/oracles.md, records of FSDP2 for the tests."""
+    """Run torch again: table and pictures of docs/oracles.md, records for the tests."""
     records = TOP / "tests" / "data" / "oracles"
-    for module, folder in (("oracle", TOP / "docs"), ("oracle.fsdp", records)):
+    pages = ("oracle", TOP / "docs"), ("oracle.fsdp", records), ("oracle.moe", records)
+    for module, folder in pages:
         command = [sys.executable, "-m", f"tspsim.calibrate.{module}", str(folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests import reference_experts
+
 SMALL = {"hidden": 32, "layers": 2, "heads": 8, "ffn": 48}
 BATCH, SEQUENCE = 2, 16
 
@@ -50,10 +52,11 @@ def main(rank: int, world: int, folder: str) -> None:
         "gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     errors = Cases(world).run()
+    experts = reference_experts.errors(world)
     real = [counted(job, reference.connect(job), rank) for job in watched(world)]
     dist.destroy_process_group()
     fake = [imagined(job) for job in watched(world)] if rank == 0 else []
-    result = {"errors": errors, "real": real, "fake": fake}
+    result = {"errors": errors, "experts": experts, "real": real, "fake": fake}
     Path(folder, f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -68,7 +71,8 @@ def watched(world: int) -> list[Any]:
         {"strategy": "tp"},
         {"strategy": "sp", "kv": "ring"},
     ]
-    return [Job(shape, 64, degree=world, scratch=2**10, tile=16, **job) for job in how]
+    jobs = [Job(shape, 64, degree=world, scratch=2**10, tile=16, **job) for job in how]
+    return [*jobs, *reference_experts.even(world)]
 
 
 def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
@@ -86,7 +90,7 @@ def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
     from tspsim.calibrate.oracle.observe import observe
 
     seen = observe(lambda: model.step(x.pop()), model, *x, collect=False)  # type: ignore[arg-type]
-    return [seen.flops, seen.peak, [list(call) for call in seen.messages]]
+    return [seen.flops, seen.peak, [list(call) for call in seen.calls]]
 
 
 def imagined(job: Any) -> list[Any]:

@@ -6,14 +6,20 @@ import itertools
 import json
 import multiprocessing
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.reference_experts import cases as mixtures
 from tests.reference_ranks import Cases, cases, main
+from tests.schedules import record
+from tspsim.experts import Experts
 from tspsim.files.errors import UserError
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.by_rank import works_of
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
 
@@ -89,14 +95,46 @@ def test_shorter_types_run(
     assert 0 < error < bound, what
 
 
+@pytest.mark.parametrize(("world", "case"), [(w, c) for w in WORLDS for c in mixtures(w)])
+def test_experts_on_tsps_ranks_equal_the_dense_loop(
+    found: dict[int, list[dict[str, Any]]], world: int, case: str
+) -> None:
+    """Tokens or weights that travel, skewed, with experts and whole ranks that get nothing."""
+    for rank in found[world]:
+        errors = rank["experts"][case]
+        ends = {"final_norm", "embedding", "head"} if mixtures(world)[case]["vocab"] else {"input"}
+        assert len(errors) == 2 * 10 + len(ends) + 1
+        error, what = max((error, what) for what, error in errors.items())
+        assert error < 1e-10, what
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_fake_ranks_count_what_real_ranks_do(
     found: dict[int, list[dict[str, Any]]], world: int
 ) -> None:
     """Flops, messages and peak memory are the same, to the byte, with and without real peers."""
     first = found[world][0]
-    assert len(first["real"]) == 4
+    assert len(first["real"]) == 6
     assert first["real"] == first["fake"]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(("place", "layout"), [(4, "tokens"), (5, "ring")])
+def test_experts_count_as_the_simulators_do(
+    found: dict[int, list[dict[str, Any]]], world: int, place: int, layout: str
+) -> None:
+    """Flops, and every message's kind and bytes, are those of the program of TSP."""
+    flops, _, calls = found[world][0]["real"][place]
+    workload = Workload(64, dtype="bf16", causal="off")
+    tsp = ("tsp", {"degree": world, "experts": {"layout": layout}})
+    model = ModelShape(64, 1, 8, 4, 96, experts=Experts(8, 2, 96))
+    programs, mesh = record(tsp, model, workload, Optimizer("adamw", 2, 2))
+    its = programs.of(0)
+    said = [(op.message.collective, op.message.bytes) for op in its.ops if op.message]
+    assert Counter(map(tuple, calls)) == Counter(said)
+    works = works_of(its)
+    each = [work.flops if work else 0 for work in works.of_rank(mesh, 0)]
+    assert flops == sum(each[work] for work in works.of_op)
 
 
 # ---- what needs no ranks -------------------------------------------------------------------------

@@ -61,8 +61,8 @@ def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
         yield Problem(("model", "window"), message)
 
 
-def _repeat_problems(keys: ScenarioKeys) -> Iterator[Problem]:
-    """Yield what is repeated more often than is simulated."""
+def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
     model, work = keys.model, keys.workload
     for section, key, times in (
         ("model", "layers", model.layers),
@@ -71,32 +71,26 @@ def _repeat_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     ):
         if times > MOST_REPEATS:
             yield Problem((section, key), f"found {times}; at most {MOST_REPEATS} are simulated")
-
-
-def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
-    """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
-    model, work = keys.model, keys.workload
-    repeated = [*_repeat_problems(keys)]
-    yield from repeated
-    if repeated:  # too many to be counted
-        return
-    tokens = work.sequence * work.batch
-    shape = model.value()
-    heads = shape.heads * max(shape.head_dim, shape.value_dim)
-    widths = {"hidden": shape.hidden, "heads": heads, "ffn": shape.ffn, "vocab": shape.vocab}
-    if shape.latent:
-        widths["latent"] = max(shape.latent.norms.values())
-    widest = max(widths, key=lambda name: widths[name])
-    for path, size in (
-        (("model", widest), shape.parameters),
-        (("workload", "sequence"), tokens * widths[widest]),
-    ):
-        if size > MOST_ELEMENTS:
-            yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")
+    if model.layers <= MOST_REPEATS:  # else nobody counts them
+        yield from _element_problems(keys)
     passes = model.layers * work.micro_batches
     if passes > MOST_PASSES:
         told = f"makes {passes:,} layers in all micro-batches; at most {MOST_PASSES:,} are recorded"
         yield Problem(("workload", "micro_batches"), told)
+
+
+def _element_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield the widest of tensors that are too large."""
+    work, shape = keys.workload, keys.model.value()
+    widths = {"hidden": shape.hidden, "heads": shape.query_width, "ffn": shape.ffn}
+    widths["vocab"] = shape.vocab
+    widest = max(widths, key=lambda name: widths[name])
+    for path, size in (
+        (("model", widest), shape.parameters),
+        (("workload", "sequence"), work.sequence * work.batch * widths[widest]),
+    ):
+        if size > MOST_ELEMENTS:
+            yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")
 
 
 def algorithm_problems(algorithm: str) -> Iterator[Problem]:

@@ -101,6 +101,8 @@ def experts_problems(keys: ModelKeys) -> Iterator[Problem]:
         message = "found true; there are no shared experts: set experts.shared to their width"
         yield Problem((*path, "shared_gate"), message)
     groups, top = experts.router.groups, experts.router.top_groups
+    if experts.active > experts.count:
+        return
     if experts.count % groups:
         message = f"found {groups}; does not divide {experts.count} experts"
         yield Problem((*path, "router", "groups"), message)

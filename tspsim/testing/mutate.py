@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from tspsim.mesh import Mesh
+from tspsim.program.kind import ByCommunicator, CollectiveCall
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.types import Op, Program, Programs
 
@@ -43,22 +45,31 @@ class Skipped:
         """Return the name, marked."""
         return f"skipped {self.name}"
 
+    def of_rank(self, mesh: Mesh, rank: int) -> Skipped:
+        """Return it as the communicator of a rank has it."""
+        kind = self.op.kind
+        if not isinstance(kind, ByCommunicator):
+            return self
+        return Skipped(self.op._replace(kind=kind.of_rank(mesh, rank)))
+
     def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
         """Return the last inputs as if they were the outputs."""
         if not self.op.outputs:
             return tuple(np.zeros_like(x) for x in arrays)
-        return self._pass_on(arrays, where)
+        return self._pass_on(
+            arrays, [o.of_rank(where.mesh, where.rank)[1] for o in self.op.outputs]
+        )
 
     def exchange(self, members: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
-        """Return every member its own inputs."""
-        return [self._pass_on(arrays, None) for arrays in members]
+        """Return every member its own inputs, of the shapes that it should have received."""
+        received = cast("CollectiveCall", self.op.kind).exchange(members)
+        shapes = [[x.shape for x in arrays] for arrays in received]
+        return [self._pass_on(*pair) for pair in zip(members, shapes, strict=True)]
 
-    def _pass_on(self, arrays: Sequence[Array], where: Where | None) -> tuple[Array, ...]:
+    def _pass_on(
+        self, arrays: Sequence[Array], shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[Array, ...]:
         sources = arrays[-len(self.op.outputs) :]
-        shapes = [
-            o.of_rank(where.mesh, where.rank)[1] if where is not None else o.shape
-            for o in self.op.outputs
-        ]
         return tuple(np.resize(x, shape) for x, shape in zip(sources, shapes, strict=True))
 
 

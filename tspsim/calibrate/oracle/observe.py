@@ -45,6 +45,7 @@ _CALLS: dict[str, tuple[str, int]] = {
     "allreduce_": ("all_reduce", 0), "all_reduce": ("all_reduce", 0),
     "all_reduce_": ("all_reduce", 0),
     "broadcast_": ("broadcast", 0), "reduce_": ("reduce", 0),
+    "alltoall_base_": ("all_to_all", 1),
     "send": ("send", 0), "recv_": ("recv", 0),
     "_allgather_base_": ("all_gather", 0), "allgather_into_tensor_coalesced_": ("all_gather", 0),
     "_reduce_scatter_base_": ("reduce_scatter", 1),

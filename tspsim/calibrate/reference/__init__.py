@@ -10,10 +10,10 @@ A small decoder, forward and backward, that runs on gloo and NCCL alike::
 `Dense` is the same model by the definition, with autograd, on one process: what all of this is
 compared with. On gloo everything is tested; NCCL and CUDA take the same code, and are not yet.
 
-What to read: `tsp` is TSP, `tp_sp` the others; `blocks` is what stays on a rank,
-`exchange` how K and V meet queries, `attention` the core, `decoder` the step. Around these:
-`pipeline` runs stages in the order of 1F1B or ZB-H1, `sharded` has torch's FSDP2 shard the weights
-over replicas.
+What to read: `tsp` is TSP, `tp_sp` the others, `mixture` experts on TSP's ranks; `blocks` is what
+stays on a rank, `exchange` how K and V meet queries, `attention` the core, `decoder` the step.
+Around these: `pipeline` runs stages in the order of 1F1B or ZB-H1, `sharded` has torch's FSDP2
+shard the weights over replicas.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tspsim.calibrate.reference.config import Job, Shape
 from tspsim.calibrate.reference.decoder import Decoder, Layer
 from tspsim.calibrate.reference.dense import Dense, initial
 from tspsim.calibrate.reference.mesh import Mesh, connect
+from tspsim.calibrate.reference.mixture import TokensTravel, WeightsTravel
 from tspsim.calibrate.reference.pipeline import (
     Schedule,
     Stage,
@@ -32,6 +33,7 @@ from tspsim.calibrate.reference.sharded import Sharded
 from tspsim.calibrate.reference.tp_sp import MeshLayer
 from tspsim.calibrate.reference.tsp import TspLayer
 from tspsim.calibrate.reference.weights import shard
+from tspsim.files.errors import UserError
 
 __all__ = [
     "Decoder", "Dense", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
@@ -79,7 +81,7 @@ def build_stage(
     -------
     Stage
     """
-    return Stage(job, mesh, _layer(job), batches, schedule, device)
+    return Stage(job, mesh, _dense_layer(job), batches, schedule, device)
 
 
 def build_sharded(job: Job, mesh: Mesh, device: str = "cpu") -> Sharded:
@@ -97,8 +99,23 @@ def build_sharded(job: Job, mesh: Mesh, device: str = "cpu") -> Sharded:
     -------
     Sharded
     """
-    return Sharded(job, mesh, _layer(job), device)
+    return Sharded(job, mesh, _dense_layer(job), device)
 
 
 def _layer(job: Job) -> type[Layer]:
+    if job.shape.experts:
+        return TokensTravel if job.travels == "tokens" else WeightsTravel
     return TspLayer if job.strategy == "tsp" else MeshLayer
+
+
+def _dense_layer(job: Job) -> type[Layer]:
+    """Return the layer of a job whose layers have MLPs.
+
+    Raises
+    ------
+    UserError
+        When they have experts: their routes are those of the whole batch.
+    """
+    if job.shape.experts:
+        raise UserError("experts: in stages and sharded replicas there are none; take build()")
+    return _layer(job)

@@ -11,8 +11,14 @@ from tspsim.files.errors import UserError
 
 Strategy = Literal["dense", "tsp", "tp", "sp", "tp_sp"]
 
+#: The experts of every token, [batch][sequence][active].
+Routes: TypeAlias = tuple[tuple[tuple[int, ...], ...], ...]
+
 #: Half-open ranges of positions, in the order in which a rank stores them.
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
+
+#: Shapes by name.
+Matrices: TypeAlias = dict[str, tuple[int, ...]]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -29,6 +35,10 @@ class Shape:
         0 leaves out embedding, head and cross-entropy: the objective is ``sum(y ** 2) / 2``.
     head_dim : int
         Width of one head; ``hidden / heads`` when 0.
+    experts, active : int
+        Every layer has so many experts, each as wide as `ffn`, in place of the MLP, and a token
+        goes to some of them: weighted by a softmax over all, divided by the sum of its own.
+        0: none.
     """
 
     hidden: int
@@ -38,20 +48,25 @@ class Shape:
     ffn: int
     vocab: int = 0
     head_dim: int = 0
+    experts: int = 0
+    active: int = 0
 
     @property
     def d(self) -> int:
         """Width of one head."""
         return self.head_dim or self.hidden // self.heads
 
-    def layer(self, degree: int = 1) -> dict[str, dict[str, tuple[int, int]]]:
+    def layer(self, degree: int = 1) -> dict[str, Matrices]:
         """Return the matrices of one layer, cut `degree` ways, by the pack they travel in."""
         h, f = self.hidden, self.ffn // degree
         q, kv = self.heads * self.d // degree, self.kv_heads * self.d // degree
-        return {
-            "attention": {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)},
-            "mlp": {"gate": (h, f), "up": (h, f), "down": (f, h)},
-        }
+        attention: Matrices = {"wq": (h, q), "wk": (h, kv), "wv": (h, kv), "wo": (q, h)}
+        if not self.experts:
+            return {"attention": attention, "mlp": {"gate": (h, f), "up": (h, f), "down": (f, h)}}
+        n, f = self.experts // degree, self.ffn
+        experts: Matrices = {f"expert_{name}": (n, h, f) for name in ("gate", "up")}
+        experts["expert_down"] = (n, f, h)
+        return {"router": {"router": (h, self.experts)}, "attention": attention, "experts": experts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,11 @@ class Job:
         Elements that norm, rotary and loss may hold at a time in single precision.
     tile : int
         Most queries and keys of one attention call whose gradients are added to others.
+    routes : tuple
+        The experts that every token goes to, different ones, in every layer.
+    travels : {"tokens", "weights"}
+        TSP: rows of tokens go to the ranks of their experts and back, or experts' weights go round
+        the ring.
     """
 
     shape: Shape
@@ -97,6 +117,8 @@ class Job:
     lookahead: Literal[0, 1] = 1
     scratch: int = 2**20
     tile: int = 2048
+    routes: Routes = ()
+    travels: Literal["tokens", "weights"] = "tokens"
 
     def __post_init__(self) -> None:
         """Refuse what does not divide, or what a strategy does not take.
@@ -106,10 +128,11 @@ class Job:
         UserError
         """
         shape, chunks = self.shape, self.spread * (2 if self.causal == "zigzag" else 1)
+        width = ("experts", shape.experts) if shape.experts else ("ffn", shape.ffn)
         for what, value in (
             ("heads", shape.heads),
             ("kv_heads", shape.kv_heads),
-            ("ffn", shape.ffn),
+            width,
             ("vocab", shape.vocab),
         ):
             if value % self.cut:
@@ -118,6 +141,27 @@ class Job:
             raise UserError(f"sequence: {chunks} chunks do not divide {self.sequence} tokens")
         if shape.d % 2:
             raise UserError(f"head_dim: rotary positions need an even one, not {shape.d}")
+        if shape.experts:
+            self._refuse_routes()
+
+    def _refuse_routes(self) -> None:
+        """Refuse what is no table of every token's experts.
+
+        Raises
+        ------
+        UserError
+        """
+        if self.strategy not in ("dense", "tsp"):
+            raise UserError(f"experts: under dense and tsp, not under {self.strategy}")
+        tokens = [token for sequence in self.routes for token in sequence]
+        sizes = len(self.routes), {len(sequence) for sequence in self.routes}
+        if sizes != (self.batch, {self.sequence}):
+            raise UserError(f"routes: {self.batch} times {self.sequence} tokens have experts")
+        known = range(self.shape.experts)
+        for token in tokens:
+            if len(set(token)) != self.shape.active or not set(token) <= set(known):
+                told = f"{self.shape.active} different ones of {self.shape.experts}"
+                raise UserError(f"routes: a token goes to {told}, not to {token}")
 
     @property
     def cut(self) -> int:

@@ -23,7 +23,7 @@ def initial(shape: Shape, dtype: torch.dtype = torch.float64, seed: int = 0) -> 
             found[f"{layer}.{name}"] = 1 + draw(shape.hidden, scale=0.1)
         for pack in shape.layer().values():
             for name, sizes in pack.items():
-                found[f"{layer}.{name}"] = draw(*sizes, scale=sizes[0] ** -0.5)
+                found[f"{layer}.{name}"] = draw(*sizes, scale=sizes[-2] ** -0.5)
     if shape.vocab:
         found["final_norm"] = 1 + draw(shape.hidden, scale=0.1)
         for name in ("embedding", "head"):
@@ -76,7 +76,8 @@ class Dense(nn.Module):
         x = functional.embedding(inputs, self["embedding"]) if self.shape.vocab else inputs
         for layer in range(self.shape.layers):
             x = x + self._attention(self._norm(x, f"{layer}.norm1"), layer)
-            x = x + self._mlp(self._norm(x, f"{layer}.norm2"), layer)
+            block = self._experts if self.shape.experts else self._mlp
+            x = x + block(self._norm(x, f"{layer}.norm2"), layer)
         return x
 
     def loss(self, y: Tensor, targets: Tensor | None) -> Tensor:
@@ -114,3 +115,18 @@ class Dense(nn.Module):
     def _mlp(self, x: Tensor, layer: int) -> Tensor:
         hidden = functional.silu(x @ self[f"{layer}.gate"]) * (x @ self[f"{layer}.up"])
         return hidden @ self[f"{layer}.down"]
+
+    def _experts(self, x: Tensor, layer: int) -> Tensor:
+        """Return the weighted sum of what every token's experts make of it, expert by expert."""
+        routes = torch.tensor(self.job.routes, device=x.device)
+        scores = (x @ self[f"{layer}.router"]).softmax(-1, self.job.statistics)
+        weights = scores.gather(-1, routes)
+        weights = (weights / weights.sum(-1, keepdim=True)).to(x.dtype)
+        out = torch.zeros_like(x)
+        gate, up, down = (self[f"{layer}.expert_{name}"] for name in ("gate", "up", "down"))
+        for expert in range(self.shape.experts):
+            b, s, slot = (routes == expert).nonzero(as_tuple=True)
+            hidden = functional.silu(x[b, s] @ gate[expert]) * (x[b, s] @ up[expert])
+            made = weights[b, s, slot, None] * (hidden @ down[expert])
+            out = out.index_put((b, s), made, accumulate=True)
+        return out

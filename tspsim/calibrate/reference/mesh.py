@@ -82,6 +82,13 @@ class Axis:
         out = x.new_empty(x.shape[1:])
         return Pending(out, self._start(_REDUCE_SCATTER, lane, out.flatten(), x.flatten()), x)
 
+    def all_to_all(self, x: Tensor, give: list[int], take: list[int], lane: str) -> Pending:
+        """Send so many rows of x to every rank; return those that they send, rank by rank."""
+        if self.degree == 1:
+            return Pending(x)
+        out = x.new_empty(sum(take), *x.shape[1:])
+        return Pending(out, self._start(dist.all_to_all_single, lane, out, x, take, give), x)
+
     def broadcast(self, x: Tensor, owner: int, lane: str) -> Pending:
         """Return the owner's x; the owner itself goes on using its own."""
         if self.degree == 1:

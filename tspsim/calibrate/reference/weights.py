@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 #: The dim along which a matrix is cut over ranks; what is not named is held whole.
-CUT = {"wq": 1, "wk": 1, "wv": 1, "wo": 0, "gate": 1, "up": 1, "down": 0, "embedding": 0, "head": 0}
+CUT = {
+    "wq": 1, "wk": 1, "wv": 1, "wo": 0, "gate": 1, "up": 1, "down": 0, "embedding": 0, "head": 0,
+    "expert_gate": 0, "expert_up": 0, "expert_down": 0,
+}  # fmt: skip
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -18,7 +21,7 @@ def shard(name: str, dense: Tensor, degree: int, coordinate: int) -> Tensor:
     """Return a rank's part of a tensor of the dense model, such as ``"0.wq"``.
 
     Columns of Wq, Wk, Wv (whole heads), gate and up; the matching rows of Wo and down; rows of
-    the vocabulary tables; all of a norm.
+    the vocabulary tables; some whole experts; all of a norm and of a router.
     """
     dim = CUT.get(name.rpartition(".")[2])
     return dense if dim is None else dense.chunk(degree, dim)[coordinate]
@@ -82,6 +85,11 @@ class Weights(nn.Module):
             return self._handed[pack]
         sizes = [size(shapes) for shapes in self.packs.values()]
         return self.gradient.split(sizes)[list(self.packs).index(pack)]
+
+    def first_gradients(self, packs: int) -> Tensor:
+        """Return the gradients of the first so many packs, which lie one after another."""
+        shapes = list(self.packs.values())[:packs]
+        return self.gradient[: sum(map(size, shapes))]
 
     def value(self, pack: str, flat: Tensor | None = None) -> dict[str, Tensor]:
         """Return the tensors of a pack: the own ones, or those in `flat` that came from a peer."""

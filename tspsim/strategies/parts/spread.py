@@ -70,7 +70,7 @@ class Spread(BaseModel):
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
 
     def block(self, own: int, dp: int) -> int:
-        """Return the neighbouring replicas that hold all experts together.
+        """Return the neighbouring replicas that hold all experts together; 1 where it cannot be.
 
         Parameters
         ----------
@@ -80,7 +80,8 @@ class Spread(BaseModel):
         """
         if DP not in (self.over or ()):
             return 1
-        return dp if self.degree is None else max(1, self.degree // own)
+        block = dp if self.degree is None else max(1, self.degree // own)
+        return 1 if dp % block else block
 
 
 def axes_of(options: StrategyOptions) -> tuple[str, ...]:
@@ -179,14 +180,15 @@ def _degree_problems(options: StrategyOptions) -> Iterator[Problem]:
     if DP not in (spread.over or ()):
         if spread.degree != own:
             axes = ", ".join(spread.over or degrees)
-            message = f"found {spread.degree}; {axes} have {own} ranks, and dp is not in over"
+            message = f"found {spread.degree}; over {axes} there are {own} ranks, without dp"
             yield Problem(path, f"{message}: leave it out, or set over: [{axes}, dp]")
     elif spread.degree % own or options.dp % (spread.degree // own):
         fit = [own * n for n in range(1, options.dp + 1) if options.dp % n == 0]
         yield Problem(path, f"found {spread.degree}; allowed: {', '.join(map(str, fit))}")
     elif options.shard and options.shard.degree != spread.degree // own:
-        message = f"blocks of {spread.degree // own} replicas hold all experts, and blocks of "
-        yield Problem(path, f"{message}{options.shard.degree} (strategy.shard) share states")
+        blocks, states = spread.degree // own, options.shard.degree
+        message = f"found {spread.degree}: {blocks} replicas hold all experts, and {states} share "
+        yield Problem(path, f"{message}states (strategy.shard); allowed: {own * states}")
 
 
 def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
