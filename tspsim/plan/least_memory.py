@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.plan.alike import sizes
 from tspsim.plan.passes import Run, turns
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import NO_WORK, PerCoordinate, Program
@@ -33,7 +34,7 @@ def least_memory(made: Sketch) -> float:
 
 
 def _of_role(made: Sketch, program: Program) -> float:
-    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
+    size = sizes(program)
     resident = np.array([buffer.resident for buffer in program.buffers], dtype=np.bool_)
     layer = np.array([-1 if b.layer is None else b.layer for b in program.buffers])
     inner = np.flatnonzero(~resident)
@@ -66,18 +67,25 @@ class Held(NamedTuple):
 
 
 def held(program: Program, made: Sequence[Run]) -> Held:
-    """Return what a layer has alive, of a rank with every pass (`passes.record`)."""
-    forward, back = turns(made)
-    lives = _lives(program)
-    buffers = [b for b in program.buffers if not b.resident and b.layer is not None]
-    size = np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
-    layer = {n: np.array([b.index for b in buffers if b.layer == n], dtype=np.intp) for n in (0, 1)}
-    own = np.array([b.index for b in buffers if b.layer == 0 and b.kind == "activation"], np.intp)
-    there = (lives.birth[own] <= forward.first) & (lives.death[own] >= back.first)
-    kept = float(size[own[there]].sum()) if forward != back else 0.0
-    alive = np.where(_takes_time(program), _alive(program, lives, layer[1], size), 0.0)
-    most = float(alive[back.first : back.last].max(initial=0.0))
-    return Held(kept, max(0.0, most - kept))
+    """Return what a layer has alive, of a rank with every pass (`passes.record`).
+
+    Where layers differ, it is the least of any.
+    """
+    lives, size, passed = _lives(program), sizes(program), turns(made)
+    kept, most = [], []
+    for layer, (forward, back) in enumerate(passed):
+        inner = [b for b in program.buffers if not b.resident and b.layer == layer]
+        own = np.array([b.index for b in inner if b.kind == "activation"], dtype=np.intp)
+        if layer + 1 < len(passed) and forward != back:
+            # While the next layer is worked on.
+            then, behind = passed[layer + 1]
+            there = (lives.birth[own] <= then.first) & (lives.death[own] >= behind.first)
+            kept.append(float(size[own[there]].sum()))
+        every = np.array([buffer.index for buffer in inner], dtype=np.intp)
+        alive = np.where(_takes_time(program), _alive(program, lives, every, size), 0.0)
+        most.append(float(alive[back.first : back.last].max(initial=0.0)))
+    least = min(kept, default=0.0)
+    return Held(least, max(0.0, min(most) - least))
 
 
 def _lives(program: Program) -> _Lives:

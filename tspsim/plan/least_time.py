@@ -109,12 +109,16 @@ class Clock:
         ]
 
     def end(self, programs: Programs) -> tuple[float, float, float]:
-        """Return seconds that replicas speak before the optimizer step, of it, and after it."""
+        """Return seconds that replicas speak before the optimizer step, of it, and after it.
+
+        Of weights that are replicated in different ways, the first ones' and the last ones'.
+        """
         scenario, program = self._scenario, programs.of(self._rank)
         compute = Durations(programs, self._mesh, scenario.topology, scenario.workload.dtype)
         seconds = self.seconds(program, compute.of(self._rank))
-        step = next(op.index for op in program.ops if op.message is None)
-        return sum(seconds[:step]), seconds[step], sum(seconds[step + 1 :])
+        steps = [op.index for op in program.ops if op.message is None]
+        updated = sum(seconds[step] for step in steps)
+        return sum(seconds[: steps[0]]), updated, sum(seconds[steps[-1] + 1 :])
 
     def busiest_link(self, made: Sketch) -> float:
         """Return the seconds that the rank's communicators take one link for, at least."""

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 from tspsim.mesh import DP
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.plan.alike import FEW, few_layers
 from tspsim.program.stages import Stages
 from tspsim.program.types import Op, Program
 from tspsim.schedules.orders.actions import Action, Kind
@@ -23,8 +24,6 @@ from tspsim.strategies.base import StrategyOptions
 
 #: A layer, or one end of the model.
 Place: TypeAlias = int | Literal["embedding", "head"]
-
-LAYERS = 2
 
 
 class Run(NamedTuple):
@@ -71,9 +70,10 @@ def record(
         Action(cast("Kind", kind), 0, n) for n, kinds in enumerate(passes) for kind in kinds
     )
     order = Order((row, *((),) * (strategy.pp.stages - 1)), (0,), len(passes))
-    stages = Stages(order, 0, (range(LAYERS),), row)
-    few = dataclasses.replace(model, layers=LAYERS)
     short = dataclasses.replace(workload, micro_batches=len(passes))
+    layers = max(few_layers(model, workload), FEW)
+    stages = Stages(order, 0, (range(layers),), row)
+    few = dataclasses.replace(model, layers=layers)
     rank = strategy.rank(few, short, optimizer, 0, stages)
     strategy.step(rank)
     return rank.program()
@@ -195,11 +195,14 @@ def _lane(program: Program, apart: set[int], seconds: Sequence[float]) -> float:
     return max(least, default=0.0)
 
 
-def turns(made: Sequence[Run]) -> tuple[Run, Run]:
-    """Return the first micro-batch's forward and backward through the last layer.
+def turns(made: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the first micro-batch's forward and backward, layer by layer.
 
     Forward alone: twice the forward.
     """
-    own = [run for run in made if run.micro_batch == 0 and run.place == LAYERS - 1]
-    back = next((run for run in own if run.kind in "IB"), own[0])
-    return own[0], back
+    by_layer: defaultdict[int, list[Run]] = defaultdict(list)
+    for run in made:
+        if run.micro_batch == 0 and isinstance(run.place, int):
+            by_layer[run.place].append(run)
+    own = (by_layer[layer] for layer in sorted(by_layer))
+    return [(runs[0], next((run for run in runs if run.kind in "IB"), runs[0])) for runs in own]

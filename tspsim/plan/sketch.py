@@ -18,14 +18,14 @@ from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.plan.alike import FEW, few_layers
+from tspsim.program.by_expert import EXPERTS
+from tspsim.program.residents import made_for
 from tspsim.program.types import Buffer, Op, Program, Programs
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.replicas import update
 
 T = TypeVar("T")
-
-#: Layers and micro-batches that a sketch has at most.
-FEW = 2
 
 
 class Anchor(NamedTuple):
@@ -105,7 +105,7 @@ def sketch(
     if any(strategy.role(mesh, rank) for rank in range(mesh.ranks)):
         every = strategy.record(model, workload, optimizer)
         return Sketch(every, None, model.layers, workload.micro_batches, 0, 0)
-    layers, batches = min(model.layers, FEW), min(workload.micro_batches, FEW)
+    layers, batches = few_layers(model, workload), min(workload.micro_batches, FEW)
     few = dataclasses.replace(model, layers=layers)
     short = dataclasses.replace(workload, micro_batches=batches)
     programs = strategy.record(few, short, optimizer)
@@ -117,7 +117,9 @@ def sketch(
     rank = strategy.rank(model, workload, optimizer)
     for buffer in _residents(made):
         with rank.at(layer=buffer.layer):
-            rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
+            held = rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
+        own = made_for(buffer, EXPERTS)
+        rank.replicated(held, rank.experts_replication if own else rank.replication)
     update(rank)
     end = Programs((rank.program(),), (0,) * mesh.ranks)
     return dataclasses.replace(made, end=end)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.tasks import Durations, predecessors
 from tspsim.mesh import PP, Mesh
-from tspsim.model import Recompute
+from tspsim.model import ModelShape, Recompute
+from tspsim.plan.alike import of_one_kind
 from tspsim.plan.least_memory import Held, held
 from tspsim.plan.least_time import Clock, slowest
 from tspsim.plan.lines import KINDS, Lines, lines
@@ -88,7 +89,7 @@ class Staged:
         """Return the bytes that every place of the pipeline has all the time."""
         found = []
         for place in range(facts.order.ranks):
-            layers, first, last, _ = self._parts(candidate, facts, place)
+            layers, first, last, *_ = self._parts(candidate, facts, place)
             key = bare, bool(first), bool(last)
             if key not in self._residents:
                 self._residents[key] = self._counted(facts, bare, place)
@@ -96,14 +97,17 @@ class Staged:
         return found
 
     def _counted(self, facts: Lines, bare: StrategyOptions, place: int) -> _Residents:
-        """Return what a place has that holds a layer of every part."""
-        depth = facts.order.depth
-        program = self._empty(bare, facts, place, tuple(range(n, n + 1) for n in range(depth)))
-        there = [buffer for buffer in program.buffers if buffer.resident]
-        layers = len({buffer.layer for buffer in there} - {None})
-        inner = sum(buffer.bytes for buffer in there if buffer.layer is not None)
-        ends = sum(buffer.bytes for buffer in there if buffer.layer is None)
-        return _Residents(inner / layers, ends)
+        """Return what a place has with a layer of every part; of kinds of layers the least."""
+        depth, model = facts.order.depth, self._question.base.model
+        split = tuple(range(n, n + 1) for n in range(depth))
+        inner, ends = [], 0.0
+        for uniform in of_one_kind(model):
+            program = self._empty(bare, facts, place, split, uniform)
+            there = [buffer for buffer in program.buffers if buffer.resident]
+            layers = len({buffer.layer for buffer in there} - {None})
+            inner.append(sum(b.bytes for b in there if b.layer is not None) / layers)
+            ends = sum(buffer.bytes for buffer in there if buffer.layer is None)
+        return _Residents(min(inner), ends)
 
     def _holds(self, candidate: Candidate, bare: StrategyOptions) -> Held:
         """Return what a layer holds of one sequence."""
@@ -186,36 +190,45 @@ class Staged:
 
     def _depths(self, candidate: Candidate, facts: Lines) -> list[int]:
         """Return how many layers every part has."""
+        return [len(part) for part in self._split(candidate, facts)]
+
+    def _split(self, candidate: Candidate, facts: Lines) -> tuple[range, ...]:
+        """Return the layers of every part."""
         split = _pipeline(candidate).split(self._question.base.model, facts.order.depth)
         assert split is not None
-        return [len(part) for part in split]
+        return split
 
     def _parts(self, candidate: Candidate, facts: Lines, place: int) -> tuple[int, ...]:
-        """Return what tells what a place holds: its parts, and the layers of all."""
+        """Return what tells what a place holds: its layers, its parts, its layers with experts."""
         parts = {facts.order.part(stage) for stage in facts.order.on(place)}
-        depths = self._depths(candidate, facts)
-        held_layers = sum(depths[part] for part in parts)
-        return held_layers, int(0 in parts), int(facts.order.depth - 1 in parts), len(parts)
+        split = self._split(candidate, facts)
+        layers = [layer for part in parts for layer in split[part]]
+        ends = int(0 in parts), int(facts.order.depth - 1 in parts)
+        experts = sum(self._question.base.model.experts_in(layer) is not None for layer in layers)
+        return len(layers), *ends, len(parts), experts
 
     def _frame(self, candidate: Candidate, facts: Lines, place: int) -> Program:
         """Return the program of a place without its passes, whose gradients are one message."""
         bare = _bare(candidate.strategy)
         key = bare, self._parts(candidate, facts, place)
         if key not in self._frames:
-            model = self._question.base.model
-            split = _pipeline(candidate).split(model, facts.order.depth)
-            assert split is not None
+            model, split = self._question.base.model, self._split(candidate, facts)
             whole = bare.model_copy(update={"bucket": math.inf})
-            self._frames[key] = self._empty(whole, facts, place, split)
+            self._frames[key] = self._empty(whole, facts, place, split, model)
         return self._frames[key]
 
     def _empty(
-        self, strategy: StrategyOptions, facts: Lines, place: int, split: tuple[range, ...]
+        self,
+        strategy: StrategyOptions,
+        facts: Lines,
+        place: int,
+        split: tuple[range, ...],
+        model: ModelShape,
     ) -> Program:
         base = self._question.base
         workload = dataclasses.replace(base.workload, batch=1, micro_batches=1)
         stages = Stages(facts.order, place, split, ())
-        rank = strategy.rank(base.model, workload, base.optimizer, place, stages)
+        rank = strategy.rank(model, workload, base.optimizer, place, stages)
         strategy.step(rank)
         return rank.program()
 
