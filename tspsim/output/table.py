@@ -111,7 +111,9 @@ def _experts(figures: dict[str, Any]) -> list[tuple[str, ...]]:
         return []
     found = figures["experts"]
     ranks, experts = found["ranks"], found["experts"]
-    rows = [("expert imbalance", f"{ranks['mean']:.2f} x", "", "busiest rank over the mean")]
+    rows: list[tuple[str, ...]] = [
+        ("expert imbalance", f"{ranks['mean']:.2f} x", "", "busiest rank over the mean")
+    ]
     if ranks["most"] > EVEN:
         place = f"in layer {ranks['layer']}"
         rows.append((f"  most: rank {ranks['rank']}", f"{ranks['most']:.2f} x", "", place))

@@ -43,8 +43,8 @@ def alternatives(
     left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
     options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
     if options.get("experts") and "placement" in left:  # so do the axes that experts lie over
-        axes = ("over", "degree")
-        options["experts"] = {k: v for k, v in options["experts"].items() if k not in axes}
+        own = options["experts"].items()
+        options["experts"] = {k: v for k, v in own if k not in ("over", "degree")}
     options |= {k: v for k, v in given.items() if k in form.model_fields}
     options |= stated
     missing = [name for name in degrees if name not in options]
