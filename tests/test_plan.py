@@ -632,7 +632,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("SMALL", "strategy.zer=1", "strategy.kind=sp"),
             "strategy.zer: an option of none of sp (did you mean 'zero'?); known: bucket, degree, "
-            "dp, keep_gathered_kv, kind, kv, offload, overlap_gradients, overlap_weights, "
+            "dp, experts, keep_gathered_kv, kind, kv, offload, overlap_gradients, overlap_weights, "
             "placement, pp, reduce, reshard, shard, sync, ulysses_degree, zero",
         ),
         (
@@ -647,7 +647,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
             ("SMALL", "workload.sequnce=3"),
             "override 'workload.sequnce=3': workload.sequnce: unknown key (did you mean "
             "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, linears, "
-            "recompute, causal, logits_chunks",
+            "recompute, causal, logits_chunks, routing",
         ),
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (

@@ -9,26 +9,35 @@ from typing import NamedTuple
 
 from tspsim.engine.tasks import Durations
 from tspsim.engine.timeline import Timeline
-from tspsim.explain.pieces import CriticalPath
+from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
 from tspsim.program.by_expert import part_of, uneven
 from tspsim.program.types import Op, PerCoordinate
+from tspsim.program.varying import Varying
 from tspsim.scenario.types import Scenario
 
 
 class Excess(NamedTuple):
-    """What ranks on the path compute beyond the mean of ranks, because more tokens go to them.
+    """What the path has beyond the mean of ranks, because more tokens go to some than to others.
 
     Attributes
     ----------
-    seconds : float
-        Less than 0 where the path goes over ranks with fewer tokens.
+    compute : float
+        Seconds; less than 0 where the path goes over ranks with fewer tokens.
+    links : float
+        Of all-to-alls: all wait for what travels from and to the rank with most.
     rank, layer : int
-        Where most of it is.
+        Where most of what is computed is.
     """
 
-    seconds: float
+    compute: float
+    links: float
     rank: int
     layer: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of both."""
+        return self.compute + self.links
 
 
 class ExpertCauses(NamedTuple):
@@ -42,7 +51,7 @@ class ExpertCauses(NamedTuple):
     by_label : dict of str to float
         The communication by collective and label.
     imbalance : Excess or None
-        Part of what ranks compute; None where all have as much.
+        Part of these; None where all ranks have as much.
     """
 
     products: float
@@ -90,7 +99,16 @@ def _imbalance(path: CriticalPath, timeline: Timeline, scenario: Scenario) -> Ex
     if not sums:
         return None
     most = max(sums, key=lambda place: sums[place])
-    return Excess(fsum(sums.values()), *most)
+    links = fsum(_share_of_links(piece) for piece in path.pieces)
+    return Excess(fsum(sums.values()), links, *most)
+
+
+def _share_of_links(piece: Piece) -> float:
+    """Return what a transfer takes beyond one of as many bytes as ranks have on average."""
+    size = piece.op.message.bytes if piece.op.message is not None else 0
+    if piece.limit not in ON_LINKS or not isinstance(size, Varying):
+        return 0.0
+    return (piece.end - piece.start) * (1 - fsum(size.sizes) / len(size.sizes) / int(size))
 
 
 def _mean(op: Op, rank: int, timeline: Timeline, durations: Durations) -> float:

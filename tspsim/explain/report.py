@@ -51,7 +51,8 @@ def _experts(explanation: Explanation) -> dict[str, Any]:
     if found is None:
         return {}
     excess = found.imbalance
-    imbalance = {"imbalance": excess._asdict() if excess else None}
+    told = excess._asdict() | {"seconds": excess.seconds} if excess else None
+    imbalance = {"imbalance": told}
     return {"experts": {"total": found.total, **found._asdict(), **imbalance}}
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.plan.alike import sizes
+from tspsim.plan.alike import FEW, sizes
 from tspsim.plan.passes import Run, turns
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import NO_WORK, PerCoordinate, Program
@@ -81,6 +81,8 @@ def held(program: Program, made: Sequence[Run]) -> Held:
             then, behind = passed[layer + 1]
             there = (lives.birth[own] <= then.first) & (lives.death[own] >= behind.first)
             kept.append(float(size[own[there]].sum()))
+        if not layer and len(passed) == FEW:
+            continue  # the other one is like it, and has more alive
         every = np.array([buffer.index for buffer in inner], dtype=np.intp)
         alive = np.where(_takes_time(program), _alive(program, lives, every, size), 0.0)
         most.append(float(alive[back.first : back.last].max(initial=0.0)))

@@ -152,8 +152,9 @@ def _experts(explanation: Explanation) -> Iterable[RenderableType]:
     excess = found.imbalance
     if excess is not None and excess.seconds > 0:
         yield Text(
-            f"  imbalance: {time(excess.seconds)} ({share(excess.seconds, step)}) more than ranks "
-            f"compute on average,\n  most on rank {excess.rank} in layer {excess.layer}"
+            f"  imbalance: {time(excess.seconds)} ({share(excess.seconds, step)}) of it, beyond the"
+            f" mean of ranks: {time(excess.compute)} computed,\n"
+            f"  most on rank {excess.rank} in layer {excess.layer}; {time(excess.links)} on links"
         )
 
 

@@ -244,5 +244,5 @@ def _is_option(key: str) -> bool:
 
 def _lacks(key: str, kind: str) -> bool:
     """Say whether a key is an option that a strategy does not have."""
-    option = key.removeprefix("strategy.")
+    option = key.removeprefix("strategy.").partition(".")[0]
     return _is_option(key) and option not in STRATEGIES.get(kind).model_fields

@@ -45,7 +45,10 @@ def alternatives(
     if options.get("experts") and "placement" in left:  # so do the axes that experts lie over
         own = options["experts"].items()
         options["experts"] = {k: v for k, v in own if k not in ("over", "degree")}
-    options |= {k: v for k, v in given.items() if k in form.model_fields}
+    for option, value in given.items():
+        first, *inner = option.split(".")
+        if first in form.model_fields:
+            options[first] = _within(options.get(first), inner, value)
     options |= stated
     missing = [name for name in degrees if name not in options]
     outer = math.prod(_whole(options.get(axis, 1)) for axis in OUTER)
@@ -54,6 +57,14 @@ def alternatives(
     rest = max(devices // (outer * known * axes), 1)
     found = [options | degrees_of for degrees_of in _degrees(missing, rest)]
     return [{"kind": stated["kind"], **one} for one in found]
+
+
+def _within(option: Any, path: list[str], value: Any) -> Any:
+    """Return an option with a value in its place inside of it."""
+    if not path:
+        return value
+    inner = option if isinstance(option, Mapping) else {}
+    return {**inner, path[0]: _within(inner.get(path[0]), path[1:], value)}
 
 
 def _whole(value: Any) -> int:
