@@ -76,3 +76,11 @@ def test_a_sweep_has_columns_of_experts(small: str, tmp_path: Path) -> None:
     assert found["balanced", "tokens"]["experts.imbalance"] == 1
     assert found["power_law", "ring"]["experts.imbalance"] == pytest.approx(1)
     assert {figures["experts.memory"] for figures in found.values()} == {3 * 64 * 128 * 18}
+
+
+def test_a_winner_that_loads_ranks_more_evenly_is_said_to(small: str) -> None:
+    """Ranks wait for the busiest one: the sentence says how much busier it is."""
+    work = ("model.experts.width=4096", "workload.sequence=16384")
+    arguments = ("compare", small, *work, "workload.routing=balanced,power_law")
+    told = " ".join(CliRunner().invoke(app, [*arguments]).output.split())
+    assert "the busiest rank has 1.00 times the mean of experts' work, not 1.92" in told
