@@ -15,14 +15,15 @@ from tests.mixtures import mixture
 from tests.test_plan import FABRICS, FIXTURES, exhaustive, numbers
 from tests.test_plan import _at_the_end as at_the_end
 from tests.test_plan import _same as same
-from tspsim.plan.alike import few_layers
+from tspsim.plan.alike import few_layers, sizes
 from tspsim.plan.placements import Placements
 from tspsim.plan.question import Question, ask
 from tspsim.plan.search import plan
 from tspsim.plan.sketch import sketch
 from tspsim.plan.space import Space, enumerate_space
 from tspsim.plan.work import Worker, simulated
-from tspsim.program.types import BUFFER_KINDS
+from tspsim.program.types import BUFFER_KINDS, Buffer, Program
+from tspsim.program.varying import Varying
 from tspsim.reports.plan_table import how
 from tspsim.runner import checked_programs
 from tspsim.scenario.loader import Opened, from_document
@@ -111,6 +112,20 @@ def test_a_sketch_of_layers_that_differ_holds_what_the_whole_program_holds(
                     for there in (False, True))  # fmt: skip
     assert found == Counter(inner)
     assert [same(op) for op in made.end.of(0).ops] == [key for key in outer if key[0] != "loss"]
+
+
+def test_memory_is_that_of_one_rank() -> None:
+    """Not the largest of every buffer: another rank may have each. Axes in two groups: the least."""
+    many, few = Varying("tsp", (6, 2)), Varying("tsp", (1, 4))
+    assert sizes(_holding(many, few, 5)).tolist() == [6, 1, 5]
+    both = Varying(("dp", "tsp"), (1, 9, 3, 4))
+    assert sizes(_holding(many, both)).tolist() == [2, 1]
+
+
+def _holding(*amounts: int) -> Program:
+    """Return a program of buffers of so many bytes, and nothing else."""
+    buffers = (Buffer(n, "x", (size,), 1, "activation", 0, False) for n, size in enumerate(amounts))
+    return Program((), tuple(buffers), (), ())
 
 
 # ---- the search ----------------------------------------------------------------------------------

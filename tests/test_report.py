@@ -166,7 +166,7 @@ def test_the_memory_curve_reaches_the_peak(made: Path) -> None:
 @pytest.mark.parametrize("most", [10, 100, 1000])
 def test_many_bars_become_few_that_cover_the_same_time(most: int) -> None:
     """Joined bars are few enough; long ones stay; nothing begins earlier or ends later."""
-    a, b, _ = COMPUTE.values()
+    a, b, *_ = COMPUTE.values()
     rng = np.random.default_rng(0)
     ends = np.cumsum(np.append(rng.exponential(1.0, 5000), 3000.0))
     starts = np.append(0.0, ends[:-1])
