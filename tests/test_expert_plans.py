@@ -115,7 +115,7 @@ def test_a_sketch_of_layers_that_differ_holds_what_the_whole_program_holds(
 
 
 def test_memory_is_that_of_one_rank() -> None:
-    """Not the largest of every buffer: another rank may have each. Axes in two groups: the least."""
+    """Not the largest of every buffer, which may be on different ranks; of mixed axes the least."""
     many, few = Varying("tsp", (6, 2)), Varying("tsp", (1, 4))
     assert sizes(_holding(many, few, 5)).tolist() == [6, 1, 5]
     both = Varying(("dp", "tsp"), (1, 9, 3, 4))
