@@ -671,7 +671,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("SMALL", "strategy.zer=1", "strategy.kind=sp"),
             "strategy.zer: an option of none of sp (did you mean 'zero'?); known: bucket, degree, "
-            "dp, gather_latent, keep_gathered_kv, kind, kv, offload, overlap_gradients, "
+            "dp, experts, gather_latent, keep_gathered_kv, kind, kv, offload, overlap_gradients, "
             "overlap_weights, placement, pp, reduce, reshard, shard, sync, ulysses_degree, zero",
         ),
         (
@@ -686,7 +686,7 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
             ("SMALL", "workload.sequnce=3"),
             "override 'workload.sequnce=3': workload.sequnce: unknown key (did you mean "
             "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, linears, "
-            "recompute, causal, logits_chunks",
+            "recompute, causal, logits_chunks, routing",
         ),
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.analysis.carried import carried
+from tspsim.analysis.experts import ExpertFigures, experts_of
 from tspsim.analysis.fullest import MemoryFigures, fill
 from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.pipeline import PipelineFigures, pipeline_of
@@ -127,6 +128,8 @@ class Summary:
     profile : ProfileFigures
     pipeline : PipelineFigures or None
         None where there is none.
+    experts : ExpertFigures or None
+        None where there are none.
     step_times : Spread or None
         Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
     """
@@ -147,6 +150,7 @@ class Summary:
     engine: EngineFigures
     profile: ProfileFigures
     pipeline: PipelineFigures | None = None
+    experts: ExpertFigures | None = None
     step_times: Spread | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,8 +159,9 @@ class Summary:
         del figures["step_times"]
         if self.time.host is None:
             del figures["time"]["host"]
-        if self.pipeline is None:
-            del figures["pipeline"]
+        for name in ("pipeline", "experts"):
+            if figures[name] is None:
+                del figures[name]
         if self.step_times is not None:
             times = self.step_times
             figures["runs"] = {"count": times.runs, "step_time": times.to_dict()}
@@ -184,6 +189,7 @@ def summarize(
     replicas = timeline.mesh.replicas
     tokens = replicas * workload.tokens / step if step else 0.0
     model = replicas * model_flops(scenario.model, workload)
+    filled = fill(memory, topology)
     return Summary(
         scenario=scenario.name,
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
@@ -196,13 +202,14 @@ def summarize(
         hfu=sum(executed) / available if available else None,
         time=time_of(timeline, slowest),
         communication=received_by(timeline, slowest, _as_stated(timeline, topology)),
-        memory=fill(memory, topology),
+        memory=filled,
         flops_per_rank=executed[slowest],
         engine=EngineFigures(
             timeline.tasks, wall_seconds, timeline.fold.axes if timeline.fold else {}
         ),
         profile=ProfileFigures(topology.profile.name, topology.profile.error),
         pipeline=pipeline_of(scenario, timeline, memory),
+        experts=experts_of(scenario, timeline, filled.peak_rank),
     )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tspsim.analysis.apart import Apart, changed
 from tspsim.explain.bubble import BubbleCauses, bubble_causes
 from tspsim.explain.constants import MOST_CLASSES, Constant, constants
+from tspsim.explain.experts import ExpertCauses, expert_causes
 from tspsim.explain.exposed import Cause, causes
 from tspsim.explain.fill import PeakMemory, at_peak
 from tspsim.explain.knee import Knee, find_knee
 from tspsim.explain.links import LinkClass, class_of, used_classes
 from tspsim.explain.path import critical_path
 from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
-from tspsim.explain.remedies import Remedy, possible, remedies
+from tspsim.explain.remedies import Remedy, candidates, of_experts, possible, remedies
 from tspsim.explain.replay import Replay, Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity, sensitivities
 from tspsim.topology.graph import Topology
@@ -67,6 +68,8 @@ class WhatIf:
         Of the links whose bandwidth matters most; None where no link is used.
     remedies : tuple of Remedy
         The lowest peak first.
+    experts : tuple of Remedy
+        Where there are experts, other ways for them and the tokens: the shortest step first.
     """
 
     base: Replayed
@@ -75,6 +78,7 @@ class WhatIf:
     left_out: int
     knee: Knee | None
     remedies: tuple[Remedy, ...]
+    experts: tuple[Remedy, ...]
 
     def apart(self, step_time: float) -> Apart | None:
         """Return how far a changed step is from the one as it is; None: unknown."""
@@ -95,6 +99,8 @@ class Explanation:
         Of the exposed communication of the slowest rank.
     bubble : BubbleCauses or None
         Of the rank that waits longest for micro-batches; None where there is no pipeline.
+    experts : ExpertCauses or None
+        None where there are none.
     memory : PeakMemory
     what_if : WhatIf or None
         None where it was not asked for.
@@ -105,6 +111,7 @@ class Explanation:
     bottlenecks: tuple[Bottleneck, ...]
     causes: tuple[Cause, ...]
     bubble: BubbleCauses | None
+    experts: ExpertCauses | None
     memory: PeakMemory
     what_if: WhatIf | None
 
@@ -131,6 +138,7 @@ def explain(
         bottlenecks(path, scenario.topology),
         tuple(causes(timeline, timeline.slowest_rank)),
         _bubble(result),
+        expert_causes(path, timeline, scenario) if scenario.model.experts else None,
         at_peak(timeline, result.summary.memory),
         _what_if(result, progress) if what_if else None,
     )
@@ -162,16 +170,19 @@ def _what_if(result: Result, progress: Progress) -> WhatIf:
     timeline, scenario = result.timeline, result.scenario
     topology, replay = scenario.topology, Replay.of(result)
     known = constants(timeline, topology, scenario.workload.dtype)
-    count = len(known) * len(FACTORS) + _KNEE + sum(1 for _ in possible(scenario))
+    ways = [list(possible(scenario, each)) for each in (candidates, of_experts)]
+    count = len(known) * len(FACTORS) + _KNEE + sum(map(len, ways))
     step = _Steps(count, progress)
     found = sensitivities(replay, topology, known, step)
     widest = _widest(found)
     knee = find_knee(replay, topology, widest) if widest else None
     step(_KNEE)
-    changes = tuple(remedies(scenario, step))
+    changes, spreads = (remedies(each, step) for each in ways)
+    lowest = tuple(sorted(changes, key=lambda r: (r.replayed.peak, r.replayed.step_time)))
+    fastest = tuple(sorted(spreads, key=lambda r: (r.replayed.step_time, r.replayed.peak)))
     left_out = max(0, len(used_classes(timeline, topology)) - MOST_CLASSES)
     base, interval = replay.as_played(topology), result.summary.to_dict()["interval"]
-    return WhatIf(base, interval, tuple(found), left_out, knee, changes)
+    return WhatIf(base, interval, tuple(found), left_out, knee, lowest, fastest)
 
 
 def _widest(found: list[Sensitivity]) -> Constant | None:

@@ -1,19 +1,21 @@
-"""Changes of a scenario that may lower its peak memory, tried one at a time by simulation.
+"""Changes of a scenario that may lower its peak memory, or speed up its experts, simulated.
 
-A change keeps what is computed: the model, the tokens of a step, the degrees and the hardware
-stay. What a strategy does not know, or what does not divide, is left out.
+They are tried one at a time. A change keeps what is computed: the model, the tokens of a step, the
+degrees and the hardware stay; that tokens spread evenly over experts is tried to see what it gives.
+What a strategy does not know, or what does not divide, is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from tspsim.explain.replay import Replayed
 from tspsim.files.errors import UserError
 from tspsim.runner import simulate_scenario
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
+from tspsim.strategies.parts.spread import LAYOUTS
 
 
 class Remedy(NamedTuple):
@@ -30,28 +32,36 @@ class Remedy(NamedTuple):
     replayed: Replayed
 
 
-def remedies(scenario: Scenario, progress: Callable[[], None] = lambda: None) -> list[Remedy]:
-    """Return what every possible change gives, the lowest peak first.
+#: A change as overrides, and the changed scenario.
+Change: TypeAlias = tuple[tuple[str, ...], Scenario]
+
+
+def remedies(
+    changes: Iterable[Change], progress: Callable[[], None] = lambda: None
+) -> list[Remedy]:
+    """Return what changes give.
 
     Parameters
     ----------
-    scenario : Scenario
+    changes : iterable of (overrides, Scenario)
     progress : callable
         Called after every simulation.
     """
     found = []
-    for overrides, changed in possible(scenario):
+    for overrides, changed in changes:
         summary = simulate_scenario(changed).summary
         memory = summary.memory
         replayed = Replayed(summary.step_time, memory.peak, memory.capacity - memory.peak)
         found.append(Remedy(overrides, replayed))
         progress()
-    return sorted(found, key=lambda r: (r.replayed.peak, r.replayed.step_time))
+    return found
 
 
-def possible(scenario: Scenario) -> Iterator[tuple[tuple[str, ...], Scenario]]:
-    """Yield the changes that the scenario allows, each with the changed scenario."""
-    for overrides in candidates(scenario.document):
+def possible(
+    scenario: Scenario, ways: Callable[[Mapping[str, Any]], Iterator[tuple[str, ...]]]
+) -> Iterator[Change]:
+    """Yield the changes that a scenario allows, of those that are tried of its document."""
+    for overrides in ways(scenario.document):
         try:
             yield overrides, from_document(scenario.document, overrides)
         except UserError:
@@ -59,7 +69,7 @@ def possible(scenario: Scenario) -> Iterator[tuple[tuple[str, ...], Scenario]]:
 
 
 def candidates(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield changes of a resolved scenario, some of which it may not allow."""
+    """Yield changes that may lower the peak, some of which the scenario may not allow."""
     workload, strategy = document["workload"], document["strategy"]
     if workload["phase"] == "train":
         weaker = ("none", "selective", "full").index(workload["recompute"])
@@ -90,3 +100,30 @@ def _of_strategy(strategy: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield (f"strategy.kv={way}",)
     if strategy.get("dp", 1) > 1 and "zero" in strategy:
         yield (f"strategy.zero={strategy['zero'] + 1}",)
+
+
+def of_experts(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield changes of where experts lie and what travels, and how tokens spread over them."""
+    workload, strategy = document["workload"], document["strategy"]
+    if document["model"].get("experts") is None:
+        return
+    routing, now = workload.get("routing") or {}, strategy.get("experts") or {}
+    if routing.get("kind") in ("power_law", "table") or routing.get("table"):
+        kept = {"kind": "balanced", "capacity": routing.get("capacity")}
+        said = ", ".join(f"{key}: {value}" for key, value in kept.items() if value is not None)
+        yield (f"workload.routing={{{said}}}",)
+    layout = now.get("layout", "tokens")
+    yield from (_spread(now, layout=way) for way in LAYOUTS if way != layout)
+    if layout == "ring":
+        yield _spread(now, slots=2 * now["slots"])
+        yield _spread(now, shards="columns" if now["shards"] == "experts" else "experts")
+    elif layout == "tokens":  # rows of some experts travel while others multiply
+        yield _spread(now, pieces=2)
+
+
+def _spread(now: Mapping[str, Any], **changes: Any) -> tuple[str, ...]:
+    """Return changes of options of experts, which may not be stated yet."""
+    if now:
+        return tuple(f"strategy.experts.{key}={value}" for key, value in changes.items())
+    said = ", ".join(f"{key}: {value}" for key, value in changes.items())
+    return (f"strategy.experts={{{said}}}",)

@@ -29,6 +29,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
             "as_stated": figures["communication"]["as_stated"],
         },
         **_bubble(explanation),
+        **_experts(explanation),
         "memory": _memory(explanation, figures["memory"]),
         "what_if": _what_if(explanation.what_if) if explanation.what_if else None,
     }
@@ -42,6 +43,17 @@ def _bubble(explanation: Explanation) -> dict[str, Any]:
     total, behind = {"total": found.bubble.seconds}, {"head_of_line": found.head_of_line}
     bubble = {"rank": found.rank, **total, **found.bubble._asdict(), **behind}
     return {"bubble": bubble | {"blocked_rank": found.blocked}}
+
+
+def _experts(explanation: Explanation) -> dict[str, Any]:
+    """Return what of the critical path is due to experts, where there are any."""
+    found = explanation.experts
+    if found is None:
+        return {}
+    excess = found.imbalance
+    told = excess._asdict() | {"seconds": excess.seconds} if excess else None
+    imbalance = {"imbalance": told}
+    return {"experts": {"total": found.total, **found._asdict(), **imbalance}}
 
 
 def link_of(explanation: Explanation, piece: Piece) -> str:
@@ -92,6 +104,7 @@ def _what_if(found: WhatIf) -> dict[str, Any]:
             **_difference(found, knee.limit),
         },
         "memory_changes": [_remedy(found, remedy) for remedy in found.remedies],
+        "expert_changes": [_remedy(found, remedy) for remedy in found.experts],
     }
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME, BAR = 23, 27
 #: Kinds and buffers listed under a model that does not fit.
 LISTED = 6
+#: A load this many times the mean is as even as whole numbers of tokens can be.
+EVEN = 1.005
 #: Stages of a pipeline whose peaks are listed.
 STAGES = 8
 
@@ -87,7 +89,7 @@ def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
         for key, name in names.items()
     ]
     per_device = f"{figures['tokens_per_second_per_device']:,.0f} per device"
-    rows += _bubble(figures)
+    rows += [*_bubble(figures), *_experts(figures)]
     rows.append(("tokens/s", f"{figures['tokens_per_second']:,.0f}", "", per_device))
     mfu, hfu = _percent(figures["mfu"]), _percent(figures["hfu"])
     rows.append(("MFU / HFU", f"{mfu} / {hfu}", "", ""))
@@ -101,6 +103,26 @@ def _bubble(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     found, step = figures["pipeline"]["bubble"], figures["step_time"]
     most = f"at most {share(found['most'], step)}, on rank {found['most_rank']}"
     return [("bubble", time(found["mean"]), share(found["mean"], step), most)]
+
+
+def _experts(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return how unevenly tokens load ranks and experts, and who has most of them."""
+    if "experts" not in figures:
+        return []
+    found = figures["experts"]
+    ranks, experts = found["ranks"], found["experts"]
+    rows: list[tuple[str, ...]] = [
+        ("expert imbalance", f"{ranks['mean']:.2f} x", "", "busiest rank over the mean")
+    ]
+    if ranks["most"] > EVEN:
+        place = f"in layer {ranks['layer']}"
+        rows.append((f"  most: rank {ranks['rank']}", f"{ranks['most']:.2f} x", "", place))
+    if experts["most"] > EVEN:
+        place = f"in layer {experts['layer']}: {experts['rows']:,} rows"
+        rows.append((f"  most: expert {experts['expert']}", f"{experts['most']:.2f} x", "", place))
+    if found["dropped"]:
+        rows.append(("  dropped", "", share(found["dropped"], 1), "of tokens' choices"))
+    return rows
 
 
 def _runs(figures: dict[str, Any]) -> list[RenderableType]:
@@ -158,13 +180,21 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     left = capacity - peak
     rows = [("peak memory", size(peak), share(peak, capacity), f"of {size(capacity)} capacity")]
     rows += [(f"  {kind}", size(b), share(b, peak), _bar(b, peak)) for kind, b in _fill(found)]
-    rows += _stages(figures)
+    rows += [*_states(figures), *_stages(figures)]
     place = f"; the peak is on rank {found['peak_rank']} at {time(found['peak_time'])}"
     if found["fits"]:
         return [_rows(rows), Text(f"  fits, {size(left)} to spare", style="green").append(place)]
     verdict = Text(f"  DOES NOT FIT: {size(-left)} too much", style="bold red").append(place)
     largest = Text("  largest at the peak:", style="bold")
     return [_rows(rows), verdict, largest, _rows(_largest(result, found))]
+
+
+def _states(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return what of the peak are weights, gradients and optimizer states of experts."""
+    if "experts" not in figures:
+        return []
+    states, peak = sum(figures["experts"]["memory"].values()), figures["memory"]["peak"]
+    return [("of it, experts' states", size(states), share(states, peak), _bar(states, peak))]
 
 
 def _stages(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.plan.passes import LAYERS, SPLIT, Run, of_layer
+from tspsim.plan.sizes import sizes
 from tspsim.plan.sketch import Sketch
 from tspsim.program.types import NO_WORK, PerCoordinate, Program
 
@@ -42,7 +43,7 @@ def _always(made: Sketch, program: Program) -> float:
 
 def _passing(made: Sketch, program: Program) -> float:
     """Return the bytes of the other buffers that are alive during some op."""
-    size = _sizes(program)
+    size = sizes(program)
     resident = np.array([buffer.resident for buffer in program.buffers], dtype=np.bool_)
     layer = np.array([-1 if b.layer is None else b.layer for b in program.buffers])
     lives = _lives(program)
@@ -53,10 +54,6 @@ def _passing(made: Sketch, program: Program) -> float:
         repeated = _alive(program, lives, np.flatnonzero(kept), size)
         alive += made.more_layers * np.where(_in_last_layer(made, program), repeated, 0.0)
     return float(alive[_takes_time(program)].max(initial=0.0))
-
-
-def _sizes(program: Program) -> NDArray[np.float64]:
-    return np.array([buffer.bytes for buffer in program.buffers], dtype=np.float64)
 
 
 class Held(NamedTuple):
@@ -84,7 +81,7 @@ class Held(NamedTuple):
 
 def held(program: Program, made: Sequence[Run]) -> Held:
     """Return what a layer has alive, of a rank with every pass (`passes.record`)."""
-    lives, size = _lives(program), _sizes(program)
+    lives, size = _lives(program), sizes(program)
     first, last = (of_layer(made, layer, 0) for layer in (0, LAYERS - 1))
     own, there = (_of_layer(program, layer) for layer in (0, LAYERS - 1))
     alive = np.where(_takes_time(program), _alive(program, lives, np.flatnonzero(there), size), 0.0)
@@ -120,7 +117,7 @@ def gathered(program: Program, made: Sequence[Run]) -> Gathered:
     first, then = (of_layer(made, 0, number) for number in (0, SPLIT + 1))
     if "B" not in first:
         return Gathered()
-    lives, size = _lives(program), _sizes(program)
+    lives, size = _lives(program), sizes(program)
     stays = _of_layer(program, 0) & (lives.death >= then["F"].first)
     begun = stays & (lives.birth < first["B"].first)
     added = stays & (lives.birth < first["B"].last) & ~begun

@@ -109,12 +109,16 @@ class Clock:
         ]
 
     def end(self, programs: Programs) -> tuple[float, float, float]:
-        """Return seconds that replicas speak before the optimizer step, of it, and after it."""
+        """Return seconds that replicas speak before the optimizer step, of it, and after it.
+
+        Of weights that are replicated in different ways, the first ones' and the last ones'.
+        """
         scenario, program = self._scenario, programs.of(self._rank)
         compute = Durations(programs, self._mesh, scenario.topology, scenario.workload.dtype)
         seconds = self.seconds(program, compute.of(self._rank))
-        step = next(op.index for op in program.ops if op.message is None)
-        return sum(seconds[:step]), seconds[step], sum(seconds[step + 1 :])
+        steps = [op.index for op in program.ops if op.message is None]
+        updated = sum(seconds[step] for step in steps)
+        return sum(seconds[: steps[0]]), updated, sum(seconds[steps[-1] + 1 :])
 
     def busiest_link(self, made: Sketch) -> float:
         """Return the seconds that the rank's communicators take one link for, at least."""
@@ -196,7 +200,8 @@ def _segments(made: Sketch, program: Program) -> list[_Segment]:
     """Return the way through the step, cut where one layer ends and the next one begins.
 
     Every layer begins with an op of the compute lane, in forward and in backward, and every path
-    can be led through these: compute is done in order.
+    can be led through these: compute is done in order. The last layer is like the one before it,
+    and like those that are left out.
     """
     anchors = made.anchors
     ends = [op.index for op in program.ops if op.phase == "optimizer" and not op.lane]
@@ -204,7 +209,8 @@ def _segments(made: Sketch, program: Program) -> list[_Segment]:
     times = [1]
     for before, after in pairwise(anchors):
         within = before.layer != after.layer and before.micro_batch == after.micro_batch
-        layers = 1 + made.more_layers if within else 1
+        last = within and made.layers - 1 in (before.layer, after.layer)
+        layers = 1 + made.more_layers if last else 1
         times.append(layers * made.batch_times(before.micro_batch))
     times.append(1)
     return [_Segment(a, b, n) for (a, b), n in zip(pairwise(places), times, strict=True)]

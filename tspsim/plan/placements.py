@@ -36,7 +36,7 @@ class Placements:
         """
         if strategy.placement is not None:
             return [strategy.placement]
-        axes = strategy.mesh().axes
+        axes = _whole(strategy).axes
         if axes not in self._known:
             self._known[axes] = self._distinct(strategy)
         return self._known[axes]
@@ -44,7 +44,7 @@ class Placements:
     def _distinct(self, strategy: StrategyOptions) -> list[tuple[str, ...] | None]:
         if strategy.pp is not None:
             return self._of_pipeline(strategy, strategy.pp.stages)
-        own = strategy.mesh()
+        own = _whole(strategy)
         names = [name for name, degree in own.axes if degree > 1]
         single = [name for name, degree in own.axes if degree == 1]
         found: list[tuple[tuple[str, ...] | None, Mesh]] = [(None, own)]
@@ -60,7 +60,7 @@ class Placements:
 
         What an axis of the strategy says is far more than what stages do: it lies innermost.
         """
-        own, inner = strategy.mesh(), tuple(name for name, _ in reversed(strategy.axes()))
+        own, inner = _whole(strategy), tuple(name for name, _ in reversed(strategy.axes()))
         if own.degree(PP) == 1 or own.degree(DP) == 1:
             return [None]
         other = (*inner, PP, DP)
@@ -97,3 +97,9 @@ class Placements:
                     if image != route(moved[source], moved[target]):
                         return False
         return True
+
+
+def _whole(strategy: StrategyOptions) -> Mesh:
+    """Return a strategy's mesh in its own order, replicas as one axis whatever blocks they form."""
+    stages = strategy.pp.stages if strategy.pp else 1
+    return arrange(strategy.axes(), strategy.dp, None, stages)

@@ -11,6 +11,7 @@ from tspsim.files.errors import TopologyError, UserError, did_you_mean
 from tspsim.model import LayerKind, Recompute, Workload
 from tspsim.plan.pipelines import check
 from tspsim.registry import STRATEGIES
+from tspsim.routing import BALANCED, Routing
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
@@ -18,6 +19,8 @@ from tspsim.topology.load import parse
 
 #: What a mesh of nothing but replicas is called, and how it is written: a strategy of degree 1.
 REPLICAS, WHOLE = "dp", "tp"
+#: A capacity of which experts are left a row each.
+LEAST = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,9 +75,23 @@ class Question:
         return dataclasses.replace(self, base=base)
 
     def alike(self, kind: LayerKind) -> Question:
-        """Return the same question of a model with all layers of one kind, to be bounded alone."""
-        base = dataclasses.replace(self.base, model=self.base.model.alike(kind))
+        """Return the same question of a model with all layers of one kind, to be bounded alone.
+
+        Tokens spread evenly over experts: of any other spread some rank has more. Where experts
+        drop what is too much for them, hardly anything is left.
+        """
+        base, routing = self.base, self.base.workload.routing
+        capacity = None if routing.capacity is None else LEAST
+        workload = dataclasses.replace(base.workload, routing=Routing(capacity=capacity))
+        base = dataclasses.replace(base, model=base.model.alike(kind), workload=workload)
         return dataclasses.replace(self, base=base)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all layers do the same."""
+        model, routing = self.base.model, self.base.workload.routing
+        kinds = model.kinds
+        return len(kinds) == 1 and (model.experts is None or routing == BALANCED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.by_expert import EXPERTS
+from tspsim.program.residents import made_for
 from tspsim.program.types import Buffer, Op, Program, Programs
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.replicas import update
@@ -135,7 +137,9 @@ def ended(
     rank = strategy.rank(model, workload, optimizer)
     for buffer in _residents(made):
         with rank.at(layer=buffer.layer):
-            rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
+            held = rank.resident(buffer.name, buffer.shape, buffer.itemsize, buffer.kind)
+        own = made_for(buffer, EXPERTS)
+        rank.replicated(held, rank.experts_replication if own else rank.replication)
     update(rank)
     end = Programs((rank.program(),), (0,) * strategy.mesh().ranks)
     return dataclasses.replace(made, end=end)

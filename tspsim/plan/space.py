@@ -29,7 +29,8 @@ class Space:
     candidates : list of Candidate
         In the order in which they are enumerated, which breaks ties.
     refused : dict of str to str
-        By strategy: why none of its meshes divides. Only strategies without any candidate.
+        By strategy, and by layout of experts: why none of its meshes divides. Only those without
+        any candidate.
     """
 
     candidates: list[Candidate]
@@ -51,16 +52,21 @@ def enumerate_space(question: Question, placements: Placements | None = None) ->
     candidates: list[Candidate] = []
     for strategy in _strategies(question, reasons, weak):
         candidates.extend(_batched(question, strategy, places, reasons))
-    there = {candidate.family for candidate in candidates}
+    there = {name for candidate in candidates for name in (candidate.family, named(candidate))}
     told = sorted({**weak, **reasons}.items())
-    return Space(candidates, {family: why for family, why in told if family not in there})
+    return Space(candidates, {name: why for name, why in told if name not in there})
+
+
+def named(candidate: Candidate) -> str:
+    """Return the family of a candidate, with the layout of experts if one is stated."""
+    spread = candidate.strategy.experts
+    return candidate.family if spread is None else f"{candidate.family}, experts {spread.layout}"
 
 
 def _batched(
     question: Question, strategy: StrategyOptions, places: Placements, reasons: dict[str, str]
 ) -> Iterator[Candidate]:
     """Yield a strategy with every recomputation, micro-batch and placement."""
-    family = Candidate(strategy, 1, 1, "none").family
     for recompute in question.recompute:
         for batch in _divisors(question.batch // strategy.dp):
             micro_batches = question.batch // strategy.dp // batch
@@ -70,7 +76,7 @@ def _batched(
             workload = candidate.workload(question)
             wrong = next(iter(strategy.all_problems(question.base.model, workload)), None)
             if wrong is not None:
-                reasons.setdefault(family, wrong.message)
+                reasons.setdefault(named(candidate), wrong.message)
                 continue
             for order in places.orders(strategy):
                 placed = strategy.model_copy(update={"placement": order})
@@ -178,7 +184,8 @@ def _options(
     fields = form.model_fields
     varied = form.choices(question.base.model, degrees)
     if question.devices == stages * degrees["dp"]:
-        varied = {"zero": varied["zero"]}  # the whole model on every rank: nothing to exchange
+        # The whole model on every rank: nothing to exchange, but for experts.
+        varied = {name: varied[name] for name in ("zero", "experts") if name in varied}
     skipped = {"kind", "placement", "pp", *degrees, *varied}
     kept = {k: v for k, v in question.options.items() if k in fields and k not in skipped}
     kept |= {k: v for k, v in question.fixed.items() if k in fields and k not in ("kind", "pp")}

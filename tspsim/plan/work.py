@@ -88,8 +88,10 @@ class Worker:
     @cached_property
     def _kinds(self) -> list[Worker]:
         """Workers of models with layers of one kind each; itself where all are of one."""
-        kinds = self.question.base.model.kinds
-        return [Worker(self.question.alike(kind)) for kind in kinds] if len(kinds) > 1 else [self]
+        question = self.question
+        if question.uniform:
+            return [self]
+        return [Worker(question.alike(kind)) for kind in question.base.model.kinds]
 
     def rough(self, group: Group) -> list[Bound]:
         """Return first bounds of candidates of one kin: they rest on few recordings.

@@ -71,8 +71,12 @@ class Holding(Postponing):
         first = len(self._residents)
         weights = declare(self, name, parts, replication or self.replication)
         for operand in self._residents[first:]:
-            self._replicated[operand.buffer.index] = replication or self.replication
+            self.replicated(operand, replication or self.replication)
         return weights
+
+    def replicated(self, operand: Operand, replication: Replication) -> None:
+        """Say of a resident buffer how it is kept equal."""
+        self._replicated[operand.buffer.index] = replication
 
     def residents(self, kind: BufferKind, of: Replication | None = None) -> list[Operand]:
         """Return what the end of the step finds of a kind, in the order of declaration.

@@ -13,7 +13,7 @@ from tspsim.program.bindings import BindingRole
 from tspsim.program.chunks import Chunk, Layout, flat, shard_elements
 from tspsim.program.packed import Packed, Part, Weights, elements
 from tspsim.program.recorder import view
-from tspsim.program.types import Operand
+from tspsim.program.types import Buffer, Operand
 from tspsim.program.varying import product
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ def declare(rank: Holding, name: str, parts: Sequence[Part], replication: Replic
     else:
         _bind(rank, [*_places(weights.gradient, replication, 1, zero)], "gradient")
     return weights
+
+
+def made_for(buffer: Buffer, name: str) -> bool:
+    """Whether a buffer is one that `declare` makes for weights of a name."""
+    own = buffer.name in (name, f"d{name}") or buffer.name.startswith(f"{name}.")
+    return buffer.resident and own
 
 
 #: A tensor of a pack, what is there of it, and which part of the model that is.

@@ -29,6 +29,8 @@ _PARTS = {
 }
 #: A part that changes by less than this share of the gain is not worth a word.
 _WORTH = 0.1
+#: Nor is the busiest rank's load that differs by less than this share of the mean.
+_UNEVEN = 0.05
 
 
 def render(found: Sequence[Candidate]) -> RenderableType:
@@ -162,7 +164,8 @@ def _against(best: Candidate, other: Candidate | None) -> str:
     if gain <= 0:
         return f"{step} as {other.name}, with a peak of {size(mine['memory']['peak'])}"
     less = f"{100 * gain / its['step_time']:.1f} % less than {other.name}"
-    return f"{step}, {less} ({_sure(mine, its)}), because it {_reasons(mine, its)}"
+    because = f"because it {_reasons(mine, its)}{_balance(mine, its)}"
+    return f"{step}, {less} ({_sure(mine, its)}), {because}"
 
 
 def _sure(mine: dict[str, Any], its: dict[str, Any], *, less: bool = True) -> str:
@@ -197,6 +200,16 @@ def _reasons(mine: dict[str, Any], its: dict[str, Any]) -> str:
             _PARTS[p][1].format(time(-worth[p])) for p in longer
         )
     return text
+
+
+def _balance(mine: dict[str, Any], its: dict[str, Any]) -> str:
+    """Return that experts load ranks more evenly, where it is so: the others wait for less."""
+    if "experts" not in mine or "experts" not in its:
+        return ""
+    even, uneven = (figures["experts"]["ranks"]["mean"] for figures in (mine, its))
+    if uneven - even < _UNEVEN:
+        return ""
+    return f"; the busiest rank has {even:.2f} times the mean of experts' work, not {uneven:.2f}"
 
 
 def _too_large(best: Candidate, each: Candidate) -> str:

@@ -13,7 +13,7 @@ from tspsim.explain.fill import OUTSIDE, layer_name
 from tspsim.files.between import rests_on
 from tspsim.output.units import share, size, step_time, time
 from tspsim.reports.rows import Row, bars, table
-from tspsim.reports.what_if import gains, remedies, what_if
+from tspsim.reports.what_if import gains, remedies, spreads, what_if
 
 
 def render(explanation: Explanation) -> RenderableType:
@@ -24,10 +24,11 @@ def render(explanation: Explanation) -> RenderableType:
         *_host(explanation),
         *_exposed(explanation),
         *_bubble(explanation),
+        *_experts(explanation),
     ]
     found = explanation.what_if
     if found is not None:
-        parts += [Text(), *what_if(found)]
+        parts += [*spreads(found), Text(), *what_if(found)]
     parts += [Text(), *_memory(explanation)]
     if found is not None:
         parts += remedies(found)
@@ -136,6 +137,25 @@ def _bubble(explanation: Explanation) -> Iterable[RenderableType]:
     options = explanation.result.scenario.strategy.pp
     if found.head_of_line and options is not None and options.streams == "rank":
         yield Text("  head-of-line blocking: less of it with strategy.pp.streams=pair")
+
+
+def _experts(explanation: Explanation) -> Iterable[RenderableType]:
+    """Say what experts take of the critical path, and what uneven loads add to it."""
+    found, step = explanation.experts, explanation.path.total
+    if found is None:
+        return
+    rows: list[Row] = [("experts", time(found.total), share(found.total, step), "of the path")]
+    computed = {"their products": found.products, "rows weighed, sorted, added up": found.rows}
+    rows += bars({**computed, **found.by_label}, step, found.total)
+    yield Text()
+    yield table(rows)
+    excess = found.imbalance
+    if excess is not None and excess.seconds > 0:
+        yield Text(
+            f"  imbalance: {time(excess.seconds)} ({share(excess.seconds, step)}) of it, beyond the"
+            f" mean of ranks: {time(excess.compute)} computed,\n"
+            f"  most on rank {excess.rank} in layer {excess.layer}; {time(excess.links)} on links"
+        )
 
 
 def _as_stated(explanation: Explanation) -> Iterable[RenderableType]:

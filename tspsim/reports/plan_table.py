@@ -35,6 +35,8 @@ def how(candidate: Candidate) -> str:
         words.append(f"{candidate.micro_batches} micro-batches of {candidate.batch}")
     degrees = type(candidate.strategy).degrees()
     options = candidate.strategy.model_dump(exclude_defaults=True)
+    if candidate.strategy.experts is not None:
+        options["experts"] = candidate.strategy.experts.text()
     for name, value in options.items():
         if name not in _SHOWN and name not in degrees:
             words.append(name if value is True else f"{name} {value}")

@@ -179,6 +179,18 @@ def remedies(found: WhatIf) -> Iterable[RenderableType]:
     yield table(rows)
 
 
+def spreads(found: WhatIf) -> Iterable[RenderableType]:
+    """Yield what other ways for experts and tokens give, the shortest step first."""
+    if not found.experts:
+        return
+    rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
+    for each in found.experts:
+        peak = share(each.replayed.peak, found.base.peak)
+        change = _change(found, each.replayed.step_time)
+        rows.append((f"    {_said(each)}", size(each.replayed.peak), peak, change))
+    yield table(rows)
+
+
 def _fitting(remedy: Remedy, base: Replayed) -> str:
     """Return whether a change makes a step fit that does not fit as it is."""
     if base.headroom >= 0:

@@ -23,7 +23,13 @@ from tspsim.program.types import Programs
 from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.strategies.parts.sharing import Blocks, sharing_problems
-from tspsim.strategies.parts.spread import Spread, axes_of, make_experts, spread_problems
+from tspsim.strategies.parts.spread import (
+    Spread,
+    axes_of,
+    make_experts,
+    searched,
+    spread_problems,
+)
 from tspsim.strategies.parts.stages import Least, Pipeline
 
 
@@ -133,7 +139,7 @@ class StrategyOptions(BaseModel):
     @classmethod
     def choices(
         cls,
-        model: ModelShape,  # noqa: ARG003
+        model: ModelShape,
         degrees: Mapping[str, int],
     ) -> dict[str, tuple[Any, ...]]:
         """Return the options that a search varies, each with the values that it tries.
@@ -145,8 +151,11 @@ class StrategyOptions(BaseModel):
             Those of the strategy, and ``dp``.
         """
         stated: dict[str, Any] = dict(degrees)
-        shared = cls.model_construct(**stated).sharers > 1
-        return {"zero": (0, 1, 2, 3) if shared else (0,)}
+        found = cls.model_construct(**stated)
+        varied: dict[str, tuple[Any, ...]] = {"zero": (0, 1, 2, 3) if found.sharers > 1 else (0,)}
+        if model.experts:
+            varied["experts"] = tuple(searched(found.axes(), found.dp, model.experts))
+        return varied
 
     @abstractmethod
     def axes(self) -> Axes:

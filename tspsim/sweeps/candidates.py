@@ -137,11 +137,17 @@ def _words(key: str, value: Any) -> Iterator[str]:
     elif key == "pp" and isinstance(value, dict):
         yield from (w for k, v in value.items() if k != "stages" for w in _words(k, v))
     elif isinstance(value, bool):
-        yield key.rpartition(".")[2] if value else f"no {key.rpartition('.')[2]}"
+        yield _called(key) if value else f"no {_called(key)}"
     elif value is not None:
-        yield f"{key.rpartition('.')[2]} {values.label(value)}"
+        yield f"{_called(key)} {values.label(value)}"
     elif key.rpartition(".")[2] == "pp":
         yield "no pp"
+
+
+def _called(key: str) -> str:
+    """Return what an axis is called: the last word of its key, or the one before that says more."""
+    *before, last = key.split(".")
+    return before[-1] if before and last in ("layout", "kind") else last
 
 
 #: Options of a strategy that its name shows already.

@@ -13,7 +13,7 @@ COLUMNS = (
     "mesh", "step_time", "step_time_low", "step_time_high", "told_apart", "tokens_per_second",
     "tokens_per_second_per_device", "mfu", "hfu",
     "time.compute", "time.exposed_communication", "time.host*", "time.idle",
-    "pipeline.bubble*",
+    "pipeline.bubble*", "experts.*",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip
@@ -35,6 +35,11 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     if "pipeline" in summary:
         bubble = summary["pipeline"]["bubble"]
         found |= {"pipeline.bubble": bubble["mean"], "pipeline.bubble_share": bubble["share"]}
+    if "experts" in summary:
+        experts = summary["experts"]
+        found["experts.imbalance"] = experts["ranks"]["mean"]
+        found["experts.dropped"] = experts["dropped"]
+        found["experts.memory"] = sum(experts["memory"].values())
     received = "communication.received_bytes_per_rank"
     found[received] = summary["communication"]["received_bytes_per_rank"]
     found |= {f"communication.by_op.{op}": size for op, size in by_op.items()}

@@ -43,6 +43,9 @@ def alternatives(
     # Degrees are for this strategy to find, and a placement names the axes of its own strategy.
     left = {*degrees, *(() if base.get("kind") == stated["kind"] else ("placement",))}
     options = {k: v for k, v in base.items() if k in form.model_fields and k not in left}
+    if options.get("experts") and "placement" in left:  # so do the axes that experts lie over
+        own = options["experts"].items()
+        options["experts"] = {k: v for k, v in own if k not in ("over", "degree")}
     free = {k: v for k, v in given.items() if not _states(stated, path_of(k))}
     options = with_options({**options, **stated}, free)
     missing = [name for name in degrees if name not in options]

@@ -21,16 +21,19 @@ from tspsim.output.plots.style import (
     DARK,
     GREEN,
     GREY,
+    INDIGO,
     ISSUE,
     PALE,
     RECOMPUTED,
     WAITS,
+    WINE,
     Style,
     axes,
     style_of,
 )
 from tspsim.output.plots.window import Window, choose
 from tspsim.output.units import step_time, time_unit
+from tspsim.program.by_expert import EXPERTS
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -157,7 +160,7 @@ def _write_in_bars(ax: Axes, drawn: Chart, part: Window, scale: float) -> None:
     texts = [(bar, _bar_text(bar)) for bars in drawn.bars.values() for bar in bars if bar.op]
     room = [(b, text) for b, text in texts if _inches(b.end - b.start, part) > 0.07 * len(text)]
     for bar, text in room[:TEXTS]:
-        dark = bar.op is not None and style_of(bar.op).colour in (BLUE, GREEN, DARK)
+        dark = bar.op is not None and style_of(bar.op).colour in (BLUE, GREEN, DARK, INDIGO, WINE)
         ax.text(
             (bar.start + bar.end) / 2 / scale, bar.row.bottom + 0.47 * bar.row.height, text,
             ha="center", va="center", fontsize=6, clip_on=True, color="white" if dark else "black",
@@ -222,7 +225,13 @@ def _legend(ax: Axes, drawn: Chart) -> None:
 def _called(style: Style, bars: list[Bar]) -> str:
     """Return a style's name, with what it moves where that is communication."""
     collectives = {bar.op.message.collective for bar in bars if bar.op and bar.op.message}
-    lanes = {bar.row.name.rpartition("/")[2] for bar in bars}
+    lanes = {_lane(bar) for bar in bars}
     if not collectives:
         return style.name
     return f"{', '.join(sorted(collectives))} ({', '.join(sorted(lanes))})"
+
+
+def _lane(bar: Bar) -> str:
+    """Return what a communicator is for; of rows of experts, which way they go."""
+    name = bar.row.name.rpartition("/")[2]
+    return bar.op.label if name == EXPERTS and bar.op else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from tspsim.memory import RankMemory
 from tspsim.output.plots.style import BESIDE, DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
-from tspsim.program.types import BUFFER_KINDS
+from tspsim.program.by_expert import expert_states
+from tspsim.program.types import BUFFER_KINDS, BufferKind
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -51,7 +53,9 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     ax = axes(ax, 10.0, 4.5)
     scale, unit = time_unit(result.timeline.step_time)
     beside = sum(memory.beside(device).values())
-    _areas(ax, memory, result.timeline.step_time, beside, scale)
+    program = result.timeline.programs.of(rank)
+    inside = expert_states(program, result.timeline.mesh, rank)
+    _areas(ax, memory, inside, result.timeline.step_time, beside, scale)
     top = _capacity(ax, device.memory, memory.peak + beside)
     _mark_peak(ax, memory, beside, scale, result.timeline.step_time)
     _phases(ax, result.timeline, rank, scale)
@@ -70,8 +74,18 @@ def _title(result: Result, rank: int) -> str:
     return f"{result.scenario.name}: memory of rank {rank}{highest}"
 
 
-def _areas(ax: Axes, memory: RankMemory, step_time: float, beside: float, scale: float) -> None:
-    """Stack the kinds that are ever used, what runtime and libraries hold at the bottom."""
+def _areas(
+    ax: Axes,
+    memory: RankMemory,
+    inside: Mapping[BufferKind, int],
+    step_time: float,
+    beside: float,
+    scale: float,
+) -> None:
+    """Stack the kinds that are ever used, what runtime and libraries hold at the bottom.
+
+    What of a kind is `inside` experts is hatched, at the top of its band.
+    """
     seen = thin(memory.total, MOMENTS)
     times = np.append(memory.times[seen], step_time) / scale
     amounts = memory.by_kind[:, np.append(seen, seen[-1])] / GIB
@@ -86,6 +100,12 @@ def _areas(ax: Axes, memory: RankMemory, step_time: float, beside: float, scale:
                 times, base, top, step="post", color=MEMORY[kind], lw=0, label=kind,
                 rasterized=raster,
             )  # fmt: skip
+            if inside.get(kind):
+                ax.fill_between(
+                    times, top - inside[kind] / GIB, top, step="post", facecolor=MEMORY[kind],
+                    edgecolor="white", hatch="///", lw=0, label=f"{kind} of experts",
+                    rasterized=raster,
+                )  # fmt: skip
             base = top
 
 

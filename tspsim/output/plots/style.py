@@ -11,6 +11,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tspsim.program.by_expert import ROUTING
 from tspsim.program.types import BufferKind, MessageKind, Op
 
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
@@ -18,6 +19,8 @@ ORANGE, VERMILLION, YELLOW = "#E69F00", "#D55E00", "#F0E442"
 PURPLE, GREY, DARK = "#CC79A7", "#BBBBBB", "#444444"
 #: Beside theirs: a green as far from the other as a second kind of the same thing should be.
 LIME, PALE_GREY = "#8DB93F", "#E6E6E6"
+#: Of Paul Tol's muted colours, two that are darker than all of those: what experts add.
+INDIGO, WINE = "#332288", "#882255"
 
 
 class Style(NamedTuple):
@@ -30,8 +33,9 @@ class Style(NamedTuple):
 
 COMPUTE = {
     "matmul": Style("matmul", BLUE),
-    "grouped": Style("grouped matmul", LIME),
     "attention": Style("attention", ORANGE),
+    "experts": Style("products of experts", INDIGO),
+    "routing": Style("rows to and from experts", WINE),
     "other": Style("norm, element-wise", GREY),
 }
 RECOMPUTED = {
@@ -72,8 +76,18 @@ def style_of(op: Op) -> Style:
     name = op.kind.name
     if name == "issue":
         return ISSUE
-    key = next((key for key in COMPUTE if name.startswith(key)), "other")
-    return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[key]
+    return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[_class(name)]
+
+
+def _class(kind: str) -> str:
+    """Return the class of compute that an op kind is of."""
+    if kind == "grouped_matmul":
+        return "experts"
+    if kind in ROUTING:
+        return "routing"
+    if kind.startswith("attention"):
+        return "attention"
+    return kind if kind == "matmul" else "other"
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:

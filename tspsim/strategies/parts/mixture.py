@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tspsim.mesh import names_of
 from tspsim.program.activations import ActivationShard
+from tspsim.program.by_expert import EXPERTS
 from tspsim.program.kinds.routing import Scale, ScaleBackward
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
@@ -60,7 +61,7 @@ class Mixture:
         rank, cut = self.rank, self.decoder.cut
         weights: dict[str, Weights | None] = {
             "router": rank.weights("router", cut.router()),
-            "experts": rank.weights("experts", self.layout.parts(), rank.experts_replication),
+            "experts": rank.weights(EXPERTS, self.layout.parts(), rank.experts_replication),
         }
         if cut.shared():
             weights["mlp"] = rank.weights("shared", cut.shared())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tspsim.experts import Experts
 from tspsim.files.errors import Problem
 from tspsim.mesh import DP, SHARD
 from tspsim.model import ModelShape
@@ -18,9 +21,15 @@ from tspsim.strategies.experts.tensor import ExpertsCut
 from tspsim.strategies.experts.tokens import TokensTravel
 from tspsim.strategies.experts.tokens_once import TokensTravelOnce
 from tspsim.strategies.experts.two_level import TwoLevel
+from tspsim.strategies.parts.placement import Axes
 
 if TYPE_CHECKING:
     from tspsim.strategies.base import StrategyOptions
+
+
+#: What travels.
+Layout: TypeAlias = Literal["tokens", "ring", "tensor"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 class Spread(BaseModel):
@@ -51,7 +60,7 @@ class Spread(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    layout: Literal["tokens", "ring", "tensor"] = Field(
+    layout: Layout = Field(
         "tokens", description="what travels: tokens, or experts' weights; tensor: experts are cut"
     )
     over: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
@@ -68,6 +77,12 @@ class Spread(BaseModel):
         1, ge=1, description="layout: tokens: rows of some experts travel while others' multiply"
     )
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
+
+    def text(self) -> str:
+        """Return it in a few words, such as ``"ring over tsp, dp"``."""
+        words = [self.layout, *([f"over {', '.join(self.over)}"] if self.over else [])]
+        words += [f"of {self.degree}"] if self.degree else []
+        return " ".join(words)
 
     def block(self, own: int, dp: int) -> int:
         """Return the neighbouring replicas that hold all experts together; 1 where it cannot be.
@@ -118,6 +133,26 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
         return TokensTravel(rank, place, tuple(here), tuple(travel), spread.pieces)
     once = TokensTravelOnce if spread.once == "rank" else TwoLevel
     return once(rank, place, tuple(here), tuple(travel))
+
+
+def searched(axes: Axes, dp: int, experts: Experts) -> Iterator[Spread | None]:
+    """Yield the spreads that a search tries: every layout, over own axes and over replicas too.
+
+    Over as many replicas as divide experts, or the columns of one that is cut. None: tokens travel
+    over own axes; where there are none, every rank has all experts.
+    """
+    own = tuple(name for name, degree in reversed(axes) if degree > 1)
+    ranks = math.prod(degree for _, degree in axes)
+    for layout in LAYOUTS:
+        if layout == "tokens":
+            yield None
+        elif own:
+            yield Spread(layout=layout)
+        whole = experts.width if layout == "tensor" else experts.count
+        fit = (n for n in range(dp, 1, -1) if dp % n == 0 and whole % (n * ranks) == 0)
+        for replicas in islice(fit, 1):
+            degree = None if replicas == dp else replicas * ranks
+            yield Spread(layout=layout, over=(*own, DP), degree=degree)
 
 
 def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
