@@ -20,6 +20,7 @@ from tspsim.model import ModelShape, Workload
 from tspsim.scenario import from_document
 from tspsim.scenario.models import read_config
 from tspsim.scenario.schema import ModelKeys
+from tspsim.values import check
 from tspsim.values.dense import Dense, initial
 
 #: Llama 4's attention: a norm without a weight, and no positions in every other layer.
@@ -223,6 +224,22 @@ def test_sequences_longer_than_a_chunk_are_refused() -> None:
         from_document({**document, "workload": {"sequence": 16384}})
     hand = {**document["model"], "chunk": None}
     from_document({**document, "model": hand, "workload": {"sequence": 16384}})
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "llama-4-scout", "deepseek-v2-lite"])
+def test_shipped_models_are_proven(name: str) -> None:
+    """Small ones of the same structure: a window that is narrow beside the sequence included."""
+    proof = check(
+        from_document(
+            {
+                "model": {"hf": name},
+                "workload": {"sequence": 4096},
+                "topology": {"file": "h100-node", "ranks": 4},
+                "strategy": {"kind": "tsp", "degree": 4},
+            }
+        )
+    )
+    assert proof.passed
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=title)

@@ -52,10 +52,11 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
     """Return a shape with the same heads, norms, MLP kind and ties, that `ranks` still divides.
 
     Of the `layers` that a strategy wants to be proven with it has as many as the model has, and of
-    their kinds one after another; a window is that `share` of the model's, as the sequence is.
+    their kinds one after another; a window is that `share` of the model's, as the sequence is, and
+    of more than one key: scores of one alone have no gradient that could be compared.
     """
     seen = dict.fromkeys(kind.window for kind in model.kinds)
-    windows = tuple(window and max(1, int(window * share)) for window in seen)
+    windows = tuple(window and max(min(window, 2), int(window * share)) for window in seen)
     latent = model.latent and small_latent(model.latent)
     return replace(
         model,
