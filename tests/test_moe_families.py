@@ -130,6 +130,10 @@ def test_layers_with_experts_are_those_that_are_stated(
         ("llama-4-scout", {"moe_layers": "all"}, "moe_layers: found 'all'; must be null or a list"),
         ("mixtral-8x7b", {"num_local_experts": None}, "num_local_experts: found nothing; must be"),
         ("mixtral-8x7b", {"num_experts_per_tok": 0}, "num_experts_per_tok: found 0; must be a po"),
+        ("mixtral-8x7b", {"num_experts_per_tok": 9}, "num_experts_per_tok: found 9; a token goes"),
+        ("deepseek-v3", {"n_group": 7}, "n_group: found 7; does not divide 256 experts"),
+        ("deepseek-v3", {"topk_group": 9}, "topk_group: found 9; 8 active experts lie in 1 to 8"),
+        ("deepseek-v3", {"topk_group": None, "n_group": 64}, "topk_group: found nothing; 8 active"),
         ("mixtral-8x7b", {"router_jitter_noise": 0.1}, "noise on what a router reads: not modell"),
         ("mixtral-8x7b", {"moe_layers": [1]}, "moe_layers: found a list; tspsim does not know"),
         ("olmoe-1b-7b", {"clip_qkv": 8.0}, "clip_qkv: found 8.0 .queries, keys and values that"),
@@ -167,6 +171,15 @@ def test_a_dense_family_with_experts_is_told_of_the_keys_for_them() -> None:
     """What no family is read for can be written by hand."""
     with pytest.raises(ScenarioError, match=r"not modelled\); null here, and model\.experts"):
         shape_of(config_of("llama-3-8b", num_local_experts=8))
+
+
+@pytest.mark.parametrize("key", ["first_k_dense_replace", "n_shared_experts"])
+def test_what_has_several_defaults_must_be_stated(key: str) -> None:
+    """DeepSeek's own code and transformers' differ in them."""
+    config = config_of("deepseek-v3")
+    del config[key]
+    with pytest.raises(ScenarioError, match=f"{key}: found nothing; must be null or a number"):
+        shape_of(config)
 
 
 def test_a_balance_loss_is_there_where_it_is_added() -> None:

@@ -109,19 +109,44 @@ def experts_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def expert_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem for every key that says nothing of experts, or something not modelled."""
-    names, fine = NAMES[data["model_type"]], True
+    problems = list(_form_problems(data))
+    yield from problems
+    if not problems:
+        yield from _number_problems(data)
+    if not problems and _is_size(data.get("num_hidden_layers")) and _pattern(data) is None:
+        names = NAMES[data["model_type"]]
+        stated = [key for key in names.layers if data.get(key) is not None]
+        message = "layers with experts, of which every so-manieth has them behind some in front: "
+        yield Problem((stated[-1],), f"{message}no other pattern is modelled")
+
+
+def _form_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield keys that are no numbers, words or lists of the kind that they should be."""
+    names = NAMES[data["model_type"]]
     for key in (names.count, _ACTIVE, names.width):
         if not _is_size(data.get(key)):
             yield Problem((key,), f"{found(data.get(key))}; must be a positive integer")
     for key in sorted(names.read & _FORMS.keys()):
         value, (holds, form) = data.get(key), _FORMS[key]
         if value is not None and not holds(value):
-            fine = False
             yield Problem((key,), f"{found(value)}; must be null or {form}")
-    if fine and _is_size(data.get("num_hidden_layers")) and _pattern(data) is None:
-        stated = [key for key in names.layers if data.get(key) is not None]
-        message = "layers with experts, of which every so-manieth has them behind some in front: "
-        yield Problem((stated[-1],), f"{message}no other pattern is modelled")
+    for key in sorted((names.read & _STATED) - data.keys()):
+        yield Problem((key,), f"found nothing; must be null or {_FORMS[key][1]}")
+
+
+def _number_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield numbers of experts that do not go together."""
+    count, active, router = data[NAMES[data["model_type"]].count], data[_ACTIVE], _router(data)
+    groups, top = router.get("groups", 1), router.get("top_groups", 1)
+    if active > count:
+        message = f"found {active}; a token goes to at most all {count} experts"
+        yield Problem((_ACTIVE,), message)
+    elif count % groups:
+        yield Problem((_GROUPS,), f"found {groups}; does not divide {count} experts")
+    elif top > groups or active > top * (count // groups):
+        least = -(-active // (count // groups))
+        message = f"{found(data.get(_TOP_GROUPS))}; {active} active experts lie in {least} to "
+        yield Problem((_TOP_GROUPS,), f"{message}{groups} groups")
 
 
 # ---- which layers --------------------------------------------------------------------------------
@@ -129,8 +154,10 @@ def expert_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _pattern(data: Mapping[str, Any]) -> dict[str, int] | None:
     """Return which layers have experts, as ``model.experts`` says it; None if it cannot."""
-    count = min(data["num_hidden_layers"], _MOST)
-    having = [layer for layer in range(count) if _has(data, layer)]
+    count, names = min(data["num_hidden_layers"], _MOST), NAMES[data["model_type"]].layers
+    stated = {key: data[key] for key in names if data.get(key) is not None}
+    said = {k: frozenset(v) if isinstance(v, list) else v for k, v in stated.items()}
+    having = [layer for layer in range(count) if _has(said, layer)]
     if not having:
         return None
     first, every = having[0], (having[1] - having[0] if len(having) > 1 else having[0] + 1)
@@ -139,9 +166,8 @@ def _pattern(data: Mapping[str, Any]) -> dict[str, int] | None:
     return {"first_dense": first if first >= every else 0, "every": every}
 
 
-def _has(data: Mapping[str, Any], layer: int) -> bool:
+def _has(said: Mapping[str, Any], layer: int) -> bool:
     """Whether a layer has experts."""
-    said = {key: data[key] for key in NAMES[data["model_type"]].layers if data.get(key) is not None}
     if _LISTED in said:
         return layer in said[_LISTED]
     step = said.get(_STEP) or said.get(_EVERY) or 1
@@ -201,6 +227,9 @@ def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
 _SIZE, _COUNT = (_is_size, "a positive integer"), (_is_count, "a number of at least 0")
 _BOOLEAN = (lambda value: isinstance(value, bool)), "true or false"
 _NUMBER, _LIST = (_is_number, "a number of at least 0"), (_is_list, "a list of layers")
+
+#: Where they are absent some code has none, and other code a default.
+_STATED = frozenset({_FIRST, "n_shared_experts", "shared_expert_intermediate_size"})
 
 #: What keys may say beside null.
 _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {

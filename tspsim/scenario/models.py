@@ -21,6 +21,7 @@ from tspsim.scenario.hf_keys import (
 from tspsim.scenario.hf_rope import KEYS as ROPE
 from tspsim.scenario.hf_rope import PARTS, rope_problems, rotary_of, rotary_problems
 from tspsim.scenario.hf_window import KEYS, window_of, window_problems
+from tspsim.scenario.section import MOST
 
 #: Our key -> theirs, in the families whose configuration follows Llama's.
 _LLAMA = {
@@ -192,8 +193,8 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
     keys = {**family.fixed, **{ours: data[theirs] for ours, theirs in given.items()}}
     if family.windows:
         keys["window"], given["window"] = window_of(data), "sliding_window"
-    if family.partial:
-        keys["rotary"], given["rotary"] = rotary_of(data, _head_dim(data)), "partial_rotary_factor"
+    if family.partial and (head_dim := _head_dim(data)):
+        keys["rotary"], given["rotary"] = rotary_of(data, head_dim), "partial_rotary_factor"
     if family.experts:
         keys["experts"], given["experts"] = experts_of(data), family.experts.count
     if family.latent:
@@ -209,8 +210,13 @@ def _states(data: Mapping[str, Any], ours: str, theirs: str) -> bool:
     return theirs in data if ours in _CAPS else data.get(theirs) is not None
 
 
-def _head_dim(data: Mapping[str, Any]) -> int:
-    return int(data.get("head_dim") or data["hidden_size"] // data["num_attention_heads"])
+def _head_dim(data: Mapping[str, Any]) -> int | None:
+    """Return the width of a head; None where what it follows from is no width, and told as that."""
+    hidden, heads = data.get("hidden_size"), data.get("num_attention_heads")
+    stated = data.get("head_dim")
+    if stated is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        stated = hidden // heads
+    return stated if isinstance(stated, int) and 0 < stated <= MOST else None
 
 
 def _problems(data: Mapping[str, Any]) -> list[Problem]:
@@ -225,8 +231,8 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
     problems += rope_problems(data, partial=family.partial)
     if family.read >= ACTIVATIONS:
         problems += gelu_problems(data)
-    if family.partial and not problems:
-        problems += rotary_problems(data, _head_dim(data))
+    if family.partial and (head_dim := _head_dim(data)):
+        problems += rotary_problems(data, head_dim)
     problems += expert_problems(data) if family.experts else ()
     problems += hf_latent.latent_problems(data) if family.latent else ()
     problems += hf_llama4.attention_problems(data) if family.chunks else ()

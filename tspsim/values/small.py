@@ -53,10 +53,10 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
 
     Of the `layers` that a strategy wants to be proven with it has as many as the model has, and of
     their kinds one after another; a window is that `share` of the model's, as the sequence is, and
-    of more than one key: scores of one alone have no gradient that could be compared.
+    two keys at least: of a single one its score says nothing.
     """
     seen = dict.fromkeys(kind.window for kind in model.kinds)
-    windows = tuple(window and max(min(window, 2), int(window * share)) for window in seen)
+    windows = tuple(window and max(2, int(window * share)) for window in seen)
     latent = model.latent and small_latent(model.latent)
     return replace(
         model,
