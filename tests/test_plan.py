@@ -624,8 +624,10 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
         (
             ("--model", "llama-3-9b", "--topology", "h100-node", "--sequence", "64"),
             "--model: found no file 'llama-3-9b' (did you mean 'llama-3-8b'?); shipped: "
-            "gemma-2-9b, gemma-3-27b, gpt3-175b, llama-2-7b, llama-3-70b, llama-3-8b, mistral-7b, "
-            "olmo-2-7b, phi-4-mini, qwen2.5-7b, qwen3-8b, tsp-paper-7b",
+            "deepseek-v2-lite, deepseek-v3, gemma-2-9b, gemma-3-27b, gpt-oss-120b, gpt-oss-20b, "
+            "gpt3-175b, llama-2-7b, llama-3-70b, llama-3-8b, llama-4-scout, mistral-7b, "
+            "mixtral-8x7b, olmo-2-7b, olmoe-1b-7b, phi-4-mini, qwen1.5-moe-a2.7b, qwen2.5-7b, "
+            "qwen3-30b-a3b, qwen3-8b, tsp-paper-7b",
         ),
         (
             ("--model", "llama-3-8b", "--sequence", "64"),

@@ -67,6 +67,8 @@ class Experts:
         Layers in front that have a dense MLP instead.
     every : int
         Of the others every so-manieth has experts: those with ``(layer + 1) % every == 0``.
+    biases : bool
+        Router and experts add biases (gpt-oss): counted as parameters, and left out elsewhere.
     router : Router
     """
 
@@ -77,6 +79,7 @@ class Experts:
     shared_gate: bool = False
     first_dense: int = 0
     every: int = 1
+    biases: bool = False
     router: Router = Router()
 
     def in_layer(self, layer: int) -> bool:
@@ -93,6 +96,15 @@ class Experts:
             Matrices of an MLP: 3 gated, 2 plain.
         """
         return self.count * each * hidden * self.width + self.everywhere(hidden, each)
+
+    def vectors(self, hidden: int, each: int, *, active: bool = False) -> int:
+        """Return the parameters of a layer that are no matrices, or those that a token meets.
+
+        A router's correction, a number per expert, is one too (DeepSeek-V3).
+        """
+        experts = self.active if active else self.count
+        biases = self.count + experts * ((each - 1) * self.width + hidden)
+        return self.count * self.router.correction + biases * self.biases
 
     def active_matrices(self, hidden: int, each: int) -> int:
         """Return the elements of the matrices that a token meets."""

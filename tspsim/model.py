@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
 from tspsim.latent import Latent
+from tspsim.layer_kind import LayerKind
 from tspsim.routing import BALANCED, Routing
 
 Phase = Literal["forward", "train"]
@@ -17,21 +18,6 @@ Causal = Literal["zigzag", "contiguous", "off"]
 
 #: Bytes of one element.
 ITEMSIZE = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
-
-
-class LayerKind(NamedTuple):
-    """All in which the layers of a model differ: those of one kind do the same work.
-
-    Attributes
-    ----------
-    window : int or None
-        Keys that a query sees: its own and those before it; None: all.
-    experts : bool
-        It has experts instead of an MLP.
-    """
-
-    window: int | None
-    experts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +47,22 @@ class ModelShape:
         All four projections of attention do (Hugging Face's key of this name).
     mlp_bias : bool
         All matrices of the MLP do.
-    qk_norm : {"head", "whole"} or None
+    qk_norm : {"head", "whole", "plain"} or None
         Queries and keys get a norm before their positions: of every head by itself (Qwen3), with
-        one weight for all heads; or of the whole projection (OLMo-2).
+        one weight for all heads; of the whole projection (OLMo-2); or of every head that gets
+        positions, without a weight (Llama-4).
     window : int or None, or tuple of them
         Keys that a query sees: its own and those before it (Mistral-7B-v0.1); None: all. Of
         several, one layer after another has one, again from the first on where they end: ``(4096,
         None)`` is local and global layers in turn (Gemma-2).
     rotary : int or None
         Elements of a head that positions turn, its first ones (Phi-4-mini); None: all.
+    unturned : int or None
+        Of so many layers the last one has no positions (Llama-4); None: all have them.
+    chunk : int or None
+        Tokens of the blocks that attention does not look out of (Llama-4): no more are simulated.
+    sinks : bool
+        A number per head joins the sum of each softmax (gpt-oss): counted as a parameter alone.
     score_cap, logit_cap : float or None
         Scores of attention, and the logits, are ``cap * tanh(x / cap)`` (Gemma-2).
     scaled_embedding : bool
@@ -95,9 +88,12 @@ class ModelShape:
     qkv_bias: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
-    qk_norm: Literal["head", "whole"] | None = None
+    qk_norm: Literal["head", "whole", "plain"] | None = None
     window: int | tuple[int | None, ...] | None = None
     rotary: int | None = None
+    unturned: int | None = None
+    chunk: int | None = None
+    sinks: bool = False
     score_cap: float | None = None
     logit_cap: float | None = None
     scaled_embedding: bool = False
@@ -119,7 +115,9 @@ class ModelShape:
     def kind(self, layer: int) -> LayerKind:
         """Return all in which a layer differs from others."""
         windows = self.window if isinstance(self.window, tuple) else (self.window,)
-        return LayerKind(windows[layer % len(windows)], self.experts_in(layer) is not None)
+        positions = not self.unturned or (layer + 1) % self.unturned != 0
+        experts = self.experts_in(layer) is not None
+        return LayerKind(windows[layer % len(windows)], experts, positions)
 
     @property
     def kinds(self) -> dict[LayerKind, int]:
@@ -131,7 +129,8 @@ class ModelShape:
         experts = self.experts if kind.experts else None
         if experts is not None:
             experts = replace(experts, first_dense=0, every=1)
-        return replace(self, window=kind.window, experts=experts)
+        unturned = None if kind.positions else 1
+        return replace(self, window=kind.window, experts=experts, unturned=unturned)
 
     # ---- widths and counts -------------------------------------------------------------------
 
@@ -221,7 +220,7 @@ class ModelShape:
         """Elements of queries, and of keys, that a norm of theirs is over; none without one."""
         if self.qk_norm == "whole":
             return self.query_width, self.kv_width
-        return (self.head_dim, self.head_dim) if self.qk_norm else (0, 0)
+        return (self.head_dim, self.head_dim) if self.qk_norm == "head" else (0, 0)
 
     @property
     def norm_weights(self) -> int:
@@ -234,8 +233,6 @@ class ModelShape:
     def kind_parameters(self, kind: LayerKind, *, active: bool = False) -> int:
         """Return the parameters of one layer of a kind, norms and biases included.
 
-        A router's correction, a number per expert, is one too (DeepSeek-V3).
-
         Parameters
         ----------
         kind : LayerKind
@@ -244,8 +241,8 @@ class ModelShape:
         """
         count = self.attention_weights + self.second_weights(kind, active=active)
         if kind.experts and self.experts:
-            count += self.experts.count * self.experts.router.correction
-        return count + self.biases + self.norm_weights
+            count += self.experts.vectors(self.hidden, self.mlp_matrices, active=active)
+        return count + self.biases + self.norm_weights + self.sinks * self.heads
 
     def layer_parameters_of(self, layer: int) -> int:
         """Return the parameters of one layer."""

@@ -88,6 +88,8 @@ def _models() -> list[Entry]:
     found = []
     for path in sorted(shipped("models").glob("*/config.json")):
         shape = ModelKeys.model_validate(read_config(read(path))[0]).value()
-        about = f"{shape.parameters:,} parameters, {shape.layers} layers, hidden {shape.hidden}"
+        sizes = f"{shape.layers} layers, hidden {shape.hidden}"
+        active = f"{shape.active_parameters:,} active, " if shape.experts else ""
+        about = f"{shape.parameters:,} parameters, {active}{sizes}"
         found.append({"name": path.parent.name, "about": about})
     return found

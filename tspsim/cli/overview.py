@@ -38,6 +38,7 @@ def overview(scenario: Scenario) -> dict[str, Any]:
         "ranks": mesh.ranks,
         "disturbances": scenario.disturbances.text() or None,
         "parameters": scenario.model.parameters,
+        "active_parameters": scenario.model.active_parameters,
         "flops": {
             "forward": scenario.strategy.dp * forward_flops(scenario.model, scenario.workload),
             "model": scenario.strategy.dp * model_flops(scenario.model, scenario.workload),
@@ -105,7 +106,7 @@ def render(found: Mapping[str, Any]) -> RenderableType:
     flops = found["flops"]
     sizes = [
         ("mesh", f"{axes}: {found['ranks']} ranks"),
-        ("parameters", f"{found['parameters']:,}"),
+        ("parameters", _parameters(found)),
         ("flops, forward", f"{flops['forward']:.4g}"),
         ("flops, whole step", f"{flops['model']:.4g} (as MFU counts them: nothing twice)"),
     ]
@@ -119,6 +120,12 @@ def render(found: Mapping[str, Any]) -> RenderableType:
         *(table for role in roles for table in _of_role(role)),
         _table("received in one layer's forward", _volumes(found["layer_forward_bytes"])),
     )
+
+
+def _parameters(found: Mapping[str, Any]) -> str:
+    """Return how many there are, and how many of them a token meets where it does not meet all."""
+    total, active = found["parameters"], found["active_parameters"]
+    return f"{total:,}" + (f", {active:,} active" if active < total else "")
 
 
 def _stages(found: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -61,6 +61,15 @@ def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
         yield Problem(("model", "window"), message)
 
 
+def chunk_problems(keys: ScenarioKeys) -> Iterator[Problem]:
+    """Yield a problem when a sequence is longer than what attention does not look out of."""
+    chunk, sequence = keys.model.chunk, keys.workload.sequence
+    if chunk and sequence > chunk:
+        message = f"found {sequence}; the model attends in chunks of {chunk} tokens (model.chunk), "
+        message += f"which is not modelled: at most {chunk}, or model.chunk=null for attention to "
+        yield Problem(("workload", "sequence"), f"{message}all tokens before")
+
+
 def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     """Yield what no machine could simulate, or count: a slip of the finger, as a rule."""
     model, work = keys.model, keys.workload

@@ -12,7 +12,8 @@ from tspsim.files.source import AtKey, KeyPath
 #: Names, ids of tokens, initialisation, constants of norms and positions, and what generation
 #: asks for: whatever their value, a training step multiplies and moves the same.
 HARMLESS = frozenset({
-    "_attn_implementation", "_commit_hash", "_name_or_path", "architectures", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path",
+    "architectures", "attn_implementation",
     "auto_map", "begin_suppress_tokens", "bos_token_id", "cache_implementation",
     "chunk_size_feed_forward", "decoder_start_token_id", "do_sample", "dtype", "eos_token_id",
     "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
@@ -40,6 +41,8 @@ _ATTENTION = "null here, and model.attention_bias: true for biases of all four"
 _MLP = "null here, and model.mlp_bias: true"
 _QK_NORM = "null here, and model.qk_norm: head or whole for those of an RMSNorm"
 _CAP = "null here, and model.score_cap or model.logit_cap"
+_EXPERTS = "null here, and model.experts"
+_LATENT = "null here, and model.latent"
 ROTARY = "null here, and model.rotary: the elements that positions turn"
 _ALL = "null here, and model.attention_bias: true and model.mlp_bias: true"
 _DROPOUT = "set it to 0 here, and kernels.dropout: true for dropout after embedding and blocks"
@@ -62,15 +65,17 @@ CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "partial_rotary_factor": ((1,), "rotary positions on a part of each head", ROTARY),
     "use_mrope": ((False,), "positions of images", ""),
     "alibi": ((False,), "positions as a bias of the scores", ""),
-    "num_local_experts": ((0,), "a mixture of experts", ""),
-    "num_experts": ((0,), "a mixture of experts", ""),
-    "n_routed_experts": ((0,), "a mixture of experts", ""),
-    "n_shared_experts": ((0,), "experts that see all tokens", ""),
-    "num_experts_per_tok": ((0,), "a mixture of experts", ""),
-    "moe_intermediate_size": ((), "a mixture of experts", ""),
-    "kv_lora_rank": ((), "latent attention", ""),
-    "q_lora_rank": ((), "latent attention", ""),
+    "num_local_experts": ((0,), "a mixture of experts", _EXPERTS),
+    "num_experts": ((0,), "a mixture of experts", _EXPERTS),
+    "n_routed_experts": ((0,), "a mixture of experts", _EXPERTS),
+    "n_shared_experts": ((0,), "experts that see all tokens", _EXPERTS),
+    "num_experts_per_tok": ((0,), "a mixture of experts", _EXPERTS),
+    "moe_intermediate_size": ((), "a mixture of experts", _EXPERTS),
+    "kv_lora_rank": ((), "latent attention", _LATENT),
+    "q_lora_rank": ((), "latent attention", _LATENT),
     "num_nextn_predict_layers": ((0,), "layers that predict further tokens", ""),
+    "num_mtp_layers": ((0,), "layers that predict further tokens", ""),
+    "router_jitter_noise": ((0,), "noise on what a router reads", ""),
     "parallel_attn": ((False,), "attention and MLP side by side", ""),
     "parallel_residual": ((False,), "attention and MLP side by side", ""),
     "use_parallel_residual": ((False,), "attention and MLP side by side", ""),
@@ -98,11 +103,7 @@ CHANGES: dict[str, tuple[tuple[Any, ...], str, str]] = {
 #: What models of other types have that is not modelled, where it is not a key.
 OTHERS = {
     "gemma3": "images; its text_config by itself, of type gemma3_text, is modelled",
-    "mixtral": "experts",
-    "deepseek_v2": "experts and latent attention",
-    "deepseek_v3": "experts and latent attention",
-    "qwen2_moe": "experts",
-    "qwen3_moe": "experts",
+    "llama4": "images; its text_config by itself, of type llama4_text, is modelled",
 }
 
 
@@ -114,7 +115,7 @@ def key_problems(data: Mapping[str, Any], read: frozenset[str]) -> Iterator[Prob
     data : Mapping
         A configuration.
     read : frozenset of str
-        The keys that become keys of ``model:``.
+        The keys that become keys of ``model:``, and those that its family passes over.
     """
     yield from changing_problems({k: v for k, v in data.items() if k not in read})
     for key, value in data.items():

@@ -15,12 +15,14 @@ KEYS = frozenset({
 })  # fmt: skip
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
-#: The types whose layers from `max_window_layers` on have a window, if that is switched on.
+#: The types whose layers from `max_window_layers` on have a window, if that is switched on; and
+#: those in which the code says otherwise, so that the types of layers must be stated.
 _SWITCHED = frozenset({"qwen2", "qwen3"})
+_STATED = frozenset({"qwen2_moe", "qwen3_moe"})
 #: The types of which every so many layers one has no window, the last of them; and their window
 #: where none is stated (the defaults of their classes in transformers).
-_PERIODS = {"gemma2": 2, "gemma3_text": 6}
-_DEFAULT = 4096
+_PERIODS = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2}
+_DEFAULTS = {"gemma2": 4096, "gemma3_text": 4096, "gpt_oss": 128}
 #: More layers than are simulated; who has so many is told that.
 _MOST = 20_000
 
@@ -43,9 +45,9 @@ def window_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     window, switch = _window(data), data.get("use_sliding_window")
     if switch is not None and not isinstance(switch, bool):
         yield Problem(("use_sliding_window",), f"{found(switch)}; must be true or false")
-    elif window is not None and (not _is_integer(window) or window < 1):
+    elif window is not None and (not _is_integer(window) or window < (switch is not False)):
         yield Problem(("sliding_window",), f"{found(window)}; must be a positive integer or null")
-    elif window is not None and switch is None and data.get("model_type") in _SWITCHED:
+    elif window is not None and switch is None and data.get("model_type") in _SWITCHED | _STATED:
         message = f"{found(window)}; use_sliding_window must be true or false beside it"
         yield Problem(("sliding_window",), message)
     else:
@@ -61,6 +63,9 @@ def _layer_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         if not isinstance(first, int) or isinstance(first, bool) or first < 0:
             message = f"{found(first)}; must be the first layer with a window"
             yield Problem(("max_window_layers",), message)
+    elif _used(data) and data.get("model_type") in _STATED:
+        message = "found true; which layers have a window must be stated by their layer_types"
+        yield Problem(("use_sliding_window",), message)
     elif data.get("model_type") in _PERIODS:
         period = data.get("sliding_window_pattern")
         if period is not None and (not _is_integer(period) or period < 1):
@@ -82,7 +87,7 @@ def _type_problems(types: Any, layers: Any, *, window: bool) -> Iterator[Problem
 
 
 def _window(data: Mapping[str, Any]) -> Any:
-    return data.get("sliding_window", _DEFAULT if data.get("model_type") in _PERIODS else None)
+    return data.get("sliding_window", _DEFAULTS.get(str(data.get("model_type"))))
 
 
 def _used(data: Mapping[str, Any]) -> bool:

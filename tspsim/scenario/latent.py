@@ -28,7 +28,7 @@ def latent_problems(keys: ModelKeys) -> Iterator[Problem]:
         if getattr(keys, name):
             message = "found true; latent attention with biases is not modelled: set it to false"
             yield Problem(("model", name), message)
-    for name in ("qk_norm", "score_cap", "rotary"):
+    for name in ("qk_norm", "score_cap", "rotary", "unturned"):
         if (value := getattr(keys, name)) is not None:
             message = f"{found(value)}; not modelled with latent attention: leave it out"
             yield Problem(("model", name), message)

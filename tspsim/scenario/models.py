@@ -9,6 +9,8 @@ from typing import Any
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found
 from tspsim.files.source import KeyPath, Source
+from tspsim.scenario import hf_latent, hf_llama4
+from tspsim.scenario.hf_experts import NAMES, Names, expert_problems, experts_of
 from tspsim.scenario.hf_keys import (
     ACTIVATIONS,
     OTHERS,
@@ -55,7 +57,27 @@ _PLAIN = {
 _GEMMA = {**_GATED, "gate": "gelu", "tied": True, "scaled_embedding": True, "head_dim": 256}
 _GEMMA2 = {**_GEMMA, "norm_at": "both", "score_cap": 50.0, "logit_cap": 30.0}
 _GEMMA3 = {**_GEMMA, "norm_at": "both", "qk_norm": "head"}
+_DEEPSEEK = {
+    ours: theirs for ours, theirs in _LLAMA.items() if ours not in ("kv_heads", "head_dim")
+}
+_LLAMA4 = {**_LLAMA, **_ATTENTION_BIAS, "ffn": "intermediate_size_mlp"}
+_GPT_OSS = {**_GATED, "head_dim": 64, "attention_bias": True, "sinks": True}
 _OLMO2 = {**_GATED, "norm_at": "behind", "qk_norm": "whole"}
+
+
+_KV = "num_key_value_heads"
+#: Second names, and constants of gpt-oss's activation.
+_SWIGLU = frozenset({
+    "experts_per_token", "initial_context_length", "swiglu_alpha", "swiglu_limit",
+})  # fmt: skip
+#: By how much queries of Llama 4's layers without positions are scaled.
+_SCALES = frozenset({
+    "attn_scale", "attn_temperature_tuning", "floor_scale", "for_llm_compressor",
+})  # fmt: skip
+#: Second names, and how strongly loads are evened out: a number in what is computed anyway.
+_OF_DEEPSEEK = frozenset({
+    "aux_loss_alpha", "ep_size", "head_dim", "qk_head_dim", "rope_interleave", "seq_aux",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +94,32 @@ class Family:
         Whether its attention may see a window only.
     partial : bool
         Whether positions may turn a part of each head.
+    experts : Names or None
+        How it names its experts.
+    latent : bool
+        Whether its attention is latent attention.
+    chunks : bool
+        Whether its attention is that of Llama 4.
+    passed : frozenset of str
+        Keys of its own that leave the work as it is.
     """
 
     keys: Mapping[str, str]
     fixed: Mapping[str, Any]
     windows: bool = True
     partial: bool = False
+    experts: Names | None = None
+    latent: bool = False
+    chunks: bool = False
+    passed: frozenset[str] = frozenset()
 
     @property
     def read(self) -> frozenset[str]:
-        """The configuration's keys that become keys of ``model:``."""
-        read = frozenset(self.keys.values()) | ROPE
+        """The configuration's keys that become keys of ``model:``, and those that need not."""
+        read = frozenset(self.keys.values()) | ROPE | self.passed
+        read |= self.experts.read if self.experts else frozenset()
+        read |= frozenset((*hf_latent.KEYS.values(), _KV)) if self.latent else frozenset()
+        read |= hf_llama4.KEYS if self.chunks else frozenset()
         read |= ACTIVATIONS if self.fixed.get("gate") == "gelu" else frozenset()
         read |= PARTS if self.partial else frozenset()
         return read | KEYS if self.windows else read
@@ -100,9 +137,41 @@ FAMILIES = {
     "gemma2": Family({**_LLAMA, **_ATTENTION_BIAS, **_CAPS}, _GEMMA2),
     "gemma3_text": Family({**_LLAMA, **_ATTENTION_BIAS, **_CAPS}, _GEMMA3),
     "phi3": Family(_LLAMA, _GATED, partial=True),
+    "mixtral": Family(_LLAMA, _GATED, experts=NAMES["mixtral"]),
+    "qwen2_moe": Family(
+        {**_LLAMA, "qkv_bias": "qkv_bias"},
+        {**_GATED, "qkv_bias": True},
+        experts=NAMES["qwen2_moe"],
+    ),
+    "qwen3_moe": Family(
+        {**_LLAMA, **_ATTENTION_BIAS}, {**_GATED, "qk_norm": "head"}, experts=NAMES["qwen3_moe"]
+    ),
+    "olmoe": Family(
+        {**_LLAMA, **_ATTENTION_BIAS},
+        {**_GATED, "qk_norm": "whole"},
+        windows=False,
+        experts=NAMES["olmoe"],
+    ),
+    "gpt_oss": Family(
+        {**_LLAMA, **_ATTENTION_BIAS}, _GPT_OSS, experts=NAMES["gpt_oss"], passed=_SWIGLU
+    ),
+    "llama4_text": Family(
+        _LLAMA4,
+        {**_GATED, "head_dim": 128},
+        windows=False,
+        experts=NAMES["llama4_text"],
+        chunks=True,
+        passed=_SCALES,
+    ),
+    **{
+        kind: Family(
+            _DEEPSEEK, _GATED, windows=False, experts=NAMES[kind], latent=True, passed=_OF_DEEPSEEK
+        )
+        for kind in ("deepseek_v2", "deepseek_v3")
+    },
     "gpt2": Family(_GPT2, _PLAIN, windows=False),
 }
-_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", *_BIASES, *_CAPS})
+_OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", "qkv_bias", *_BIASES, *_CAPS})
 
 
 def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
@@ -126,6 +195,12 @@ def read_config(config: Source) -> tuple[dict[str, Any], dict[str, KeyPath]]:
         keys["window"], given["window"] = window_of(data), "sliding_window"
     if family.partial and (head_dim := _head_dim(data)):
         keys["rotary"], given["rotary"] = rotary_of(data, head_dim), "partial_rotary_factor"
+    if family.experts:
+        keys["experts"], given["experts"] = experts_of(data), family.experts.count
+    if family.latent:
+        keys["latent"], given["latent"] = hf_latent.latent_of(data), "kv_lora_rank"
+    if family.chunks:
+        keys |= hf_llama4.attention_of(data)
     keys.setdefault("ffn", 4 * keys["hidden"])  # what GPT-2's n_inner: null means
     return keys, {ours: (theirs,) for ours, theirs in given.items()}
 
@@ -158,6 +233,9 @@ def _problems(data: Mapping[str, Any]) -> list[Problem]:
         problems += gelu_problems(data)
     if family.partial and (head_dim := _head_dim(data)):
         problems += rotary_problems(data, head_dim)
+    problems += expert_problems(data) if family.experts else ()
+    problems += hf_latent.latent_problems(data) if family.latent else ()
+    problems += hf_llama4.attention_problems(data) if family.chunks else ()
     return problems + (list(window_problems(data)) if family.windows else [])
 
 

@@ -135,6 +135,7 @@ def _together(
         problems += experts_problems(keys.model)
         problems += checks.size_problems(keys)
         problems += checks.window_problems(keys)
+        problems += checks.chunk_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and not problems:  # layers can be counted
         problems += routing_problems(keys)

@@ -85,8 +85,10 @@ class ModelKeys(Section):
     qkv_bias: bool = Field(False, description="query, key and value projections add a bias")
     attention_bias: bool = Field(False, description="all four projections of attention add one")
     mlp_bias: bool = Field(False, description="all matrices of the MLP add one")
-    qk_norm: Literal["head", "whole"] | None = Field(
-        None, description="queries and keys get a norm: every head, or the whole projection"
+    qk_norm: Literal["head", "whole", "plain"] | None = Field(
+        None,
+        description="queries and keys get a norm: every head, the whole projection, or every head "
+        "with positions and without a weight",
     )
     window: Window = Field(
         None,
@@ -96,6 +98,15 @@ class ModelKeys(Section):
     rotary: Count | None = Field(
         None, description="elements of a head that positions turn (default: all)"
     )
+    unturned: Count | None = Field(
+        None, description="of so many layers the last has no positions (default: all have them)"
+    )
+    chunk: Count | None = Field(
+        None,
+        description="tokens of the blocks that attention does not look out of: no longer "
+        "sequences are simulated (default: there are none)",
+    )
+    sinks: bool = Field(False, description="a number per head in every softmax: counted alone")
     score_cap: Cap | None = Field(None, description="soft cap of attention's scores")
     logit_cap: Cap | None = Field(None, description="soft cap of the logits")
     scaled_embedding: bool = Field(

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from tspsim.model import ModelShape, Workload
-from tspsim.values.dense_core import Core, capped
+from tspsim.values.dense_core import EPSILON, Core, capped, plain_norm
 from tspsim.values.dense_experts import DenseExperts
 from tspsim.values.latent import latent_attention
 from tspsim.values.routes import Routes
 from tspsim.values.tensors import Float, Tensors
 
-EPSILON = 1e-6
 ROTARY_BASE = 10000.0
 
 
@@ -315,23 +314,29 @@ class Dense:
         first = rotated(heads[..., :turned], sign)
         return np.concatenate([first, heads[..., turned:]], -1).reshape(x.shape)
 
-    def _positioned(self, x: Float, layer: str, which: str) -> tuple[Float, Any]:
-        """Return queries or keys with their norm, if they have one, and their positions."""
+    def _positioned(self, x: Float, layer: int, which: str) -> tuple[Float, Any]:
+        """Return queries or keys with norm and positions, if they have them."""
+        positions = self.model.kind(layer).positions
         heads = (*x.shape[:2], -1, self.model.head_dim)
-        y, norm_back = x.reshape(heads) if self.model.qk_norm == "head" else x, _same
-        if self.model.qk_norm:
-            y, norm_back = self._norm(y, f"{layer}{which}_norm")
+        y, norm_back = x if self.model.qk_norm == "whole" else x.reshape(heads), _same
+        if self.model.qk_norm == "plain":
+            y, norm_back = plain_norm(y) if positions else (y, _same)
+        elif self.model.qk_norm:
+            y, norm_back = self._norm(y, f"L{layer}.{which}_norm")
 
         def back(dy: Float) -> Float:
-            turned = self._rotate(dy.reshape(x.shape), -1).reshape(y.shape)
-            return np.asarray(norm_back(turned)).reshape(x.shape)
+            turned = self._rotate(dy.reshape(x.shape), -1) if positions else dy
+            return np.asarray(norm_back(turned.reshape(y.shape))).reshape(x.shape)
 
-        return self._rotate(y.reshape(x.shape), 1), back
+        out = y.reshape(x.shape)
+        return self._rotate(out, 1) if positions else out, back
 
     def _attention(self, x: Float, layer: int) -> tuple[Float, Any]:
         p = f"L{layer}."
         (q, q_back), (k, k_back), (v, v_back) = (self._linear(x, p, n) for n in ("wq", "wk", "wv"))
-        (q, q_turn), (k, k_turn) = self._positioned(q, p, "q"), self._positioned(k, p, "k")
+        (q, q_turn), (k, k_turn) = (
+            self._positioned(x, layer, which) for x, which in ((q, "q"), (k, "k"))
+        )
         attended, core_back = self._core(layer).attend(q, k, v)
         out, o_back = self._linear(attended, p, "wo")
 

@@ -13,6 +13,16 @@ from tspsim.model import ModelShape
 Float: TypeAlias = NDArray[np.float64]
 
 
+EPSILON = 1e-6
+
+
+def plain_norm(x: Float) -> tuple[Float, Any]:
+    """Return x over the root mean square of its last dim, and what gives its gradient."""
+    root = np.sqrt((x**2).mean(-1, keepdims=True) + EPSILON)
+    y = x / root
+    return y, lambda dy: (dy - y * (dy * y).mean(-1, keepdims=True)) / root
+
+
 def capped(x: Float, cap: float | None) -> tuple[Float, Float]:
     """Return ``cap * tanh(x / cap)`` and its slope; x itself without a cap."""
     if cap is None:

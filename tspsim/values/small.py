@@ -69,6 +69,7 @@ def small_model(model: ModelShape, ranks: int, layers: int, share: float = 1.0) 
         vocab=4 * ranks if model.vocab else 0,
         window=windows if len(windows) > 1 else windows[0],
         rotary=model.rotary and HEAD_DIM // 2,
+        unturned=model.unturned and 2,
     )
 
 
@@ -93,8 +94,8 @@ def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Worklo
 
 
 def _mixed(model: ModelShape) -> bool:
-    """Whether some layers have experts and others an MLP."""
-    return len({model.experts_in(layer) is None for layer in range(model.layers)}) > 1
+    """Whether some layers have experts, or positions, and others do not."""
+    return len({kind[1:] for kind in model.kinds}) > 1
 
 
 def _few(experts: Experts, ranks: int) -> Experts:

@@ -10,7 +10,7 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.exchanges.base import CoreTape
-from tspsim.strategies.parts.head_norms import NormWeights, Saved, head_norms
+from tspsim.strategies.parts.head_norms import HeadNorms, NormWeights, Saved, head_norms
 
 #: Of q, k and v; or of what matrix products gave, in which way these came out of it.
 Gradients = tuple[Operand, Operand, Operand]
@@ -75,8 +75,24 @@ class Projections:
         out = self._product(x, to, which)
         if which in "qk":
             out = self._normed(out, to, which)
-            self.rank.rotary(out, self.tokens, f"rotary.{which}")
+            self._turn(out, f"rotary.{which}")
         return out
+
+    @property
+    def _positions(self) -> bool:
+        """Whether the layer at hand has positions."""
+        assert self.rank.layer is not None
+        return self.rank.model.kind(self.rank.layer).positions
+
+    @property
+    def _layer_norms(self) -> HeadNorms | None:
+        """The norms that the layer at hand has."""
+        plain = self.rank.model.qk_norm == "plain"
+        return None if plain and not self._positions else self.norms
+
+    def _turn(self, x: Operand, label: str, *, inverse: bool = False) -> None:
+        if self._positions:
+            self.rank.rotary(x, self.tokens, label, inverse=inverse)
 
     def _product(self, x: Operand, to: Bucket, which: str) -> Operand:
         name = f"{which}{to.index}"
@@ -86,9 +102,9 @@ class Projections:
         return out
 
     def _normed(self, x: Operand, to: Bucket, which: str) -> Operand:
-        if self.norms is None:
+        if self._layer_norms is None:
             return x
-        out, to.saved[which] = self.norms.forward(x, to.norms, which)
+        out, to.saved[which] = self._layer_norms.forward(x, to.norms, which)
         return out
 
     def keys_values(self, x: Operand, to: Bucket) -> tuple[Operand, Operand]:
@@ -97,7 +113,7 @@ class Projections:
 
     def saves(self, x: Operand, to: Bucket) -> None:
         """Record what backward reads of the keys' norm, where gathered keys were kept."""
-        if self.norms is not None:
+        if self._layer_norms is not None:
             self._normed(self._product(x, to, "k"), to, "k")
 
     def before_positions(
@@ -105,8 +121,8 @@ class Projections:
     ) -> Gradients:
         """Return the gradients of the products: those of q and k turned back, through norms."""
         dq, dk, dv = gradients
-        self.rank.rotary(dq, self.tokens, "rotary.dq", inverse=True)
-        self.rank.rotary(dk, self.tokens, "rotary.dk", inverse=True)
+        self._turn(dq, "rotary.dq", inverse=True)
+        self._turn(dk, "rotary.dk", inverse=True)
         if self.norms is None or tape.norms is None:
             return gradients
         q, k = tape.norms
