@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tspsim.files.errors import TopologyError, UserError, did_you_mean
-from tspsim.model import LayerKind, Recompute, Workload
+from tspsim.layer_kind import LayerKind
+from tspsim.model import Recompute, Workload
 from tspsim.plan.pipelines import check
 from tspsim.registry import STRATEGIES
 from tspsim.routing import BALANCED, Routing
