@@ -53,7 +53,7 @@ class Mixture:
         self.decoder, self.rank, self.layout = decoder, decoder.rank, layout
         inside = names_of(self.rank.experts_replication.inside)
         cut = (*names_of(decoder.place.tokens.axis), *names_of(decoder.place.inner_axis))
-        self._partial = tuple(name for name in cut if name not in (*layout.over, *inside))
+        self._partial = tuple(name for name in cut if name not in (*layout.apart, *inside))
 
     def declare(self) -> dict[str, Weights | None]:
         """Declare a layer's weights."""
