@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tspsim.calibrate.published.steps import played
+from tspsim.calibrate.published.steps import Predicted, played
 from tspsim.files.units import quantity
 from tspsim.model import model_flops
 from tspsim.scenario import from_document
@@ -22,7 +22,7 @@ from tspsim.topology.files import read
 #: An MFU is met when it is foreseen so closely.
 NEAR = 0.15
 
-_COLUMNS = ("source", "model", "method", "measured", "predicted", "memory", "fits")
+_COLUMNS = ("source", "model", "method", "measured", "predicted", "otherwise", "memory", "fits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Row:
         Flop/s of a device that its MFU counts against.
     mfu : float or None
         None: it did not fit.
+    otherwise : dict or None
+        Options of the strategy that were not printed, and may have been these.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Row:
     scenario: dict[str, Any]
     peak: float
     mfu: float | None
+    otherwise: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Foreseen:
         MFU; None: it did not fit.
     predicted : float
         MFU.
+    otherwise : float or None
+        With the other options, where there are any.
     memory : float
         Peak bytes of the fullest device, as a framework's own counters have them.
     fits : bool
@@ -69,6 +74,7 @@ class Foreseen:
     method: str
     measured: float | None
     predicted: float
+    otherwise: float | None
     memory: float
     fits: bool
 
@@ -102,16 +108,24 @@ def _rows(source: str, entry: Mapping[str, Any]) -> Iterator[Row]:
             "kernels": entry["kernels"],
         }
         mfu = row["mfu"] / 100 if "mfu" in row else None
-        yield Row(source, row["model"], row["method"], scenario, peak, mfu)
+        yield Row(source, row["model"], row["method"], scenario, peak, mfu, row.get("otherwise"))
 
 
 def foresee(row: Row) -> Foreseen:
     """Return a row beside what the simulator gives for it."""
-    scenario, found = from_document(row.scenario), played(row.scenario)
+    found, otherwise = played(row.scenario), None
+    if row.otherwise:
+        strategy = {**row.scenario["strategy"], **row.otherwise}
+        otherwise = _mfu(row, played({**row.scenario, "strategy": strategy}))
+    names, figures = (row.source, row.model, row.method), (found.memory, found.fits)
+    return Foreseen(*names, row.mfu, _mfu(row, found), otherwise, *figures)
+
+
+def _mfu(row: Row, found: Predicted) -> float:
+    scenario = from_document(row.scenario)
     mesh = scenario.strategy.mesh()
     flops = mesh.replicas * model_flops(scenario.model, scenario.workload)
-    mfu = flops / (found.seconds * row.peak * mesh.ranks)
-    return Foreseen(row.source, row.model, row.method, row.mfu, mfu, found.memory, found.fits)
+    return flops / (found.seconds * row.peak * mesh.ranks)
 
 
 def pairs(rows: Sequence[Foreseen]) -> tuple[int, int]:
@@ -133,9 +147,13 @@ def write(rows: Sequence[Foreseen], path: Path) -> None:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(_COLUMNS)
         for r in rows:
-            measured = "" if r.measured is None else f"{r.measured:.3f}"
-            figures = measured, f"{r.predicted:.4f}", f"{r.memory:.4g}", str(r.fits).lower()
-            out.writerow((r.source, r.model, r.method, *figures))
+            rates = [_text(rate) for rate in (r.measured, r.predicted, r.otherwise)]
+            fits = str(r.fits).lower()
+            out.writerow((r.source, r.model, r.method, *rates, f"{r.memory:.4g}", fits))
+
+
+def _text(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.4f}"
 
 
 def written(path: Path) -> tuple[Foreseen, ...]:
@@ -145,6 +163,7 @@ def written(path: Path) -> tuple[Foreseen, ...]:
 
 
 def _of_table(row: Mapping[str, str]) -> Foreseen:
-    measured = float(row["measured"]) if row["measured"] else None
-    figures = float(row["predicted"]), float(row["memory"]), row["fits"] == "true"
-    return Foreseen(row["source"], row["model"], row["method"], measured, *figures)
+    measured, otherwise = (float(row[k]) if row[k] else None for k in ("measured", "otherwise"))
+    figures = float(row["memory"]), row["fits"] == "true"
+    names = row["source"], row["model"], row["method"]
+    return Foreseen(*names, measured, float(row["predicted"]), otherwise, *figures)
