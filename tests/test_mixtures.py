@@ -79,7 +79,7 @@ def test_methods_are_foreseen_in_the_measured_order_but_for_one_pair(foreseen) -
 
 
 @pytest.mark.parametrize("number", [1, 7, 11, 16])
-def test_experts_over_nodes_that_are_missed_would_be_met_with_slower_adapters(rows, foreseen, number) -> None:
+def test_missed_steps_with_experts_are_met_over_slower_adapters(rows, foreseen, number) -> None:
     """At the stated rate they are missed, at 85 % of it met: what docs/mixtures.md says of them."""
     row = rows[number]
     slower = {**row.scenario["topology"], "nic": {"bandwidth": "340 Gbit/s", "latency": "4 us"}}
