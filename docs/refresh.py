@@ -25,6 +25,7 @@ import benchmark_table
 import fsdp_table
 import kernel_table
 import listing
+import mixtures_table
 import pictures
 import topology_tables
 from blocks import TOP, documents, with_outputs
@@ -107,6 +108,12 @@ def run_oracles() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def mixtures() -> Iterator[Text]:
+    """Yield docs/mixtures.md with the table of published steps of mixtures of experts."""
+    page = mixtures_table.PAGE
+    yield page, mixtures_table.renewed(page.read_text(encoding="utf-8"))
+
+
 def outputs() -> Iterator[Text]:
     """Yield every document with the outputs that its commands have now."""
     for path in documents():
@@ -132,6 +139,7 @@ PARTS = {
     "oracles": Part(
         "the comparison with torch, and its records (minutes)", oracle_page, run_oracles
     ),
+    "mixtures": Part("published steps of mixtures (minutes)", mixtures, mixtures_table.play),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),
     "documents": Part("what commands print in the documents (minutes)", outputs),
 }

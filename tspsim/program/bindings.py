@@ -13,7 +13,7 @@ class Shard(NamedTuple):
 
     The tensor is cut into `blocks` equal blocks along `dim`; the rank at coordinate c of `axis`
     (or of several axes as one) holds block ``c // replicas * per_rank + first``. ``axis=None``
-    means c = 0.
+    means c = 0. With `of`, what is cut is not the dense tensor but that shard of it.
     """
 
     dim: int = 0
@@ -22,6 +22,7 @@ class Shard(NamedTuple):
     per_rank: int = 1
     first: int = 0
     replicas: int = 1
+    of: Shard | None = None
 
     def block(self, coordinate: int) -> int:
         """Return the block held at a coordinate."""

@@ -25,6 +25,7 @@ from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.strategies.parts.sharing import Blocks, sharing_problems
 from tspsim.strategies.parts.spread import (
     Spread,
+    apart,
     axes_of,
     make_experts,
     searched,
@@ -292,7 +293,7 @@ class StrategyOptions(BaseModel):
 
     def expert_replicas(self, mesh: Mesh) -> Names:
         """Return those over which they share what goes with the same experts."""
-        over = axes_of(self)
+        over = apart(self)
         names = (*self._sharing, *(self.equal() if self.zero else ()))
         return mesh.there(tuple(n for n in names if n not in over) or NOWHERE)
 

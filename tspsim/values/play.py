@@ -42,6 +42,7 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
         return place.of(piece(tensor, place.shard, where), where)
     if isinstance(place, Shard):
         block = place.block(where.coordinate(place.axis))
+        tensor = piece(tensor, place.of, where) if place.of else tensor
         return np.split(tensor, place.blocks, axis=place.dim)[block]
     assert isinstance(place, ActivationShard)
     mine = np.split(tensor, where.mesh.replicas)[where.coordinate((DP, SHARD))]

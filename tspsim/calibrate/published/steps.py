@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the simulator says of a step: seconds, and peak bytes of the fullest device.
+    """What the simulator says of a step: seconds, peak bytes of the fullest device, if it fits.
 
     Bytes as a framework's own counters have them, which see neither the runtime nor the
     communicators.
@@ -68,6 +68,7 @@ class Predicted:
 
     seconds: float
     memory: float
+    fits: bool
 
 
 def load(folder: Path) -> tuple[Step, ...]:
@@ -121,31 +122,47 @@ def with_kernels(step: Step, **parts: Any) -> Step:
 def predict(step: Step, profile: str | Mapping[str, Any] | None = None) -> Predicted:
     """Return what the simulator gives with a profile, by name or as its keys, or the device's own.
 
-    Of many micro-batches two are played: every further one adds what the second does.
+    Of many micro-batches two are played: every further one adds what the second does. In a
+    pipeline, which many fill, all are.
     """
+    return played(step.scenario, step.quantity, profile)
+
+
+def played(
+    document: Mapping[str, Any],
+    quantity: Quantity = "step",
+    profile: str | Mapping[str, Any] | None = None,
+) -> Predicted:
+    """Return what the simulator gives for a scenario: see `predict`."""
 
     def run(**workload: Any) -> Run:
-        changed = {**step.scenario["workload"], **workload}
+        changed = {**document["workload"], **workload}
         timing = {"timing": {"profile": profile}} if profile else {}
-        scenario = from_document({**step.scenario, "workload": changed, **timing})
+        scenario = from_document({**document, "workload": changed, **timing})
         parts = scenario.strategy, scenario.model, scenario.workload, scenario.optimizer
         return simulate_scenario(scenario, programs=_record(*parts))
 
-    count = step.scenario["workload"].get("micro_batches", 1)
+    count = document["workload"].get("micro_batches", 1)
+    if quantity == "step" and "pp" in document["strategy"]:
+        return _all(run())
     first = run(micro_batches=1)
-    if step.quantity == "step" and count == 1:
-        return _of(first.timeline.step_time, first)
+    if quantity == "step" and count == 1:
+        return _all(first)
     second = run(micro_batches=2)
     both = second.timeline.step_time - first.timeline.step_time
-    if step.quantity == "step":
+    if quantity == "step":
         return _of(first.timeline.step_time + (count - 1) * both, second)
-    if step.quantity == "micro_batch":
+    if quantity == "micro_batch":
         return _of(both, second)
     forward = run(phase="forward", micro_batches=1).timeline.step_time
-    return _of(forward if step.quantity == "forward" else both - forward, second)
+    return _of(forward if quantity == "forward" else both - forward, second)
+
+
+def _all(result: Run) -> Predicted:
+    return _of(result.timeline.step_time, result)
 
 
 def _of(seconds: float, result: Run) -> Predicted:
     memory = result.summary.memory
     unseen = memory.at_peak["reserved"] + memory.at_peak["communicators"]
-    return Predicted(seconds, memory.peak - unseen)
+    return Predicted(seconds, memory.peak - unseen, memory.fits)

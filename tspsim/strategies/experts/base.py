@@ -120,6 +120,11 @@ class ExpertLayer(ABC):
     # ---- shared ------------------------------------------------------------------------------
 
     @property
+    def apart(self) -> tuple[str, ...]:
+        """The axes along which ranks hold different parts of the experts."""
+        return self.over
+
+    @property
     def dealing(self) -> Dealing:
         """How the rank deals its tokens in the layer at hand."""
         assert self.rank.layer is not None

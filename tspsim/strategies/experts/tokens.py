@@ -76,10 +76,10 @@ class TokensTravel(Travelling):
 
     def _arranged(self, rows: Operand, route: Route, *, back: bool = False) -> Operand:
         """Return rows expert by expert, or sender by sender again."""
-        if self.senders == 1 or route.groups.experts == 1:
+        if self.sources == 1 or route.groups.experts == 1:
             return rows
         out = self.rank.tensor("arranged", rows.shape)
-        kind = Arrange(route.counts, self.senders, self.over, back)
+        kind = Arrange(route.counts, self.sources, self.over, back)
         self.rank.compute(kind, (rows,), (out,), "arrange")
         return out
 

@@ -11,7 +11,7 @@ from tspsim.program.axis import Axis
 from tspsim.program.kinds.dispatch import Exchange
 from tspsim.program.packed import Part
 from tspsim.program.rank import Rank
-from tspsim.program.rows import Groups, Picked, Sent
+from tspsim.program.rows import Groups, Picked, Sent, varying
 from tspsim.program.types import Operand
 from tspsim.strategies.experts.base import ExpertLayer, Products
 from tspsim.strategies.parts.mlp import Mlp
@@ -53,6 +53,13 @@ class Travelling(ExpertLayer):
         The axes along which ranks hold the same tokens.
     travel : tuple of str
         Those along which they hold different ones.
+
+    Attributes
+    ----------
+    senders : int
+        Ranks that send rows to a rank.
+    sources : int
+        Ranks whose rows it multiplies: these, but where a layout brings it others' too.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Travelling(ExpertLayer):
     ) -> None:
         super().__init__(rank, place, (*here, *travel))
         self.here, self.senders = here, rank.mesh.degree(travel)
+        self.sources = self.senders
         self.ways: Axis | None = rank.axis(travel) if self.senders > 1 else None
         self.sums: Axis | None = rank.axis(here) if rank.mesh.degree(here) > 1 else None
 
@@ -83,10 +91,11 @@ class Travelling(ExpertLayer):
         blocks = tuple(
             tuple(rows[i : i + self.senders]) for i in range(0, self.degree, self.senders)
         )
-        groups = Groups.of_blocks(self.over, [tuple(self.senders * n for n in c) for c in counts])
+        groups = Groups.of_blocks(self.over, [tuple(self.sources * n for n in c) for c in counts])
         axes = self.here if here > 1 else None
         picked = Picked(dealing, self.rank.workload.batch, 1, axes, here)
-        return Route(picked, blocks, tuple(counts), groups.rows, groups)
+        arrived = varying(self.over or None, [self.senders * n for n in rows])
+        return Route(picked, blocks, tuple(counts), arrived, groups)
 
     # ---- rows on their way -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from tspsim.mesh import names_of
 from tspsim.program.activations import ActivationShard
 from tspsim.program.by_expert import EXPERTS
 from tspsim.program.kinds.routing import Scale, ScaleBackward
-from tspsim.program.packed import Weights
+from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.experts.base import ExpertLayer
@@ -54,18 +54,27 @@ class Mixture:
         self.decoder, self.rank, self.layout = decoder, decoder.rank, layout
         inside = names_of(self.rank.experts_replication.inside)
         cut = (*names_of(decoder.place.tokens.axis), *names_of(decoder.place.inner_axis))
-        self._partial = tuple(name for name in cut if name not in (*layout.over, *inside))
+        self._partial = tuple(name for name in cut if name not in (*layout.apart, *inside))
 
     def declare(self) -> dict[str, Weights | None]:
         """Declare a layer's weights."""
         rank, cut = self.rank, self.decoder.cut
         weights: dict[str, Weights | None] = {
             "router": rank.weights("router", cut.router()),
-            "experts": rank.weights(EXPERTS, self.layout.parts(), rank.experts_replication),
+            "experts": rank.weights(EXPERTS, self._parts(), rank.experts_replication),
         }
         if cut.shared():
             weights["mlp"] = rank.weights("shared", cut.shared())
         return weights
+
+    def _parts(self) -> list[Part]:
+        """Return a rank's experts; more sharers than experts cut each, as torchtitan does.
+
+        Where every sharer gets an expert or more they are dealt, else outputs of each are.
+        """
+        parts = self.layout.parts()
+        sharers = self.rank.mesh.degree(self.rank.experts_replication.inside)
+        return [p._replace(outputs=-1) if sharers > p.shape[0] else p for p in parts]
 
     def reduce(self, w: Weights) -> None:
         """Sum the gradients of experts over axes along which ranks hold them alike."""

@@ -19,6 +19,7 @@ from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.experts.ring import ExpertsTravel
 from tspsim.strategies.experts.tensor import ExpertsCut
 from tspsim.strategies.experts.tokens import TokensTravel
+from tspsim.strategies.experts.tokens_cut import TokensTravelCut
 from tspsim.strategies.experts.tokens_once import TokensTravelOnce
 from tspsim.strategies.experts.two_level import TwoLevel
 from tspsim.strategies.parts.placement import Axes
@@ -46,6 +47,9 @@ class Spread(BaseModel):
     degree : int, optional
         Ranks that hold all experts together: with ``dp`` in `over`, so many neighbours; all when
         not given.
+    cut : tuple of str, optional
+        With ``tokens``: axes over which a rank's experts are cut, besides (Megatron-LM's ETP).
+        Ranks along them hold different tokens, and gather the rows that have come.
     once : {"rank", "node"}, optional
         With ``tokens``: a token that has several experts on a rank is sent there once; or once to
         every node, which the last axis of `over` but one lies across, and on inside it.
@@ -67,6 +71,9 @@ class Spread(BaseModel):
         None, description="axes that experts are spread over, innermost first"
     )
     degree: int | None = Field(None, ge=1, description="ranks that hold all experts together")
+    cut: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="layout: tokens: axes that every expert is cut over, besides"
+    )
     shards: Literal["experts", "columns"] = Field(
         "experts", description="layout: ring: whole experts travel, or columns of all"
     )
@@ -112,6 +119,11 @@ def axes_of(options: StrategyOptions) -> tuple[str, ...]:
     return tuple(replicas if name == DP else name for name in named)
 
 
+def apart(options: StrategyOptions) -> tuple[str, ...]:
+    """Return the axes along which ranks hold different parts of the experts."""
+    return (*axes_of(options), *options.spread.cut)
+
+
 def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -> ExpertLayer:
     """Return the layout of a rank's experts.
 
@@ -129,6 +141,8 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
     if spread.layout == "tensor":
         return ExpertsCut(rank, place, tuple(here), tuple(travel))
+    if spread.cut:
+        return TokensTravelCut(rank, place, tuple(here), tuple(travel), spread.cut, spread.pieces)
     if spread.once is None:
         return TokensTravel(rank, place, tuple(here), tuple(travel), spread.pieces)
     once = TokensTravelOnce if spread.once == "rank" else TwoLevel
@@ -162,7 +176,7 @@ def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Pro
             message = "the model has none; give it model.experts, or leave this out"
             yield Problem(("strategy", "experts"), message)
         return
-    problems = [*_axis_problems(options), *_degree_problems(options)]
+    problems = [*_axis_problems(options), *_cut_problems(options), *_degree_problems(options)]
     yield from problems
     if not problems:
         yield from _dividing_problems(options, model)
@@ -184,6 +198,21 @@ def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
     yield from _level_problems(options, (*path[:-1], "once"), same)
     if options.spread.over == ():
         yield Problem(path, f"found none; allowed: some of {', '.join(known)}")
+
+
+def _cut_problems(options: StrategyOptions) -> Iterator[Problem]:
+    """Yield why experts that tokens travel to cannot be cut as well."""
+    spread, path = options.spread, ("strategy", "experts", "cut")
+    if spread.cut and (spread.layout != "tokens" or spread.once):
+        what = f"once: {spread.once}" if spread.once else f"layout: {spread.layout}"
+        yield Problem(path, f"found {', '.join(spread.cut)}; {what} has no such cut: leave it out")
+        return
+    free = [n for n in reversed(options.cuts_tokens()) if n not in (spread.over or ())]
+    for position, name in enumerate(spread.cut):
+        if spread.over is None or name not in free or name in spread.cut[:position]:
+            allowed = f"allowed: {', '.join(free)}" if free and spread.over else "none is allowed"
+            message = f"found '{name}'; {allowed}: axes along which tokens are cut, each once"
+            yield Problem((*path, position), f"{message}, and none of over, which is to be stated")
 
 
 def _level_problems(
@@ -238,6 +267,10 @@ def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[
     elif experts.count // degree % spread.pieces:
         message = f"found {spread.pieces}; does not divide a rank's {experts.count // degree} "
         yield Problem((*path, "pieces"), f"{message}experts")
+    ways = options.mesh().degree(spread.cut)
+    if experts.width % ways:
+        message = f"{ways} ranks along {', '.join(spread.cut)} do not divide the model's"
+        yield Problem((*path, "cut"), f"{message} {experts.width} columns of an expert")
     if size % degree:
         fit = ", ".join(str(n) for n in range(1, degree + 1) if size % n == 0)
         yield Problem(path, f"{degree} ranks do not divide the model's {size} {what}; {fit} do")

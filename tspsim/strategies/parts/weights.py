@@ -176,7 +176,15 @@ class Cut:
             yield Problem(path, f"{n} is more than the model's {kv} kv_heads; {hint}")
 
 
-def expert_parts(model: ModelShape, axes: Axes | None, degree: int, *, columns: bool) -> list[Part]:
+def expert_parts(
+    model: ModelShape,
+    axes: Axes | None,
+    degree: int,
+    *,
+    columns: bool,
+    cut: Axes | None = None,
+    ways: int = 1,
+) -> list[Part]:
     """Return a rank's part of the experts of a layer, each matrix stacked over experts.
 
     Parameters
@@ -187,12 +195,18 @@ def expert_parts(model: ModelShape, axes: Axes | None, degree: int, *, columns: 
         Ranks that they are cut over.
     columns : bool
         Every rank has some columns of each expert, instead of some experts.
+    cut : str, tuple of str or None
+        Of these experts a rank has some columns, too: the axes that they are cut over.
+    ways : int
+        Ranks along these.
     """
     experts, h = model.experts, model.hidden
     assert experts is not None
     count, f = experts.count // (1 if columns else degree), experts.width
-    f //= degree if columns else 1
+    f //= degree if columns else ways
     ins = ("gate", "up") if model.mlp == "gated" else ("up",)
     into, out = (Shard(dim if columns else 0, degree, axes) for dim in (2, 1))
+    if ways > 1:
+        into, out = (Shard(dim, ways, cut, of=shard) for dim, shard in ((2, into), (1, out)))
     parts = [Part(name, (count, h, f), f"experts_{name}", into, outputs=0) for name in ins]
     return [*parts, Part("down", (count, f, h), "experts_down", out, outputs=0)]
