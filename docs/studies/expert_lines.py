@@ -47,6 +47,8 @@ COLOURS = {
 SHOWN = 16384
 #: The layer that is drawn: of OLMoE on eight H100, so many sequences of 8K.
 DRAWN = ("workload.phase=forward", "workload.batch=8")
+#: Marks of the closed forms.
+FORMS = ("D", "o")
 #: Percent below which a lead is a draw: what published steps of dense models on H100 say of two
 #: times (``told_apart``); of experts there are none.
 DRAW = 6
@@ -87,6 +89,14 @@ def crossing(some: Sequence[Point], phase: str, *, skewed: bool = False) -> floa
     return turn(fastest(part, *RING), fastest(part, *TOKENS)) if part else math.nan
 
 
+def clear(some: Sequence[Point], *, skewed: bool = False) -> int | None:
+    """Return the first tokens of a rank, of those run, from which on the ring's lead is no draw."""
+    part = [p for p in some if p.phase == "train" and p.skewed == skewed]
+    ring, tokens = fastest(part, *RING), fastest(part, *TOKENS)
+    draws = [n for n in ring if 100 * lead(ring[n], tokens[n]) < DRAW]
+    return next((n for n in ring if n > max(draws, default=0)), None)
+
+
 def busiest(model: str, degree: int) -> float:
     """Return the load of the busiest rank of experts under the study's skew, of the mean."""
     count = experts(model).count
@@ -107,10 +117,16 @@ def turns(found: Sequence[Point]) -> Iterator[str]:
         forms = (equal_bytes(mine), equal_bytes(mine, TRAINED),
                  equal_times(mine, TRAINED, rates(machine)))  # fmt: skip
         there = crossing(some, "train")
-        found_there = crossing(some, "forward"), there, crossing(some, "train", skewed=True)
-        load = f"{busiest(model, degree):.2f}"
-        cells = [told(count) for count in (*forms, *found_there)]
+        cells = [*map(told, forms), told(crossing(some, "forward"))]
+        cells += [_turned(some, skewed=skewed) for skewed in (False, True)]
+        load = f"{busiest(model, degree):.2f}" if cells[-1] else ""
         yield _row(machine, model, *cells, load, _memory(some, there))
+
+
+def _turned(some: Sequence[Point], *, skewed: bool) -> str:
+    """Return a crossing, and from where on the lead is no draw."""
+    text = told(crossing(some, "train", skewed=skewed))
+    return f"{text} ({told(clear(some, skewed=skewed))})" if text else ""
 
 
 def _memory(some: Sequence[Point], there: float | None) -> str:
@@ -168,6 +184,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             if some:
                 _cells(ax, place, some)
                 _forms(ax, place, machine, model)
+            else:
+                ax.text(13.5, place, "not run", ha="center", va="center", fontsize=8, color=DARK)
         _axes(ax, order, sorted({p.tokens for p in found}))
         ax.set_title("skewed routing" if skewed else "balanced routing", loc="left", fontsize=10)
     shown = {c for ax in panels for c in (p.get_facecolor()[:3] for p in ax.patches)}
@@ -193,12 +211,13 @@ def _cells(ax: Axes, place: int, some: Sequence[Point]) -> None:
 
 
 def _forms(ax: Axes, place: int, machine: str, model: str) -> None:
-    """Draw the closed forms of a row, by bytes and by peak rates."""
+    """Mark the closed forms of a row, by bytes and by peak rates, at its upper and lower edge."""
     mine = experts(model)
     by_rates = equal_times(mine, TRAINED, rates(machine))
-    for count, dashes in ((equal_bytes(mine, TRAINED), "-"), (by_rates, ":")):
+    for count, marker in ((equal_bytes(mine, TRAINED), FORMS[0]), (by_rates, FORMS[1])):
         where = math.log2(count)
-        ax.plot([where, where], [place - 0.46, place + 0.46], dashes, color="black", lw=2.2)
+        ax.plot([where, where], [place - 0.4, place + 0.4], ls="", marker=marker, ms=5,
+                color="black")  # fmt: skip
 
 
 def _axes(ax: Axes, order: Sequence[tuple[str, str]], counts: Sequence[int]) -> None:
@@ -220,8 +239,8 @@ def _legend(shown: set[tuple[float, ...]]) -> list[Patch | Line2D]:
     patches = [Patch(facecolor=colour, label=name) for name, colour in COLOURS.items()]
     seen: list[Patch | Line2D] = [p for p in patches if p.get_facecolor()[:3] in shown]
     seen.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="does not fit"))
-    for dashes, name in (("-", "as many bytes"), (":", "as long at peak rates")):
-        seen.append(Line2D([], [], color="black", ls=dashes, lw=2.2, label=name))
+    for marker, name in zip(FORMS, ("as many bytes", "as long at peak rates"), strict=True):
+        seen.append(Line2D([], [], color="black", ls="", marker=marker, ms=5, label=name))
     return seen
 
 
