@@ -130,8 +130,8 @@ def test_the_answer_on_experts_is_that_of_the_results() -> None:
     assert (
         f"from {olmoe[0]} tokens of a rank for OLMoE and {qwen[0]} for Qwen3-30B-A3B on eight "
         f"H100, from {olmoe[1]} and {qwen[1]} on eight of an NVL72, and from {olmoe[2]} and "
-        f"{qwen[2]} on eight MI300X. Mixtral 8x7B never comes out of a draw, unless routing is skewed: then from "
-        f"{mixtral[0]}, {mixtral[1]} and {mixtral[2]}."
+        f"{qwen[2]} on eight MI300X. Mixtral 8x7B never comes out of a draw, unless routing is "
+        f"skewed: then from {mixtral[0]}, {mixtral[1]} and {mixtral[2]}."
     ) in page()
     nowhere = [clear(of(m, "Mixtral 8x7B")) for m in (h100, rack, mi300x)]
     for skewed in (False, True):

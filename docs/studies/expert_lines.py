@@ -125,8 +125,10 @@ def turns(found: Sequence[Point]) -> Iterator[str]:
 
 def _turned(some: Sequence[Point], *, skewed: bool) -> str:
     """Return a crossing, and from where on the lead is no draw."""
-    text = told(crossing(some, "train", skewed=skewed))
-    return f"{text} ({told(clear(some, skewed=skewed))})" if text else ""
+    found = crossing(some, "train", skewed=skewed)
+    if found is None or math.isnan(found):
+        return told(found)
+    return f"{told(found)} ({told(clear(some, skewed=skewed))})"
 
 
 def _memory(some: Sequence[Point], there: float | None) -> str:
