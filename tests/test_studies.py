@@ -19,7 +19,7 @@ from tspsim.sweeps.points import points
 from tspsim.sweeps.values import label
 
 PAGES = Path(__file__).parent.parent / "docs" / "studies"
-NAMES = ["tsp-crossover", "two-nodes", "memory-for-context", "tsp-pipeline"]
+NAMES = ["tsp-crossover", "two-nodes", "memory-for-context", "tsp-pipeline", "tsp-experts"]
 #: A part of every study that takes a second or two.
 PARTS = {
     "tsp-crossover": (
@@ -37,6 +37,11 @@ PARTS = {
         "strategy={kind: tp, degree: 8, sequence_parallel: true, dp: 8, zero: 1, "
         "pp: {stages: 4, schedule: 1f1b}},{kind: tsp, degree: 8, dp: 32, zero: 3}",
         "workload.micro_batches=1",
+    ),
+    "tsp-experts": (
+        "topology.file=h100-node.yaml", "topology.ranks=8", "strategy.degree=8",
+        "workload.phase=train", "workload.routing={kind: power_law, exponent: 0.5}",
+        "workload.batch=16",
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ that sizes of messages and the work of experts follow from the counts alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -100,15 +100,47 @@ def dealt(dealing: Dealing) -> Dealt:
     return Dealt(experts, kept, rows, expert[taken])
 
 
+@lru_cache(maxsize=1024)
+def alike(dealing: Dealing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the experts of tokens that differ in them, and how many tokens are like each.
+
+    What `dealt` says of every token, by kinds of token: no more than there are experts, or twice as
+    many. Shapes (kinds, active), -1 where an expert drops them, and (kinds,).
+    """
+    n, count = dealing.tokens, len(dealing.dealt)
+    if not dealing.balanced:
+        return _runs(dealing)
+    if dealing.kept == dealing.dealt:
+        return _balanced(replace(dealing, tokens=count)), np.full(count, n // count)
+    spread = dealt(dealing)
+    return np.where(spread.kept, spread.experts, -1), np.ones(n, int)
+
+
+def _runs(dealing: Dealing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the same where choices stand expert by expert: tokens differ where a run ends."""
+    n, order = dealing.tokens, _drawn(len(dealing.dealt))
+    whole, kept = (np.asarray(counts)[order] for counts in (dealing.dealt, dealing.kept))
+    starts = np.cumsum(whole) - whole
+    first = np.unique(np.concatenate([starts, starts + kept]) % n)
+    places = first[:, None] + n * np.arange(dealing.active)
+    run = np.searchsorted(starts, places, "right") - 1
+    experts = np.where(places < (starts + kept)[run], order[run], -1)
+    return experts, np.diff(first, append=n)
+
+
 def _in_a_row(dealing: Dealing) -> NDArray[np.int64]:
     """Return experts by token: choices stand expert by expert, and token t has every n-th.
 
     With n tokens those at t, t + n, t + 2 n... No expert is chosen more often than there are
     tokens, so these differ. The experts stand in a drawn order: neighbours are on one rank.
     """
-    order = np.random.default_rng(len(dealing.dealt)).permutation(len(dealing.dealt))
+    order = _drawn(len(dealing.dealt))
     choices = np.repeat(order, np.asarray(dealing.dealt)[order])
     return choices.reshape(dealing.active, dealing.tokens).T
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(count).permutation(count)
 
 
 def _balanced(dealing: Dealing) -> NDArray[np.int64]:

@@ -191,14 +191,40 @@ def draw_pipelines(path: Path) -> None:
     pipeline_lines.draw(results("tsp-pipeline"), path)
 
 
+def experts_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the tables of the study of experts."""
+    from studies import expert_lines
+
+    yield from expert_lines.table(rows)
+
+
+def draw_experts(path: Path) -> None:
+    """Draw the winner map of the study of experts from its committed results."""
+    from studies import expert_lines
+
+    expert_lines.draw(results("tsp-experts"), path)
+
+
+def draw_expert_layer(path: Path) -> None:
+    """Draw a layer of the study of experts, run for that."""
+    from studies import expert_lines
+
+    expert_lines.draw_layer(path)
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
     "tsp-crossover": crossover_table,
     "two-nodes": two_nodes_table,
     "memory-for-context": memory_table,
     "tsp-pipeline": pipeline_table,
+    "tsp-experts": experts_table,
 }
-#: Pictures that are no map of a sweep.
-DRAWN: dict[str, Callable[[Path], None]] = {"tsp-pipeline": draw_pipelines}
+#: Pictures that are no map of a sweep, by name: their study, and what draws them.
+DRAWN: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "tsp-pipeline": ("tsp-pipeline", draw_pipelines),
+    "tsp-experts": ("tsp-experts", draw_experts),
+    "tsp-experts-layer": ("tsp-experts", draw_expert_layer),
+}
 
 
 def columns(name: str) -> tuple[str, ...]:
@@ -218,8 +244,9 @@ def regenerate(name: str) -> None:
     for picture, (study, kind, options) in PICTURES.items():
         if study == name:
             draw(kind, store, PAGES / f"{picture}.png", **options)
-    if name in DRAWN:
-        DRAWN[name](PAGES / f"{name}.png")
+    for picture, (study, drawn) in DRAWN.items():
+        if study == name:
+            drawn(PAGES / f"{picture}.png")
     page = PAGES / f"{name}.md"
     page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tspsim.mesh import Axes
 from tspsim.program.kinds.base import Where
 from tspsim.program.varying import Varying
-from tspsim.routing import Dealing, dealt
+from tspsim.routing import Dealing, alike, dealt
 
 
 def varying(axes: Axes | None, sizes: Sequence[int]) -> int:
@@ -273,7 +273,9 @@ _Distinct = tuple[tuple[NDArray[np.int64], NDArray[np.bool_]], ...]
 
 def distinct(dealing: Dealing, degree: int) -> tuple[int, ...]:
     """Return how many tokens of a source go to each of so many ranks of experts."""
-    return tuple(len(tokens) for tokens, _ in _distinct(dealing, degree))
+    experts, times = alike(dealing)
+    rank = experts // (len(dealing.kept) // degree)  # -1 stays -1
+    return tuple(int(times[(rank == block).any(1)].sum()) for block in range(degree))
 
 
 @lru_cache(maxsize=64)
