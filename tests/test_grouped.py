@@ -120,7 +120,7 @@ def test_grouped_products_have_a_colour_of_their_own() -> None:
         for kind in ("matmul", "grouped_matmul", "attention_backward", "norm")
     }
     assert len({style.colour for style in found.values()}) == 4
-    assert found["grouped_matmul"].name == "grouped matmul"
+    assert found["grouped_matmul"].name == "products of experts"
 
 
 # ---- what the shipped tables say -----------------------------------------------------------------

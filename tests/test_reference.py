@@ -19,7 +19,7 @@ from tests.schedules import record
 from tspsim.experts import Experts
 from tspsim.files.errors import UserError
 from tspsim.model import ModelShape, Optimizer, Workload
-from tspsim.program.by_rank import works_of
+from tspsim.program.by_rank import work_of
 
 torch = pytest.importorskip("torch", reason="torch is missing: install tspsim[calibrate]")
 
@@ -132,9 +132,8 @@ def test_experts_count_as_the_simulators_do(
     its = programs.of(0)
     said = [(op.message.collective, op.message.bytes) for op in its.ops if op.message]
     assert Counter(map(tuple, calls)) == Counter(said)
-    works = works_of(its)
-    each = [work.flops if work else 0 for work in works.of_rank(mesh, 0)]
-    assert flops == sum(each[work] for work in works.of_op)
+    works = (work_of(op, mesh, 0) for op in its.ops)
+    assert flops == sum(work.flops for work in works if work)
 
 
 # ---- what needs no ranks -------------------------------------------------------------------------

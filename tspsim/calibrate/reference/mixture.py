@@ -55,9 +55,9 @@ class MixtureLayer(TspLayer):
     def experts_backward(self, drows: Tensor, rows: Tensor, tape: Any) -> Tensor:
         """Return the gradient of the rows."""
 
-    def partial_gradient(self) -> Tensor:
-        """Return that of norms and router, in one message."""
-        return self.weights.first_gradients(2)
+    def partial_gradients(self) -> list[Tensor]:
+        """Return those of norms and router, in one message."""
+        return [self.weights.first_gradients(2)]
 
     def block(self, owner: int) -> slice:
         """Return the experts of a rank."""
