@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results.json"
+PIPELINES = {
+    "GPT-3 175B, TP 8 x PP 8, 16 micro-batches, with memory": "gpt3_64",
+    "a trillion parameters, TP 8 x PP 64 x DP 6, 512 micro-batches, with memory": "trillion_3072",
+}
 _FIGURES = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -34,6 +38,12 @@ def figures(measured: Mapping[str, Any]) -> str:
             f"{measured['run_seconds']:.1f} s, {measured['run_megabytes']:,} MB",
         "`tspsim --help`": f"{measured['help_seconds']:.2f} s",
     }  # fmt: skip
+    if "pipeline" in measured:
+        pipeline = measured["pipeline"]
+        rows |= {
+            what: f"{pipeline[name]['seconds']:.1f} s, {pipeline[name]['megabytes']:,} MB"
+            for what, name in PIPELINES.items()
+        }
     if "sweep" in measured:
         sweep = measured["sweep"]
         rows["a sweep of 1,000 such steps of 8 ranks, 2 processes"] = f"{sweep['seconds']:.0f} s"
