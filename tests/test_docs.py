@@ -10,6 +10,7 @@ import pytest
 import benchmark_table
 import blocks as made
 import pictures
+from tests import mixtures
 from tests.staged import staged
 from tspsim.schedules.parts.base import Size
 
@@ -241,6 +242,7 @@ def test_the_reference_describes_every_json_key(reference: str) -> None:
 
     result = tspsim.run(TOP / "scenarios" / "tsp-layer.yaml", "kernels.host=1 us")
     figures = staged("1f1b", Size(2, 2)).summary.to_dict() | result.summary.to_dict()
+    figures["experts"] = mixtures.ran().summary.to_dict()["experts"]
     open_ended = ("axes", "by_op", "algorithms", "at_peak", "folded")
     keys = set()
     for key, value in figures.items():
