@@ -111,4 +111,4 @@ def test_trace_frame_and_roofline_name_the_ops_of_experts() -> None:
     frame = result.frame()
     assert {"grouped_matmul", "gate", "permute", "combine", "all_to_all"} <= set(frame["kind"])
     labels = " ".join(str(text.get_text()) for text in result.plot.roofline().get_legend().texts)
-    assert "experts.dx" in labels
+    assert "experts.dhidden" in labels

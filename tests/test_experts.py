@@ -20,6 +20,7 @@ from tests.experts import (
     mixture,
 )
 from tspsim.experts import Router
+from tspsim.kernels import PRESETS
 from tspsim.model import ModelShape, Workload
 from tspsim.testing import Case
 from tspsim.testing.checks import check_calls, check_folds, check_values
@@ -41,6 +42,17 @@ def test_a_training_step_computes_the_dense_loops_numbers(
 def test_recomputation_changes_no_number(layout: str, recompute: Any) -> None:
     """With a gate, capacity and empty experts under TSP; above, backward runs everything again."""
     check_values(mixture("tsp", layout, SIGMOID, replace(EMPTY, recompute=recompute)))
+
+
+@pytest.mark.parametrize("layout", ["tokens", "tensor", "ring", "columns"])
+def test_where_gradients_are_added_by_their_own_kernel_those_of_experts_are(layout: str) -> None:
+    """As those of a dense MLP, in torch: a product, and a sum of what it gave."""
+    made = mixture("tsp", layout, SOFTMAX, replace(SKEWED, kernels=PRESETS["torch-eager"]))
+    check_values(made)
+    kernels = [(op.kind.text(), op.label) for op in made.programs.of(0).ops]
+    sums = {label for _, label in kernels if label.startswith("add.dexperts.")}
+    assert sums == {"add.dexperts.down", "add.dexperts.gate", "add.dexperts.up"}
+    assert not [text for text, _ in kernels if text == "grouped_matmul(aᵀ·b, +=)"]
 
 
 @pytest.mark.parametrize("layout", ["tokens", "tensor", "ring", "columns"])

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
 import pytest
 
+from tests.differences import check_gradients
 from tests.schedules import VARIANTS, record, title
 from tspsim.kernels import PRESETS
 from tspsim.model import ModelShape, Workload
 from tspsim.registry import STRATEGIES
 from tspsim.values import compare
-from tspsim.values.dense import Dense, initial
 
 #: Grouped heads, a gated MLP, an untied head: the Llama family, small.
 GQA = ModelShape(hidden=32, layers=2, heads=16, kv_heads=8, ffn=24, vocab=24, head_dim=4)
@@ -151,15 +150,4 @@ def test_logits_in_chunks_change_no_number(variant) -> None:
 def test_the_dense_model_agrees_with_finite_differences() -> None:
     """The yardstick itself: its gradients are those of its loss."""
     for model in (GQA, OTHER, MHA):
-        workload = Workload(sequence=4, dtype="fp64")
-        tensors = initial(model, workload)
-        dense = Dense(model, workload, tensors).run()
-        rng = np.random.default_rng(1)
-        for name, gradient in dense.gradients.items():
-            direction = rng.normal(size=gradient.shape)
-            losses = [
-                Dense(model, workload, {**tensors, name: tensors[name] + e * direction}).run().loss
-                for e in (1e-5, -1e-5)
-            ]
-            slope = (losses[0] - losses[1]) / 2e-5
-            assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
+        check_gradients(model, Workload(sequence=4, dtype="fp64"))

@@ -6,9 +6,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.differences import check_gradients
 from tests.pipelines import SMALL, piped
 from tests.schedules import VARIANTS, options, record, title
 from tests.test_pipeline_stamps import equal, passes
@@ -19,7 +19,6 @@ from tspsim.scenario import load
 from tspsim.testing import forgettable, without
 from tspsim.testing.checks import check_values
 from tspsim.values import check, compare
-from tspsim.values.dense import Dense, initial
 from tspsim.values.small import small_model
 
 WORKLOAD = Workload(sequence=16, batch=2, dtype="fp64")
@@ -157,18 +156,7 @@ def test_forgetting_any_one_collective_is_found(variant: Variant, model: ModelSh
 @pytest.mark.parametrize("model", [GEMMA, OLMO, MIXED, replace(PLAIN, qk_norm="head", gate="gelu")])
 def test_the_dense_model_agrees_with_finite_differences(model: ModelShape) -> None:
     """The yardstick itself: its gradients are those of its loss."""
-    workload = Workload(sequence=6, dtype="fp64")
-    tensors = initial(model, workload)
-    dense = Dense(model, workload, tensors).run()
-    rng = np.random.default_rng(1)
-    for name, gradient in dense.gradients.items():
-        direction = rng.normal(size=gradient.shape)
-        losses = [
-            Dense(model, workload, {**tensors, name: tensors[name] + e * direction}).run().loss
-            for e in (1e-5, -1e-5)
-        ]
-        slope = (losses[0] - losses[1]) / 2e-5
-        assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5, abs=1e-9)
+    check_gradients(model, Workload(sequence=6, dtype="fp64"), 1e-9)
 
 
 def test_whole_queries_cost_one_number_per_token_and_projection() -> None:

@@ -197,15 +197,6 @@ class Template:
                 found.append((line.place, latest))
         return tuple(found)
 
-    def _latest(self, line: _Line, before: Sequence[int], lanes: Sequence[int]) -> tuple[int, ...]:
-        latest: dict[int, int] = {}
-        for op in before:
-            if op >= 0:
-                lane = lanes[op]
-                if lane != line.lane and lane not in line.lanes and latest.get(lane, -1) < op:
-                    latest[lane] = op
-        return tuple(sorted(latest.values())) if latest else ()
-
     def _settle(self, ledger: Ledger, outside: tuple[int, ...], first: int) -> None:
         """Bring the ledger to where it is after the last line."""
         ledger.lanes.extend(self._lanes)

@@ -77,6 +77,11 @@ class Products:
             again = partial(self.weight_gradient, x, dy, into, label, add=add)
             self.rank.weighs(again)
             return
+        if add and self.rank.kernels.accumulation == "separate":
+            fresh = self.rank.tensor(f"d{label}", into.shape, "workspace")
+            self.weight_gradient(x, dy, fresh, label, add=False)
+            self.rank.add(fresh, to=into, label=f"add.d{label}")
+            return
         kind = replace(self.kind, transpose_a=True, accumulate=add)
         self.rank.compute(kind, (x, dy, into) if add else (x, dy), (into,), f"d{label}")
 
