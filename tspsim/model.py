@@ -10,9 +10,10 @@ from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
 from tspsim.latent import Latent
 from tspsim.layer_kind import LayerKind
+from tspsim.requests import Request, Requests, Series
 from tspsim.routing import BALANCED, Routing
 
-Phase = Literal["forward", "train"]
+Phase = Literal["forward", "train", "prefill", "decode", "generate"]
 Recompute = Literal["none", "selective", "full"]
 Causal = Literal["zigzag", "contiguous", "off"]
 
@@ -283,8 +284,9 @@ class Workload:
         Sequences per micro-batch.
     micro_batches : int
         Micro-batches per step: their gradients add up before the one optimizer step.
-    phase : {"forward", "train"}
-        Forward alone, or forward, backward and optimizer step.
+    phase : {"forward", "train", "prefill", "decode", "generate"}
+        Forward alone, or forward, backward and optimizer step; or a step of inference, with a
+        cache of keys and values: of prompts, of one more token each, or the last of both.
     dtype : str
         Type of activations and messages; a key of `ITEMSIZE`.
     recompute : {"none", "selective", "full"}
@@ -299,6 +301,11 @@ class Workload:
         How tokens spread over experts, where there are any.
     linears : str
         What the matrix products of the layers multiply, where that is narrower than `dtype`.
+    requests : Requests or None
+        The sequences of a step of inference: it works on their new tokens side by side, as one
+        sequence of all of them.
+    series : Series or None
+        The steps of which it is the last.
     """
 
     sequence: int
@@ -312,12 +319,22 @@ class Workload:
     linears: str = ""
     kernels: Kernels = IDEAL
     routing: Routing = BALANCED
+    requests: Requests | None = None
+    series: Series | None = None
 
     @property
     def loss_chunks(self) -> int:
         """Pieces in which head and loss run."""
         chunked = self.kernels.loss == "chunked" and self.logits_chunks == 1
         return CHUNKS if chunked else self.logits_chunks
+
+    def of(self, requests: Requests) -> Workload:
+        """Return a step of inference on other sequences."""
+        return replace(self, requests=requests, sequence=requests.new, batch=1)
+
+    def within(self, series: Series) -> Workload:
+        """Return it as the last step of several."""
+        return replace(self, series=series)
 
     @property
     def itemsize(self) -> int:
@@ -374,6 +391,8 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
     `twice_attention_pairs`. Element-wise work counts as 0, as in the PaLM paper's appendix B (arXiv
     2204.02311) and torch's FlopCounterMode.
     """
+    if workload.requests:
+        return _inference_flops(model, workload, workload.requests)
     seconds = (n * model.second_weights(kind, active=True) for kind, n in model.kinds.items())
     weights = model.layers * model.attention_weights + sum(seconds)
     matmul = 2 * workload.tokens * (weights + model.vocab * model.hidden)
@@ -384,6 +403,33 @@ def forward_flops(model: ModelShape, workload: Workload) -> int:
     )
     widths = model.heads * (model.head_dim + model.value_dim)
     return matmul + pairs * widths * sequences
+
+
+def _inference_flops(model: ModelShape, workload: Workload, requests: Requests) -> int:
+    """Return those of a step of inference: logits of every sequence's last token alone.
+
+    A new token sees all that is cached of its sequence, and half of what is new, as above.
+    """
+    seconds = (n * model.second_weights(kind, active=True) for kind, n in model.kinds.items())
+    weights = model.layers * model.attention_weights + sum(seconds)
+    head = len(requests.each) * model.vocab * model.hidden
+    matmul = 2 * (requests.new * weights + head) * workload.micro_batches
+    widths = model.heads * (model.head_dim + model.value_dim) * workload.micro_batches
+    pairs = sum(
+        layers * _twice_new_pairs(request, kind.window)
+        for request in requests.each
+        for kind, layers in model.kinds.items()
+    )
+    return matmul + pairs * widths
+
+
+def _twice_new_pairs(request: Request, window: int | None) -> int:
+    """Return twice the pairs of a sequence's new tokens, with those before them and each other."""
+    whole, before = request.length**2, request.cached**2
+    if window:
+        whole -= max(request.length - window, 0) ** 2
+        before -= max(request.cached - window, 0) ** 2
+    return whole - before
 
 
 def model_flops(model: ModelShape, workload: Workload) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from tspsim import memory
+from tspsim.analysis.inference import cache_of, figures_of, stretch
 from tspsim.analysis.summary import summarize
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.checks import dryrun
@@ -22,6 +23,7 @@ from tspsim.output import folder
 from tspsim.program.collection import uncollected
 from tspsim.program.types import Programs
 from tspsim.registry import PLOTS
+from tspsim.requests import Requests
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
@@ -175,6 +177,37 @@ def simulate_scenario(
     ScheduleError
         When the strategy's collectives do not meet.
     """
+    run = _one_step(scenario, progress, programs)
+    return with_series(run) if scenario.workload.series else run
+
+
+def with_series(run: Run) -> Run:
+    """Return the last step of inference with the figures of all steps that lead to it."""
+    scenario, series = run.scenario, run.scenario.workload.series
+    assert series is not None
+    peaks = [run.summary.memory]
+
+    def time_of(requests: Requests) -> float:
+        again = requests == scenario.workload.requests
+        step = replace(scenario, workload=scenario.workload.of(requests))
+        played = run if again else _one_step(step)
+        peaks.append(played.summary.memory)
+        return played.summary.step_time + series.overhead
+
+    kinds = (series.prefills, series.prefill), (series.decodes, series.decode)
+    prefill, decode = (
+        stretch(lambda n, step=step: time_of(step(n)), count) if count else None  # type: ignore[misc]
+        for count, step in kinds
+    )
+    cache, replicas = cache_of(run.timeline, series), run.timeline.mesh.replicas
+    figures = figures_of(scenario.workload.phase, series, replicas, (prefill, decode), cache)
+    fullest = max(peaks, key=lambda memory: (not memory.fits, memory.peak))
+    return replace(run, summary=replace(run.summary, inference=figures, memory=fullest))
+
+
+def _one_step(
+    scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
+) -> Run:
     begin = perf_counter()
     strategy = scenario.strategy
     programs = programs or checked_programs(

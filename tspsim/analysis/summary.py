@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tspsim.analysis.carried import carried
 from tspsim.analysis.experts import ExpertFigures, experts_of
 from tspsim.analysis.fullest import MemoryFigures, fill
+from tspsim.analysis.inference import InferenceFigures
 from tspsim.analysis.interval import IntervalFigures, interval_of
 from tspsim.analysis.pipeline import PipelineFigures, pipeline_of
 from tspsim.analysis.spread import Spread
@@ -132,6 +133,9 @@ class Summary:
         None where there are none.
     step_times : Spread or None
         Over several runs, where jitter is drawn more than once: ``runs`` in ``--json``.
+    inference : InferenceFigures or None
+        None in training and forward passes. The other figures are those of its last step, except
+        that memory is that of the step that needs most.
     """
 
     scenario: str
@@ -152,6 +156,7 @@ class Summary:
     pipeline: PipelineFigures | None = None
     experts: ExpertFigures | None = None
     step_times: Spread | None = None
+    inference: InferenceFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -159,7 +164,7 @@ class Summary:
         del figures["step_times"]
         if self.time.host is None:
             del figures["time"]["host"]
-        for name in ("pipeline", "experts"):
+        for name in ("pipeline", "experts", "inference"):
             if figures[name] is None:
                 del figures[name]
         if self.step_times is not None:
@@ -195,7 +200,10 @@ def summarize(
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
         ranks=ranks,
         step_time=step,
-        interval=interval_of(step, workload.kernels.framework, topology, ranks),
+        # Published steps are of training: what they say of a step of inference, nobody knows.
+        interval=None
+        if workload.requests
+        else interval_of(step, workload.kernels.framework, topology, ranks),
         tokens_per_second=tokens,
         tokens_per_second_per_device=tokens / ranks,
         mfu=model / available if available else None,

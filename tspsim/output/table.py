@@ -35,6 +35,7 @@ def render(result: Result) -> RenderableType:
     figures = result.summary.to_dict()
     return Group(
         _title(result, figures),
+        *_inference(figures),
         _rows(_time(figures)),
         *_runs(figures),
         Text(),
@@ -94,6 +95,45 @@ def _time(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     mfu, hfu = _percent(figures["mfu"]), _percent(figures["hfu"])
     rows.append(("MFU / HFU", f"{mfu} / {hfu}", "", ""))
     return rows
+
+
+def _inference(figures: dict[str, Any]) -> list[RenderableType]:
+    """Return what a user of the model sees, in front of the figures of the last step."""
+    if "inference" not in figures:
+        return []
+    found = figures["inference"]
+    rows: list[tuple[str, ...]] = []
+    for key, name, stretch in (
+        ("time_to_first_token", "time to first token", found["prefill"]),
+        ("time_per_token", "time per token", found["decode"]),
+    ):
+        if stretch is not None:
+            rows.append((name, time(found[key]), "", _stretch(stretch)))
+    if found["prefill"] and found["decode"]:
+        rows.append(("latency", time(found["latency"]), "", f"{found['sequences']:,} sequences"))
+    if found["output_tokens_per_second"] is not None:
+        rate = f"{found['output_tokens_per_second']:,.0f}"
+        rows.append(("output tokens/s", rate, "", "of all replicas"))
+    cache = found["cache"]
+    told = f"{cache['tokens']:,} tokens; {share(cache['spare'], 1).strip()} spare"
+    rows.append(("cache of a rank", size(cache["bytes"]), "", told))
+    last = Text("of which the last step:", style="dim")
+    return [_rows(rows), Text(), last] if _several(found) else [_rows(rows), Text()]
+
+
+def _several(found: dict[str, Any]) -> bool:
+    steps = [part["steps"] for part in (found["prefill"], found["decode"]) if part]
+    return steps != [1]
+
+
+def _stretch(found: dict[str, Any]) -> str:
+    """Return how many steps there are, how many were played, and how far others may be off."""
+    if found["steps"] == 1:
+        return "1 step"
+    if found["played"] == found["steps"]:
+        return f"{found['steps']:,} steps, all played"
+    within = max(found["within"], 1e-4)
+    return f"{found['steps']:,} steps, {found['played']} played, ±{within:.2%}"
 
 
 def _bubble(figures: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.program.cached import Rows
 from tspsim.program.kinds.base import Where
 from tspsim.program.tokens import Tokens
 
@@ -17,14 +18,14 @@ class ActivationShard:
 
     Parameters
     ----------
-    tokens : Tokens
+    tokens : Tokens or Rows
         The tokens that it attends from.
     inner_axis : str or None
         An axis over which those are cut once more, contiguously (Megatron's sequence parallel).
     inner_degree : int
     """
 
-    tokens: Tokens
+    tokens: Tokens | Rows
     inner_axis: str | None = None
     inner_degree: int = 1
 

@@ -29,7 +29,7 @@ class Shard(NamedTuple):
         return coordinate // self.replicas * self.per_rank + self.first
 
 
-BindingRole = Literal["value", "gradient", "moved", "loss"]
+BindingRole = Literal["value", "gradient", "moved", "loss", "cache"]
 
 
 class Binding(NamedTuple):
@@ -42,10 +42,10 @@ class Binding(NamedTuple):
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
     place : Shard or ActivationShard
         Which part of it: a `Shard` of a weight, or the `ActivationShard` of an activation.
-    role : {"value", "gradient", "moved", "loss"}
+    role : {"value", "gradient", "moved", "loss", "cache"}
         Filled in before the first op; or compared with the dense gradient after the last: by
         itself, or by how far it has moved down from where it was (a weight); or compared with the
-        dense loss.
+        dense loss. A cache is filled by the steps before.
     """
 
     operand: Operand

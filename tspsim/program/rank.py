@@ -11,6 +11,7 @@ from tspsim.mesh import DP, SHARD, Axes, Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
+from tspsim.program.cached import Rows
 from tspsim.program.holding import Holding
 from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.attention import Attention, AttentionBackward, Core, MergeAttention
@@ -296,7 +297,7 @@ class Rank(Holding):
     def rotary(
         self,
         x: Operand,
-        tokens: Tokens | ActivationShard,
+        tokens: Tokens | Rows | ActivationShard,
         label: str,
         *,
         inverse: bool = False,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
+from tspsim.scenario.inference import infers, lengths_of
 from tspsim.scenario.latent import latent_problems
 from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys
 from tspsim.strategies.base import StrategyOptions
@@ -63,7 +64,8 @@ def window_problems(keys: ScenarioKeys) -> Iterator[Problem]:
 
 def chunk_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     """Yield a problem when a sequence is longer than what attention does not look out of."""
-    chunk, sequence = keys.model.chunk, keys.workload.sequence
+    chunk, work = keys.model.chunk, keys.workload
+    sequence = max(lengths_of(work)) if infers(work.phase) else work.sequence or 0
     if chunk and sequence > chunk:
         message = f"found {sequence}; the model attends in chunks of {chunk} tokens (model.chunk), "
         message += f"which is not modelled: at most {chunk}, or model.chunk=null for attention to "
@@ -93,10 +95,11 @@ def _element_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     work, shape = keys.workload, keys.model.value()
     widths = {"hidden": shape.hidden, "heads": shape.query_width, "ffn": shape.ffn}
     widths["vocab"] = shape.vocab
+    tokens = sum(lengths_of(work)) if infers(work.phase) else (work.sequence or 0) * work.batch
     widest = max(widths, key=lambda name: widths[name])
     for path, size in (
         (("model", widest), shape.parameters),
-        (("workload", "sequence"), work.sequence * work.batch * widths[widest]),
+        (("workload", "sequence"), tokens * widths[widest]),
     ):
         if size > MOST_ELEMENTS:
             yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")

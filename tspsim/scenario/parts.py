@@ -15,6 +15,7 @@ from tspsim.kernels import Kernels
 from tspsim.scenario import checks
 from tspsim.scenario.disturbed import disturbed
 from tspsim.scenario.experts import experts_problems, routing_problems
+from tspsim.scenario.inference import inference_problems
 from tspsim.scenario.schema import ScenarioKeys
 from tspsim.scenario.strategies import read_strategy
 from tspsim.scenario.topologies import Hardware, read_hardware
@@ -131,11 +132,14 @@ def _together(
     """Return what is wrong between parts that are right in themselves."""
     problems: list[Problem] = []
     if keys:
+        wrong = list(inference_problems(keys.workload))
+        problems += wrong
         problems += checks.model_problems(keys.model)
         problems += experts_problems(keys.model)
-        problems += checks.size_problems(keys)
+        if not wrong:
+            problems += checks.size_problems(keys)
+            problems += checks.chunk_problems(keys)
         problems += checks.window_problems(keys)
-        problems += checks.chunk_problems(keys)
         problems += checks.algorithm_problems(keys.network.algorithm)
     if keys and not problems:  # layers can be counted
         problems += routing_problems(keys)

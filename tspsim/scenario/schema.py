@@ -28,6 +28,7 @@ from tspsim.model import Causal, ModelShape, Optimizer, Phase, Recompute, Worklo
 from tspsim.routing import Routing
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.experts import ExpertsKeys, RoutingKeys
+from tspsim.scenario.inference import InferenceKeys, infers, with_requests
 from tspsim.scenario.section import MOST, Count, Section
 
 #: Bytes; what is more is meant to be something else.
@@ -127,10 +128,10 @@ class ModelKeys(Section):
         return ModelShape(**keys)
 
 
-class WorkloadKeys(Section):
+class WorkloadKeys(InferenceKeys):
     """``workload:`` — what one step processes."""
 
-    sequence: Count = Field(description="tokens of one sequence")
+    sequence: Count | None = Field(None, description="tokens of one sequence")
     batch: Count = Field(1, description="sequences per micro-batch and replica")
     micro_batches: Count = Field(1, description="micro-batches per step")
     phase: Phase = "train"
@@ -147,8 +148,11 @@ class WorkloadKeys(Section):
 
     def value(self, model: ModelShape) -> Workload:
         """Return the workload of a model."""
-        keys = self.model_dump(exclude={"routing"})
-        return Workload(**keys, routing=self.routing.value(model) if self.routing else Routing())
+        keys = self.model_dump(exclude={"routing", *InferenceKeys.model_fields})
+        keys["sequence"] = self.sequence or 1
+        routing = self.routing.value(model) if self.routing else Routing()
+        workload = Workload(**keys, routing=routing)
+        return with_requests(self, workload) if infers(self.phase) else workload
 
 
 class BytesPerParameter(BaseModel):

@@ -21,6 +21,7 @@ from tspsim.program.replicas import Replication
 from tspsim.program.stages import Stages
 from tspsim.program.types import Programs
 from tspsim.strategies.experts.base import ExpertLayer
+from tspsim.strategies.parts.inferring import inference_problems
 from tspsim.strategies.parts.placement import Axes, arrange
 from tspsim.strategies.parts.sharing import Blocks, sharing_problems
 from tspsim.strategies.parts.spread import (
@@ -220,6 +221,8 @@ class StrategyOptions(BaseModel):
     def all_problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
         yield from self.problems(model, workload)
+        if workload.requests:
+            yield from inference_problems(self, workload)
         yield from spread_problems(self, model)
         if self.pp:
             yield from self.pp.problems(model, workload)
@@ -234,6 +237,15 @@ class StrategyOptions(BaseModel):
     def stages(self, model: ModelShape, workload: Workload) -> tuple[Stages, ...]:
         """Return what the stages of a pipeline do, by role; nothing where there is no pipeline."""
         return self.pp.roles(model, workload) if self.pp else ()
+
+    def infer(self, rank: Rank) -> None:
+        """Record what one rank does in a step of inference."""
+        raise NotImplementedError
+
+    @classmethod
+    def infers(cls) -> bool:
+        """Whether the strategy has steps of inference."""
+        return cls.infer is not StrategyOptions.infer
 
     @property
     def least(self) -> Least:
@@ -305,6 +317,6 @@ class StrategyOptions(BaseModel):
         recorded = []
         for role, does in enumerate(stages):
             rank = self.rank(model, workload, optimizer, role, does)
-            self.step(rank)
+            (self.infer if workload.requests else self.step)(rank)
             recorded.append(rank.program())
         return Programs(tuple(recorded), roles)

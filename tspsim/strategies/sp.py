@@ -11,6 +11,7 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.caches.choose import Passes, Way, make_cut
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.exchange import (
     KvExchange,
@@ -40,6 +41,10 @@ class SequenceParallel(StrategyOptions):
         neighbours to the next.
     keep_gathered_kv : bool
         With all_gather: keep K and V of the whole sequence for backward.
+    passes : {"kv", "queries"}, optional
+        In inference: whether keys and values travel to the queries, those that are cached included,
+        or queries to where these are, and partial outputs back. When not given: queries in decode,
+        keys and values in prefill. With ``kv: ring`` round a ring.
     gather_latent : bool
         With all_gather, of latent attention: as in `tsp`.
     """
@@ -52,6 +57,9 @@ class SequenceParallel(StrategyOptions):
     )
     keep_gathered_kv: bool = False
     gather_latent: bool = False
+    passes: Passes | None = Field(
+        None, description="inference: what travels; null: queries in decode, else kv"
+    )
 
     @classmethod
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
@@ -92,6 +100,13 @@ class SequenceParallel(StrategyOptions):
             )
         )
         ShardedDecoder(rank, Cut(rank.model), tokens, exchange, experts=self.make_experts).step()
+
+    def infer(self, rank: Rank) -> None:
+        """Record a step of inference: the cache is cut by tokens."""
+        cut = Cut(rank.model)
+        way: Way = "ring" if self.kv == "ring" else "all_gather"
+        exchange = make_cut(rank, cut, "sp", self.passes, way)
+        ShardedDecoder(rank, cut, exchange.rows, exchange, experts=self.make_experts).step()
 
 
 STRATEGY = SequenceParallel

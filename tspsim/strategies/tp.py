@@ -11,6 +11,7 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.caches.choose import make_local
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.sharded import ShardedDecoder
@@ -74,6 +75,12 @@ class TensorParallel(StrategyOptions):
         ShardedDecoder(
             rank, cut, tokens, exchange, sequence_parallel=scatter, experts=self.make_experts
         ).step()
+
+    def infer(self, rank: Rank) -> None:
+        """Record a step of inference: the cache is cut by heads."""
+        cut = Cut(rank.model, "tp", self.degree)
+        exchange = make_local(rank, cut)
+        ShardedDecoder(rank, cut, exchange.rows, exchange, experts=self.make_experts).step()
 
 
 STRATEGY = TensorParallel

@@ -11,6 +11,7 @@ from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.rank import Rank
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.caches.choose import Passes, Way, make_cut
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.exchange import (
     KvExchange,
@@ -39,6 +40,10 @@ class TensorAndSequenceParallel(StrategyOptions):
         As in `sp`.
     ulysses_degree : int, optional
         As in `sp`.
+    passes : {"kv", "queries"}, optional
+        In inference: whether keys and values travel to the queries, those that are cached included,
+        or queries to where these are, and partial outputs back. When not given: queries in decode,
+        keys and values in prefill. With ``kv: ring`` round a ring.
     gather_latent : bool
         With all_gather, of latent attention: as in `tsp`.
     """
@@ -53,6 +58,9 @@ class TensorAndSequenceParallel(StrategyOptions):
     )
     keep_gathered_kv: bool = False
     gather_latent: bool = False
+    passes: Passes | None = Field(
+        None, description="inference: what travels; null: queries in decode, else kv"
+    )
     replicate_kv_heads: bool = False
 
     @classmethod
@@ -106,6 +114,13 @@ class TensorAndSequenceParallel(StrategyOptions):
         ShardedDecoder(
             rank, cut, tokens, exchange, sequence_parallel=scatter, experts=self.make_experts
         ).step()
+
+    def infer(self, rank: Rank) -> None:
+        """Record a step of inference: the cache is cut by tokens and heads."""
+        cut = Cut(rank.model, "tp", self.tp)
+        way: Way = "ring" if self.kv == "ring" else "all_gather"
+        exchange = make_cut(rank, cut, "sp", self.passes, way)
+        ShardedDecoder(rank, cut, exchange.rows, exchange, experts=self.make_experts).step()
 
 
 STRATEGY = TensorAndSequenceParallel

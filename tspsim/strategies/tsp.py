@@ -17,11 +17,14 @@ from pydantic import Field
 from tspsim.files.errors import Problem
 from tspsim.model import ModelShape, Workload
 from tspsim.program.activations import ActivationShard
+from tspsim.program.cached import Rows
 from tspsim.program.packed import Packed, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.base import StrategyOptions
+from tspsim.strategies.caches.base import CachedExchange
+from tspsim.strategies.caches.choose import Passes, make_cut, make_gathered
 from tspsim.strategies.exchanges.all_gather import AllGatherExchange
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
@@ -35,6 +38,7 @@ from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
 from tspsim.strategies.parts.projecting import projections_of
 from tspsim.strategies.parts.projections import Bucket
+from tspsim.strategies.parts.sharded import ShardedDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
@@ -76,6 +80,11 @@ class TensorSequenceParallel(StrategyOptions):
         instead of gathering keys and values.
     replicate_kv_heads : bool
         Allow more ranks than key/value heads: neighbours hold the same one.
+    passes : {"kv", "queries"}, optional
+        In inference with weights that travel: as in `sp`.
+    weights : {"travel", "stay"}, optional
+        In inference: as in training, or every rank multiplies all new tokens by its own shard, and
+        what is cached stays as well. When not given they stay in decode.
     """
 
     kind: Literal["tsp"] = "tsp"
@@ -87,6 +96,12 @@ class TensorSequenceParallel(StrategyOptions):
     keep_gathered_kv: bool = False
     gather_latent: bool = False
     replicate_kv_heads: bool = False
+    passes: Passes | None = Field(
+        None, description="inference: what travels; null: queries in decode, else kv"
+    )
+    weights: Literal["travel", "stay"] | None = Field(
+        None, description="inference: null: weights stay where they are in decode, else travel"
+    )
 
     @classmethod
     def choices(cls, model: ModelShape, degrees: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
@@ -127,6 +142,19 @@ class TensorSequenceParallel(StrategyOptions):
         """Record what one rank does."""
         TspDecoder(rank, self).step()
 
+    def infer(self, rank: Rank) -> None:
+        """Record a step of inference, with weights that travel, or stay where they are."""
+        requests = rank.workload.requests
+        assert requests is not None
+        weights = self.weights or ("stay" if requests.decodes else "travel")
+        if weights == "travel":
+            TspDecoder(rank, self).step()
+            return
+        cut = Cut(rank.model, "tsp", self.degree)
+        exchange = make_gathered(rank, cut, "tsp")
+        experts = self.make_experts
+        ShardedDecoder(rank, cut, exchange.rows, exchange, axis="tsp", experts=experts).step()
+
 
 STRATEGY = TensorSequenceParallel
 
@@ -165,9 +193,24 @@ class TspDecoder(Decoder):
 
     def __init__(self, rank: Rank, options: TensorSequenceParallel) -> None:
         self.options, self.axis = options, rank.axis("tsp")
-        tokens = cut_sequence(rank.workload, "tsp", options.degree)
         cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
-        self.exchange, gather = self._exchange(rank, tokens)
+        if rank.workload.requests:
+            cached = make_cut(rank, cut, "tsp", options.passes, "all_gather", everything=True)
+            self._start(rank, cut, cached.rows, cached, None)
+            return
+        tokens = cut_sequence(rank.workload, "tsp", options.degree)
+        self._start(rank, cut, tokens, *self._exchange(rank, tokens))
+
+    def _start(
+        self,
+        rank: Rank,
+        cut: Cut,
+        tokens: Tokens | Rows,
+        exchange: AllGatherExchange | CachedExchange,
+        gather: LatentGather | None,
+    ) -> None:
+        options = self.options
+        self.exchange, self.cache = exchange, exchange.cache
         self.projections, self.local_mlp = projections_of(rank, tokens, gather=gather), Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute

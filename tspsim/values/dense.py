@@ -186,6 +186,7 @@ class Dense:
         name = "embedding" if self.model.tied else "head"
         normed, back = self._norm(x, "final_norm")
         logits, slope = capped(normed @ self.tensors[name].T, self.model.logit_cap)
+        self.activations[f"logits.{i}"] = logits
         logits = logits - logits.max(-1, keepdims=True)
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         targets = self.tensors[f"targets.{i}"][..., None]

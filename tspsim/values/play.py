@@ -17,6 +17,7 @@ from tspsim.files.errors import ScheduleError
 from tspsim.mesh import DP, SHARD, Mesh
 from tspsim.program.activations import ActivationShard
 from tspsim.program.bindings import Binding, Probe, Shard
+from tspsim.program.cached import Rows
 from tspsim.program.chunks import Chunk
 from tspsim.program.kind import ByCommunicator, CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
@@ -46,6 +47,8 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
         return np.split(tensor, place.blocks, axis=place.dim)[block]
     assert isinstance(place, ActivationShard)
     mine = np.split(tensor, where.mesh.replicas)[where.coordinate((DP, SHARD))]
+    if isinstance(place.tokens, Rows):
+        return place.tokens.select(mine, where.coordinate(place.tokens.axis))
     return np.asarray(mine[:, place.positions(where)])
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tspsim.mesh import DP, SHARD, Mesh
 from tspsim.model import Workload
 from tspsim.program.activations import ActivationShard
+from tspsim.program.cached import Rows
 from tspsim.program.kinds.base import Where
 from tspsim.program.kinds.routing import Gate
 from tspsim.program.types import Programs
@@ -43,12 +44,17 @@ Routes: TypeAlias = dict[tuple[int, int], Route]
 def routes(programs: Programs, mesh: Mesh, workload: Workload) -> Routes:
     """Return where tokens go in the programs of all ranks; `workload` is that of all replicas."""
     found: Routes = {}
+    add_routes(found, programs, mesh, workload)
+    return found
+
+
+def add_routes(found: Routes, programs: Programs, mesh: Mesh, workload: Workload) -> None:
+    """Add where tokens go in programs of all ranks: those of one step of inference of several."""
     for rank in range(mesh.ranks):
         for op in programs.of(rank).ops:
             if type(op.kind) is Gate and op.phase == "forward":
                 assert op.layer is not None
                 _note(found, (op.layer, op.micro_batch), op.kind, Where(mesh, rank), workload)
-    return found
 
 
 def _note(found: Routes, of: tuple[int, int], gate: Gate, where: Where, workload: Workload) -> None:
@@ -58,6 +64,12 @@ def _note(found: Routes, of: tuple[int, int], gate: Gate, where: Where, workload
         shape = (workload.batch, workload.sequence, dealing.active)
         empty = np.full(shape, -1), np.zeros(shape, bool)
         found[of] = Route(*empty, np.asarray(dealing.shares))
+    if isinstance(place.tokens, Rows):
+        request, position = place.tokens.entries(where.coordinate(place.tokens.axis))
+        real = position >= 0
+        for whole, own in ((found[of].experts, spread.experts), (found[of].kept, spread.kept)):
+            whole[request[real], position[real]] = own[real]
+        return
     each = workload.batch // where.mesh.replicas
     first = where.coordinate((DP, SHARD)) * each
     mine = np.ix_(np.arange(first, first + each), place.positions(where))

@@ -8,12 +8,15 @@ from typing import Any
 from tspsim.experts import Experts
 from tspsim.latent import Latent
 from tspsim.model import ModelShape, Workload
+from tspsim.requests import Series
 from tspsim.strategies.base import StrategyOptions
 
 #: Even (rotary positions pair the elements of a head), and no more than a test needs.
 HEAD_DIM = 4
 BATCH = 2
 REPLICAS = 2
+#: Tokens behind a prompt: enough that one comes to a rank that has had one.
+TOKENS = 3
 #: Experts that a token goes to: enough that several are on one rank, and on different ones.
 ACTIVE = 4
 
@@ -91,6 +94,21 @@ def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Worklo
         micro_batches=min(workload.micro_batches, micro_batches),
         dtype="fp64",
     )
+
+
+def small_series(workload: Workload, ranks: int) -> tuple[Workload, Series]:
+    """Return prompts of different lengths, few tokens behind them, and the same options.
+
+    Prompts come in two pieces where they come in pieces, or are cached in part; tokens come singly
+    in all phases, so that a prefill is shown to leave a cache that decode can go on with.
+    """
+    asked = workload.series
+    assert asked is not None
+    prompts = tuple(2 * ranks + extra for extra in (3, 0, 5)[: max(2, len(asked.prompts))])
+    pieces = asked.chunk is not None or (asked.prefills and any(asked.cached))
+    chunk = ranks + 1 if pieces else None
+    series = Series(prompts, (0,) * len(prompts), TOKENS + 1, chunk, replace(asked.cache, block=2))
+    return replace(workload.within(series), dtype="fp64"), series
 
 
 def _mixed(model: ModelShape) -> bool:

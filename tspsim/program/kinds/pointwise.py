@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from tspsim.program.activations import ActivationShard
+from tspsim.program.cached import Rows
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand, Work
@@ -165,7 +166,7 @@ class Rotary(Pointwise):
     Parameters
     ----------
     head_dim : int
-    tokens : Tokens or ActivationShard
+    tokens : Tokens, Rows or ActivationShard
         Positions of the rows of x: real ones, whatever the order in which a rank stores them.
     inverse : bool
         Turn back: the gradient of the rotation.
@@ -174,7 +175,7 @@ class Rotary(Pointwise):
     """
 
     head_dim: int
-    tokens: Tokens | ActivationShard
+    tokens: Tokens | Rows | ActivationShard
     inverse: bool = False
     turned: range | None = None
     name = "rotary"

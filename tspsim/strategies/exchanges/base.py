@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tspsim.kernels import Recomputed
 from tspsim.program.kinds.attention import Core
@@ -13,6 +13,9 @@ from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.program.unfused import KeptScores
+
+if TYPE_CHECKING:
+    from tspsim.strategies.caches.base import KvCache
 
 #: Records keys and values.
 Expand: TypeAlias = Callable[[], tuple[Operand, Operand]]
@@ -92,6 +95,9 @@ class Exchange(ABC):
     axis : str
         The axis that cuts them.
     """
+
+    #: Keys and values of earlier tokens, where there are any.
+    cache: KvCache | None = None
 
     def __init__(self, rank: Rank, tokens: Tokens, axis: str) -> None:
         self.rank, self.tokens, self.axis = rank, tokens, rank.axis(axis)

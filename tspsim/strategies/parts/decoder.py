@@ -15,6 +15,7 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
+from tspsim.strategies.caches.base import KvCache
 from tspsim.strategies.parts.blocks import Blocks
 from tspsim.strategies.parts.copies import sum_copies
 from tspsim.strategies.parts.ends import Ends, HeadTape
@@ -24,6 +25,7 @@ from tspsim.strategies.parts.layers import LayerWeights
 from tspsim.strategies.parts.mixture import MakeExperts, Mixture
 from tspsim.strategies.parts.pipeline import play
 from tspsim.strategies.parts.replicas import begin, update
+from tspsim.strategies.parts.sampling import Sampling
 from tspsim.strategies.parts.stamps import Left, Stamps
 from tspsim.strategies.parts.together import Together
 from tspsim.strategies.parts.weights import Cut
@@ -31,6 +33,11 @@ from tspsim.strategies.parts.weights import Cut
 
 class Decoder(Blocks):
     """Records a step of a decoder; a strategy subclasses it.
+
+    Attributes
+    ----------
+    cache : KvCache or None
+        Keys and values of earlier tokens, in a step of inference.
 
     Parameters
     ----------
@@ -44,6 +51,8 @@ class Decoder(Blocks):
     experts : callable, optional
         Makes the layout of experts.
     """
+
+    cache: KvCache | None = None
 
     def __init__(
         self,
@@ -66,11 +75,13 @@ class Decoder(Blocks):
             self.common.append(Groups(rank, rank.experts_replication))
         self.layers = {index: self._declare(index) for index in rank.layers}
         self.groups = {i: self._grouped(w, i) for i, w in self.layers.items()}
-        self.ends = Ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
+        ends = Sampling if rank.workload.requests else Ends
+        self.ends = ends(rank, cut, place, gather_axis, groups) if rank.model.vocab else None
         #: Gradients are reduced behind every micro-batch, not once per step.
         self.syncs = groups.syncs
         self.loss = rank.resident("loss", (1,), 4, "activation")
-        if rank.holds_last_layer:
+        self.has_loss = rank.holds_last_layer and not rank.workload.requests
+        if self.has_loss:
             rank.bind(self.loss, "loss", None, "loss")
         begin(rank, self._weights())
 
@@ -173,7 +184,7 @@ class Decoder(Blocks):
         if self.rank.trains:
             with self.rank.at(phase="backward"):
                 self._finish_gradients()
-        has_loss = self.rank.holds_last_layer and (self.ends is not None or self.rank.trains)
+        has_loss = self.has_loss and (self.ends is not None or self.rank.trains)
         if has_loss:
             self.reduce_loss()
             sum_copies(self.rank, [self.loss])
@@ -210,7 +221,8 @@ class Decoder(Blocks):
                 w = self.layers[index].each(group.now)
                 record = partial(self._forward, x, w)
                 key = (*self._kind(index, layers), "F")
-                x, left = self.stamps.run(key, (x, *w.flats), None, record)
+                cached = self.cache.of(index) if self.cache else ()
+                x, left = self.stamps.run(key, (x, *w.flats, *cached), None, record)
                 group.leave()
             tapes.append(left)
         return x, tapes

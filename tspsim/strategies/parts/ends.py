@@ -88,7 +88,8 @@ class Ends:
         count = range(rank.workload.micro_batches)
         self.ids = [self._ids("tokens", i) for i in count] if first else []
         self.masks: dict[int, Operand | None] = {}  # of the embedding's dropout, by micro-batch
-        self.targets = [self._ids("targets", i) for i in count] if last else []
+        learns = last and not rank.workload.requests
+        self.targets = [self._ids("targets", i) for i in count] if learns else []
 
     def _head(self, cut: Cut, tied: Weights | None) -> Weights:
         name = "embedding" if self.rank.model.tied else "head"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tspsim.files.errors import Problem
 from tspsim.model import ModelShape
 from tspsim.program.axis import Axis
+from tspsim.program.cached import Rows
 from tspsim.program.kinds.latent import JoinKeysValues, SplitKeysValues
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
@@ -65,7 +66,9 @@ class LatentProjections:
         Brings the latents that keys and values of all tokens are made of.
     """
 
-    def __init__(self, rank: Rank, tokens: Tokens, gather: LatentGather | None = None) -> None:
+    def __init__(
+        self, rank: Rank, tokens: Tokens | Rows, gather: LatentGather | None = None
+    ) -> None:
         assert rank.model.latent is not None
         self.rank, self.tokens, self.latent = rank, tokens, rank.model.latent
         self.gather = gather

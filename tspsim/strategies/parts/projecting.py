@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tspsim.program.axis import Axis
+from tspsim.program.cached import Rows
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
@@ -56,7 +57,7 @@ class Projecting(Protocol):
 
 
 def projections_of(
-    rank: Rank, tokens: Tokens, axis: Axis | None = None, gather: LatentGather | None = None
+    rank: Rank, tokens: Tokens | Rows, axis: Axis | None = None, gather: LatentGather | None = None
 ) -> Projecting:
     """Return what a rank's model has in front of the core.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tspsim.program.axis import Axis
+from tspsim.program.cached import Rows
 from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
@@ -55,7 +56,7 @@ class Projections:
         Cuts the heads.
     """
 
-    def __init__(self, rank: Rank, tokens: Tokens, axis: Axis | None = None) -> None:
+    def __init__(self, rank: Rank, tokens: Tokens | Rows, axis: Axis | None = None) -> None:
         self.rank, self.tokens = rank, tokens
         self.norms = head_norms(rank, axis)
 

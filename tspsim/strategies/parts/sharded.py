@@ -11,6 +11,7 @@ from typing import Any
 
 from tspsim.mesh import names_of
 from tspsim.program.activations import ActivationShard
+from tspsim.program.cached import Rows
 from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
@@ -36,10 +37,12 @@ class ShardedDecoder(Decoder):
     rank : Rank
     cut : Cut
         Weights, cut over `tp`.
-    tokens : Tokens
+    tokens : Tokens or Rows
         Tokens, cut over `sp`.
     exchange : Exchange
         How queries meet the keys and values of other ranks of `sp`.
+    axis : str
+        Cuts the weights.
     sequence_parallel : bool
         Between blocks, tokens are cut over `tp` too: all_gather and reduce_scatter in place of
         all_reduce.
@@ -51,26 +54,27 @@ class ShardedDecoder(Decoder):
         self,
         rank: Rank,
         cut: Cut,
-        tokens: Tokens,
+        tokens: Tokens | Rows,
         exchange: Exchange,
         *,
+        axis: str = "tp",
         sequence_parallel: bool = False,
         experts: MakeExperts | None = None,
     ) -> None:
-        self.tp, self.sp = rank.axis("tp"), rank.axis("sp")
-        self.tokens, self.exchange = tokens, exchange
+        self.tp, self.sp = rank.axis(axis), rank.axis("sp")
+        self.tokens, self.exchange, self.cache = tokens, exchange, exchange.cache
         self.scatters = sequence_parallel and self.tp.degree > 1
         self.expands = isinstance(exchange, ExpandedExchange)
-        gather = LatentGather(rank, tokens, self.sp) if self.expands else None
+        gather = LatentGather(rank, exchange.tokens, self.sp) if self.expands else None
         self.projections = projections_of(rank, tokens, self.tp, gather)
         self.local_mlp = Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
-            ActivationShard(tokens, "tp", self.tp.degree)
+            ActivationShard(tokens, axis, self.tp.degree)
             if self.scatters
             else ActivationShard(tokens)
         )
-        super().__init__(rank, cut, place, "tp" if self.scatters else None, experts)
+        super().__init__(rank, cut, place, axis if self.scatters else None, experts)
 
     # ---- into and out of a block -------------------------------------------------------------
 

@@ -30,6 +30,8 @@ def sequence_problems(
 
     Zigzag cuts the sequence into twice as many chunks; `inner` cuts a rank's tokens once more.
     """
+    if workload.requests:  # a piece of a prompt is padded where it does not divide
+        return
     chunks = 2 * degree if zigzag and workload.causal == "zigzag" and degree > 1 else degree
     path = ("strategy", key)
     if workload.sequence % chunks:
@@ -47,6 +49,8 @@ def chunk_problems(model: ModelShape, workload: Workload, cuts: int) -> Iterator
 
     `cuts` is the number of ranks that the tokens between blocks are cut over.
     """
+    if workload.requests:
+        return
     held = workload.batch * (workload.sequence // cuts)
     if model.vocab and held % workload.loss_chunks:
         message = f"{workload.loss_chunks} does not divide the {held} tokens that a rank holds"

@@ -1,0 +1,214 @@
+"""Attention of new tokens to a cache, and merging what several ranks' caches gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tspsim.program.cached import Rows, seen, together, twice_pairs
+from tspsim.program.kinds.base import Array, Where, elementwise
+from tspsim.program.kinds.soft_cap import capped
+from tspsim.program.types import Operand, PerCoordinate, Work
+
+
+@dataclass(frozen=True, slots=True)
+class CachedCore:
+    """Who attends to whom.
+
+    Parameters
+    ----------
+    heads, kv_heads : int
+        Of one group of heads: query head i reads key/value head ``i // (heads / kv_heads)``.
+    queries, keys : Rows
+        Which tokens the rows of q, and of K and V, are.
+    window : int or None
+        Leave out the pairs that are so many places apart, or more.
+    cap : float or None
+        A soft cap of the scores.
+    repeats : int
+        So many groups of queries, one after another, read one group of keys.
+    """
+
+    heads: int
+    kv_heads: int
+    queries: Rows
+    keys: Rows
+    window: int | None = None
+    cap: float | None = None
+    repeats: int = 1
+
+    @property
+    def axis(self) -> str | None:
+        """The axis on whose coordinate the work depends."""
+        return self.queries.axis or self.keys.axis
+
+    def twice_pairs(self, coordinate: int) -> int:
+        """Return twice the (query, key) pairs of one head over all sequences."""
+        there = together(self.queries, self.keys, coordinate)
+        return sum(times * twice_pairs(asks, has, self.window) for asks, has, times in there)
+
+    def read(self, coordinate: int) -> int:
+        """Return the keys of all sequences that some query of theirs reads."""
+        there = together(self.queries, self.keys, coordinate)
+        return sum(times * seen(asks, has, self.window) for asks, has, times in there)
+
+    def mask(self, where: Where) -> Array:
+        """Return which pairs count, shape (queries, keys)."""
+        coordinate = where.coordinate(self.axis)
+        asks, has = self.queries.entries(coordinate), self.keys.entries(coordinate)
+        distance = asks.position[:, None] - has.position[None, :]
+        same = asks.request[:, None] == has.request[None, :]
+        there = (asks.position >= 0)[:, None] & (has.position >= 0)[None, :]
+        return np.asarray(same & there & (distance >= 0) & (distance < (self.window or np.inf)))
+
+    def split(self, x: Array, heads: int) -> Array:
+        """Return [groups, tokens, heads * d] as [groups, heads, tokens, d]."""
+        groups, tokens, width = x.shape
+        return x.reshape(groups, tokens, heads, width // heads).transpose(0, 2, 1, 3)
+
+    def expand(self, x: Array) -> Array:
+        """Return keys or values repeated for every query head of every group."""
+        heads = np.repeat(self.split(x, self.kv_heads), self.heads // self.kv_heads, axis=1)
+        return np.repeat(heads, self.repeats, axis=0)
+
+    def text(self, name: str) -> str:
+        """Return the name with its heads and mask."""
+        mask = f", window {self.window}" if self.window else ""
+        mask += f", cap {self.cap:g}" if self.cap else ""
+        return f"{name}({self.heads}/{self.kv_heads} heads, cache{mask})"
+
+
+@lru_cache(maxsize=4096)
+def _work(
+    core: CachedCore, widths: tuple[int, int], groups: int, bytes_: tuple[int, float]
+) -> Work | PerCoordinate:
+    """Return two products over the pairs; widths of one head's keys and values.
+
+    `bytes_` are those of queries and outputs, and of one key and value of all heads.
+    """
+    heads, kv_heads = core.heads * groups, core.kv_heads * groups // core.repeats
+    each = core.queries.requests.each
+    sequences = len(each)
+    # Decode reads the cache as fast as memory gives it; a prompt's kernel is another one.
+    curve = "cached_attention" if max(request.new for request in each) == 1 else "attention"
+
+    def at(coordinate: int) -> Work:
+        pairs, keys = core.twice_pairs(coordinate), core.read(coordinate)
+        traffic = bytes_[0] + round(keys * bytes_[1]) if pairs else 0
+        mean = -(-core.queries.local // sequences), -(-keys // sequences)
+        shape = (sequences, heads, kv_heads, *mean, widths[0], 1, widths[1])
+        return Work(pairs * heads * sum(widths), traffic, curve, shape)
+
+    if core.axis is None:
+        return at(0)
+    works = tuple(at(c) for c in range(max(core.queries.degree, core.keys.degree)))
+    return works[0] if len(set(works)) == 1 else PerCoordinate(core.axis, works)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAttention:
+    """``(q, K, V) -> (o, lse)`` over rows of several sequences, [groups of heads, rows, width].
+
+    The log-sum-exp of the scores is [groups, rows, heads]: it travels beside the output.
+
+    Parameters
+    ----------
+    core : CachedCore
+    """
+
+    core: CachedCore
+    name = "attention"
+
+    def work(
+        self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
+    ) -> Work | PerCoordinate:
+        """Return the products over the pairs, and the keys and values that are read."""
+        q, k, v = inputs
+        groups, core = q.shape[0], self.core
+        widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
+        small = q.bytes + sum(o.bytes for o in outputs)
+        per_token = k.shape[0] * (k.shape[-1] * k.buffer.itemsize + v.shape[-1] * v.buffer.itemsize)
+        return _work(core, widths, groups, (small, per_token))
+
+    def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
+        """Return o, as wide as values are, and lse; a query with no key gives 0 and -inf."""
+        core = self.core
+        qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
+        scores = capped(qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1]), core.cap)
+        scores = np.where(core.mask(where), scores, -np.inf)
+        top = scores.max(-1, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, 0.0)
+        weights = np.exp(scores - top)
+        total = weights.sum(-1, keepdims=True)
+        o = (weights @ vh) / np.where(total > 0, total, 1.0)
+        with np.errstate(divide="ignore"):
+            lse = np.log(total) + top
+        groups, heads, tokens, wide = o.shape
+        o = o.transpose(0, 2, 1, 3).reshape(groups, tokens, heads * wide)
+        return o, lse[..., 0].transpose(0, 2, 1)
+
+    def text(self) -> str:
+        """Return heads and mask."""
+        return self.core.text(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeParts:
+    """``(o, lse) -> o``: joins partial softmaxes of the same queries, [parts, rows, width].
+
+    Each weighs as much as the exponential of its log-sum-exp [parts, rows, heads]: the split-K step
+    of Flash-Decoding, between ranks (Helix, arXiv 2507.07120).
+    """
+
+    heads: int
+    name = "merge_attention"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        return elementwise(inputs, outputs)
+
+    def values(self, where: Where, o: Array, lse: Array) -> tuple[Array, ...]:  # noqa: ARG002
+        """Return the joined output, [1, rows, width]."""
+        top = lse.max(0)
+        share = np.exp(lse - np.where(np.isfinite(top), top, 0.0))
+        total = share.sum(0)
+        share = share / np.where(total > 0, total, 1.0)
+        parts, rows, width = o.shape
+        heads = o.reshape(parts, rows, self.heads, width // self.heads)
+        joined = (heads * share[..., None]).sum(0)
+        return (joined.reshape(1, rows, width),)
+
+    def text(self) -> str:
+        """Return the name."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class MergeMore:
+    """``(o, lse, o', lse') -> (o, lse)``: joins one more partial softmax, [1, rows, width]."""
+
+    heads: int
+    name = "merge_attention"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        return elementwise(inputs, outputs)
+
+    def values(
+        self,
+        where: Where,
+        o: Array,
+        lse: Array,
+        more: Array,
+        more_lse: Array,
+    ) -> tuple[Array, ...]:
+        """Return the joined output and log-sum-exp."""
+        both, joint = np.concatenate([o, more]), np.concatenate([lse, more_lse])
+        (joined,) = MergeParts(self.heads).values(where, both, joint)
+        return joined, np.logaddexp(lse, more_lse)
+
+    def text(self) -> str:
+        """Return the name."""
+        return self.name

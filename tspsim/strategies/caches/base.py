@@ -1,0 +1,193 @@
+"""A rank's cache of keys and values, and what every way of attending to it provides."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tspsim.model import ITEMSIZE, Workload
+from tspsim.program.bindings import Shard
+from tspsim.program.cached import Layout, Rows
+from tspsim.program.kinds.cache import CacheWrite
+from tspsim.program.kinds.cached_attention import CachedAttention, CachedCore, MergeMore, MergeParts
+from tspsim.program.rank import Rank
+from tspsim.program.recorder import view
+from tspsim.program.types import Operand
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.parts.weights import Cut
+
+#: Keys and values.
+Pair = tuple[Operand, Operand]
+
+
+class CachePlace(NamedTuple):
+    """Where a cache lies in the dense model's keys or values [sequences, tokens, width].
+
+    Attributes
+    ----------
+    rows : Rows
+    shard : Shard
+        Of the width.
+    """
+
+    rows: Rows
+    shard: Shard
+
+
+class KvCache:
+    """Keys and values of all tokens of a rank: per layer and micro-batch two resident buffers.
+
+    Parameters
+    ----------
+    rank : Rank
+    cut : Cut
+        How heads are cut: a group of them for every rank that has others.
+    layout : Layout
+        How the tokens of a sequence lie over ranks.
+    everything : bool
+        A rank holds all groups of heads, not its own alone.
+    """
+
+    def __init__(self, rank: Rank, cut: Cut, layout: Layout, *, everything: bool = False) -> None:
+        assert rank.workload.requests is not None
+        self.rank, self.requests = rank, rank.workload.requests
+        self.layout, self.repeats = layout, cut.replicas if everything else 1
+        self.groups = cut.degree // cut.replicas if everything else 1
+        self.rows = Rows(self.requests, layout, "all")
+        self._shard = Shard() if everything else Shard(0, cut.degree // cut.replicas, cut.axis)
+        self._shard = self._shard._replace(replicas=1 if everything else cut.replicas)
+        self._width = cut.kv_heads * rank.model.head_dim
+        count = range(rank.workload.micro_batches)
+        self._held = {(n, i): self._declare(n, i) for n in rank.layers for i in count}
+
+    def _declare(self, layer: int, micro_batch: int) -> Pair:
+        dtype = self.requests.cache.dtype or self.rank.workload.dtype
+        shape, held = (self.groups, self.rows.local, self._width), []
+        with self.rank.at(layer=layer):
+            for name in ("k", "v"):
+                buffer = self.rank.resident(f"{name}_cache", shape, ITEMSIZE[dtype], "kv_cache")
+                place = CachePlace(self.rows, self._shard)
+                self.rank.bind(buffer, f"L{layer}.{name}.{micro_batch}", place, "cache")
+                held.append(buffer)
+        return held[0], held[1]
+
+    def of(self, layer: int) -> Pair:
+        """Return keys and values of a layer, of the micro-batch at hand: all groups of heads."""
+        return self._held[layer, self.rank.micro_batch]
+
+    @property
+    def here(self) -> Pair:
+        """Those of the layer at hand."""
+        assert self.rank.layer is not None
+        return self.of(self.rank.layer)
+
+    def group(self, index: int) -> Pair:
+        """Return those of one group of heads of the layer at hand."""
+        k, v = (self._view(x, index) for x in self.here)
+        return k, v
+
+    def _view(self, x: Operand, index: int) -> Operand:
+        _, rows, width = x.shape
+        return view(x, index * rows * width, (1, rows, width))
+
+    def write(self, k: Operand, v: Operand, rows: Rows, into: Pair, *, repeats: int = 1) -> None:
+        """Put new keys and values where this rank has a place for them."""
+        kind = CacheWrite(rows, self.rows, repeats)
+        self.rank.compute(kind, (k, v, *into), into, "cache.write")
+
+
+class CachedExchange(Exchange):
+    """One way of attending to a cache. It has a forward only.
+
+    Parameters
+    ----------
+    rank : Rank
+    rows : Rows
+        The new tokens that this rank projects.
+    cache : KvCache
+    axis : str
+        The axis that cuts the tokens of a sequence.
+    """
+
+    cache: KvCache
+
+    def __init__(self, rank: Rank, rows: Rows, cache: KvCache, axis: str) -> None:
+        self.rank, self.rows, self.cache, self.axis = rank, rows, cache, rank.axis(axis)
+        self._turn = 0
+
+    def forward(
+        self,
+        heads: Heads,
+        queries: Callable[[], Operand],
+        kv: Pair | None,
+        kept: Pair | None = None,  # noqa: ARG002
+    ) -> CoreTape:
+        """Record everything between projections and the one back."""
+        return self.attend(heads, self.project(queries, kv))
+
+    @abstractmethod
+    def project(
+        self, queries: Callable[[], Operand], kv: Pair | None, kept: Pair | None = None
+    ) -> CoreTape:
+        """Record the queries' projection, writing K and V, and what has to travel."""
+
+    def forget(self, tape: CoreTape) -> CoreTape:
+        """Return the tape: nobody reads it again."""
+        return tape
+
+    def backward(
+        self, heads: Heads, do: Operand, tape: CoreTape
+    ) -> tuple[Operand, Operand, Operand]:
+        """Not there: inference has none."""
+        raise NotImplementedError
+
+    # ---- shared ------------------------------------------------------------------------------
+
+    def _core(self, heads: Heads, queries: Rows, keys: Rows, repeats: int = 1) -> CachedCore:
+        rank = self.rank
+        assert rank.layer is not None
+        window = rank.model.kind(rank.layer).window
+        return CachedCore(
+            heads.queries, heads.keys, queries, keys, window, rank.model.score_cap, repeats
+        )
+
+    def _attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
+        """Return output and log-sum-exp, of every group of heads."""
+        k, v = kv
+        value = v.shape[-1] // core.kv_heads
+        o = self.rank.tensor("o", (*q.shape[:-1], core.heads * value))
+        lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
+        self.rank.compute(CachedAttention(core), (q, k, v), (o, lse), "attention")
+        return o, lse
+
+    def _home(self, heads: int, o: Operand, lse: Operand, *, split: int) -> Operand:
+        """Return partial outputs to whose queries, or heads, they are along `split`, and merge."""
+        if self.axis.degree == 1:
+            return o
+        o, lse = self.axis.all_to_all(o, lse, split=split, concat=0, lane="q", label="o")
+        out = self.rank.tensor("o", (1, *o.shape[1:]))
+        self.rank.compute(MergeParts(heads), (o, lse), (out,), "merge")
+        return out
+
+    def _joined(self, heads: int, result: Pair, more: Pair) -> None:
+        """Join a partial output into another, in place."""
+        self.rank.compute(MergeMore(heads), (*result, *more), result, "merge")
+
+    def _written(self, kv: Pair) -> Pair:
+        """Write what this rank has projected of a group of heads into its cache; return that.
+
+        Groups come one after another, and neighbours may bring the same.
+        """
+        cache, turn = self.cache, self._turn
+        self._turn = (turn + 1) % (cache.groups * cache.repeats)
+        into = cache.group(turn // cache.repeats)
+        if turn % cache.repeats == 0:
+            cache.write(*kv, self.rows, into)
+        return into
+
+
+def layout_of(workload: Workload, axis: str, degree: int) -> Layout:
+    """Return how sequences lie over an axis; on one of degree 1 all is on every rank."""
+    zigzag = workload.causal == "zigzag"
+    return Layout(axis, degree, zigzag) if degree > 1 else Layout()
