@@ -38,7 +38,7 @@ from tspsim.strategies.parts.placement import Axes
 from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
 from tspsim.strategies.parts.projecting import projections_of
 from tspsim.strategies.parts.projections import Bucket
-from tspsim.strategies.parts.sharded import ShardedDecoder
+from tspsim.strategies.parts.staying import StayingDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
@@ -153,7 +153,7 @@ class TensorSequenceParallel(StrategyOptions):
         cut = Cut(rank.model, "tsp", self.degree)
         exchange = make_gathered(rank, cut, "tsp")
         experts = self.make_experts
-        ShardedDecoder(rank, cut, exchange.rows, exchange, axis="tsp", experts=experts).step()
+        StayingDecoder(rank, cut, exchange.rows, exchange, axis="tsp", experts=experts).step()
 
 
 STRATEGY = TensorSequenceParallel
@@ -211,7 +211,8 @@ class TspDecoder(Decoder):
     ) -> None:
         options = self.options
         self.exchange, self.cache = exchange, exchange.cache
-        self.projections, self.local_mlp = projections_of(rank, tokens, gather=gather), Mlp(rank)
+        self.projections = projections_of(rank, tokens, gather=gather, exchange=exchange)
+        self.local_mlp = Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
@@ -275,7 +276,8 @@ class TspDecoder(Decoder):
             assert turn.tape is not None and turn.w is not None
             tape = self.exchange.attend(self.heads, turn.tape)
             weight = turn.w[f"o{turn.bucket}"]
-            out[0] = self.rank.matmul(tape.output, weight, "o", add_to=out[0])
+            o = self.projections.output(tape.output, Bucket(turn.w, w.qk_norm, turn.bucket))
+            out[0] = self.rank.matmul(o, weight, "o", add_to=out[0])
             tapes.append(self._kept(tape))
             return turn
 

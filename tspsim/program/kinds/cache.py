@@ -116,18 +116,28 @@ class LastRows(Pointwise):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeColumns(Pointwise):
+    """``x -> some``: the columns of this rank's coordinate on an axis."""
+
+    axis: str
+    degree: int
+    name = "take_columns"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
+        """Return what is read and written of them."""
+        return Work(0, 2 * outputs[0].bytes, "elementwise")
+
+    def values(self, where: Where, x: Array) -> tuple[Array, ...]:
+        """Return the columns."""
+        return (np.split(x, self.degree, axis=-1)[where.coordinate(self.axis)],)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample(Pointwise):
-    """``logits -> ids``: the token with the largest logit of every row (greedy).
+    """``logits -> ids``: the token with the largest logit of every row (greedy)."""
 
-    Parameters
-    ----------
-    cap : float or None
-        A soft cap of the logits, in the same kernel.
-    """
-
-    cap: float | None = None
     name = "sample"
 
     def values(self, where: Where, logits: Array) -> tuple[Array, ...]:  # noqa: ARG002
-        """Return [1, rows, 1]; a cap does not change which is largest."""
+        """Return [1, rows, 1]."""
         return (logits.argmax(-1)[..., None].astype(np.float64),)

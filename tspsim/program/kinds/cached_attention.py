@@ -29,6 +29,8 @@ class CachedCore:
         A soft cap of the scores.
     repeats : int
         So many groups of queries, one after another, read one group of keys.
+    width : int
+        Of a key, as scores are scaled by its root; as wide as it is where it is 0.
     """
 
     heads: int
@@ -38,6 +40,7 @@ class CachedCore:
     window: int | None = None
     cap: float | None = None
     repeats: int = 1
+    width: int = 0
 
     @property
     def axis(self) -> str | None:
@@ -81,7 +84,7 @@ class CachedCore:
 
 
 @lru_cache(maxsize=4096)
-def _work(
+def attention_work(
     core: CachedCore, widths: tuple[int, int], groups: int, bytes_: tuple[int, float]
 ) -> Work | PerCoordinate:
     """Return two products over the pairs; widths of one head's keys and values.
@@ -130,13 +133,14 @@ class CachedAttention:
         widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
         small = q.bytes + sum(o.bytes for o in outputs)
         per_token = k.shape[0] * (k.shape[-1] * k.buffer.itemsize + v.shape[-1] * v.buffer.itemsize)
-        return _work(core, widths, groups, (small, per_token))
+        return attention_work(core, widths, groups, (small, per_token))
 
     def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
         """Return o, as wide as values are, and lse; a query with no key gives 0 and -inf."""
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
-        scores = capped(qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1]), core.cap)
+        scale = np.sqrt(core.width or qh.shape[-1])
+        scores = capped(qh @ kh.swapaxes(-1, -2) / scale, core.cap)
         scores = np.where(core.mask(where), scores, -np.inf)
         top = scores.max(-1, keepdims=True, initial=-np.inf)
         top = np.where(np.isfinite(top), top, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from tspsim.model import ITEMSIZE, Workload
@@ -11,6 +12,7 @@ from tspsim.program.bindings import Shard
 from tspsim.program.cached import Layout, Rows
 from tspsim.program.kinds.cache import CacheWrite
 from tspsim.program.kinds.cached_attention import CachedAttention, CachedCore, MergeMore, MergeParts
+from tspsim.program.kinds.cached_latents import LatentAttention
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
@@ -38,6 +40,8 @@ class CachePlace(NamedTuple):
 class KvCache:
     """Keys and values of all tokens of a rank: per layer and micro-batch two resident buffers.
 
+    Of latent attention these are the latent of both, and the key that heads share.
+
     Parameters
     ----------
     rank : Rank
@@ -57,15 +61,21 @@ class KvCache:
         self.rows = Rows(self.requests, layout, "all")
         self._shard = Shard() if everything else Shard(0, cut.degree // cut.replicas, cut.axis)
         self._shard = self._shard._replace(replicas=1 if everything else cut.replicas)
-        self._width = cut.kv_heads * rank.model.head_dim
+        latent = rank.model.latent
+        width = cut.kv_heads * rank.model.head_dim
+        self.widths = (latent.kv_rank, latent.rope) if latent else (width, width)
+        if latent:  # of all heads at once: nothing of it is cut, and all turns bring the same
+            self.groups, self._shard = 1, Shard()
+            self.repeats = cut.degree if everything else 1
         count = range(rank.workload.micro_batches)
         self._held = {(n, i): self._declare(n, i) for n in rank.layers for i in count}
 
     def _declare(self, layer: int, micro_batch: int) -> Pair:
         dtype = self.requests.cache.dtype or self.rank.workload.dtype
-        shape, held = (self.groups, self.rows.local, self._width), []
+        held, names = [], ("latent", "key") if self.rank.model.latent else ("k", "v")
         with self.rank.at(layer=layer):
-            for name in ("k", "v"):
+            for name, width in zip(names, self.widths, strict=True):
+                shape = (self.groups, self.rows.local, width)
                 buffer = self.rank.resident(f"{name}_cache", shape, ITEMSIZE[dtype], "kv_cache")
                 place = CachePlace(self.rows, self._shard)
                 self.rank.bind(buffer, f"L{layer}.{name}.{micro_batch}", place, "cache")
@@ -75,6 +85,11 @@ class KvCache:
     def of(self, layer: int) -> Pair:
         """Return keys and values of a layer, of the micro-batch at hand: all groups of heads."""
         return self._held[layer, self.rank.micro_batch]
+
+    @property
+    def latent(self) -> bool:
+        """Whether what is cached are latents."""
+        return self.rank.model.latent is not None
 
     @property
     def here(self) -> Pair:
@@ -154,11 +169,27 @@ class CachedExchange(Exchange):
 
     def _attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
         """Return output and log-sum-exp, of every group of heads."""
+        if self.cache.latent:
+            return self._latent_attention(core, q, kv)
+        return self._expanded_attention(core, q, kv)
+
+    def _expanded_attention(
+        self, core: CachedCore, q: Operand, kv: Pair
+    ) -> tuple[Operand, Operand]:
         k, v = kv
         value = v.shape[-1] // core.kv_heads
         o = self.rank.tensor("o", (*q.shape[:-1], core.heads * value))
         lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
         self.rank.compute(CachedAttention(core), (q, k, v), (o, lse), "attention")
+        return o, lse
+
+    def _latent_attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
+        """Return the same where the cache has latents: values are as wide as these."""
+        width = self.rank.model.head_dim
+        core = replace(core, kv_heads=1, repeats=q.shape[0], width=width)
+        o = self.rank.tensor("o", (*q.shape[:-1], core.heads * kv[0].shape[-1]))
+        lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
+        self.rank.compute(LatentAttention(core), (q, *kv), (o, lse), "attention")
         return o, lse
 
     def _home(self, heads: int, o: Operand, lse: Operand, *, split: int) -> Operand:

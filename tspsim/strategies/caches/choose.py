@@ -11,6 +11,7 @@ from tspsim.strategies.caches.base import CachedExchange, KvCache, layout_of
 from tspsim.strategies.caches.heads_gathered import HeadsGathered
 from tspsim.strategies.caches.keys_gathered import KeysGathered
 from tspsim.strategies.caches.keys_ring import KeysRing
+from tspsim.strategies.caches.latents import LatentsGathered
 from tspsim.strategies.caches.local import LocalCache
 from tspsim.strategies.caches.queries_gathered import QueriesGathered
 from tspsim.strategies.caches.queries_ring import QueriesRing
@@ -40,7 +41,7 @@ def make_local(rank: Rank, cut: Cut) -> CachedExchange:
     requests = rank.workload.requests
     assert requests is not None
     cache = KvCache(rank, cut, layout_of(rank.workload, "sp", 1))
-    return LocalCache(rank, Rows(requests), cache, "sp")
+    return _local(rank, cache, "sp", expands=not requests.decodes)
 
 
 def make_cut(
@@ -64,10 +65,19 @@ def make_cut(
     assert requests is not None
     layout = layout_of(rank.workload, axis, rank.axis(axis).degree)
     cache = KvCache(rank, cut, layout, everything=everything)
+    passing = what_passes(rank.workload, passes)
     if layout.axis is None:
-        return LocalCache(rank, Rows(requests), cache, axis)
-    exchange = _EXCHANGES[what_passes(rank.workload, passes), way]
+        return _local(rank, cache, axis, expands=passing == "kv")
+    exchange = _EXCHANGES[passing, way]
+    if cache.latent and passing == "kv":
+        exchange = LatentsGathered
     return exchange(rank, Rows(requests, layout), cache, axis)
+
+
+def _local(rank: Rank, cache: KvCache, axis: str, *, expands: bool) -> CachedExchange:
+    """Return attention to a cache that is cut over no axis; of latents expanded, or absorbed."""
+    exchange = LatentsGathered if cache.latent and expands else LocalCache
+    return exchange(rank, Rows(cache.requests), cache, axis)
 
 
 def make_gathered(rank: Rank, cut: Cut, axis: str) -> CachedExchange:

@@ -26,10 +26,13 @@ class HeadsGathered(CachedExchange):
     ) -> CoreTape:
         """Gather all heads of the new tokens; whoever holds a token's place writes it."""
         assert kv is not None
-        k, v = kv
-        q, k, v = self.axis.all_gather(queries(), k, v, dim=0, lane="q", label="qkv")
-        cached = self.cache.here
-        self.cache.write(k, v, self.rows, cached, repeats=self.cache.repeats)
+        cached, (k, v) = self.cache.here, kv
+        if self.cache.latent:  # every rank has the latents of all new tokens
+            (q,) = self.axis.all_gather(queries(), dim=0, lane="q", label="q")
+            self.cache.write(k, v, self.rows, cached)
+        else:
+            q, k, v = self.axis.all_gather(queries(), k, v, dim=0, lane="q", label="qkv")
+            self.cache.write(k, v, self.rows, cached, repeats=self.cache.repeats)
         return CoreTape(q, k, v, cached)
 
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:

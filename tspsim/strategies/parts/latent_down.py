@@ -6,7 +6,7 @@ latents which are summed over heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tspsim.files.errors import Problem
@@ -65,12 +65,15 @@ class Down:
 
     def forward(self, x: Operand, w: LayerWeights, matrices: Mapping[str, Operand]) -> DownTape:
         """Return the latents of some tokens, and what backward reads."""
+        return self.latents(x, lambda name: self.rank.matmul(x, matrices[name], name[1:]), w)
+
+    def latents(self, x: Operand, product: Callable[[str], Operand], w: LayerWeights) -> DownTape:
+        """Return the latents from the products with the matrices, by name."""
         rank, latent, norms = self.rank, self.latent, _given(w.latent_norms).value
         queries = None
         if latent.q_rank:
-            down = rank.matmul(x, matrices["wq_a"], "q_a")
-            queries = rank.norm(down, norms["q_norm"], "q_norm")
-        both = rank.matmul(x, matrices["wkv_a"], "kv_a")
+            queries = rank.norm(product("wq_a"), norms["q_norm"], "q_norm")
+        both = product("wkv_a")
         own = rank.tensor("kv_latent", (*x.shape[:-1], latent.kv_rank))
         shared = rank.tensor("k_shared", (*x.shape[:-1], latent.rope))
         rank.compute(SplitColumns(latent.kv_rank), (both,), (own, shared), "split.kv_a")

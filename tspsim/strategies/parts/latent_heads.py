@@ -102,6 +102,10 @@ class LatentProjections:
         self.rank.compute(kind, (kv, x.shared), (k, v), "split.kv")
         return k, v
 
+    def output(self, o: Operand, to: Bucket) -> Operand:  # noqa: ARG002
+        """Return the heads' outputs as the way back reads them: as they are."""
+        return o
+
     def saves(self, x: Latents, to: Bucket) -> None:
         """Record nothing: heads have no norms."""
 

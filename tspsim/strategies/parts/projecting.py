@@ -10,6 +10,8 @@ from tspsim.program.packed import Packed
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
+from tspsim.strategies.caches.base import CachedExchange
+from tspsim.strategies.caches.latents import AbsorbedLatents, ExpandedLatents, LatentsGathered
 from tspsim.strategies.exchanges.base import CoreTape
 from tspsim.strategies.parts.head_norms import NormWeights
 from tspsim.strategies.parts.latent_heads import LatentGather, LatentProjections
@@ -34,6 +36,9 @@ class Projecting(Protocol):
     def keys_values(self, x: Any, to: Bucket) -> tuple[Operand, Operand]:
         """Return keys and values."""
 
+    def output(self, o: Operand, to: Bucket) -> Operand:
+        """Return the heads' outputs as the way back reads them."""
+
     def saves(self, x: Any, to: Bucket) -> None:
         """Record what backward reads beside keys and values, where gathered ones were kept."""
 
@@ -57,7 +62,11 @@ class Projecting(Protocol):
 
 
 def projections_of(
-    rank: Rank, tokens: Tokens | Rows, axis: Axis | None = None, gather: LatentGather | None = None
+    rank: Rank,
+    tokens: Tokens | Rows,
+    axis: Axis | None = None,
+    gather: LatentGather | None = None,
+    exchange: object = None,
 ) -> Projecting:
     """Return what a rank's model has in front of the core.
 
@@ -69,7 +78,13 @@ def projections_of(
         Cuts the heads.
     gather : LatentGather, optional
         Brings the latents of all tokens, where these travel and not keys and values.
+    exchange : object, optional
+        Of a step of inference.
     """
+    if isinstance(exchange, LatentsGathered):
+        return ExpandedLatents(rank, exchange.rows, exchange)
+    if rank.model.latent and isinstance(exchange, CachedExchange):
+        return AbsorbedLatents(rank, tokens)
     if rank.model.latent:
         return LatentProjections(rank, tokens, gather)
     return Projections(rank, tokens, axis)

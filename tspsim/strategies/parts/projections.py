@@ -112,6 +112,10 @@ class Projections:
         """Return k and v of one bucket."""
         return self._project(x, to, "k"), self._project(x, to, "v")
 
+    def output(self, o: Operand, to: Bucket) -> Operand:  # noqa: ARG002
+        """Return the heads' outputs as the way back reads them: as they are."""
+        return o
+
     def saves(self, x: Operand, to: Bucket) -> None:
         """Record what backward reads of the keys' norm, where gathered keys were kept."""
         if self._layer_norms is not None:

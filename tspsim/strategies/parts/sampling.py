@@ -6,6 +6,7 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
 from tspsim.program.cached import Rows
 from tspsim.program.kinds.cache import LastRows, Sample
+from tspsim.program.kinds.soft_cap import soft_cap
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
 from tspsim.strategies.parts.ends import ID_ITEMSIZE, Ends, HeadTape
@@ -49,6 +50,8 @@ class Sampling(Ends):
         logits = rank.matmul(normed, table[name], "logits", transpose_b=True)
         if self.axis:
             (logits,) = self.axis.all_gather(logits, dim=2, lane="tokens", label="logits")
+        if cap := rank.model.logit_cap:
+            rank.compute(soft_cap(cap, fused=True), (logits,), (logits,), "logits.cap")
         ids = rank.buffer("next", (*logits.shape[:2], 1), ID_ITEMSIZE)
         rank.compute(Sample(), (logits,), (ids,), "sample")
         rank.probe(logits, f"logits.{number}", self.rows.requests)

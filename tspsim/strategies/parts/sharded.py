@@ -66,7 +66,7 @@ class ShardedDecoder(Decoder):
         self.scatters = sequence_parallel and self.tp.degree > 1
         self.expands = isinstance(exchange, ExpandedExchange)
         gather = LatentGather(rank, exchange.tokens, self.sp) if self.expands else None
-        self.projections = projections_of(rank, tokens, self.tp, gather)
+        self.projections = projections_of(rank, tokens, self.tp, gather, exchange)
         self.local_mlp = Mlp(rank)
         self.heads = Heads(cut.heads, cut.kv_heads)
         place = (
@@ -114,7 +114,8 @@ class ShardedDecoder(Decoder):
         kv = None if kept else self.projections.keys_values(x, bucket)
         queries = partial(self.projections.queries, x, bucket)
         tape = bucket.of(self.exchange.forward(self.heads, queries, kv, kept))
-        y = self.rank.matmul(tape.output, w.attention.value["o0"], "o")
+        o = self.projections.output(tape.output, bucket)
+        y = self.rank.matmul(o, w.attention.value["o0"], "o")
         if self.recompute == "selective":
             tape = tape.without_core(self.rank.kernels.recomputed)
         return self._leave(y, "attention.out"), tape
