@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.schedules import options, program, received
-from tspsim.model import ModelShape, Optimizer, Workload, forward_flops, twice_attention_pairs
+from tspsim.flops import forward_flops, twice_attention_pairs
+from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import PerCoordinate, Program
 
 MHA = ModelShape(hidden=4096, layers=2, heads=32, kv_heads=32, ffn=16384)

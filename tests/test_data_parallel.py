@@ -13,8 +13,9 @@ import tspsim
 from tests.replicas import BLOCKS, KINDS, MODEL, OTHER, WORKLOAD
 from tests.schedules import options, record
 from tspsim.files.errors import ProgramError, UserError
+from tspsim.flops import model_flops
 from tspsim.mesh import Mesh
-from tspsim.model import ModelShape, Optimizer, model_flops
+from tspsim.model import ModelShape, Optimizer
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
 from tspsim.program.types import Buffer, Op, Operand, Program, Programs

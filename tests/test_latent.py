@@ -14,9 +14,10 @@ from tests.test_scenario import SMALL
 from tests.test_values import prove
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.errors import ScenarioError
+from tspsim.flops import forward_flops
 from tspsim.kernels import PRESETS
 from tspsim.latent import Latent
-from tspsim.model import ModelShape, Optimizer, Workload, forward_flops
+from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.types import Op
 from tspsim.scenario import from_document
 from tspsim.scenario.hf_latent import KEYS, latent_of, latent_problems

@@ -10,7 +10,8 @@ import pytest
 from tspsim.files.errors import ScenarioError
 from tspsim.files.shipped import shipped
 from tspsim.files.source import parse, read
-from tspsim.model import ModelShape, Workload, forward_flops, model_flops, twice_attention_pairs
+from tspsim.flops import forward_flops, model_flops, twice_attention_pairs
+from tspsim.model import ModelShape, Workload
 from tspsim.scenario.models import read_config
 from tspsim.scenario.schema import ModelKeys
 

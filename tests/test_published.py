@@ -24,7 +24,8 @@ from tspsim.calibrate.published.recipes import RECIPES, CurveRecipe, Recipe
 from tspsim.calibrate.published.rows import Point, Rows, load
 from tspsim.calibrate.published.write import profiles
 from tspsim.files.errors import UserError
-from tspsim.model import ModelShape, Workload, forward_flops
+from tspsim.flops import forward_flops
+from tspsim.model import ModelShape, Workload
 from tspsim.program.types import Work
 from tspsim.topology.hardware import Protocol, Roofline
 from tspsim.topology.load import load_file, parse_profile

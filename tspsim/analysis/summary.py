@@ -21,9 +21,9 @@ from tspsim.analysis.pipeline import PipelineFigures, pipeline_of
 from tspsim.analysis.spread import Spread
 from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
+from tspsim.flops import model_flops
 from tspsim.memory import MemoryTrace
 from tspsim.mesh import Mesh
-from tspsim.model import model_flops
 from tspsim.program.by_rank import axes_of, received, works_of
 from tspsim.program.columns import columns_of
 from tspsim.program.recorder import HOST

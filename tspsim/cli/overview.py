@@ -14,8 +14,8 @@ from rich.text import Text
 from tspsim.cli import placement, stages
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.units import format_bytes
+from tspsim.flops import forward_flops, model_flops
 from tspsim.mesh import Mesh
-from tspsim.model import forward_flops, model_flops
 from tspsim.program.by_rank import received
 from tspsim.program.types import Program, Programs
 from tspsim.program.varying import of_rank

@@ -67,13 +67,22 @@ def plan(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes [default: cores].")
     ] = None,
+    per_token: Annotated[
+        str | None,
+        typer.Option("--per-token", metavar="TIME", help="Inference: a limit, such as '30 ms'."),
+    ] = None,
+    first_token: Annotated[
+        str | None,
+        typer.Option("--first-token", metavar="TIME", help="Inference: a limit, such as '2 s'."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help=".yaml: the best as a scenario for 'run'; .json: the whole answer.",
+            help=".yaml: the best as a scenario for 'run'; .json: the whole answer; of inference "
+            ".json, or a picture of time against tokens a second.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
@@ -85,10 +94,13 @@ def plan(
     from tspsim.reports import plan_table
 
     named(objective)  # an unknown name is told before anything is read
-    _check_suffix(output)
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
-    question = _question(words or [], stated, batch)
     processes = jobs or _cores()
+    options = {"longest": longest, "jobs": processes, "output": output, "json": json}
+    if _infers(words or [], stated, (per_token, first_token), options):
+        return
+    _check_suffix(output)
+    question = _question(words or [], stated, batch)
     with progress("planning") as advance:
         answer = planned(question, objective, top, processes, advance)
     with progress("finding the longest sequences") as advance:
@@ -103,22 +115,58 @@ def plan(
         raise SystemExit(DOES_NOT_FIT)
 
 
+def _infers(
+    words: Sequence[str],
+    stated: dict[str, Any],
+    limits: tuple[str | None, str | None],
+    options: dict[str, Any],
+) -> bool:
+    """Plan a phase of inference if that is what the command line asks; say whether it was."""
+    from tspsim.cli.plan_inference import is_asked, plan_inference
+    from tspsim.files.errors import UserError
+
+    opened, changes = _sources(words, stated)
+    rest = [text for text in changes if text.partition("=")[0].split(".")[0] != "strategy"]
+    overrides = [*_overrides(stated), *rest]
+    if is_asked(opened.data(overrides)):
+        plan_inference(opened, overrides, _fixed(changes), limits, options)
+        return True
+    for name, limit in zip(("--per-token", "--first-token"), limits, strict=True):
+        if limit is not None:
+            raise UserError(f"{name}: a limit of the phases prefill, decode and generate")
+    return False
+
+
+def _sources(words: Sequence[str], stated: dict[str, Any]) -> tuple[Opened, list[str]]:
+    """Return the scenario that is named, and the changes."""
+    changes = [word for word in words if "=" in word]
+    return _opened([word for word in words if "=" not in word], stated), changes
+
+
+def _fixed(changes: Sequence[str]) -> dict[str, Any]:
+    """Return what the changes state of the strategy."""
+    from tspsim.scenario.overrides import parse_overrides
+
+    fixed: dict[str, Any] = {}
+    for override in parse_overrides(changes):
+        if override.path[0] == "strategy":
+            _add(fixed, _stated(override))
+    return fixed
+
+
 def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
     """Return what the command line asks."""
     from tspsim.files.errors import ScenarioError
     from tspsim.plan.question import ask
     from tspsim.scenario.overrides import parse_overrides
 
-    changes = [word for word in words if "=" in word]
-    opened = _opened([word for word in words if "=" not in word], stated)
+    opened, changes = _sources(words, stated)
     overrides = [*_overrides(stated), *changes]
-    fixed: dict[str, Any] = {}
+    fixed = _fixed(changes)
     recompute: Any = "any"
     for override in parse_overrides(changes):
         section, key = override.path[0], override.path[-1]
-        if section == "strategy":
-            _add(fixed, _stated(override))
-        elif section == "workload" and key in _OPEN:
+        if section == "workload" and key in _OPEN:
             _refuse(str(key), override.text)
             recompute = override.value
     rest = [text for text in overrides if text.partition("=")[0].split(".")[0] != "strategy"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from tspsim.calibrate.published.steps import Predicted, played
 from tspsim.files.units import quantity
-from tspsim.model import model_flops
+from tspsim.flops import model_flops
 from tspsim.scenario import from_document
 from tspsim.topology.files import read
 
