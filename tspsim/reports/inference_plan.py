@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -144,13 +145,21 @@ def plot(asked: Asked, found: Sequence[Served], ax: Axes | None = None) -> Axes:
         label = f"{each.strategy.kind}: {mesh_name(each)}"
         ax.plot(*zip(*points, strict=True), marker=marker, ms=5, lw=1.4, label=label)
     ax.set_yscale("log")
-    ax.set_xscale("log")
+    for formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if _lead(value) else ""))
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3, which="major")
     what = "time to first token" if asked.phase == "prefill" else "time per token"
     ax.set_xlabel(f"{what} [{unit}]; left is quicker")
     ax.set_ylabel("tokens/s of all devices; up is more")
     ax.set_title(_title(asked), loc="left", fontsize=10)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return ax
+
+
+def _lead(value: float) -> bool:
+    """Whether a number is written on an axis: 1, 2 and 5 of every power of ten."""
+    return f"{value:.0e}"[0] in "125"
 
 
 def _of(trial: Trial) -> float:
