@@ -10,6 +10,7 @@ import pytest
 
 from tspsim.calibrate.published import judge, mixtures, step_table, steps, sustained
 from tspsim.calibrate.published.judge import Judged
+from tspsim.calibrate.published.mixtures import Foreseen, Row
 from tspsim.files.errors import UserError
 from tspsim.files.shipped import shipped
 from tspsim.kernels import TORCH_PACE
@@ -49,22 +50,24 @@ def test_as_many_steps_lie_inside_the_interval_as_it_says(judged) -> None:
     assert COVERAGE - 0.1 <= inside / len(found) <= COVERAGE + 0.1
 
 
-def test_as_many_steps_with_experts_lie_inside_their_interval_as_it_says(judged) -> None:
+def test_as_many_steps_with_experts_lie_inside_their_interval_as_it_says(judged, mixed) -> None:
     """Of one that is made without the rows of their own model, 70 to 90 %; docs say how many.
 
     Inside that of steps without experts are fewer than it says.
     """
-    foreseen = [row for row in mixtures.written(FORESEEN) if row.error is not None]
-    inside = {True: 0, False: 0}
-    for row in foreseen:
-        known = judge.evidence(judged), judge.evidence_of_mixtures(residuals(row.model), judged)
+    dense, inside, errors = judge.evidence(judged), {True: 0, False: 0}, []
+    for model in dict.fromkeys(row.model for row, _ in mixed):
+        others = residuals([pair for pair in mixed if pair[0].model != model])
+        known = dense, judge.evidence_of_mixtures(others, judged)
+        own = [f.error for row, f in mixed if row.model == model and f.error is not None]
         for experts in inside:
             found = interval(known[experts], "megatron", 2, experts=experts)
             assert found is not None
-            inside[experts] += found.low <= 1 + (row.error or 0.0) <= found.high
-    assert COVERAGE - 0.1 <= inside[True] / len(foreseen) <= COVERAGE + 0.1
-    assert inside[False] / len(foreseen) < COVERAGE - 0.1
-    told = f"{inside[True]} of {len(foreseen)} inside the interval that the other models give"
+            inside[experts] += sum(found.low <= 1 + error <= found.high for error in own)
+        errors += own
+    assert COVERAGE - 0.1 <= inside[True] / len(errors) <= COVERAGE + 0.1
+    assert inside[False] / len(errors) < COVERAGE - 0.1
+    told = f"{inside[True]} of {len(errors)} inside the interval that the other models give"
     assert told in " ".join((TOP / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
 
 
@@ -155,23 +158,28 @@ def test_what_is_fitted_to_is_never_counted_as_a_check(judged) -> None:
     assert judge.evidence(checked) != judge.evidence(checked[10:])
 
 
-def residuals(left_out: str = "") -> judge.Residual:
-    """Return how far published steps of mixtures are off, but for those of one model."""
-    rows, foreseen = mixtures.load(shipped("published")), mixtures.written(FORESEEN)
-    some = [pair for pair in zip(rows, foreseen, strict=True) if pair[0].model != left_out]
-    return mixtures.residuals(*zip(*some, strict=True))
+@pytest.fixture(scope="module")
+def mixed() -> list[tuple[Row, Foreseen]]:
+    """Return every published step of a mixture beside what the committed table says of it."""
+    rows = mixtures.load(shipped("published"))
+    return list(zip(rows, mixtures.written(FORESEEN), strict=True))
 
 
-def test_steps_with_experts_that_were_not_foreseen_are_refused() -> None:
+def residuals(mixed: list[tuple[Row, Foreseen]]) -> judge.Residual:
+    """Return how far some of them are off."""
+    return mixtures.residuals(*zip(*mixed, strict=True))
+
+
+def test_steps_with_experts_that_were_not_foreseen_are_refused(mixed) -> None:
     """Rows and what is foreseen of them must be the same: what to run is said."""
-    rows, foreseen = mixtures.load(shipped("published")), mixtures.written(FORESEEN)
+    rows, foreseen = zip(*mixed, strict=True)
     with pytest.raises(UserError, match=r"19 rows foreseen are not the 20 published; run python"):
         mixtures.residuals(rows, foreseen[1:])
 
 
-def test_shipped_profiles_hold_the_evidence_of_the_rows(judged) -> None:
+def test_shipped_profiles_hold_the_evidence_of_the_rows(judged, mixed) -> None:
     """What a profile's file says is what the rows say now, of steps with and without experts."""
-    known = (*judge.evidence(judged), *judge.evidence_of_mixtures(residuals(), judged))
+    known = (*judge.evidence(judged), *judge.evidence_of_mixtures(residuals(mixed), judged))
     for name in ("a100-published", "h100-published"):
         assert parse_profile(name).value().steps == known
     assert parse_profile("b200-published").value().steps == ()
