@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,10 +46,18 @@ KNOWN: dict[str, Any] = {
 UNKNOWN: dict[str, dict[str, Any]] = {
     "datasheet": {**KNOWN, "timing": {"profile": "datasheet"}},
     "ideal": {**KNOWN, "kernels": "ideal"},
+    "experts": {**KNOWN, "model": {**KNOWN["model"], "experts": {"count": 8, "active": 2}}},
+}
+#: Experts over two nodes of H100, whose like was measured.
+MIXTURE: dict[str, Any] = {
+    **UNKNOWN["experts"],
+    "topology": {"file": "h100-4-nodes.yaml", "nodes": 2},
+    "kernels": "megatron-core",
+    "strategy": {"kind": "tp", "degree": 8, "sequence_parallel": True, "dp": 2},
 }
 INTERVAL = {
     "low": 0.9, "high": 1.2, "coverage": 0.8, "rows": 16, "sources": 3, "within": 0.05,
-    "borrowed": False, "framework": "torch",
+    "borrowed": False, "framework": "torch", "experts": False,
 }  # fmt: skip
 #: By how much two runs have to differ where `within` is 0.05: exp(1.2816 sqrt(2) 0.05) - 1.
 LEAST = 0.0949
@@ -154,11 +163,12 @@ def test_a_difference_larger_than_its_interval_is_declared(ratio: float, draw: b
     [
         {"interval": None},
         {"interval": {**INTERVAL, "framework": "megatron"}},
+        {"interval": {**INTERVAL, "experts": True}},
         {"profile": {"name": "a100-published", "error": 0.1}},
     ],
 )
-def test_errors_cancel_on_one_machine_and_with_one_framework_alone(changes: Any) -> None:
-    """Otherwise the error of a difference is unknown, whichever comes first."""
+def test_errors_cancel_between_runs_of_one_kind_alone(changes: Any) -> None:
+    """One machine, one framework, both with experts or neither; else, in any order, unknown."""
     assert apart(figures(1.0), figures(2.0, **changes)) is None
     assert apart(figures(1.0, **changes), figures(2.0)) is None
 
@@ -229,10 +239,22 @@ def test_a_run_prints_where_its_time_lies() -> None:
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_no_interval_is_made_up(name: str) -> None:
-    """By the datasheet's rates, and of kernels that nobody runs."""
+    """By the datasheet's rates, of kernels that nobody runs, and of experts in one node."""
     result = tspsim.run(UNKNOWN[name])
     assert result.summary.interval is None
     assert "ms (error unknown)" in repr(result)
+
+
+def test_a_step_with_experts_has_the_interval_of_mixtures() -> None:
+    """Over several nodes; it is wider than that of the same model without experts, and says so."""
+    mixture = tspsim.run(MIXTURE).summary.interval
+    dense = tspsim.run({**MIXTURE, "model": KNOWN["model"]}).summary.interval
+    assert mixture is not None and dense is not None
+    assert (mixture.experts, dense.experts) == (True, False)
+    assert mixture.high / mixture.low > dense.high / dense.low
+    assert mixture.within > dense.within
+    told = rests_on(asdict(mixture))
+    assert told == f"interval by {mixture.rows} published steps of mixtures of 1 source"
 
 
 def test_a_comparison_shows_every_candidates_interval(tmp_path: Path) -> None:

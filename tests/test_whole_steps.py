@@ -8,8 +8,10 @@ from statistics import mean
 
 import pytest
 
-from tspsim.calibrate.published import judge, step_table, steps, sustained
+from tspsim.calibrate.published import judge, mixtures, step_table, steps, sustained
 from tspsim.calibrate.published.judge import Judged
+from tspsim.calibrate.published.mixtures import Foreseen, Row
+from tspsim.files.errors import UserError
 from tspsim.files.shipped import shipped
 from tspsim.kernels import TORCH_PACE
 from tspsim.topology.evidence import Residuals
@@ -17,6 +19,7 @@ from tspsim.topology.load import parse_profile
 from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval
 
 TOP = Path(__file__).parent.parent
+FORESEEN = TOP / "docs" / "mixtures.csv"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,43 @@ def test_as_many_steps_lie_inside_the_interval_as_it_says(judged) -> None:
     sources = {each.step.source for each in found}
     inside = sum(judge.quality(source, judged, found).inside or 0 for source in sources)
     assert COVERAGE - 0.1 <= inside / len(found) <= COVERAGE + 0.1
+
+
+def test_as_many_steps_with_experts_lie_inside_their_interval_as_it_says(judged, mixed) -> None:
+    """Of one that is made without the rows of their own model, 70 to 90 %; docs say how many.
+
+    Inside that of steps without experts are fewer than it says.
+    """
+    dense, inside, errors = judge.evidence(judged), {True: 0, False: 0}, []
+    for model in dict.fromkeys(row.model for row, _ in mixed):
+        others = residuals([pair for pair in mixed if pair[0].model != model])
+        known = dense, judge.evidence_of_mixtures(others, judged)
+        own = [f.error for row, f in mixed if row.model == model and f.error is not None]
+        for experts in inside:
+            found = interval(known[experts], "megatron", 2, experts=experts)
+            assert found is not None
+            inside[experts] += sum(found.low <= 1 + error <= found.high for error in own)
+        errors += own
+    assert COVERAGE - 0.1 <= inside[True] / len(errors) <= COVERAGE + 0.1
+    assert inside[False] / len(errors) < COVERAGE - 0.1
+    told = f"{inside[True]} of {len(errors)} inside the interval that the other models give"
+    assert told in " ".join((TOP / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
+
+
+def test_three_sources_of_mixtures_say_themselves_how_they_differ() -> None:
+    """Fewer go by those of other steps, and where these are too few nothing is known."""
+    source = [0.0, 0.1, 0.2]
+    one: judge.Residual = {("megatron", True, "a"): source}
+    assert judge.evidence_of_mixtures(one, []) == ()
+    assert judge.evidence_of_mixtures({}, []) == ()
+    three = {("megatron", True, name): source for name in "abc"}
+    (found,) = judge.evidence_of_mixtures(three, [])
+    assert (found.experts, found.sources, found.residuals.rows) == (True, 3, 9)
+    apart = {
+        ("megatron", True, name): [r + 0.1 * i for r in source] for i, name in enumerate("abc")
+    }
+    (wider,) = judge.evidence_of_mixtures(apart, [])
+    assert wider.residuals.high - wider.residuals.low > found.residuals.high - found.residuals.low
 
 
 @pytest.mark.parametrize("source", ["ring-attention", "ulysses-attention"])
@@ -118,10 +158,30 @@ def test_what_is_fitted_to_is_never_counted_as_a_check(judged) -> None:
     assert judge.evidence(checked) != judge.evidence(checked[10:])
 
 
-def test_shipped_profiles_hold_the_evidence_of_the_rows(judged) -> None:
-    """What a profile's file says is what the rows say now."""
+@pytest.fixture(scope="module")
+def mixed() -> list[tuple[Row, Foreseen]]:
+    """Return every published step of a mixture beside what the committed table says of it."""
+    rows = mixtures.load(shipped("published"))
+    return list(zip(rows, mixtures.written(FORESEEN), strict=True))
+
+
+def residuals(mixed: list[tuple[Row, Foreseen]]) -> judge.Residual:
+    """Return how far some of them are off."""
+    return mixtures.residuals(*zip(*mixed, strict=True))
+
+
+def test_steps_with_experts_that_were_not_foreseen_are_refused(mixed) -> None:
+    """Rows and what is foreseen of them must be the same: what to run is said."""
+    rows, foreseen = zip(*mixed, strict=True)
+    with pytest.raises(UserError, match=r"19 rows foreseen are not the 20 published; run python"):
+        mixtures.residuals(rows, foreseen[1:])
+
+
+def test_shipped_profiles_hold_the_evidence_of_the_rows(judged, mixed) -> None:
+    """What a profile's file says is what the rows say now, of steps with and without experts."""
+    known = (*judge.evidence(judged), *judge.evidence_of_mixtures(residuals(mixed), judged))
     for name in ("a100-published", "h100-published"):
-        assert parse_profile(name).value().steps == judge.evidence(judged)
+        assert parse_profile(name).value().steps == known
     assert parse_profile("b200-published").value().steps == ()
 
 
@@ -178,7 +238,10 @@ NODE = StepEvidence("torch", False, 2, Residuals(9, 0.0, -0.1, 0.2), 0.04)
 
 
 def test_an_interval_holds_for_the_frameworks_and_spans_that_were_compared() -> None:
-    """Another framework borrows it and says so; another span, or nobody's kernels, has none."""
+    """Another framework borrows it and says so; another span, or nobody's kernels, has none.
+
+    Nor have steps with experts.
+    """
     own, other = interval([NODE], "torch", 1), interval([NODE], "megatron", 1)
     assert own is not None and other is not None
     assert (own.borrowed, other.borrowed) == (False, True)
@@ -186,4 +249,6 @@ def test_an_interval_holds_for_the_frameworks_and_spans_that_were_compared() -> 
     assert low < 1 < high
     assert interval([NODE], "torch", 2) is None
     assert interval([NODE], "none", 1) is None
+    assert interval([NODE], "torch", 1, experts=True) is None
+    assert interval([replace(NODE, experts=True)], "torch", 1) is None
     assert interval([], "torch", 1) is None

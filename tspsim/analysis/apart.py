@@ -8,6 +8,9 @@ from typing import Any
 
 from tspsim.topology.whole_steps import COVERAGE, told_apart
 
+#: What two intervals must have alike, or predictions are not off by the same.
+_ALIKE = ("framework", "experts")
+
 
 @dataclass(frozen=True, slots=True)
 class Apart:
@@ -70,8 +73,8 @@ def changed(interval: Mapping[str, Any] | None, before: float, after: float) -> 
 def apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> Apart | None:
     """Return how far two runs are apart; None: their difference's error is unknown.
 
-    It is known where both times have an interval, by one profile and one framework's kernels: what
-    their predictions are off by together then cancels.
+    It is known where both times have an interval, by one profile and one framework's kernels, and
+    both models have experts or neither has: what predictions are off by together then cancels.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> Apart | None:
         Figures of a run, as in ``--json``.
     """
     one, other = first["interval"], second["interval"]
-    if one is None or other is None or one["framework"] != other["framework"]:
+    if one is None or other is None or any(one[key] != other[key] for key in _ALIKE):
         return None
     rates = [figures["tokens_per_second"] for figures in (first, second)]
     if first["profile"]["name"] != second["profile"]["name"] or not all(rates):

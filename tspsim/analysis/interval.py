@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tspsim.kernels import Framework
-from tspsim.topology.graph import Topology
+from tspsim.scenario.types import Scenario
 from tspsim.topology.whole_steps import COVERAGE, interval
 
 
@@ -27,6 +26,8 @@ class IntervalFigures:
         Those steps were run by another framework.
     framework : str
         Whose kernels are timed.
+    experts : bool
+        It is that of mixtures of experts.
     """
 
     low: float
@@ -37,17 +38,22 @@ class IntervalFigures:
     within: float
     borrowed: bool
     framework: str
+    experts: bool = False
 
 
-def interval_of(
-    seconds: float, framework: Framework, topology: Topology, ranks: int
-) -> IntervalFigures | None:
-    """Return the interval of a step's time; None: no step like it was ever compared."""
-    nodes = len({topology.node(rank) for rank in range(ranks)})
-    found = interval(topology.profile.steps, framework, nodes)
+def interval_of(seconds: float, scenario: Scenario) -> IntervalFigures | None:
+    """Return the interval of a step's time; None: no step like it was ever compared.
+
+    Published steps are of training: what they say of a step of inference, nobody knows.
+    """
+    if scenario.workload.requests:
+        return None
+    topology, framework = scenario.topology, scenario.workload.kernels.framework
+    nodes = len({topology.node(rank) for rank in range(scenario.strategy.mesh().ranks)})
+    experts = scenario.model.experts is not None
+    found = interval(topology.profile.steps, framework, nodes, experts=experts)
     if found is None:
         return None
     low, high = found.of(seconds)
-    return IntervalFigures(
-        low, high, COVERAGE, found.rows, found.sources, found.within, found.borrowed, framework
-    )
+    rests_on = found.rows, found.sources, found.within, found.borrowed
+    return IntervalFigures(low, high, COVERAGE, *rests_on, framework, experts)

@@ -200,10 +200,7 @@ def summarize(
         strategy=StrategyFigures(scenario.strategy.kind, dict(timeline.mesh.axes)),
         ranks=ranks,
         step_time=step,
-        # Published steps are of training: what they say of a step of inference, nobody knows.
-        interval=None
-        if workload.requests
-        else interval_of(step, workload.kernels.framework, topology, ranks),
+        interval=interval_of(step, scenario),
         tokens_per_second=tokens,
         tokens_per_second_per_device=tokens / ranks,
         mfu=model / available if available else None,

@@ -64,7 +64,9 @@ def rests_on(interval: Mapping[str, Any] | None) -> str:
     """Return what the interval of a step's time rests on."""
     if interval is None:
         return "error unknown: no published step is like it"
-    rows = f"{interval['rows']} published steps of {interval['sources']} sources"
+    sources = interval["sources"]
+    rows = f"{interval['rows']} published steps{' of mixtures' if interval['experts'] else ''}"
+    rows += f" of {sources} source{'s' if sources > 1 else ''}"
     return f"interval by {rows}{', run by other frameworks' if interval['borrowed'] else ''}"
 
 

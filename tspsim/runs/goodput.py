@@ -212,8 +212,7 @@ class _Question:
     @property
     def step_interval(self) -> IntervalFigures | None:
         """Where the time of a step lies."""
-        framework, topology = self.scenario.workload.kernels.framework, self.scenario.topology
-        return interval_of(self.step, framework, topology, self.scenario.strategy.mesh().ranks)
+        return interval_of(self.step, self.scenario)
 
     def whole_steps(self, interval: float) -> float:
         return max(1, round(interval / self.step)) * self.step

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Coefficient = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0, le=MOST)]
+Layer = Annotated[int, Field(ge=0, le=MOST)]
 Row = Annotated[tuple[Tokens, ...], Field(strict=False)]
 
 
@@ -66,6 +67,12 @@ class RoutingKeys(Section):
     table: Annotated[tuple[Row, ...], Field(strict=False)] = Field(
         (), description="tokens of every expert, a row for every layer with experts, or one for all"
     )
+    layers: Annotated[tuple[Layer, ...], Field(strict=False)] | None = Field(
+        None, description="of the table's rows, counted from 0 (default: those with experts)"
+    )
+    file: str | None = Field(
+        None, description="a CSV with layer, expert, tokens, or a JSON matrix: holds the table"
+    )
     capacity: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None,
         description="an expert takes so many times the mean, and drops the rest (default: all)",
@@ -78,11 +85,15 @@ class RoutingKeys(Section):
 
     def value(self, model: ModelShape) -> Routing:
         """Return the routing of a model's layers."""
-        layers = [layer for layer in range(model.layers) if model.experts_in(layer)]
+        layers = _with_experts(model)
         rows = self.table * len(layers) if len(self.table) == 1 else self.table
         kind = self.kind or ("table" if self.table else "balanced")
-        table = tuple(zip(layers, rows, strict=False))
+        table = tuple(sorted(zip(self.layers or layers, rows, strict=False)))
         return Routing(kind, self.exponent, self.seed, table, self.capacity)
+
+
+def _with_experts(model: ModelShape) -> list[int]:
+    return [layer for layer in range(model.layers) if model.experts_in(layer)]
 
 
 def experts_problems(keys: ModelKeys) -> Iterator[Problem]:
@@ -132,22 +143,52 @@ def routing_problems(keys: ScenarioKeys) -> Iterator[Problem]:
 def _table_problems(
     keys: ScenarioKeys, routing: RoutingKeys, experts: ExpertsKeys
 ) -> Iterator[Problem]:
-    path, model = ("workload", "routing", "table"), keys.model.value()
-    layers = [layer for layer in range(model.layers) if model.experts_in(layer)]
+    path, layers = ("workload", "routing", "table"), _with_experts(keys.model.value())
+    if routing.layers is not None and (wrong := list(_layer_problems(routing, layers))):
+        yield from wrong
+        return
     if routing.table and len(routing.table) not in (1, len(layers)):
         message = f"found {len(routing.table)} rows; {len(layers)} layers have experts: a row each"
         yield Problem(path, f"{message}, or one for all")
         return
     whole = sum(routing.table[0]) if routing.table else 0
+    first = f"layer {routing.layers[0]}" if routing.layers else "row 0"
     for number, row in enumerate(routing.table):
         at = (*path, number)
         if len(row) != experts.count:
             message = f"found {len(row)} numbers; the model has {experts.count} experts"
-            yield Problem(at, f"{message}: the tokens of each")
+            beyond = (experts.count,) if len(row) > experts.count else ()
+            yield Problem((*at, *beyond), f"{message}: the tokens of each")
         elif sum(row) != whole or not whole or whole % experts.active:
             message = f"adds up to {sum(row)}; every row must add up to the same number of tokens "
-            yield Problem(at, f"{message}times {experts.active} (row 0: {whole})")
+            yield Problem(at, f"{message}times {experts.active} ({first}: {whole})")
         elif max(row) > whole // experts.active:
             busiest, most = row.index(max(row)), whole // experts.active
             message = f"expert {busiest} gets {max(row)} of {most} tokens"
             yield Problem((*at, busiest), f"{message}; a token goes to an expert once")
+
+
+def _layer_problems(routing: RoutingKeys, layers: list[int]) -> Iterator[Problem]:
+    """Yield layers of a table's rows that have no experts, stand twice, or are not there."""
+    path, given = ("workload", "routing", "layers"), routing.layers or ()
+    if len(given) != len(routing.table):
+        message = f"found {len(given)} layers; the table has {len(routing.table)} rows: one each"
+        yield Problem(path, message)
+        return
+    with_experts = _told(layers)
+    for number, layer in enumerate(given):
+        if layer not in layers:
+            yield Problem((*path, number), f"found {layer}; {with_experts}")
+        elif layer in given[:number]:
+            yield Problem((*path, number), f"found {layer} again; a layer has one row")
+    if missing := [layer for layer in layers if layer not in given]:
+        others = f" and {len(missing) - 1} others" if missing[1:] else ""
+        yield Problem(path, f"found no row of layer {missing[0]}{others}; {with_experts}")
+
+
+def _told(layers: list[int]) -> str:
+    """Return ``"layers 1 to 26 have experts, counted from 0"``."""
+    first, last = layers[0], layers[-1]
+    gap = layers != list(range(first, last + 1))
+    told = f"{', '.join(map(str, layers[:3]))}... to {last}" if gap else f"{first} to {last}"
+    return f"layers {told} have experts, counted from 0: a row each"

@@ -1,4 +1,4 @@
-"""Puts what a named file holds in the place of its name: topologies, profiles, models, orders."""
+"""Puts what a named file holds in the place of its name: topologies, models, orders, counts..."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tspsim.files.characters import printable
 from tspsim.files.errors import Problem, ScenarioError, UserError
 from tspsim.files.faults import found
 from tspsim.files.shipped import Kind, locate
 from tspsim.files.source import KeyPath, Source, read
-from tspsim.scenario import files
+from tspsim.scenario import counts, files
 from tspsim.scenario.models import read_config
 from tspsim.scenario.origins import Mount
 from tspsim.schedules.orders import reading
 from tspsim.strategies.parts.stages import GIVEN
 from tspsim.topology.factors import NAMING, WrongFactorError, merged, without_sources
 from tspsim.topology.table_files import digest
+
+#: What a file holds that is no mapping of keys.
+_Read = TypeVar("_Read", reading.Written, counts.Counts)
 
 #: The files that led to a value: one that names another, which names a third...
 Trail = tuple[str, ...]
@@ -97,6 +100,7 @@ def expand(data: Mapping[str, Any], beside: Path | None, into: Expansion) -> dic
         "topology": lambda keys, near, to: expand_topology(keys, ("topology",), near, to),
         "timing": _expand_timing,
         "strategy": expand_strategy,
+        "workload": expand_workload,
     }
     whole = dict(data)
     for section in [name for name in sections if name in whole]:
@@ -143,17 +147,35 @@ def expand_strategy(data: Any, beside: Path | None, into: Expansion) -> Any:
         message = "a file holds all of a schedule; leave this key out, or the file"
         into.problems.append(Problem((*path, beside_it[0]), message))
         return data
-    order = _open_order(schedule["file"], (*path, "file"), beside, into)
+    order = _open(schedule["file"], (*path, "file"), beside, into, reading.read)
     if order is None:
         return data
     into.mounts.append(Mount(path, order))
     return {**data, "pp": {**pipeline, "schedule": {GIVEN: order.plain}}}
 
 
-def _open_order(
-    name: Any, path: KeyPath, beside: Path | None, into: Expansion
-) -> reading.Written | None:
-    """Read a file with the rows of a schedule; None, with the reason noted, when it cannot be."""
+def expand_workload(data: Any, beside: Path | None, into: Expansion) -> Any:
+    """Return ``workload:`` with the counts of the file that its routing names."""
+    routing = data.get("routing") if isinstance(data, dict) else None
+    if not isinstance(routing, dict) or "file" not in routing:
+        return data
+    path: KeyPath = ("workload", "routing")
+    if beside_it := [key for key in ("table", "layers") if key in routing]:
+        message = "a file holds the whole table; leave this key out, or the file"
+        into.problems.append(Problem((*path, beside_it[0]), message))
+        return data
+    read_in = _open(routing["file"], (*path, "file"), beside, into, counts.read)
+    if read_in is None:
+        return data
+    into.mounts.append(Mount(path, read_in))
+    rest = {key: value for key, value in routing.items() if key != "file"}
+    return {**data, "routing": {**rest, **read_in.plain}}
+
+
+def _open(
+    name: Any, path: KeyPath, beside: Path | None, into: Expansion, reader: Callable[..., _Read]
+) -> _Read | None:
+    """Read a file that is none of those that ship; None, with the reason noted, if it cannot be."""
     if not isinstance(name, str):
         into.problems.append(Problem(path, f"{found(name)}; must be the name of a file"))
         return None
@@ -163,7 +185,7 @@ def _open_order(
         into.problems.append(Problem(path, message))
         return None
     try:
-        return reading.read(place, _shown(place))
+        return reader(place, _shown(place))
     except ScenarioError as error:
         into.lines.extend(error.lines)
         return None

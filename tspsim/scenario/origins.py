@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from tspsim.files.errors import Problem
 from tspsim.files.source import AtKey, KeyPath, Source, dotted
+from tspsim.scenario.counts import Counts
 from tspsim.scenario.overrides import Override
 from tspsim.schedules.orders.reading import Written
 
@@ -20,14 +21,14 @@ class Mount:
     ----------
     path : tuple of str or int
         Where in the scenario: ``("topology", "device")``.
-    source : Source or Written
-        Of a schedule, the file with its rows.
+    source : Source, Written or Counts
+        Of a schedule, the file with its rows; of a routing, that with its counts.
     renamed : Mapping
         Key in the scenario -> path in the file, where these differ.
     """
 
     path: KeyPath
-    source: Source | Written
+    source: Source | Written | Counts
     renamed: Mapping[str, KeyPath] = field(default_factory=lambda: MappingProxyType({}))
 
     def inside(self, path: KeyPath) -> KeyPath:

@@ -65,9 +65,9 @@ class StepEvidenceForm(_Spread):
     several: bool
     sources: int = Field(ge=1)
     within: float = Field(ge=0, allow_inf_nan=False)
+    experts: bool = False
 
     def value(self) -> StepEvidence:
         """Return the evidence that this form describes."""
-        return StepEvidence(
-            self.framework, self.several, self.sources, self.residuals(), self.within
-        )
+        kind = self.framework, self.several, self.sources
+        return StepEvidence(*kind, self.residuals(), self.within, self.experts)

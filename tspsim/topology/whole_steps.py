@@ -36,6 +36,8 @@ class StepEvidence:
     within : float
         Standard deviation of their logarithms beside the mean of their source: what remains when
         two runs of one program on one machine are compared.
+    experts : bool
+        Of mixtures of experts: messages, routing and grouped products make others of their errors.
     """
 
     framework: Framework
@@ -43,6 +45,7 @@ class StepEvidence:
     sources: int
     residuals: Residuals
     within: float
+    experts: bool = False
 
 
 class Interval(NamedTuple):
@@ -72,7 +75,9 @@ class Interval(NamedTuple):
         return seconds * self.low, seconds * self.high
 
 
-def interval(known: Iterable[StepEvidence], framework: Framework, nodes: int) -> Interval | None:
+def interval(
+    known: Iterable[StepEvidence], framework: Framework, nodes: int, *, experts: bool = False
+) -> Interval | None:
     """Return the interval of steps like one; None where no such step was ever compared.
 
     Parameters
@@ -83,8 +88,11 @@ def interval(known: Iterable[StepEvidence], framework: Framework, nodes: int) ->
         Where none of its steps were compared over such a span, those of others count. Of nobody's
         kernels (``ideal``) nothing is known.
     nodes : int
+    experts : bool
+        Whether the model has experts: steps with and without them say nothing of each other.
     """
-    alike = [each for each in known if each.several == (nodes > 1)]
+    kind = nodes > 1, experts
+    alike = [each for each in known if (each.several, each.experts) == kind]
     own = [each for each in alike if each.framework == framework]
     if framework == "none" or not alike:
         return None

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tspsim.calibrate.published import dispatch, measured
+from tspsim.calibrate.published import dispatch, measured, mixtures
 from tspsim.calibrate.published.write import pictures, profiles, quality
 from tspsim.files.errors import UserError
 
@@ -23,10 +23,11 @@ def main() -> int:
         ("rows", "published"),
         ("profiles", "topologies/profiles"),
         ("pictures", "docs/images"),
+        ("mixtures", "docs/mixtures.csv"),
     )
     for name, default in places:
         parser.add_argument(
-            f"--{name}", type=Path, default=_TOP / default, metavar="DIR",
+            f"--{name}", type=Path, default=_TOP / default, metavar="PLACE",
             help=f"default: {default} of the project",
         )  # fmt: skip
     parser.add_argument(
@@ -52,7 +53,7 @@ def main() -> int:
         if given.fits:
             sys.stdout.write(quality())
             return 0
-        for name, text in profiles(given.rows):
+        for name, text in profiles(given.rows, mixtures.written(given.mixtures)):
             (given.profiles / name).write_text(text, encoding="utf-8")
         pictures(given.rows, given.pictures)
     except (UserError, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import mean, pstdev, stdev
 from typing import Any, NamedTuple
@@ -17,6 +17,9 @@ from tspsim.topology.whole_steps import COVERAGE, StepEvidence, interval
 
 #: Fewer sources say too little of how they differ.
 FEWEST = 3
+
+#: ``log(measured / predicted)`` of steps, by whose kernels, whether over several nodes, and source.
+Residual = Mapping[tuple[Framework, bool, str], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +94,54 @@ def evidence(judged: Sequence[Judged]) -> tuple[StepEvidence, ...]:
     of as many sources less one (random effects, as in a meta-analysis; Higgins et al. 2009,
     doi:10.1111/j.1467-985X.2008.00552.x). A source counts once in a node and once over several.
     """
+    groups = _checks(judged)
+    if len(groups) < FEWEST:
+        return ()
+    return _by_kind(groups, *_of_a_further_source(list(groups.values())))
+
+
+def evidence_of_mixtures(mixtures: Residual, judged: Sequence[Judged]) -> tuple[StepEvidence, ...]:
+    """Return what steps of mixtures of experts say, to which nothing was fitted, likewise.
+
+    Mean and spread within a source are their own. While they have fewer than three sources, how
+    sources differ is what those of other steps say, `judged`: its square and the degrees of freedom
+    of Student's t. A source alone is as far from the mean of all as a further one: 1 + 1 / sources
+    is then 2.
+    """
+    own, others = list(mixtures.values()), list(_checks(judged).values())
+    among = own if len(own) >= FEWEST else others
+    if not own or len(among) < FEWEST:
+        return ()
+    found = _by_kind(mixtures, *_of_a_further_source(own, among))
+    return tuple(replace(each, experts=True) for each in found)
+
+
+def _checks(judged: Sequence[Judged]) -> Residual:
     groups: dict[tuple[Framework, bool, str], list[float]] = {}
     for each in judged:
         step = each.step
         if step.use == "check" and step.framework != "none":  # a part alone is no step
             key = step.framework, step.nodes > 1, step.source
             groups.setdefault(key, []).append(each.residual)
-    if len(groups) < FEWEST:
-        return ()
-    low, high = _of_a_further_source(list(groups.values()))
+    return groups
+
+
+def _of_a_further_source(
+    sources: Sequence[Sequence[float]], among: Sequence[Sequence[float]] | None = None
+) -> tuple[float, float]:
+    """Return between what a row lies; `among`: sources that say how sources differ."""
+    means, others = ([mean(some) for some in each] for each in (sources, among or sources))
+    spread = math.sqrt(stdev(others) ** 2 * (1 + 1 / len(means)) + _within(sources) ** 2)
+    half = student(COVERAGE, len(others) - 1) * spread
+    return mean(means) - half, mean(means) + half
+
+
+def _by_kind(groups: Residual, low: float, high: float) -> tuple[StepEvidence, ...]:
     kinds = sorted({key[:2] for key in groups}, key=lambda kind: (kind[1], kind[0]))
     return tuple(
         _of_kind(*kind, [some for key, some in groups.items() if key[:2] == kind], low, high)
         for kind in kinds
     )
-
-
-def _of_a_further_source(sources: Sequence[Sequence[float]]) -> tuple[float, float]:
-    means = [mean(some) for some in sources]
-    count = len(means)
-    spread = math.sqrt(stdev(means) ** 2 * (1 + 1 / count) + _within(sources) ** 2)
-    half = student(COVERAGE, count - 1) * spread
-    return mean(means) - half, mean(means) + half
 
 
 def _of_kind(

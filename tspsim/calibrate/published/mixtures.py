@@ -1,12 +1,14 @@
 """Whole steps of mixtures of experts that others published: ``published/mixtures/``.
 
 They stand apart from other steps, and nothing is fitted to them: what they leave open (sequences of
-a micro-batch, virtual stages, recomputation) makes more of a difference than what intervals say.
+a micro-batch, virtual stages, recomputation) makes more of a difference than what intervals of
+other steps say. Those of steps with experts rest on them.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.calibrate.published.steps import Predicted, played
+from tspsim.files.errors import UserError
 from tspsim.files.units import quantity
 from tspsim.flops import model_flops
+from tspsim.kernels import PRESETS, Framework
 from tspsim.scenario import from_document
 from tspsim.topology.files import read
 
@@ -126,6 +130,34 @@ def _mfu(row: Row, found: Predicted) -> float:
     mesh = scenario.strategy.mesh()
     flops = mesh.replicas * model_flops(scenario.model, scenario.workload)
     return flops / (found.seconds * row.peak * mesh.ranks)
+
+
+def residuals(
+    rows: Sequence[Row], foreseen: Sequence[Foreseen]
+) -> dict[tuple[Framework, bool, str], list[float]]:
+    """Return how far times are off, as ``log(measured / predicted)``: see `judge.Residual`.
+
+    Parameters
+    ----------
+    rows, foreseen : sequence
+        The same steps, in the same order.
+
+    Raises
+    ------
+    UserError
+        When they are not.
+    """
+    both = [[(each.source, each.model, each.method) for each in some] for some in (rows, foreseen)]
+    if both[0] != both[1]:
+        told = f"{len(foreseen)} rows foreseen are not the {len(rows)} published"
+        raise UserError(f"mixtures: {told}; run python docs/refresh.py mixtures")
+    groups: dict[tuple[Framework, bool, str], list[float]] = {}
+    for row, found in zip(rows, foreseen, strict=True):
+        if found.error is not None:
+            framework = PRESETS[row.scenario["kernels"]].framework
+            key = framework, row.scenario["topology"]["nodes"] > 1, row.source
+            groups.setdefault(key, []).append(math.log1p(found.error))
+    return groups
 
 
 def pairs(rows: Sequence[Foreseen]) -> tuple[int, int]:

@@ -118,7 +118,7 @@ def _source(fitted: Fitted, rows: Rows, whole: Whole) -> list[str]:
         ),
         *(_text("attention", [_of_flash(fitted)]) if fitted.flash else []),
         *(_text("sustained", [_of_long_runs(fitted)]) if whole.sustained < 1 else []),
-        *(_text("steps", [_OF_INTERVALS]) if whole.evidence else []),
+        *(_text("steps", [*_OF_INTERVALS]) if whole.evidence else []),
         *_text("error", [_of_steps(whole)]),
     ]
 
@@ -141,7 +141,9 @@ def _borrowed(fitted: Fitted) -> list[str]:
 
 _OF_INTERVALS = (
     "log(measured / predicted) of the steps in published/steps that nothing is fitted to, on all "
-    "devices together; made by 'tspsim validate --published'"
+    "devices together; made by 'tspsim validate --published'",
+    "experts: that of the steps in published/mixtures, as docs/mixtures.csv foresees them; one "
+    "source says nothing of how sources differ, which is taken from the others",
 )
 
 
@@ -169,9 +171,10 @@ def _of_steps(whole: Whole) -> str:
 def _step_evidence(known: StepEvidence) -> list[str]:
     found = known.residuals
     several = "true" if known.several else "false"
+    experts = "experts: true, " if known.experts else ""
     return [
-        f"  - {{framework: {known.framework}, several: {several}, sources: {known.sources}, "
-        f"rows: {found.rows},",
+        f"  - {{framework: {known.framework}, several: {several}, {experts}"
+        f"sources: {known.sources}, rows: {found.rows},",
         f"    bias: {found.bias}, low: {found.low}, high: {found.high}, within: {known.within}}}",
     ]
 

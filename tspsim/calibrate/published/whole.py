@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from tspsim.calibrate.published import judge, sustained
-from tspsim.calibrate.published.judge import Judged
+from tspsim.calibrate.published.judge import Judged, Residual
 from tspsim.calibrate.published.steps import Step
 from tspsim.topology.whole_steps import StepEvidence
 
@@ -43,10 +43,11 @@ def long_runs(steps: Sequence[Step], source: str, profile: Mapping[str, Any]) ->
     return sustained.sustained(some, profile) if some else 1.0
 
 
-def of_device(judged: Sequence[Judged], device: str, found: float) -> Whole:
+def of_device(judged: Sequence[Judged], device: str, found: float, mixtures: Residual) -> Whole:
     """Return what judged steps say of the profile of a device that sustains so much."""
     whole = [e for e in judged if e.step.use == "check" and e.step.framework != "none"]
     own = [each for each in whole if each.step.device == device]
     sources = tuple(dict.fromkeys(each.step.source for each in own))
     error = mean(abs(each.error) for each in own)
-    return Whole(found, judge.evidence(judged), error, len(own), sources)
+    known = (*judge.evidence(judged), *judge.evidence_of_mixtures(mixtures, judged))
+    return Whole(found, known, error, len(own), sources)

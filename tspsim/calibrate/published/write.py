@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tspsim.calibrate.published import judge, steps, whole
+from tspsim.calibrate.published import judge, mixtures, steps, whole
 from tspsim.calibrate.published.fit import Fitted, fit
+from tspsim.calibrate.published.mixtures import Foreseen
 from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.rows import load as load_rows
@@ -18,9 +19,18 @@ from tspsim.calibrate.published.whole import Whole
 from tspsim.topology.load import parse_profile
 
 
-def profiles(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name of every profile's file and what stands in it, from a folder of rows."""
+def profiles(folder: Path, foreseen: Sequence[Foreseen]) -> Iterator[tuple[str, str]]:
+    """Yield the name of every profile's file and what stands in it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the published rows.
+    foreseen : sequence of Foreseen
+        Those of mixtures of experts, as they were played last.
+    """
     rows, published = load_rows(folder), steps.load(folder)
+    experts = mixtures.residuals(mixtures.load(folder), foreseen)
     fits = {recipe.device: fit(recipe, rows) for recipe in RECIPES}
     sources = {recipe.long for recipe in RECIPES}
     by_source = {name: _sustained(name, fits, rows, published) for name in sources}
@@ -30,7 +40,7 @@ def profiles(folder: Path) -> Iterator[tuple[str, str]]:
     judged = judge.judge(published, profiles)
     for device, fitted in fits.items():
         if device in measured:
-            of_steps = whole.of_device(judged, device, found[device])
+            of_steps = whole.of_device(judged, device, found[device], experts)
         else:
             of_steps = Whole(found[device])
         yield f"{fitted.recipe.name}.yaml", profile_text(fitted, rows, of_steps)
