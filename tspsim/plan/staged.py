@@ -269,9 +269,9 @@ def _times(
         ends: tuple[tuple[Place, bool], ...]
         ends = ("embedding", part == 0), ("head", part == facts.order.depth - 1)
         for row, kind in enumerate(KINDS):
-            counts = {0: depths[part], **{end: int(there) for end, there in ends}}
+            counts: list[tuple[Place, int]] = [(0, depths[part]), *ends]
             seconds, busy = (
-                sum(count * found.get((kind, at), 0.0) for at, count in counts.items())
+                sum(count * found.get((kind, at), 0.0) for at, count in counts)
                 for found in (own.passes, own.computed)
             )
             layer = own.passes.get((kind, 0), 0.0)

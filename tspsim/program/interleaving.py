@@ -15,7 +15,7 @@ class Interleaving(Recorder):
     """A recorder that can play two passes of micro-batches at once."""
 
     def at_once(
-        self, first: Action, second: Action, record: Callable[[Action], None]
+        self, record: Callable[[Action], None], first: Action, second: Action
     ) -> Mapping[int, int]:
         """Record two passes, their ops in turn; return where ops stand that they are recorded as.
 
@@ -24,9 +24,10 @@ class Interleaving(Recorder):
 
         Parameters
         ----------
-        first, second : Action
         record : callable
-            Records one of them. The second takes slots of its own: both are there at a time.
+            Records a pass.
+        first, second : Action
+            The second takes slots of its own: both are there at a time.
         """
         ledger, start = self.ledger, len(self.written.ops)
         before = Before(ledger.lanes, ledger.computed, tuple(ledger.awaited))

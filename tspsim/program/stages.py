@@ -143,8 +143,8 @@ def _row(micro_batches: int, at_once: AtOnce | None) -> list[tuple[Action, ...]]
         [Action(kind, 0, number) for number in range(micro_batches)] for kind in ("F", "B")
     )
     if at_once == "two_batches":
-        ways = zip(*(zip(row[::2], row[1::2]) for row in (forwards, backwards)), strict=True)
-        return [pair for pairs in ways for pair in pairs]
+        ways = [[*zip(row[::2], row[1::2], strict=True)] for row in (forwards, backwards)]
+        return [pair for pairs in zip(*ways, strict=True) for pair in pairs]
     if at_once == "forward_backward":
         pairs = zip(forwards[1:], backwards, strict=False)
         return [(forwards[0],), *pairs, (backwards[-1],)]

@@ -58,7 +58,8 @@ class _Passes:
     def run(self, actions: Sequence[Action]) -> None:
         """Record a pass, or two at once."""
         if len(actions) == 2:
-            places = self.rank.at_once(*actions, self.action)
+            first, second = actions
+            places = self.rank.at_once(self.action, first, second)
             for groups in self.decoder.common:
                 groups.begun = places.get(groups.begun, groups.begun)
             return
