@@ -77,6 +77,22 @@ def test_no_candidate_is_better_than_its_bounds(
         assert 0.1 * peak < bound.memory <= peak
 
 
+@pytest.mark.parametrize("overlap", ["two_batches", "forward_backward"])
+def test_two_micro_batches_at_once_are_no_better_than_their_bounds(overlap: str) -> None:
+    """While one waits the other computes, and what one frees the other keeps."""
+    fixed = {"kind": "tsp", "plain": True, "experts": {"overlap": overlap}}
+    asked = question("nodes", 4, fixed)
+    space = enumerate_space(asked).candidates
+    assert space
+    for candidate in space[:: max(1, len(space) // 4)]:
+        (bound,) = Worker(asked).bounds([candidate])
+        figures = simulated(asked, candidate).figures
+        assert figures is not None
+        peak = sum(figures["memory"]["at_peak"][kind] for kind in BUFFER_KINDS)
+        assert 0.1 * figures["step_time"] < bound.seconds <= figures["step_time"]
+        assert 0.1 * peak < bound.memory <= peak
+
+
 def test_memory_is_that_of_one_rank() -> None:
     """Not the largest of every buffer, which may be on different ranks; of mixed axes the least."""
     many, few = Varying("tsp", (6, 2)), Varying("tsp", (1, 4))

@@ -124,7 +124,7 @@ def test_the_traced_peak_is_tapes_and_one_activation_under_way(schedule: str) ->
 @pytest.mark.parametrize("schedule", ["zb_h1", "zb_h2", "zb_v", "interleaved_zb", "dualpipe_v"])
 def test_what_weight_gradients_read_lives_until_they_have_run(schedule: str) -> None:
     """Whole tapes until I, and of those whose W is to come what W reads, to the byte."""
-    made = bare(schedule)
+    made = bare(schedule, interleave=False)
     timeline, (tape, kept) = played(made), tapes()
     assert 0 < kept < tape
     found = order(made)

@@ -8,10 +8,11 @@ What a strategy does not know, or what does not divide, is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from tspsim.explain.replay import Replayed
 from tspsim.files.errors import UserError
+from tspsim.program.stages import AtOnce
 from tspsim.runner import simulate_scenario
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
@@ -119,6 +120,8 @@ def of_experts(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield _spread(now, shards="columns" if now["shards"] == "experts" else "experts")
     elif layout == "tokens":  # rows of some experts travel while others multiply
         yield _spread(now, pieces=2)
+    ways = (way for way in get_args(AtOnce) if way != now.get("overlap"))
+    yield from (_spread(now, overlap=way) for way in ways)
 
 
 def _spread(now: Mapping[str, Any], **changes: Any) -> tuple[str, ...]:

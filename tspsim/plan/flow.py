@@ -8,15 +8,16 @@ moment holds most: there are few that no other one exceeds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tspsim.schedules.orders.actions import Action, Kind
-from tspsim.schedules.orders.order import Order, order_of
+from tspsim.program.stages import AtOnce, whole
+from tspsim.schedules.orders.actions import Action
+from tspsim.schedules.orders.order import Order
 from tspsim.schedules.orders.running import running
 from tspsim.strategies.parts.stages import Pipeline
 
@@ -39,6 +40,8 @@ class Pass(NamedTuple):
         The pass before it on its rank; the last place of a list: none.
     needs : int
         The pass on another rank that gives what it reads; likewise.
+    pair : int
+        Of two that are issued in turn, which: 1, or 2, right behind it and with the same `before`.
     """
 
     kind: int
@@ -46,6 +49,7 @@ class Pass(NamedTuple):
     rank: int
     before: int
     needs: int
+    pair: int
 
 
 class Moments(NamedTuple):
@@ -93,33 +97,50 @@ class Flow:
     passes: tuple[Pass, ...]
     moments: tuple[Moments, ...]
 
-    def ends(self, taken: Times, late: Times) -> list[float]:
+    def ends(self, taken: Times, computed: Times, late: Times) -> list[float]:
         """Return when every rank ends its last pass, at the earliest.
 
         Parameters
         ----------
-        taken, late : sequence of sequence of float
-            Seconds of every pass; and those that are left of it when what it needs has come, as
-            what it computes again may be there before.
+        taken, computed, late : sequence of sequence of float
+            Seconds of every pass; those in which it computes, which is all that two take that are
+            issued in turn; and those that are left of it when what it needs has come, as what it
+            computes again may be there before.
         """
         end = [0.0] * (len(self.passes) + 1)
         last = [0.0] * self.order.ranks
-        for number, (kind, stage, rank, before, needs) in enumerate(self.passes):
-            own = end[before] + taken[kind][stage]
+        for number, (kind, stage, rank, before, needs, pair) in enumerate(self.passes):
+            own = end[before] + (computed if pair else taken)[kind][stage]
+            if pair > 1:  # while one waits, the other may compute
+                first = self.passes[number - 1]
+                own = max(own + computed[first.kind][first.stage], end[number - 1])
             given = end[needs] + late[kind][stage] if needs >= 0 else 0.0
             last[rank] = end[number] = own if own > given else given
         return last
 
 
 @lru_cache(maxsize=1024)
-def flow(pipeline: Pipeline | None, micro_batches: int, *, trains: bool) -> Flow:
-    """Return what bounds read of a pipeline's schedule; None: of one micro-batch after another."""
+def flow(
+    pipeline: Pipeline | None, micro_batches: int, overlap: AtOnce | None = None, *, trains: bool
+) -> Flow:
+    """Return what bounds read of a pipeline's schedule.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or None
+        None: one micro-batch after another, but for those that `overlap` has run as one.
+    micro_batches : int
+    overlap : {"two_batches", "forward_backward"}, optional
+    trains : bool
+    """
     if pipeline is not None:
         order = pipeline.order(micro_batches, trains=trains)
+        if not pipeline.interleave:
+            order = replace(order, overlapped=frozenset())
     else:
-        kinds: tuple[Kind, ...] = ("F", "B") if trains else ("F",)
-        row = [Action(kind, 0, number) for number in range(micro_batches) for kind in kinds]
-        order = order_of([row], (0,), micro_batches)
+        order = whole(1, micro_batches, overlap).order
+        row = tuple(action for action in order.rows[0] if trains or action.kind == "F")
+        order = replace(order, rows=(row,))
     stub = Order(((),) * order.ranks, order.placement, order.microbatches, order.pipelines)
     moments = tuple(_moments(order, rank) for rank in range(order.ranks))
     return Flow(stub, tuple(_passes(order)), moments)
@@ -129,12 +150,15 @@ def _passes(order: Order) -> Iterator[Pass]:
     """Yield the passes of all ranks, each behind all that it waits for."""
     given: dict[Action, int] = {}
     last = [-1] * order.ranks
-    actions = [(rank, action) for rank, step in running(order) for action in step]
-    for number, (rank, action) in enumerate(actions):
-        away = (n for n in order.needs(action) if order.placement[n.stage] != rank)
-        needs = max((given[needed] for needed in away), default=-1)
-        yield Pass(KINDS.index(action.kind), action.stage, rank, last[rank], needs)
-        given[action.gives] = last[rank] = number
+    number = -1
+    for rank, step in running(order):
+        before = last[rank]
+        for place, action in enumerate(step, start=len(step) > 1):
+            away = (n for n in order.needs(action) if order.placement[n.stage] != rank)
+            needs = max((given[needed] for needed in away), default=-1)
+            yield Pass(KINDS.index(action.kind), action.stage, rank, before, needs, place)
+            number += 1
+            given[action.gives] = last[rank] = number
 
 
 def _moments(order: Order, rank: int) -> Moments:
@@ -148,7 +172,9 @@ def _moments(order: Order, rank: int) -> Moments:
 
 def _states(order: Order, rank: int, parts: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Yield what is there when each pass of a rank begins: the columns of `Moments`."""
-    row = [(action, parts.index(order.part(action.stage))) for action in order.rows[rank]]
+    # Of a pair what backward frees may be gone before forward keeps anything.
+    steps = (sorted(step, key=lambda action: action.kind == "F") for step in order.steps(rank))
+    row = [(action, parts.index(order.part(action.stage))) for step in steps for action in step]
     works = "B" if any(action.kind != "F" for action, _ in row) else "F"
     read, written = _last(row, "FIB"), _last(row, _WEIGHTS)
     held, halved, begun, added = (np.zeros(len(parts), dtype=np.int64) for _ in range(4))

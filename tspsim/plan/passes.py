@@ -130,6 +130,8 @@ class Costs(NamedTuple):
     ----------
     passes : dict of (str, int or str) to float
         Of a layer (0 stands for any), or an end of the model, by kind of pass.
+    computed : dict of (str, int or str) to float
+        What of these is computation.
     late : dict of str to float
         Of a layer whose backward is a pass's first, from when its gradient is there.
     lane : float
@@ -137,6 +139,7 @@ class Costs(NamedTuple):
     """
 
     passes: dict[tuple[str, Place], float]
+    computed: dict[tuple[str, Place], float]
     late: dict[str, float]
     lane: float
 
@@ -148,18 +151,20 @@ def costs(
     apart = {i for i, lane in enumerate(program.lanes) if DP in lane.axes}
     alone = [0.0 if op.lane in apart else seconds[op.index] for op in program.ops]
     passes: dict[tuple[str, Place], float] = {}
+    computed: dict[tuple[str, Place], float] = {}
     late: dict[str, float] = {}
     place: Place
     for run in made:
-        if isinstance(run.place, int):
+        taken = busy = _added(program, alone, run)
+        place = run.place
+        if isinstance(place, int):
             taken, place = _longest(program, before, alone, run), 0
             behind = _longest(program, before, alone, _without_recompute(program, run))
             late[run.kind] = min(late.get(run.kind, behind), behind)
-        else:
-            taken, place = _added(program, alone, run), run.place
         key = run.kind, place
         passes[key] = min(passes.get(key, taken), taken)
-    return Costs(passes, late, _lane(program, apart, seconds))
+        computed[key] = min(computed.get(key, busy), busy)
+    return Costs(passes, computed, late, _lane(program, apart, seconds))
 
 
 def _without_recompute(program: Program, run: Run) -> Run:

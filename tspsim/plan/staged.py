@@ -26,6 +26,7 @@ from tspsim.plan.passes import FORWARD, PASSES, SPLIT, WHOLE, Costs, Place, Run,
 from tspsim.plan.pipelines import degrees
 from tspsim.plan.question import Candidate, Question
 from tspsim.plan.standing import Standing, Update, standing, update_of
+from tspsim.program.stages import AtOnce
 from tspsim.program.types import Program, Programs
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.stages import Pipeline
@@ -76,7 +77,7 @@ class Staged:
 
     def __init__(self, question: Question, planner: Chooser) -> None:
         self._question, self._planner = question, planner
-        self._shapes: dict[tuple[Pipeline | None, int], _Shape] = {}
+        self._shapes: dict[tuple[Pipeline | None, int, AtOnce | None], _Shape] = {}
         self._standing: dict[Hashable, Standing] = {}
         self._updates: dict[Hashable, Update] = {}
         self._gathered: dict[StrategyOptions, Gathered] = {}
@@ -208,9 +209,10 @@ class Staged:
 
     def _shape(self, candidate: Candidate) -> _Shape:
         pipeline, model = candidate.strategy.pp, self._question.base.model
-        key = pipeline, candidate.micro_batches
+        overlap = candidate.strategy.spread.overlap
+        key = pipeline, candidate.micro_batches, overlap
         if key not in self._shapes:
-            facts = flow(pipeline, candidate.micro_batches, trains=self._trains)
+            facts = flow(*key, trains=self._trains)
             split = pipeline.split(model, facts.order.depth) if pipeline else (range(model.layers),)
             assert split is not None
             self._shapes[key] = _shaped(facts, [len(part) for part in split])
@@ -255,19 +257,26 @@ def _passed(candidate: Candidate, shape: _Shape, by_place: Sequence[Costs]) -> l
     return ends
 
 
-def _times(facts: Flow, by_place: Sequence[Costs], depths: Sequence[int]) -> tuple[Times, Times]:
-    """Return the seconds of every pass by kind and stage, and those when what it needs is there."""
+def _times(
+    facts: Flow, by_place: Sequence[Costs], depths: Sequence[int]
+) -> tuple[Times, Times, Times]:
+    """Return the seconds of every pass by kind and stage: see `Flow.ends`."""
     taken: list[list[float]] = [[] for _ in KINDS]
+    computed: list[list[float]] = [[] for _ in KINDS]
     late: list[list[float]] = [[] for _ in KINDS]
     for stage, place in enumerate(facts.order.placement):
         part, own = facts.order.part(stage), by_place[place]
         ends: tuple[tuple[Place, bool], ...]
         ends = ("embedding", part == 0), ("head", part == facts.order.depth - 1)
         for row, kind in enumerate(KINDS):
+            counts: list[tuple[Place, int]] = [(0, depths[part]), *ends]
+            seconds, busy = (
+                sum(count * found.get((kind, at), 0.0) for at, count in counts)
+                for found in (own.passes, own.computed)
+            )
             layer = own.passes.get((kind, 0), 0.0)
-            seconds = depths[part] * layer
-            seconds += sum(own.passes.get((kind, end), 0.0) for end, there in ends if there)
             early = layer - own.late.get(kind, 0.0) if depths[part] else 0.0
             taken[row].append(seconds)
+            computed[row].append(busy)
             late[row].append(seconds - early)
-    return taken, late
+    return taken, computed, late

@@ -10,6 +10,7 @@ from tspsim.program.remembered import remembered
 from tspsim.program.residents import made_for
 from tspsim.program.types import BufferKind, Op, PerCoordinate, Program
 from tspsim.program.varying import of_rank, varies
+from tspsim.schedules.orders.actions import Action
 
 #: What the weights of a layer's experts are called.
 EXPERTS = "experts"
@@ -56,15 +57,16 @@ def expert_states(program: Program, mesh: Mesh, rank: int) -> dict[BufferKind, i
 @remembered
 def expert_layers(program: Program) -> dict[int, tuple[Op, ...]]:
     """Return, by layer with experts, the ops of the first micro-batch's forward through it."""
-    found: dict[int, tuple[Op, ...]] = {}
+    found: dict[Action, dict[int, list[Op]]] = defaultdict(lambda: defaultdict(list))
+    of_layer: dict[int, list[Op]] = {}
     for action, first, stop in program.actions:
         if action.kind == "F":
-            ops: dict[int, list[Op]] = defaultdict(list)
             for op in program.ops[first:stop]:
-                if op.layer is not None and op.layer not in found:
-                    ops[op.layer].append(op)
-            found |= {n: tuple(own) for n, own in ops.items() if any(map(_gates, own))}
-    return found
+                if op.layer is not None:
+                    own = found[action][op.layer]
+                    own.append(op)
+                    of_layer.setdefault(op.layer, own)
+    return {n: tuple(own) for n, own in of_layer.items() if any(map(_gates, own))}
 
 
 def _gates(op: Op) -> bool:

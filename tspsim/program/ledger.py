@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from tspsim.files.errors import ProgramError
-from tspsim.program.types import Buffer, Operand
+from tspsim.program.types import Buffer, Op, Operand
 
 
 class Slots:
     """A fixed number of places for travelling buffers: the back-pressure of a prefetch.
 
     A buffer put into a slot takes the place of the one that came `count` before it, and waits
-    until that one has been used for the last time.
+    until that one has been used for the last time. Of two passes at once each has its own places.
     """
 
     def __init__(self, count: int) -> None:
-        self._places: list[int | None] = [None] * count
-        self._next = 0
+        self._sides = [deque[int | None]([None] * count) for _ in range(2)]
 
-    def put(self, buffer: int) -> int | None:
-        """Take the next slot for a buffer; return the buffer that it displaces."""
-        displaced, self._places[self._next] = self._places[self._next], buffer
-        self._next = (self._next + 1) % len(self._places)
-        return displaced
+    def put(self, buffer: int, side: int) -> int | None:
+        """Take the next slot of a side for a buffer; return the buffer that it displaces."""
+        places = self._sides[side]
+        places.append(buffer)
+        return places.popleft()
 
 
 #: Nobody has read it.
@@ -51,6 +51,8 @@ class Ledger:
         The op issued last on the compute lane, or -1.
     awaited : list of int
         What the next compute op waits for, whatever it reads.
+    side : int
+        Which places in slots are taken: 1 in the second of two passes that are played at once.
     """
 
     def __init__(self) -> None:
@@ -62,6 +64,7 @@ class Ledger:
         self.given: set[int] = set()
         self.computed = -1
         self.awaited: list[int] = []
+        self.side = 0
 
     def declare(self, displaced: int | None = None) -> None:
         """Add a buffer; it may take the place of another one."""
@@ -124,6 +127,28 @@ class Ledger:
             self.readers[operand.buffer.index] = UNREAD
         return tuple(sorted(latest.values()))
 
+    def settle(self, first: int, ops: Sequence[Op], places: Mapping[int, int]) -> None:
+        """Take the last ops, from `first` on, to be issued in another order.
+
+        Parameters
+        ----------
+        first : int
+        ops : sequence of Op
+            In that order.
+        places : mapping of int to int
+            Where each is issued now.
+        """
+        self.lanes[first:] = [op.lane for op in ops]
+        for buffer, (writer, readers) in uses_of(ops).items():
+            if writer >= 0:
+                self.writer[buffer], self.readers[buffer] = writer, (0, readers)
+            else:
+                self.read(buffer, readers)
+        self.computed = max((op.index for op in ops if op.lane == 0), default=self.computed)
+        self.awaited = [places.get(op, op) for op in self.awaited]
+        for buffer, used in self.vacated.items():
+            self.vacated[buffer] = [places.get(op, op) for op in used]
+
     def check(self, inputs: Sequence[Operand]) -> None:
         """Raise when something is read that is not there.
 
@@ -150,3 +175,17 @@ class Ledger:
 
     def _starts_filled(self, buffer: Buffer) -> bool:
         return buffer.resident or buffer.index in self.given
+
+
+def uses_of(ops: Sequence[Op]) -> dict[int, tuple[int, dict[int, int]]]:
+    """Return how ops leave the buffers that they touch.
+
+    That is the last writer, -1 where they only read it, and the last readers since then by lane.
+    """
+    uses: dict[int, tuple[int, dict[int, int]]] = {}
+    for op in ops:
+        for operand in op.inputs:
+            uses.setdefault(operand.buffer.index, (-1, {}))[1][op.lane] = op.index
+        for operand in op.outputs:
+            uses[operand.buffer.index] = op.index, {}
+    return uses

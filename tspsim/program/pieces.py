@@ -78,6 +78,16 @@ class Pieces(Sequence[Thing], Generic[Thing]):
             self._pieces.append(stamp)
             self._length += count
 
+    def cut(self, length: int) -> None:
+        """Take away all but so many things; what is cut within is no stamp."""
+        while self._starts and self._starts[-1] >= length:
+            self._starts.pop()
+            self._pieces.pop()
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, list):
+            del last[length - self._starts[-1] :]
+        self._length, self._latest = length, (-1, [])
+
     def parts(self) -> Iterator[tuple[int, list[Thing] | Stamp]]:
         """Yield things that follow each other, and stamps; with the place of the first."""
         return zip(self._starts, self._pieces, strict=True)

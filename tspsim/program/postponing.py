@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from tspsim.mesh import Mesh
-from tspsim.program.recorder import Recorder
+from tspsim.program.interleaving import Interleaving
 from tspsim.program.types import Phase
 
 
@@ -19,7 +19,7 @@ class Postponed(NamedTuple):
     record: Callable[[], None]
 
 
-class Postponing(Recorder):
+class Postponing(Interleaving):
     """A recorder that can put off the second half of backward.
 
     Parameters

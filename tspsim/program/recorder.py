@@ -150,7 +150,7 @@ class Recorder:
         buffer = Buffer(index, name, shape, itemsize, kind, self.layer, resident)
         self.written.buffers.append(buffer)
         self.written.pools.append(into)
-        self.ledger.declare(into.put(buffer.index) if into else None)
+        self.ledger.declare(into.put(buffer.index, self.ledger.side) if into else None)
         return Operand(buffer, 0, shape)
 
     def resident(

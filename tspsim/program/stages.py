@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tspsim.schedules.orders.actions import Action
 from tspsim.schedules.orders.ahead import Step
-from tspsim.schedules.orders.order import Order, order_of
+from tspsim.schedules.orders.order import Order
+from tspsim.schedules.orders.transfers import Transfer
 
 #: Which sends and receives of a rank follow each other: all of them, those with one other rank, or
 #: those in one direction.
 Streams = Literal["rank", "pair", "direction"]
 
+#: Passes of one rank that are issued in turn where there is no pipeline: two forwards, and two
+#: backwards; or the forward of a micro-batch and the backward of the one before.
+AtOnce = Literal["two_batches", "forward_backward"]
+
 
 class Recorded(NamedTuple):
-    """Which ops of a program an action was recorded as.
+    """A stretch of ops that an action was recorded as: all, or a part where two take turns.
 
     Attributes
     ----------
@@ -46,6 +52,8 @@ class Stages:
         What sends and receives wait for beside their data.
     overlap : bool
         Compute goes on while activations and gradients travel between stages.
+    interleaved : bool
+        The two passes of an overlapped pair are issued in turn, not one after the other.
     """
 
     order: Order
@@ -54,6 +62,7 @@ class Stages:
     steps: tuple[Step, ...]
     streams: Streams = "pair"
     overlap: bool = True
+    interleaved: bool = True
 
     @property
     def mine(self) -> tuple[int, ...]:
@@ -79,6 +88,21 @@ class Stages:
         part = self.order.part(stage)
         return part == 0, part == self.order.depth - 1
 
+    def turns(self) -> Iterator[Transfer | tuple[Action, ...]]:
+        """Yield transfers, and what is issued in turn: an action, or a pair.
+
+        A receive that stands within a pair comes before it.
+        """
+        begun: tuple[Action, ...] = ()
+        for step in self.steps:
+            if isinstance(step, Transfer):
+                yield step
+            elif begun or not (self.interleaved and step in self.order.overlapped):
+                yield (*begun, step)
+                begun = ()
+            else:
+                begun = (step,)
+
     @property
     def in_turn(self) -> bool:
         """Whether every stage computes weight gradients in the order of its input gradients."""
@@ -96,8 +120,32 @@ class Stages:
         return {action.stage: action.microbatch for action in row if action.kind in "WB"}
 
 
-def whole(layers: int, micro_batches: int) -> Stages:
-    """Return the one stage of a rank that holds all layers: forward and backward in turn."""
-    row = [Action(kind, 0, number) for number in range(micro_batches) for kind in ("F", "B")]
-    order = order_of([row], (0,), micro_batches)
-    return Stages(order, 0, (range(layers),), order.rows[0])
+def whole(layers: int, micro_batches: int, at_once: AtOnce | None = None) -> Stages:
+    """Return the one stage of a rank that holds all layers.
+
+    Parameters
+    ----------
+    layers, micro_batches : int
+    at_once : {"two_batches", "forward_backward"}, optional
+        Which passes are issued in turn; none when not given: forward and backward of each
+        micro-batch, one after the other.
+    """
+    row = _row(micro_batches, at_once)
+    pairs = frozenset(step[0] for step in row if len(step) > 1)
+    flat = tuple(action for step in row for action in step)
+    order = Order((flat,), (0,), micro_batches, overlapped=pairs)
+    return Stages(order, 0, (range(layers),), flat)
+
+
+def _row(micro_batches: int, at_once: AtOnce | None) -> list[tuple[Action, ...]]:
+    """Return what is done at once, in order."""
+    forwards, backwards = (
+        [Action(kind, 0, number) for number in range(micro_batches)] for kind in ("F", "B")
+    )
+    if at_once == "two_batches":
+        ways = [[*zip(row[::2], row[1::2], strict=True)] for row in (forwards, backwards)]
+        return [pair for pairs in zip(*ways, strict=True) for pair in pairs]
+    if at_once == "forward_backward":
+        pairs = zip(forwards[1:], backwards, strict=False)
+        return [(forwards[0],), *pairs, (backwards[-1],)]
+    return [(action,) for pair in zip(forwards, backwards, strict=True) for action in pair]

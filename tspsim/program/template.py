@@ -170,7 +170,7 @@ class Template:
         ledger.writer.extend([first + op if op >= 0 else -1 for op in self._writers])
         ledger.readers.extend([(first, some) if some else UNREAD for some in self._readers])
         for own, pool in self._pooled:
-            displaced = pool.put(buffer + own)
+            displaced = pool.put(buffer + own, ledger.side)
             if displaced is not None and displaced < buffer:
                 ledger.displace(displaced, buffer + own)
             elif displaced is not None:

@@ -18,7 +18,7 @@ from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.rank import Rank
 from tspsim.program.replicas import Replication
-from tspsim.program.stages import Stages
+from tspsim.program.stages import Stages, whole
 from tspsim.program.types import Programs
 from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.parts.inferring import inference_problems
@@ -223,7 +223,7 @@ class StrategyOptions(BaseModel):
         yield from self.problems(model, workload)
         if workload.requests:
             yield from inference_problems(self, workload)
-        yield from spread_problems(self, model)
+        yield from spread_problems(self, model, workload)
         if self.pp:
             yield from self.pp.problems(model, workload)
 
@@ -235,8 +235,14 @@ class StrategyOptions(BaseModel):
         return mesh.coordinate(rank, PP)
 
     def stages(self, model: ModelShape, workload: Workload) -> tuple[Stages, ...]:
-        """Return what the stages of a pipeline do, by role; nothing where there is no pipeline."""
-        return self.pp.roles(model, workload) if self.pp else ()
+        """Return what the stages of a pipeline do, by role, or the one stage of all ranks.
+
+        Nothing: forward and backward of every micro-batch, one after the other.
+        """
+        if self.pp:
+            return self.pp.roles(model, workload)
+        overlap = self.spread.overlap
+        return (whole(model.layers, workload.micro_batches, overlap),) if overlap else ()
 
     def infer(self, rank: Rank) -> None:
         """Record what one rank does in a step of inference."""
@@ -253,7 +259,9 @@ class StrategyOptions(BaseModel):
 
         So many are played with values to prove it.
         """
-        return self.pp.least if self.pp else Least()
+        if self.pp:
+            return self.pp.least
+        return Least(micro_batches=4) if self.spread.overlap else Least()
 
     def rank(
         self,

@@ -34,7 +34,7 @@ class Order:
     pipelines : int
         Copies of the layers; the stages of a pipeline follow each other.
     overlapped : frozenset of Action
-        Forwards that run as one with the backward that follows them.
+        Actions that run as one with the one that follows them: forwards, with a backward.
     """
 
     rows: tuple[tuple[Action, ...], ...]

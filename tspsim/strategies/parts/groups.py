@@ -50,7 +50,7 @@ class Groups:
         #: What blocks sum among them is added to what they have summed before.
         self.adds = self.outside is not None and self.syncs and not alone
         #: Several micro-batches are between forward and backward.
-        self.piped = rank.stages.order.ranks > 1
+        self.piped = rank.stages.order.ranks > 1 or bool(rank.stages.order.overlapped)
         #: Bytes of an element: of gathered weights, of gradients that travel, and before they do.
         self.gathered = min(optimizer.weight, rank.workload.itemsize)
         self.reduced = REDUCE_ITEMSIZE.get(self.options.reduce or "", optimizer.gradient)

@@ -6,6 +6,7 @@ layers. Without a pipeline there is one stage, and nothing travels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from tspsim.mesh import PP
@@ -27,13 +28,11 @@ Pass: TypeAlias = tuple[int, int]
 def play(decoder: Decoder, rank: Rank) -> None:
     """Record everything that a rank does with its layers in a step."""
     passes = _Passes(decoder, rank)
-    for step in rank.stages.steps:
-        rank.micro_batch = step.microbatch
+    for step in rank.stages.turns():
         if isinstance(step, Transfer):
             passes.transfer(step)
-        elif step.kind == "F" or rank.trains:
-            with rank.runs(step):
-                passes.action(step)
+        else:
+            passes.run([action for action in step if action.kind == "F" or rank.trains])
 
 
 class _Passes:
@@ -56,8 +55,21 @@ class _Passes:
 
     # ---- actions -----------------------------------------------------------------------------
 
+    def run(self, actions: Sequence[Action]) -> None:
+        """Record a pass, or two at once."""
+        if len(actions) == 2:
+            first, second = actions
+            places = self.rank.at_once(self.action, first, second)
+            for groups in self.decoder.common:
+                groups.begun = places.get(groups.begun, groups.begun)
+            return
+        for action in actions:
+            with self.rank.runs(action):
+                self.action(action)
+
     def action(self, action: Action) -> None:
         """Record a micro-batch's pass through a stage."""
+        self.rank.micro_batch = action.microbatch
         passes = {"F": self.forward, "W": self.weights, "I": self.backward, "B": self.backward}
         passes[action.kind](action)
 
@@ -106,6 +118,7 @@ class _Passes:
     def transfer(self, step: Transfer) -> None:
         """Record one end of a message between stages."""
         rank, forward = self.rank, step.forward
+        rank.micro_batch = step.microbatch
         with rank.at(phase="forward" if forward else "backward"):
             if not step.sends:
                 place, batch = self.decoder.place, rank.workload.batch

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tspsim.experts import Experts
 from tspsim.files.errors import Problem
 from tspsim.mesh import DP, SHARD
-from tspsim.model import ModelShape
+from tspsim.model import ModelShape, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.rank import Rank
+from tspsim.program.stages import AtOnce
 from tspsim.strategies.experts.base import ExpertLayer
 from tspsim.strategies.experts.ring import ExpertsTravel
 from tspsim.strategies.experts.tensor import ExpertsCut
@@ -60,6 +61,12 @@ class Spread(BaseModel):
         With ``ring``: what goes round, whole experts or some columns of all.
     slots : int
         With ``ring``: places for travelling weights.
+    overlap : {"two_batches", "forward_backward"}, optional
+        Passes of two micro-batches are issued in turn, so that what one of them says travels while
+        the other computes. ``two_batches``: two forwards, then their two backwards (two-batch
+        overlap, as of DeepSeek-V3's prefill and SGLang). ``forward_backward``: the forward of a
+        micro-batch, and the backward of the one before (Megatron-Core's
+        ``overlap_moe_expert_parallel_comm``). In a pipeline the schedule says what is paired.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -84,11 +91,15 @@ class Spread(BaseModel):
         1, ge=1, description="layout: tokens: rows of some experts travel while others' multiply"
     )
     slots: int = Field(2, ge=2, le=16384, description="layout: ring: places for travelling weights")
+    overlap: AtOnce | None = Field(
+        None, description="passes of two micro-batches are issued in turn: what one says is hidden"
+    )
 
     def text(self) -> str:
         """Return it in a few words, such as ``"ring over tsp, dp"``."""
         words = [self.layout, *([f"over {', '.join(self.over)}"] if self.over else [])]
         words += [f"of {self.degree}"] if self.degree else []
+        words += [f"overlap {self.overlap}"] if self.overlap else []
         return " ".join(words)
 
     def block(self, own: int, dp: int) -> int:
@@ -169,7 +180,9 @@ def searched(axes: Axes, dp: int, experts: Experts) -> Iterator[Spread | None]:
             yield Spread(layout=layout, over=(*own, DP), degree=degree)
 
 
-def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:
+def spread_problems(
+    options: StrategyOptions, model: ModelShape, workload: Workload
+) -> Iterator[Problem]:
     """Yield what is wrong with where experts lie."""
     if model.experts is None:
         if options.experts is not None:
@@ -177,6 +190,7 @@ def spread_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Pro
             yield Problem(("strategy", "experts"), message)
         return
     problems = [*_axis_problems(options), *_cut_problems(options), *_degree_problems(options)]
+    problems += _overlap_problems(options, workload)
     yield from problems
     if not problems:
         yield from _dividing_problems(options, model)
@@ -253,6 +267,28 @@ def _degree_problems(options: StrategyOptions) -> Iterator[Problem]:
         blocks, states = spread.degree // own, options.shard.degree
         message = f"found {spread.degree}: {blocks} replicas hold all experts, and {states} share "
         yield Problem(path, f"{message}states (strategy.shard); allowed: {own * states}")
+
+
+def _overlap_problems(options: StrategyOptions, workload: Workload) -> Iterator[Problem]:
+    """Yield why passes of two micro-batches cannot be issued in turn."""
+    overlap, path = options.spread.overlap, ("strategy", "experts", "overlap")
+    if overlap is None:
+        return
+    many, found = workload.micro_batches, f"found '{overlap}'"
+    if options.pp:
+        message = f"{found}; in a pipeline the schedule pairs passes: leave it out, and take"
+        yield Problem(path, f"{message} strategy.pp.schedule: dualpipe_v or dualpipe")
+    elif options.mesh().degree(apart(options)) == 1:
+        yield Problem(path, f"{found}; every rank has all experts, nothing travels: leave it out")
+    elif overlap == "forward_backward" and workload.phase != "train":
+        message = f"{found}; phase: {workload.phase} has no backward"
+        yield Problem(path, f"{message}; allowed: two_batches")
+    elif overlap == "two_batches" and many % 2:
+        message = f"found {many}; experts.overlap: two_batches takes an even number"
+        yield Problem(("workload", "micro_batches"), f"{message}: {many + 1}")
+    elif many < 2:
+        message = f"found {many}; experts.overlap: {overlap} takes two or more"
+        yield Problem(("workload", "micro_batches"), message)
 
 
 def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[Problem]:

@@ -67,6 +67,10 @@ class Pipeline(BaseModel):
     overlap : bool
         Compute goes on while activations and gradients travel; else what is computed next waits
         for every send and receive before it (Megatron-Core's 1F1B).
+    interleave : bool
+        Where a schedule has a forward and a backward run as one (DualPipe), their ops are issued in
+        turn: what one of them says travels while the other computes. Else one after the other, as
+        the runtime of ``torch.distributed.pipelining`` (2.13) does if it is told nothing else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,6 +83,9 @@ class Pipeline(BaseModel):
     )
     streams: Streams = Field("pair", description="which sends and receives follow each other")
     overlap: bool = Field(True, description="compute goes on while activations travel")
+    interleave: bool = Field(
+        True, description="a schedule's pairs of forward and backward are issued in turn"
+    )
 
     def __hash__(self) -> int:
         """Return a hash: the options of a schedule may stand in a mapping."""
@@ -144,7 +151,7 @@ class Pipeline(BaseModel):
         layers = self.split(model, order.depth)
         assert layers is not None, "see problems"
         return tuple(
-            Stages(order, place, layers, steps, self.streams, self.overlap)
+            Stages(order, place, layers, steps, self.streams, self.overlap, self.interleave)
             for place, steps in enumerate(_placed(order, ahead_of=self.streams == "direction"))
         )
 
