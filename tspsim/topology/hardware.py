@@ -68,6 +68,10 @@ class Protocol:
     own_part : float
         What a member's own part costs (it is copied, and opens the pipeline), over what the link
         takes for a part as stated: few members have large parts, and achieve less.
+    last : float
+        The largest message in bytes that it is used for.
+    most : int
+        The most members that it is used for; 0: any number.
     """
 
     latency: float = 0.0
@@ -79,6 +83,8 @@ class Protocol:
     fewest: int = 0
     per_member: float = 0.0
     own_part: float = 0.0
+    last: float = math.inf
+    most: int = 0
 
     def seconds(self, members: int) -> float:
         """Return the seconds of a call of so many members, two or more, beside its links'."""
@@ -121,6 +127,8 @@ class Profile:
         How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
+    serving : bool
+        Programs call the all-reduces of serving libraries, where `protocols` has some.
     """
 
     name: str
@@ -136,6 +144,7 @@ class Profile:
     steps: tuple[StepEvidence, ...] = ()
     attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    serving: bool = False
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False
