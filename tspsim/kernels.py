@@ -13,10 +13,14 @@ Attention = Literal["flash-2", "flash-3", "cudnn", "unfused"]
 Fusion = Literal["fused", "separate"]
 Loss = Literal["fused", "in-place", "fp32", "chunked"]
 Recomputed = Literal["least", "autograd"]
+AllReduce = Literal["nccl", "custom"]
 #: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
 #: each other; none: nobody's.
 Framework = Literal["none", "torch", "megatron"]
 Preset = Literal["torch-compile", "torch-eager", "megatron-core", "megatron-2022", "ideal"]
+
+#: Phases that serving libraries run.
+INFERENCE = ("prefill", "decode", "generate")
 
 #: Pieces of a chunked loss where the workload states none: torchtune's default.
 CHUNKS = 8
@@ -66,6 +70,9 @@ class Kernels:
     pace : float
         Fraction of the speed of its kernels at which a step is run: gaps between them, and
         whatever else is not simulated; what the host takes to issue them is `host`.
+    all_reduce : {"nccl", "custom"} or None
+        ``custom``: small messages go by the kernels that serving libraries have in place of NCCL or
+        RCCL, where the profile has times of them; None: in inference, but not in training.
     """
 
     attention: Attention = "flash-2"
@@ -82,6 +89,11 @@ class Kernels:
     host: float = 0.0
     framework: Framework = "none"
     pace: float = 1.0
+    all_reduce: AllReduce | None = None
+
+    def reduces_as_servers(self, phase: str) -> bool:
+        """Return whether small all-reduces of a phase go by the kernels of serving libraries."""
+        return self.all_reduce == "custom" or (self.all_reduce is None and phase in INFERENCE)
 
 
 #: Everything fused, nothing kept that can be done without.

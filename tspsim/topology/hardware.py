@@ -10,7 +10,7 @@ from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
 from tspsim.topology.evidence import Evidence
-from tspsim.topology.tables import Table, kind_of
+from tspsim.topology.tables import Table, kinds_of
 from tspsim.topology.whole_steps import StepEvidence
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
@@ -68,6 +68,10 @@ class Protocol:
     own_part : float
         What a member's own part costs (it is copied, and opens the pipeline), over what the link
         takes for a part as stated: few members have large parts, and achieve less.
+    last : float
+        The largest message in bytes that it is used for.
+    most : int
+        The most members that it is used for; 0: any number.
     """
 
     latency: float = 0.0
@@ -79,6 +83,8 @@ class Protocol:
     fewest: int = 0
     per_member: float = 0.0
     own_part: float = 0.0
+    last: float = math.inf
+    most: int = 0
 
     def seconds(self, members: int) -> float:
         """Return the seconds of a call of so many members, two or more, beside its links'."""
@@ -121,6 +127,8 @@ class Profile:
         How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
+    serving : bool
+        Programs call the all-reduces of serving libraries, where `protocols` has some.
     """
 
     name: str
@@ -136,6 +144,7 @@ class Profile:
     steps: tuple[StepEvidence, ...] = ()
     attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    serving: bool = False
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False
@@ -245,7 +254,8 @@ class Roofline:
     the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785). Where the
     profile has a table for the work, one efficiency counts for both, as the whole kernel was
     measured. A grouped product that has neither table nor curve is as efficient as a product of as
-    many rows with one matrix: all groups' tiles fill the device together.
+    many rows with one matrix: all groups' tiles fill the device together. Attention against a cache
+    that no table has is as efficient as attention, and its traffic as element-wise traffic.
 
     fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
     workload, and so does the memory that they take. Each is cast once, into itself and its
@@ -304,6 +314,8 @@ class Roofline:
 
     def _like(self, work: Work, dtype: str) -> Work:
         """Return the work whose efficiency counts."""
+        if work.curve == "cached_attention" and self._table(work, dtype) is None:
+            return work._replace(curve="attention", shape=())
         own = ("grouped", dtype) in self._tables or "grouped" in self._curves
         if work.curve != "grouped" or own:
             return work
@@ -314,8 +326,8 @@ class Roofline:
         """Return the table of a piece of work: of its special kind, if there is one."""
         if not (work.flops and work.shape):
             return None
-        special = self._tables.get((kind_of(work), dtype))
-        return special or self._tables.get((work.curve, dtype))
+        found = (self._tables.get((kind, dtype)) for kind in kinds_of(work))
+        return next((table for table in found if table), None)
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
