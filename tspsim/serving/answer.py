@@ -66,14 +66,17 @@ class Steps:
         Part of the time in which one ran.
     played : int
         Steps that were simulated; the times of a run's steps are interpolated between them.
+    compared : int
+        Steps drawn from the run, which were simulated too.
     error : float
-        By which part the interpolated times of steps drawn from the run are off at most.
+        By which part their interpolated times are off at most.
     """
 
     count: int
     mean: float
     busy: float
     played: int
+    compared: int
     error: float
 
 
@@ -180,6 +183,12 @@ def _offered(traffic: Traffic, served: Served) -> Offered:
 
 def _steps(served: Served, step_times: StepTimes) -> Steps:
     """Return what is to be told of the steps; plays those that are compared."""
-    (first, last), played = served.span, step_times.played
-    busy, count = served.busy, served.steps
-    return Steps(count, busy / count, busy / (last - first), played, step_times.error())
+    first, last = served.span
+    return Steps(
+        count=served.steps,
+        mean=served.busy / served.steps,
+        busy=served.busy / (last - first),
+        played=step_times.played,
+        compared=len(step_times.sample),
+        error=step_times.error(),
+    )

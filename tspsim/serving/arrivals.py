@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class Traffic:
     rate: float | None = None
     seed: int | None = None
     lines: tuple[int, ...] = ()
+
+    def first(self, count: int | None) -> Traffic:
+        """Return the first so many requests; None: all."""
+        return replace(self, requests=self.requests[:count], lines=self.lines[:count])
 
     def place(self, number: int) -> str:
         """Return what to call a request in a message."""

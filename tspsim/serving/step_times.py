@@ -67,7 +67,9 @@ class StepTimes:
         self._played: dict[Rows, float] = {}
         self._samples = (Sample(generator(SAMPLES, 0, 0)), Sample(generator(SAMPLES, 0, 1)))
         tokens, rows = (min(most, self._most) for most in (limits.tokens, limits.sequences))
-        self._tokens = Bent(grid(1, RATIO, tokens), lambda count: self._at(short_prompts(count)))
+        self._tokens = Bent(
+            grid(1, RATIO, tokens), lambda count: self._at(short_prompts(count, rows))
+        )
         self._decode = Sheet(grid(1, RATIO, rows), self._decode_of)
         self._chunk = Sheet(grid(1, RATIO, tokens), self._chunk_of)
 
@@ -90,10 +92,15 @@ class StepTimes:
         """Steps that were played so far."""
         return len(self._played)
 
+    @property
+    def sample(self) -> list[Rows]:
+        """Steps that were asked for, drawn at random."""
+        return [rows for sample in self._samples for rows in sample.kept]
+
     def error(self) -> float:
-        """Return by which part steps of the run, drawn at random, are off at most: plays them."""
-        drawn = [rows for sample in self._samples for rows in sample.kept]
-        return max((abs(self(rows) / self._at(rows) - 1) for rows in drawn), default=0.0)
+        """Return by which part the times of the sample are off at most: plays its steps."""
+        errors = [abs(self(rows) / self._at(rows) - 1) for rows in self.sample]
+        return max(errors, default=0.0)
 
     def _at(self, rows: Rows) -> float:
         if rows not in self._played:
@@ -127,10 +134,11 @@ def seen(tokens: int, cached: int) -> int:
     return 2 * cached + tokens
 
 
-def short_prompts(tokens: int) -> Rows:
-    """Return so many tokens that see but a few neighbours."""
-    whole, rest = divmod(tokens, SHORT)
-    return ((SHORT, 0),) * whole + (((rest, 0),) if rest else ())
+def short_prompts(tokens: int, most: int) -> Rows:
+    """Return so many tokens that see but a few neighbours, in so many prompts at most."""
+    length = max(SHORT, -(-tokens // most))
+    whole, rest = divmod(tokens, length)
+    return ((length, 0),) * whole + (((rest, 0),) if rest else ())
 
 
 def decode_rows(count: int, cached: int) -> Rows:
