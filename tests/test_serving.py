@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tspsim.engine.serving.replica import serve
+from tspsim.engine.serving.process import serve
 from tspsim.engine.serving.scheduler import Scheduler, Step
 from tspsim.engine.serving.served import Level, Served
 from tspsim.engine.serving.types import Cache, Limits, Request, Rows, StepTime

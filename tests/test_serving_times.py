@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tspsim.engine.serving.replica import serve
+from tspsim.engine.serving.process import serve
 from tspsim.engine.serving.types import Cache, Limits, Rows, StepTime
 from tspsim.serving.arrivals import poisson
 from tspsim.serving.lengths import parse_lengths
@@ -168,7 +168,7 @@ def test_lines_go_through_their_points_and_on_beyond_them() -> None:
 
 @pytest.mark.parametrize("kink", [130, 200, 300, 470])
 def test_a_kink_is_found(kink: int) -> None:
-    """Within 2 % anywhere between two points of a grid; a straight cell takes one look."""
+    """Within 3 % anywhere between two points of a grid; a straight cell takes one look."""
     asked_for: list[int] = []
 
     def play(x: int) -> float:
@@ -176,7 +176,7 @@ def test_a_kink_is_found(kink: int) -> None:
         return max(float(kink), float(x))
 
     line = Bent((128, 512, 2048), play)
-    assert max(abs(line(x) / max(kink, x) - 1) for x in range(128, 513)) < 0.02
+    assert max(abs(line(x) / max(kink, x) - 1) for x in range(128, 513)) < 0.03
     assert len(asked_for) <= 2 + 1 + 2 * 5
     before = len(asked_for)
     assert line(1999) == 1999.0

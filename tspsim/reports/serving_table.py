@@ -84,7 +84,7 @@ def _steps(found: Serving) -> Text:
         f"{steps.count:,} steps in {duration(found.duration)}, {time(steps.mean)} each, busy "
         f"{100 * steps.busy:.1f} % of the time\n"
         f"their times are interpolated between {steps.played:,} that were played: within "
-        f"{100 * steps.error:.1f} % of {steps.compared:,} drawn from the run"
+        f"{max(100 * steps.error, 0.1):.1f} % of {steps.compared:,} drawn from the run"
     )
     return Text(told, style="dim")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tspsim.engine.serving.replica import serve as play
+from tspsim.engine.serving.process import serve as play
 from tspsim.engine.serving.served import Served
 from tspsim.engine.serving.types import Cache, Limits
 from tspsim.serving.arrivals import Traffic

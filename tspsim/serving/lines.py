@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 #: A chord is straight enough when its middle is off by no more than this part.
-STRAIGHT = 0.01
+STRAIGHT = 0.02
 #: Halvings of one cell of the grid: a kink is found to 1/32 of the cell.
 DEEPEST = 5
 

@@ -24,13 +24,13 @@ from tspsim.engine.serving.types import Cache, Limits, Rows, StepTime
 from tspsim.serving.lines import Bent, Line, Sheet, grid
 
 #: Steps that are compared, of decode alone and of those with chunks.
-CHECKED = 5
+CHECKED = 4
 #: Tokens of the prompts in which tokens see but a few neighbours.
 SHORT = 16
 #: From one point of a grid to the next.
 RATIO = 4
-#: The first point behind 0 of the grids of cached tokens.
-CACHED = 1024
+#: The first points behind a single token of the grid of chunks, and behind none of cached tokens.
+CHUNK, CACHED = 64, 1024
 
 
 class Sample:
@@ -71,7 +71,7 @@ class StepTimes:
             grid(1, RATIO, tokens), lambda count: self._at(short_prompts(count, rows))
         )
         self._decode = Sheet(grid(1, RATIO, rows), self._decode_of)
-        self._chunk = Sheet(grid(1, RATIO, tokens), self._chunk_of)
+        self._chunk = Sheet(sorted({1, *grid(CHUNK, RATIO, tokens)}), self._chunk_of)
 
     def __call__(self, rows: Rows) -> float:
         """Return the seconds of a step."""
