@@ -158,11 +158,11 @@ def _traffic(
         if stated:
             raise UserError(
                 f"{', '.join(stated)}: nothing is drawn where --arrivals is a trace, '{arrivals}'; "
-                "leave out, or write a rate such as 8/s"
+                "leave them out, or write a rate such as 8/s"
             )
         return read_trace(Path(arrivals)).first(requests)
     missing = [name for name, value in lengths.items() if value is None]
     if missing:
         raise UserError(f"no {', '.join(missing)}: a rate needs lengths; write {FORMS}")
-    drawn = (parse_lengths(value or "", name) for name, value in lengths.items())
-    return poisson(rate, requests or REQUESTS, *drawn, seed or 0)
+    prompts, answers = (parse_lengths(value or "", name) for name, value in lengths.items())
+    return poisson(rate, requests or REQUESTS, prompts, answers, seed or 0)
