@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blocks import TOP, blocks
+
+if TYPE_CHECKING:
+    from tspsim.scenario import Scenario
 
 #: Pictures of the documents: file, scenario with overrides, plot.
 PICTURES = {
@@ -27,15 +31,37 @@ def draw(folder: Path) -> None:
         draw_one(kind, known[key], folder / name)
     draw_profiles(TOP / "published", folder)
     draw_goodput(folder / "goodput.png")
+    draw_serving(folder / "serving.png")
 
 
 def draw_goodput(path: Path) -> None:
     """Draw the goodput of the job that docs/disturbances.md describes."""
-    from tspsim.files.source import parse
     from tspsim.reports.goodput_plot import draw as draw_found
     from tspsim.runs.goodput import goodput
+
+    draw_found(goodput(described("disturbances.md", "job.yaml")), path)
+
+
+def draw_serving(path: Path) -> None:
+    """Draw what the first command of docs/serving.md draws."""
+    from tspsim.engine.serving.types import Limits
+    from tspsim.reports.serving_plot import draw as draw_found
+    from tspsim.serving.answer import serve
+    from tspsim.serving.arrivals import poisson
+    from tspsim.serving.lengths import Lengths
+    from tspsim.serving.replica import replica_of
+
+    scenario = described("serving.md", "chat.yaml")
+    lengths = Lengths("lognormal", 1024, 0.8), Lengths("lognormal", 256, 0.6)
+    traffic = poisson(40, 1000, *lengths, seed=0)
+    draw_found(serve(scenario.name, replica_of(scenario, block=16), traffic, Limits()), path)
+
+
+def described(page: str, file: str) -> Scenario:
+    """Return a scenario that a document writes out."""
+    from tspsim.files.source import parse
     from tspsim.scenario import from_document
 
-    text = (TOP / "docs" / "disturbances.md").read_text(encoding="utf-8")
-    (job,) = (block for block in blocks(text) if block.file == "job.yaml")
-    draw_found(goodput(from_document(parse("\n".join(job.lines), "job.yaml").data)), path)
+    text = (TOP / "docs" / page).read_text(encoding="utf-8")
+    (found,) = (block for block in blocks(text) if block.file == file)
+    return from_document(parse("\n".join(found.lines), file).data)

@@ -97,6 +97,7 @@ Special = tuple[str, Callable[[Path], None]]
 
 @pytest.mark.parametrize(
     "command", [["run"], ["show"], ["check"], ["explain"], ["goodput"], ["plan"],
+                ["serve", "--arrivals=1/s", "--prompt=8", "--new-tokens=8"],
                 ["sweep", "workload.sequence=64"], ["compare", "strategy=tsp,tp"]],
     ids=lambda command: command[0],
 )  # fmt: skip

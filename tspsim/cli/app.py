@@ -11,6 +11,7 @@ from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 from tspsim.cli.schedule import schedule
+from tspsim.cli.serve import serve
 from tspsim.cli.version import version
 
 app = typer.Typer(
@@ -134,6 +135,9 @@ def goodput(
     if output is not None:
         goodput_plot.draw(found, output)
         say(f"wrote {output}")
+
+
+app.command()(serve)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from tspsim.program.types import Program, Programs
 from tspsim.topology.disturbances import Jitter
 
 #: Separate streams of random numbers, so that drawing one thing more moves nothing else.
-COMPUTE, LINKS, FAILURES = range(3)
+COMPUTE, LINKS, FAILURES, ARRIVALS, LENGTHS, SAMPLES = range(6)
 #: Of tasks: what the host does takes as long as it is said to.
 _STEADY = 2
 

@@ -1,0 +1,1 @@
+"""One replica that serves requests: continuous batching, chunked prefill, a paged cache."""
