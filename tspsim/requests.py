@@ -81,8 +81,8 @@ class Requests:
 
     @property
     def decodes(self) -> bool:
-        """Whether all new tokens come one at a time."""
-        return all(request.decodes for request in self.each)
+        """Whether some new tokens come one at a time."""
+        return any(request.decodes for request in self.each)
 
     @property
     def resumes(self) -> bool:

@@ -177,7 +177,7 @@ def simulate_scenario(
     ScheduleError
         When the strategy's collectives do not meet.
     """
-    run = _one_step(scenario, progress, programs)
+    run = simulate_step(scenario, progress, programs)
     return with_series(run) if scenario.workload.series else run
 
 
@@ -190,7 +190,7 @@ def with_series(run: Run) -> Run:
     def time_of(requests: Requests) -> float:
         again = requests == scenario.workload.requests
         step = replace(scenario, workload=scenario.workload.of(requests))
-        played = run if again else _one_step(step)
+        played = run if again else simulate_step(step)
         peaks.append(played.summary.memory)
         return played.summary.step_time + series.overhead
 
@@ -205,9 +205,10 @@ def with_series(run: Run) -> Run:
     return replace(run, summary=replace(run.summary, inference=figures, memory=fullest))
 
 
-def _one_step(
+def simulate_step(
     scenario: Scenario, progress: Progress | None = None, programs: Programs | None = None
 ) -> Run:
+    """Simulate one step alone: see `simulate_scenario`."""
     begin = perf_counter()
     strategy = scenario.strategy
     programs = programs or checked_programs(

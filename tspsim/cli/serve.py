@@ -112,7 +112,7 @@ def serve(
     limits = _limits(max_tokens, max_sequences)
     traffic = _traffic(arrivals, prompt, new_tokens, requests, seed)
     loaded = load(scenario, overrides or ())
-    replica = replica_of(loaded, block, cache_tokens)
+    replica = replica_of(loaded, limits, block, cache_tokens)
     with progress("serving") as advance:
         found = answer(loaded.name, replica, traffic, limits, advance)
     if json:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tspsim.engine.serving.types import Cache, Rows, StepTime
+from tspsim.engine.serving.types import Cache, Limits, Rows, StepTime
 from tspsim.files.errors import UserError
 from tspsim.files.units import format_bytes
+from tspsim.requests import Request, Requests
+from tspsim.runner import Run, simulate_step
 from tspsim.scenario.types import Scenario
+
+#: Cached tokens at which the bytes of one are counted: pages and padding hardly matter.
+PROBE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,82 +30,91 @@ class Replica:
     cache: Cache
 
 
-def replica_of(scenario: Scenario, block: int, tokens: int | None = None) -> Replica:
-    """Return the replica of a scenario.
+def replica_of(
+    scenario: Scenario, limits: Limits, block: int, tokens: int | None = None
+) -> Replica:
+    """Return the replica of a scenario: every step that is asked for is simulated.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Of a phase of inference; its own sequences do not matter.
+    limits : Limits
+        The largest step says what is left for the cache.
+    block : int
+        Tokens of a block of the cache.
+    tokens : int, optional
+        That the cache holds; when not given, what weights and the largest step leave of the memory.
+
+    Raises
+    ------
+    UserError
+        When the scenario has no cache, or there is no room for a block.
+    """
+    if scenario.workload.series is None:
+        raise UserError(
+            f"'{scenario.name}' is a step of phase {scenario.workload.phase}; serve wants one of "
+            "inference: workload.phase=decode workload.cached=1024, for example"
+        )
+    steps = Steps(scenario, block)
+    per_token, left = steps.per_token(), steps.left(limits.tokens)
+    blocks = int((left // per_token if tokens is None else tokens) // block)
+    if blocks < 1:
+        raise UserError(_no_room(scenario, (per_token, left), block, tokens))
+    ranks = scenario.strategy.mesh().ranks // scenario.strategy.dp
+    return Replica(steps, Cache(blocks, block, per_token * ranks))
+
+
+def _no_room(scenario: Scenario, sizes: tuple[float, float], block: int, tokens: int | None) -> str:
+    if tokens is not None:
+        return f"--cache-tokens: {tokens:,} tokens; must be at least those of a block, {block:,}"
+    per_token, left = sizes
+    return (
+        f"'{scenario.name}' has no room for a cache: weights and the largest step leave "
+        f"{format_bytes(max(left, 0))} of a rank, and a block of {block} tokens takes "
+        f"{format_bytes(block * per_token)}; use more devices, or a smaller model or --max-tokens"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Steps of a scenario on any sequences.
 
     Parameters
     ----------
     scenario : Scenario
     block : int
-        Tokens of a block of the cache.
-    tokens : int, optional
-        That the cache holds; when not given, what weights leave of the memory.
-
-    Raises
-    ------
-    UserError
-        When there is no room for a block.
+        Tokens of a page of the cache.
     """
-    bound = _Bound(scenario)
-    blocks = int((bound.left // bound.per_token if tokens is None else tokens) // block)
-    if blocks < 1:
-        raise UserError(_no_room(bound, block, tokens))
-    return Replica(bound, Cache(blocks, block, bound.per_token))
-
-
-def _no_room(bound: _Bound, block: int, tokens: int | None) -> str:
-    if tokens is not None:
-        return f"--cache-tokens: {tokens:,} tokens; must be at least those of a block, {block:,}"
-    return (
-        f"'{bound.scenario.name}' has no room for a cache: weights leave "
-        f"{format_bytes(max(bound.left, 0))} on {bound.ranks} ranks, and a block of {block} tokens "
-        f"takes {format_bytes(block * bound.per_token)}; use more devices, or a smaller model"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """The least that a step can take: what has to be read or computed, at the devices' peaks."""
 
     scenario: Scenario
-
-    @property
-    def ranks(self) -> int:
-        strategy = self.scenario.strategy
-        return strategy.mesh().ranks // strategy.dp
-
-    @property
-    def per_token(self) -> float:
-        """Bytes of the keys and values of one token."""
-        model = self.scenario.model
-        return float(model.layers * model.attended * self.scenario.workload.itemsize)
-
-    @property
-    def weights(self) -> float:
-        return float(self.scenario.model.parameters * self.scenario.workload.itemsize)
-
-    @property
-    def left(self) -> float:
-        """Bytes that weights leave on all ranks."""
-        device = self.scenario.topology.devices[0]
-        return self.ranks * (device.memory - device.reserved) - self.weights
+    block: int
 
     def __call__(self, rows: Rows) -> float:
         """Return the seconds of a step."""
-        device, model = self.scenario.topology.devices[0], self.scenario.model
-        rate = self.ranks * device.peak(self.scenario.workload.dtype)
-        bandwidth = self.ranks * device.memory_bandwidth
-        width = 2 * model.layers * model.heads * (model.head_dim + model.value_dim)
+        series = self.scenario.workload.series
+        assert series is not None
+        each = tuple(_request(*row) for row in rows)
+        return self._played(each).summary.step_time + series.overhead
 
-        def attention(part: Iterable[tuple[int, int]]) -> float:
-            pairs = sum(new * (cached + new / 2) for new, cached in part)
-            read = sum(new + cached for new, cached in part)
-            return max(pairs * width / rate, read * self.per_token / bandwidth)
+    def _played(self, each: tuple[Request, ...]) -> Run:
+        series = self.scenario.workload.series
+        assert series is not None
+        requests = Requests(each, replace(series.cache, block=self.block))
+        workload = replace(self.scenario.workload.of(requests), series=None)
+        return simulate_step(replace(self.scenario, workload=workload))
 
-        tokens = sum(new for new, _ in rows)
-        dense = max(2 * tokens * model.active_parameters / rate, self.weights / bandwidth)
-        return (
-            dense
-            + attention([row for row in rows if row[0] == 1])
-            + sum(attention([row]) for row in rows if row[0] > 1)
-        )
+    def per_token(self) -> float:
+        """Return the bytes that one more token of a replica takes on a rank, on average."""
+        run = self._played((_request(1, PROBE - 1),))
+        memory = run.summary.memory.at_peak
+        return float(memory["kv_cache"]) / PROBE
+
+    def left(self, tokens: int) -> float:
+        """Return the bytes of the fullest rank that a step of so many tokens leaves for a cache."""
+        memory = self._played((_request(tokens, 0),)).summary.memory
+        return memory.capacity - (memory.peak - memory.at_peak["kv_cache"])
+
+
+def _request(new: int, cached: int) -> Request:
+    return Request(new, (cached,) if cached else (), 0, decodes=new == 1)
