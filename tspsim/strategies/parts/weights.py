@@ -26,12 +26,16 @@ class Cut:
     degree : int
     buckets : int
         A rank's heads are laid out in this many groups, each contiguous in the pack.
+    in_turns : bool
+        Heads of all shards come by on every rank, with norms over all of them: those norms are
+        whole on every rank, and queries and keys of all buckets lie in front of the rest.
     """
 
     model: ModelShape
     axis: str | None = None
     degree: int = 1
     buckets: int = 1
+    in_turns: bool = False
 
     @property
     def replicas(self) -> int:
@@ -53,7 +57,8 @@ class Cut:
 
         Of latent attention those that are cut by heads.
         """
-        return [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
+        parts = [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
+        return sorted(parts, key=lambda p: not in_front(p.name)) if self.in_turns else parts
 
     def _bucket(self, i: int) -> Iterator[Part]:
         if self.model.latent:
@@ -137,7 +142,7 @@ class Cut:
         """Return the norms of queries and keys: of a head on every rank, of projections cut."""
         degree, vectors = self.degree, self.model.norm_parameters // self.model.hidden
         cuts = (Shard(), Shard())
-        if self.model.qk_norm == "whole":
+        if self.model.qk_norm == "whole" and not self.in_turns:
             repeats = self.replicas
             cuts = (
                 Shard(0, degree, self.axis),
@@ -174,6 +179,11 @@ class Cut:
         elif n > kv and not replicate:
             hint = f"set strategy.replicate_kv_heads to hold every head {n // kv} times"
             yield Problem(path, f"{n} is more than the model's {kv} kv_heads; {hint}")
+
+
+def in_front(name: str) -> bool:
+    """Whether a part of attention is of queries or keys: a matrix, or its bias."""
+    return name.removeprefix("b")[0] in "qk"
 
 
 def expert_parts(
