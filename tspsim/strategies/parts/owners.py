@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tspsim.program.packed import Packed, Weights
+from tspsim.program.recorder import view
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape
+from tspsim.strategies.exchanges.base import CoreTape, Heads, Sinks
 from tspsim.strategies.parts.layers import LayerWeights
 from tspsim.strategies.parts.prefetch import Prefetch, staggered
 from tspsim.strategies.parts.projections import Bucket, Gradients
@@ -88,6 +89,13 @@ class OneLoop:
             current[:] = [broadcasts.take()]
         return current[0]
 
+    def _heads(self, turn: Turn, into: Operand | None = None) -> Heads:
+        """Return the heads of a turn, with their sinks if there are any."""
+        assert turn.w is not None
+        name = f"sinks{turn.bucket}"
+        sinks = Sinks(turn.w[name], into, add=False) if name in turn.w else None
+        return replace(self.decoder.heads, sinks=sinks)
+
     # ---- forward -----------------------------------------------------------------------------
 
     def forward(self, x: Any, w: LayerWeights, kept: Any) -> tuple[Operand, list[CoreTape]]:
@@ -108,7 +116,7 @@ class OneLoop:
 
         def attend(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None
-            tape = self.exchange.attend(self.decoder.heads, turn.tape)
+            tape = self.exchange.attend(self._heads(turn), turn.tape)
             weight = turn.w[f"o{turn.bucket}"]
             out[0] = self.rank.matmul(tape.output, weight, "o", add_to=out[0])
             tapes.append(self._kept(tape))
@@ -186,12 +194,28 @@ class OneLoop:
 
         def core(turn: Turn) -> Turn:
             assert turn.tape is not None and turn.w is not None
-            restored = self.exchange.restore(self.decoder.heads, turn.tape)
+            heads = self._heads(turn, self._sinks_gradient(turn))
+            restored = self.exchange.restore(heads, turn.tape)
             self.rank.weighs(partial(self._output_gradient, turn, restored, dy, own, packs))
             do = self.rank.matmul(dy, turn.w[f"o{turn.bucket}"], "do", transpose_b=True)
-            return replace(turn, gradients=self.exchange.backward(self.decoder.heads, do, restored))
+            gradients = self.exchange.backward(heads, do, restored)
+            if heads.sinks and heads.sinks.into:
+                self.rank.weighs(partial(self._keep_sinks, turn, heads.sinks.into, packs))
+            return replace(turn, gradients=gradients)
 
         staggered(self._turns(), (begin, core, finish), self.options.lookahead)
+
+    def _sinks_gradient(self, turn: Turn) -> Operand | None:
+        """Return where attention's backward writes the gradient of a turn's sinks."""
+        assert turn.w is not None
+        name = f"sinks{turn.bucket}"
+        return self.rank.statistics("dsinks", turn.w[name].shape) if name in turn.w else None
+
+    def _keep_sinks(self, turn: Turn, gradient: Operand, packs: dict[int, Packed]) -> None:
+        """Record that it goes into the gradients that are reduced to the owner."""
+        row, into = view(gradient, 0, (1, *gradient.shape)), packs[turn.owner]
+        add = self.axis.degree == 1
+        self.rank.bias_gradient(row, into[f"sinks{turn.bucket}"], "sinks", add=add)
 
     def _output_gradient(
         self, turn: Turn, tape: CoreTape, dy: Operand, w: Weights, packs: dict[int, Packed]

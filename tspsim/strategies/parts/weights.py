@@ -76,6 +76,8 @@ class Cut:
             yield Part(f"bq{i}", (q,), "bq", rows)
             yield Part(f"bk{i}", (kv,), "bk", kv_rows)
             yield Part(f"bv{i}", (kv,), "bv", kv_rows)
+        if self.model.sinks:
+            yield Part(f"sinks{i}", (self.heads,), "sinks", rows)
 
     def _latent_bucket(self, latent: Latent, i: int) -> Iterator[Part]:
         """Yield the ways up of some heads: q0 and kv0, and the way back, o0."""
@@ -114,6 +116,8 @@ class Cut:
         experts, h = self.model.experts, self.model.hidden
         assert experts is not None
         parts = [Part("router", (h, experts.count), "router", Shard())]
+        if experts.biases:
+            parts.append(Part("router_bias", (experts.count,), "router_bias", Shard()))
         if experts.shared_gate:
             parts.append(Part("scale", (h, 1), "shared_scale", Shard()))
         return parts
@@ -195,7 +199,10 @@ def expert_parts(
     cut: Axes | None = None,
     ways: int = 1,
 ) -> list[Part]:
-    """Return a rank's part of the experts of a layer, each matrix stacked over experts.
+    """Return a rank's part of the experts of a layer, matrices and biases stacked over experts.
+
+    Of experts that are cut by columns the bias of the output is cut by its own: each rank adds some
+    of it, and the sum over ranks has all of it once.
 
     Parameters
     ----------
@@ -219,4 +226,13 @@ def expert_parts(
     if ways > 1:
         into, out = (Shard(dim, ways, cut, of=shard) for dim, shard in ((2, into), (1, out)))
     parts = [Part(name, (count, h, f), f"experts_{name}", into, outputs=0) for name in ins]
-    return [*parts, Part("down", (count, f, h), "experts_down", out, outputs=0)]
+    parts.append(Part("down", (count, f, h), "experts_down", out, outputs=0))
+    if experts.biases:
+        cuts = into._replace(dim=1) if columns or ways > 1 else into
+        width = h // (degree if columns else ways)
+        biased = [(name, f) for name in ins] + [("down", width)]
+        parts += [
+            Part(f"b{name}", (count, n), f"experts_{name}_bias", cuts, outputs=0)
+            for name, n in biased
+        ]
+    return parts
