@@ -23,6 +23,11 @@ SIGMOID = replace(
 )  # fmt: skip
 #: Weights of experts that are not divided by their sum, no shared experts, experts everywhere.
 BARE = replace(SOFTMAX, layers=2, experts=Experts(8, 2, 16, router=Router(normalise=False)))
+#: As gpt-oss: sinks, a window in every other layer, biases everywhere.
+GPT_OSS = ModelShape(
+    hidden=16, layers=2, heads=16, kv_heads=8, ffn=24, vocab=24, head_dim=2, attention_bias=True,
+    sinks=True, window=(5, None), experts=Experts(8, 2, 8, biases=True),
+)  # fmt: skip
 
 SKEWED = Workload(
     sequence=16, batch=2, micro_batches=2, dtype="fp64", routing=Routing("power_law", 1.5, 3)

@@ -109,7 +109,6 @@ SIZES = "hidden: 64, layers: 2, heads: 8, ffn: 128, vocab: 256"
             f"model={{{SIZES}, qk_norm: whole, norm: layernorm}}",
             "model.qk_norm: found 'whole' with norm:",
         ),
-        ("model.qk_norm=whole", "model.qk_norm: found 'whole'; the mean square of a whole query"),
         ("model.score_cap=0", "model.score_cap: found 0; must be a number greater than 0"),
         ("model.layers=1000000", "model.layers: found 1000000; at most 16384 are simulated"),
         ("workload.micro_batches=100000", "workload.micro_batches: found 100000; at most"),

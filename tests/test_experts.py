@@ -12,6 +12,7 @@ from tests.experts import (
     BALANCED,
     BARE,
     EMPTY,
+    GPT_OSS,
     PAIRS,
     SETTINGS,
     SIGMOID,
@@ -196,7 +197,7 @@ APART = replace(
 
 @pytest.mark.parametrize(
     ("model", "workload"),
-    [(SOFTMAX, SKEWED), (SIGMOID, EMPTY), (BARE, BALANCED), (APART, SKEWED)],
+    [(SOFTMAX, SKEWED), (SIGMOID, EMPTY), (BARE, BALANCED), (APART, SKEWED), (GPT_OSS, SKEWED)],
 )
 def test_the_dense_loop_agrees_with_finite_differences(
     model: ModelShape, workload: Workload

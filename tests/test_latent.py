@@ -280,6 +280,7 @@ class TestScenario:
             ({"kv_heads": 4}, {}, "model.kv_heads: found 4; with latent attention every head has"),
             ({"head_dim": 8}, {}, "model.head_dim: found 8; it is latent.nope + latent.rope"),
             ({"qkv_bias": True}, {}, "model.qkv_bias: found true; latent attention with biases"),
+            ({"sinks": True}, {}, "model.sinks: found true; latent attention with sinks"),
             ({"latent.rope": 3}, {}, "model.latent.rope: found 3; must be even"),
             ({"latent.nope": 0}, {}, "model.latent.nope: found 0"),
             ({"latent.kv_rnk": 3}, {}, "unknown key (did you mean 'kv_rank'?)"),

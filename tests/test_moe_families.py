@@ -195,8 +195,8 @@ def test_greedy_choice_has_no_groups() -> None:
         assert (router.groups, router.correction) == (groups, method == "noaux_tc")
 
 
-def test_gpt_oss_has_windows_in_turn_and_more_parameters_than_are_played() -> None:
-    """A number per head, and biases of the router and of every expert: see models/README."""
+def test_gpt_oss_has_windows_in_turn_sinks_and_biases() -> None:
+    """A number per head, and biases of the router and of every expert."""
     shape = shape_of(config_of("gpt-oss-20b"))
     assert shape.window == (128, None)
     without = replace(shape, sinks=False, experts=replace(experts_of("gpt-oss-20b"), biases=False))

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from tests.differences import check_gradients
-from tests.pipelines import SMALL, piped
-from tests.schedules import VARIANTS, options, record, title
+from tests.pipelines import piped
+from tests.schedules import VARIANTS, record, title
 from tests.test_pipeline_stamps import equal, passes
 from tests.variants import GEMMA, MIXED, OLMO, PLAIN
 from tspsim.kernels import PRESETS
-from tspsim.model import ModelShape, Workload
+from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.program.types import Program
 from tspsim.scenario import load
+from tspsim.strategies.parts.turn_norms import TurnNorms
 from tspsim.testing import forgettable, without
 from tspsim.testing.checks import check_values
 from tspsim.values import check, compare
@@ -25,12 +27,6 @@ WORKLOAD = Workload(sequence=16, batch=2, dtype="fp64")
 MODELS = {"gemma": GEMMA, "olmo": OLMO, "mixed": MIXED}
 
 Variant = tuple[str, dict[str, Any]]
-
-
-def can(variant: Variant, model: ModelShape) -> bool:
-    """Whether a strategy splits a model so."""
-    kind, values = variant
-    return not list(options(kind, **values).problems(model, WORKLOAD))
 
 
 def failed(variant: Variant, model: ModelShape, workload: Workload) -> set[str]:
@@ -48,10 +44,7 @@ def test_a_training_step_computes_the_dense_models_numbers(
     variant: Variant, model: str, recompute: Any
 ) -> None:
     """Loss, output, input gradient and every gradient, those of the norms too."""
-    shape = MODELS[model]
-    if not can(variant, shape):
-        pytest.skip("a norm of whole queries under TSP: refused")
-    assert not failed(variant, shape, replace(WORKLOAD, recompute=recompute))
+    assert not failed(variant, MODELS[model], replace(WORKLOAD, recompute=recompute))
 
 
 @pytest.mark.parametrize("kernels", ["torch-eager", "megatron-2022"])
@@ -79,20 +72,18 @@ def test_norms_of_shared_keys_get_the_gradient_of_all_their_readers(
     """With fewer key heads than ranks, of every head and of whole projections."""
     variant = kind, {"degree": 4, "replicate_kv_heads": True}
     for model in (replace(GEMMA, kv_heads=kv_heads), replace(OLMO, kv_heads=kv_heads)):
-        if can(variant, model):
-            assert not failed(variant, model, WORKLOAD)
+        assert not failed(variant, model, WORKLOAD)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "model", "recompute"), [("zb_v", GEMMA, "full"), ("1f1b", OLMO, "none")]
+    ("schedule", "model", "recompute"),
+    [("zb_v", GEMMA, "full"), ("1f1b", OLMO, "none"), ("zb_h1", OLMO, "full")],
 )
 @pytest.mark.parametrize("strategy", ["tsp", "tp-sequence", "sp-ulysses", "tp_sp"])
 def test_pipelines_of_layers_that_differ_are_stamped_as_recorded(
     strategy: str, schedule: str, model: ModelShape, recompute: Any
 ) -> None:
     """With backward whole and in two halves."""
-    if not can(SMALL[strategy], model):
-        pytest.skip("a norm of whole queries under TSP: refused")
     four = replace(model, layers=4)
     made = piped(strategy, schedule, model=four, recompute=recompute)
     equal(made)
@@ -102,7 +93,7 @@ def test_pipelines_of_layers_that_differ_are_stamped_as_recorded(
 @pytest.mark.parametrize("strategy", ["tsp", "tp"])
 def test_norms_that_are_shared_among_replicas_get_their_gradients(strategy: str) -> None:
     """With weights that come and go (ZeRO-3), layer by layer."""
-    for model in (GEMMA, MIXED):
+    for model in (GEMMA, MIXED, OLMO):
         options = {"dp": 2, "zero": 3}
         check_values(piped(strategy, "1f1b", model=replace(model, layers=4), options=options))
 
@@ -142,6 +133,8 @@ def test_a_variant_that_is_left_out_fails_the_proof(change: str) -> None:
         (("tp", {"degree": 4}), OLMO),
         (("tp", {"degree": 4, "sequence_parallel": True}), OLMO),
         (("tp_sp", {"tp": 2, "sp": 2}), OLMO),
+        (("tsp", {"degree": 2, "head_buckets": 2}), replace(OLMO, qkv_bias=True)),
+        (("tsp", {"degree": 2, "share_recompute": False}), OLMO),
     ],
 )
 def test_forgetting_any_one_collective_is_found(variant: Variant, model: ModelShape) -> None:
@@ -168,6 +161,44 @@ def test_whole_queries_cost_one_number_per_token_and_projection() -> None:
     assert {op.inputs[0].bytes for op in sums} == {WORKLOAD.batch * WORKLOAD.sequence * 4}
 
 
+@pytest.mark.parametrize("recompute", ["none", "full"])
+def test_whole_queries_have_no_weight_travel_more_often_under_tsp(recompute: Any) -> None:
+    """Only what runs forward again has Wq and Wk come once more; dW is reduced once."""
+    variant, workload = ("tsp", {"degree": 4}), replace(WORKLOAD, recompute=recompute)
+    (whole,), (heads,) = (
+        record(variant, replace(PLAIN, norm_at="behind", qk_norm=norm), workload)[0].roles
+        for norm in ("whole", "head")
+    )
+    half = PLAIN.hidden * (PLAIN.query_width + PLAIN.kv_width) * Optimizer().weight
+    once_more = PLAIN.layers * half if recompute == "full" else 0
+    assert sent(whole, "broadcast") == sent(heads, "broadcast") + once_more
+    assert sent(whole, "reduce") == sent(heads, "reduce")
+
+
+def sent(program: Program, kind: str) -> int:
+    """Return the bytes of all messages of a kind."""
+    messages = (op.message for op in program.ops)
+    return sum(message.bytes for message in messages if message and message.collective == kind)
+
+
+@pytest.mark.parametrize("forgotten", ["squares", "products"])
+def test_a_norm_by_shard_is_found(forgotten: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums over the heads of one turn, not of all."""
+    right = getattr(TurnNorms, forgotten)
+
+    def alone(norms: TurnNorms, *values: Any) -> Any:
+        return right(norms, *values[:-1], None)
+
+    monkeypatch.setattr(TurnNorms, forgotten, alone)
+    assert "L0.wk gradient" in failed(("tsp", {"degree": 4}), OLMO, WORKLOAD)
+
+
+def test_a_rank_alone_has_its_heads_in_turns_too() -> None:
+    """Norms over the heads of all buckets, without a rank to talk to."""
+    for buckets in (1, 2):
+        assert not failed(("tsp", {"degree": 1, "head_buckets": buckets}), OLMO, WORKLOAD)
+
+
 def test_the_small_model_has_layers_of_every_kind() -> None:
     """What is proven has local and global layers as Gemma-3 has, in fewer layers."""
     model = replace(PLAIN, layers=62, head_dim=128, window=(1024,) * 5 + (None,), rotary=96)
@@ -177,7 +208,7 @@ def test_the_small_model_has_layers_of_every_kind() -> None:
     assert small_model(replace(model, window=1024), 4, layers=2, share=1e-6).window == 2
 
 
-@pytest.mark.parametrize("shape", ["gemma-3-27b", "phi-4-mini"])
+@pytest.mark.parametrize("shape", ["gemma-3-27b", "phi-4-mini", "olmo-2-7b", "olmoe-1b-7b"])
 def test_shipped_shapes_are_proven_under_tsp(shape: str) -> None:
     """As `tspsim check` does."""
     keys = [f"model={{hf: {shape}}}", "workload.logits_chunks=1"]

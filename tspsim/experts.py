@@ -68,7 +68,7 @@ class Experts:
     every : int
         Of the others every so-manieth has experts: those with ``(layer + 1) % every == 0``.
     biases : bool
-        Router and experts add biases (gpt-oss): counted as parameters, and left out elsewhere.
+        Router and experts add biases (gpt-oss).
     router : Router
     """
 

@@ -63,7 +63,7 @@ class ModelShape:
     chunk : int or None
         Tokens of the blocks that attention does not look out of (Llama-4): no more are simulated.
     sinks : bool
-        A number per head joins the sum of each softmax (gpt-oss): counted as a parameter alone.
+        Every softmax has one more score, of no key: a number per head (gpt-oss).
     score_cap, logit_cap : float or None
         Scores of attention, and the logits, are ``cap * tanh(x / cap)`` (Gemma-2).
     scaled_embedding : bool

@@ -30,8 +30,8 @@ def forward_volume(scenario: Scenario) -> float | None:
     -------
     float or None
         None where no closed form is written down: other strategies, ``kv: ulysses`` and ``usp``,
-        replicated key/value heads, biases that travel with the weights, latents that are gathered
-        in place of the stream or of keys and values.
+        replicated key/value heads, biases or sinks that travel with the weights, latents that are
+        gathered in place of the stream or of keys and values.
     """
     model, work = scenario.model, scenario.workload
     options = scenario.strategy.model_dump()
@@ -41,7 +41,7 @@ def forward_volume(scenario: Scenario) -> float | None:
     if others or model.kv_heads % heads_cut:
         return None
     if options["kind"] == "tsp":
-        elements = None if model.biases else _tsp(model, work, degrees["tsp"])
+        elements = None if model.biases or model.sinks else _tsp(model, work, degrees["tsp"])
     elif model.latent and options.get("sequence_parallel"):
         elements = None
     elif options["kind"] in ("tp", "sp", "tp_sp"):

@@ -124,3 +124,10 @@ def span(packed: Packed, first: int, count: int) -> Packed:
         parts.append(part._replace(shape=(count, *matrix)))
         offsets[part.name] = operand.offset - packed.flat.offset + first * product(tuple(matrix))
     return Packed(packed.flat, tuple(parts), offsets)
+
+
+def section(packed: Packed, first: int, count: int) -> Packed:
+    """Return so many parts of a pack, side by side from one on, as a pack over a view."""
+    parts = packed.parts[first : first + count]
+    start = packed[parts[0].name].offset - packed.flat.offset
+    return Packed(view(packed.flat, start, (elements(parts),)), parts)

@@ -21,6 +21,7 @@ from tspsim.program.kinds.matmul import Matmul
 from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, SeparateNormBackward
 from tspsim.program.kinds.passes import Passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
+from tspsim.program.kinds.sinks import SinksGradient
 from tspsim.program.kinds.vocabulary import Objective
 from tspsim.program.ledger import Slots
 from tspsim.program.replicas import Replication
@@ -335,15 +336,16 @@ class Rank(Holding):
     # ---- attention core ----------------------------------------------------------------------
 
     def attention(
-        self, core: Core, q: Operand, k: Operand, v: Operand
+        self, core: Core, q: Operand, k: Operand, v: Operand, sinks: Operand | None = None
     ) -> tuple[Operand, Operand | KeptScores]:
         """Return the attention output [batch, queries, width] and its log-sum-exp, or scores."""
+        inputs = (q, k, v, *_given(sinks))
         if self.kernels.attention == "unfused":
-            return self._unfused(core, q, v).forward(q, k, v)
+            return self._unfused(core, q, v).forward(*inputs)
         o = self.tensor("o", (*q.shape[:-1], core.heads * (v.shape[-1] // core.kv_heads)))
         lse = self.statistics("lse", (q.shape[0], core.heads, q.shape[1]))
         kind = Attention(core, self.kernels.attention)
-        self.compute(kind, (q, k, v), (o, lse), "attention")
+        self.compute(kind, inputs, (o, lse), "attention")
         return o, lse
 
     def _unfused(self, core: Core, q: Operand, v: Operand) -> UnfusedAttention:
@@ -372,6 +374,22 @@ class Rank(Holding):
         kind = AttentionBackward(core, self.kernels.attention)
         self.compute(kind, (*inputs, kept), (dq, dk, dv), "attention_backward")
         return dq, dk, dv
+
+    def sinks_gradient(
+        self,
+        core: Core,
+        pair: tuple[Operand, Operand],
+        kept: Operand | KeptScores,
+        sinks: Operand,
+        into: Operand,
+        *,
+        add: bool = True,
+    ) -> None:
+        """Add the gradient of sinks to an operand, or write it there, from ``(do, o)``."""
+        fused = not isinstance(kept, KeptScores)
+        read = kept.probabilities if isinstance(kept, KeptScores) else kept
+        inputs = (*pair, read, sinks, *_given(into if add else None))
+        self.compute(SinksGradient(core, fused), inputs, (into,), "dsinks")
 
 
 def _given(operand: Operand | None) -> tuple[Operand, ...]:

@@ -84,14 +84,16 @@ class UnfusedAttention:
     def _like(self, name: str, shape: tuple[int, ...]) -> Operand:
         return self.rank.buffer(name, shape, self.itemsize)
 
-    def forward(self, q: Operand, k: Operand, v: Operand) -> tuple[Operand, KeptScores]:
+    def forward(
+        self, q: Operand, k: Operand, v: Operand, *sinks: Operand
+    ) -> tuple[Operand, KeptScores]:
         """Return the output [batch, queries, width], and what backward reads."""
         rank, core, (wide, value) = self.rank, self.core, self.widths
         square = (q.shape[0], core.heads, q.shape[1], k.shape[1])
         scores = self._like("scores", square)
         rank.compute(Scores(core, wide), (q, k), (scores,))
         self._cap(scores)
-        kept = self._drop(*self._softmax(scores))
+        kept = self._drop(*self._softmax(scores, *sinks))
         kept = replace(kept, capped=scores) if core.cap else kept
         by_heads = self._like("o.heads", (*q.shape[:2], core.heads * value))
         rank.compute(WeightedSum(core, value), (kept.dropped, v), (by_heads,))
@@ -111,15 +113,15 @@ class UnfusedAttention:
         inputs = (scores, gradient) if gradient else (scores,)
         self.rank.compute(kind, inputs, inputs[-1:])
 
-    def _softmax(self, scores: Operand) -> tuple[Operand, Operand]:
+    def _softmax(self, scores: Operand, *sinks: Operand) -> tuple[Operand, Operand]:
         """Return the probabilities that backward reads, and those in the activations' type."""
         rank, kind = self.rank, Softmax(self.core)
         if self.kernels.softmax == "fused":
             probabilities = self._like("probabilities", scores.shape)
-            rank.compute(kind, (scores,), (probabilities,))
+            rank.compute(kind, (scores, *sinks), (probabilities,))
             return probabilities, probabilities
         wide = rank.buffer("probabilities.fp32", scores.shape, WIDE_ITEMSIZE)
-        rank.compute(Passes(kind, *SOFTMAX_PASSES), (scores,), (wide,))
+        rank.compute(Passes(kind, *SOFTMAX_PASSES), (scores, *sinks), (wide,))
         narrow = self._like("probabilities", scores.shape)
         rank.compute(Convert(), (wide,), (narrow,), "probabilities")
         return wide, narrow

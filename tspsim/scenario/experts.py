@@ -47,7 +47,7 @@ class ExpertsKeys(Section):
     shared_gate: bool = Field(False, description="what these give is weighted by a gate")
     first_dense: int = Field(0, ge=0, le=MOST, description="layers in front with an MLP")
     every: Count = Field(1, description="of the others, every so-manieth layer has experts")
-    biases: bool = Field(False, description="router and experts add biases: counted alone")
+    biases: bool = Field(False, description="router and experts add biases")
     router: RouterKeys = RouterKeys()
 
     def value(self, ffn: int) -> Experts:

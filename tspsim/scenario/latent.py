@@ -24,9 +24,9 @@ def latent_problems(keys: ModelKeys) -> Iterator[Problem]:
     if keys.head_dim not in (None, head):
         message = f"found {keys.head_dim}; it is latent.nope + latent.rope: leave it out, or state "
         yield Problem(("model", "head_dim"), f"{message}{head}")
-    for name in ("qkv_bias", "attention_bias"):
+    for name, what in (("qkv_bias", "biases"), ("attention_bias", "biases"), ("sinks", "sinks")):
         if getattr(keys, name):
-            message = "found true; latent attention with biases is not modelled: set it to false"
+            message = f"found true; latent attention with {what} is not modelled: set it to false"
             yield Problem(("model", name), message)
     for name in ("qk_norm", "score_cap", "rotary", "unturned"):
         if (value := getattr(keys, name)) is not None:

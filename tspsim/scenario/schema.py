@@ -108,7 +108,7 @@ class ModelKeys(Section):
         description="tokens of the blocks that attention does not look out of: no longer "
         "sequences are simulated (default: there are none)",
     )
-    sinks: bool = Field(False, description="a number per head in every softmax: counted alone")
+    sinks: bool = Field(False, description="every softmax has one more score, a number per head")
     score_cap: Cap | None = Field(None, description="soft cap of attention's scores")
     logit_cap: Cap | None = Field(None, description="soft cap of the logits")
     scaled_embedding: bool = Field(

@@ -8,7 +8,6 @@ the one below is derived, and proven by its values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -34,20 +33,15 @@ from tspsim.strategies.parts.latent_down import CutDown, down_problems
 from tspsim.strategies.parts.latent_heads import LatentGather, gather_choices, gather_problems
 from tspsim.strategies.parts.layers import LayerWeights, Normed
 from tspsim.strategies.parts.mlp import Mlp, MlpTape
+from tspsim.strategies.parts.owners import OneLoop
+from tspsim.strategies.parts.owners_twice import TwoLoops
 from tspsim.strategies.parts.placement import Axes
-from tspsim.strategies.parts.prefetch import Prefetch, hops, staggered
+from tspsim.strategies.parts.prefetch import Prefetch, hops
 from tspsim.strategies.parts.projecting import projections_of
-from tspsim.strategies.parts.projections import Bucket
 from tspsim.strategies.parts.staying import StayingDecoder
 from tspsim.strategies.parts.tokens import chunk_problems, cut_sequence, sequence_problems
 from tspsim.strategies.parts.weights import Cut
 
-#: Why a norm over all heads of a token does not go with weights that come one after another.
-_WHOLE = (
-    "found 'whole'; the mean square of a whole query needs every owner's weights before the first "
-    "heads can attend, and TSP has them come one after another: they would have to come twice. Use "
-    "strategy.kind tp, sp or tp_sp, or degree 1"
-)
 #: No schedule has more turns than ranks.
 MOST_AHEAD = 16384
 
@@ -131,12 +125,16 @@ class TensorSequenceParallel(StrategyOptions):
             yield from gather_problems(model, self.keep_gathered_kv)
         yield from sequence_problems(workload, "degree", self.degree)
         yield from chunk_problems(model, workload, self.degree)
-        if model.qk_norm == "whole" and self.degree > 1:
-            yield Problem(("model", "qk_norm"), _WHOLE)
         if cut.kv_heads % self.head_buckets or cut.heads % self.head_buckets:
             held = f"{cut.heads} heads and {cut.kv_heads} kv_heads of a rank"
             message = f"{self.head_buckets} does not divide the {held}"
             yield Problem(("strategy", "head_buckets"), message)
+
+    def cut(self, model: ModelShape) -> Cut:
+        """Return how weights are cut."""
+        turns = self.degree * self.head_buckets
+        together = model.qk_norm == "whole" and turns > 1
+        return Cut(model, "tsp", self.degree, self.head_buckets, in_turns=together)
 
     def step(self, rank: Rank) -> None:
         """Record what one rank does."""
@@ -150,36 +148,13 @@ class TensorSequenceParallel(StrategyOptions):
         if weights == "travel":
             TspDecoder(rank, self).step()
             return
-        cut = Cut(rank.model, "tsp", self.degree)
+        cut = self.cut(rank.model)
         exchange = make_gathered(rank, cut, "tsp")
         experts = self.make_experts
         StayingDecoder(rank, cut, exchange.rows, exchange, axis="tsp", experts=experts).step()
 
 
 STRATEGY = TensorSequenceParallel
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of the attention loop: owner r's weights, one bucket of its heads.
-
-    Parameters
-    ----------
-    index, owner, bucket : int
-        Position in the loop, and what it stands for.
-    w : Packed or None
-        The weights, once they are there.
-    tape : CoreTape or None
-    gradients : tuple of Operand
-        dq, dk, dv of the local tokens; or those of what the projections gave.
-    """
-
-    index: int
-    owner: int
-    bucket: int
-    w: Packed | None = None
-    tape: CoreTape | None = None
-    gradients: tuple[Operand, Operand, Operand] | None = None
 
 
 class TspDecoder(Decoder):
@@ -193,7 +168,7 @@ class TspDecoder(Decoder):
 
     def __init__(self, rank: Rank, options: TensorSequenceParallel) -> None:
         self.options, self.axis = options, rank.axis("tsp")
-        cut = Cut(rank.model, "tsp", options.degree, options.head_buckets)
+        cut = options.cut(rank.model)
         if rank.workload.requests:
             cached = make_cut(rank, cut, "tsp", options.passes, "all_gather", everything=True)
             self._start(rank, cut, cached.rows, cached, None)
@@ -216,13 +191,9 @@ class TspDecoder(Decoder):
         self.heads = Heads(cut.heads, cut.kv_heads)
         self.recomputes_inside = options.share_recompute
         # Back-pressure: without it prefetch runs ahead, piles up memory and slows the step.
-        slots, ahead = options.slots, options.lookahead
-        self.attention_slots = {"forward": rank.slots(slots + ahead)}
-        self.attention_slots["recompute"] = self.attention_slots["forward"]
-        self.attention_slots["backward"] = rank.slots(slots + 2 * ahead)
-        self.ring_slots = rank.slots(slots)
-        self.gradient_slots, self.ring_gradient_slots = rank.slots(2 + ahead), rank.slots(2)
+        self.ring_slots, self.ring_gradient_slots = rank.slots(options.slots), rank.slots(2)
         super().__init__(rank, cut, ActivationShard(tokens), "tsp", options.make_experts)
+        self.owners = TwoLoops(self) if cut.in_turns else OneLoop(self)
 
     def _exchange(
         self, rank: Rank, tokens: Tokens
@@ -237,70 +208,9 @@ class TspDecoder(Decoder):
 
     # ---- attention: weights are broadcast, owner by owner ------------------------------------
 
-    def _turns(self) -> list[Turn]:
-        order = [(r, b) for r in range(self.axis.degree) for b in range(self.cut.buckets)]
-        return [Turn(i, r, b) for i, (r, b) in enumerate(order)]
-
-    def _broadcasts(self, w: Weights) -> Prefetch[Packed]:
-        """Return the owners' weights, one after another; the next ones are on their way."""
-        slots = self.attention_slots[self.rank.phase]
-
-        def issue(owner: int) -> Packed:
-            flat = self.axis.broadcast(
-                w.value.flat, owner, lane="weights", label="weights", into=slots
-            )
-            return w.value.over(flat)
-
-        return Prefetch(issue, self.axis.degree, self.options.slots - 1)
-
-    def _fetch(self, turn: Turn, broadcasts: Prefetch[Packed], current: list[Packed]) -> Packed:
-        """Return the weights of a turn: all buckets of an owner use what came for the first."""
-        if turn.bucket == 0:
-            current[:] = [broadcasts.take()]
-        return current[0]
-
     def attention(self, x: Any, w: LayerWeights, kept: Any) -> tuple[Operand, Any]:
         """Loop over owners: project local tokens, gather K and V, attend, add up locally."""
-        broadcasts, current = self._broadcasts(w.attention), list[Packed]()
-        x = self.projections.spread(x)
-        tapes: list[CoreTape] = []
-        out: list[Operand | None] = [None]
-
-        def project(turn: Turn) -> Turn:
-            weights = self._fetch(turn, broadcasts, current)
-            bucket = Bucket(weights, w.qk_norm, turn.bucket)
-            have = kept[turn.index] if kept else None
-            return replace(turn, w=weights, tape=self._project(x, bucket, have))
-
-        def attend(turn: Turn) -> Turn:
-            assert turn.tape is not None and turn.w is not None
-            tape = self.exchange.attend(self.heads, turn.tape)
-            weight = turn.w[f"o{turn.bucket}"]
-            o = self.projections.output(tape.output, Bucket(turn.w, w.qk_norm, turn.bucket))
-            out[0] = self.rank.matmul(o, weight, "o", add_to=out[0])
-            tapes.append(self._kept(tape))
-            return turn
-
-        staggered(self._turns(), (project, attend), self.options.lookahead)
-        assert out[0] is not None
-        return out[0], tapes
-
-    def _project(self, x: Any, bucket: Bucket, kept: tuple[Operand, Operand] | None) -> CoreTape:
-        """Project local tokens; K and V begin to travel as soon as they are written."""
-        if kept:
-            self.projections.saves(x, bucket)
-        kv = None if kept else self.projections.keys_values(x, bucket)
-        queries = partial(self.projections.queries, x, bucket)
-        return bucket.of(self.exchange.project(queries, kv, kept))
-
-    def _kept(self, tape: CoreTape) -> CoreTape:
-        """Return what backward will read: the rest dies with its last reader in forward."""
-        tape = self.exchange.forget(tape)
-        return (
-            tape.without_core(self.rank.kernels.recomputed)
-            if self.recompute == "selective"
-            else tape
-        )
+        return self.owners.forward(x, w, kept)
 
     def keeps(self, tape: list[CoreTape]) -> Any:
         """Keep the gathered K and V of every turn when asked to."""
@@ -311,69 +221,7 @@ class TspDecoder(Decoder):
         self, dy: Operand, normed: Callable[[], Any], w: LayerWeights, tape: Any
     ) -> Any:
         """Loop over owners again: dX adds up locally, dW is reduced to its owner."""
-        broadcasts, current = self._broadcasts(w.attention), list[Packed]()
-        packs: dict[int, Packed] = {}
-        dx: list[Any] = [None]
-        inside = self.recompute == "full" and self.recomputes_inside
-        x = self.projections.spread(normed())
-
-        def prepare(turn: Turn) -> Turn:
-            weights = self._fetch(turn, broadcasts, current)
-            bucket = Bucket(weights, w.qk_norm, turn.bucket)
-            if not inside:
-                expand = partial(self.projections.keys_values, x, bucket)
-                there = self.exchange.gather(tape[turn.index], expand)
-                return replace(turn, w=weights, tape=there)
-            kept = tape[turn.index] if tape else None
-            with self.rank.at(phase="recompute"):
-                again = self._project(x, bucket, kept)
-            return replace(turn, w=weights, tape=again)
-
-        def core(turn: Turn) -> Turn:
-            assert turn.tape is not None and turn.w is not None
-            restored = self.exchange.restore(self.heads, turn.tape)
-            own = w.attention
-            self.rank.weighs(partial(self._output_gradient, turn, restored, dy, own, packs))
-            do = self.rank.matmul(dy, turn.w[f"o{turn.bucket}"], "do", transpose_b=True)
-            return replace(turn, gradients=self.exchange.backward(self.heads, do, restored))
-
-        def finish(turn: Turn) -> Turn:
-            assert turn.gradients is not None and turn.w is not None and turn.tape is not None
-            local = self.projections.before_positions(turn.gradients, turn.tape, w.qk_norm)
-            dx[0] = self.projections.input_gradient(local, turn.w, turn.bucket, dx[0])
-            turn = replace(turn, gradients=local)
-            self.rank.weighs(partial(self._turn_gradients, turn, x, w.attention, packs))
-            return turn
-
-        staggered(self._turns(), (prepare, core, finish), self.options.lookahead)
-        return self.projections.collect(dx[0])
-
-    def _output_gradient(
-        self, turn: Turn, tape: CoreTape, dy: Operand, w: Weights, packs: dict[int, Packed]
-    ) -> None:
-        into = self._gradient_pack(turn, w, packs)[f"o{turn.bucket}"]
-        self.rank.weight_gradient(tape.output, dy, into, "o", add=self.axis.degree == 1)
-
-    def _turn_gradients(self, turn: Turn, x: Any, w: Weights, packs: dict[int, Packed]) -> None:
-        """Record dW of the projections; what is complete is reduced to its owner."""
-        assert turn.gradients is not None
-        into, add = packs[turn.owner], self.axis.degree == 1
-        self.projections.weight_gradients(x, turn.gradients, into, turn.bucket, add=add)
-        if turn.bucket + 1 == self.cut.buckets and not add:
-            target = w.gradient.flat
-            self.axis.reduce(
-                into.flat, turn.owner, add_to=target, lane="gradients", label="dweights"
-            )
-
-    def _gradient_pack(self, turn: Turn, w: Weights, packs: dict[int, Packed]) -> Packed:
-        """Return where this turn's weight gradients are written, in the activations' type."""
-        if self.axis.degree == 1:
-            packs[turn.owner] = w.gradient
-        elif turn.bucket == 0:
-            shape, slots = w.value.flat.shape, self.gradient_slots
-            flat = self.rank.tensor("dweights", shape, "workspace", into=slots)
-            packs[turn.owner] = w.value.over(flat)
-        return packs[turn.owner]
+        return self.owners.backward(dy, normed, w, tape)
 
     # ---- MLP: weight shards travel round the ring, partial outputs stay put ------------------
 

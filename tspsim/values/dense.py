@@ -67,7 +67,9 @@ def layer_shapes(model: ModelShape, layer: int = 0) -> dict[str, tuple[int, ...]
             shapes |= _mlp_shapes(model, "shared", experts.shared)
         if experts.shared_gate:
             shapes |= {"shared_scale": (h, 1)}
-    shapes |= {bias_of(w): shapes[w][1:] for w in shapes if adds_bias(model, w)}
+    biased = [w for w in shapes if adds_bias(model, w)]
+    shapes |= {bias_of(w): (*shapes[w][:-2], shapes[w][-1]) for w in biased}
+    shapes |= {"sinks": (model.heads,)} if model.sinks else {}
     return shapes | _norm_shapes(model)
 
 
@@ -99,14 +101,16 @@ def _mlp_shapes(
 
 def adds_bias(model: ModelShape, weight: str) -> bool:
     """Whether the product with a weight adds a bias."""
+    if weight == "router" or weight.startswith("experts_"):
+        return model.experts is not None and model.experts.biases
     if weight in ("wq", "wk", "wv"):
         return model.qkv_bias or model.attention_bias
     return model.attention_bias if weight == "wo" else weight[:2] == "w_" and model.mlp_bias
 
 
 def bias_of(weight: str) -> str:
-    """Return the name of a weight's bias: ``"bq"`` of ``"wq"``."""
-    return f"b{weight[1:]}"
+    """Return the name of a weight's bias: ``"bq"`` of ``"wq"``, ``"router_bias"``."""
+    return f"b{weight[1:]}" if weight[0] == "w" else f"{weight}_bias"
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Float:
@@ -226,23 +230,23 @@ class Dense:
         self, x: Float, layer: str, name: str, expert: int | None = None
     ) -> tuple[Float, Any]:
         """Multiply with a weight, or with one expert's of a stack."""
-        stack, bias = self.tensors[layer + name], layer + bias_of(name)
-        w = stack if expert is None else stack[expert]
-        adds = adds_bias(self.model, name)
+        one = ... if expert is None else expert
+        w, adds, bias = self.tensors[layer + name][one], adds_bias(self.model, name), bias_of(name)
 
         def back(dy: Float) -> Float:
-            dw = np.einsum("bsi,bso->io", x, dy)
-            if expert is not None:
-                whole = np.zeros_like(stack)
-                whole[expert] = dw
-                dw = whole
-            self._add(layer + name, dw)
+            self._add_at(layer + name, one, np.einsum("bsi,bso->io", x, dy))
             if adds:
-                self._add(bias, dy.sum((0, 1)))
+                self._add_at(layer + bias, one, dy.sum((0, 1)))
             out: Float = dy @ w.T
             return out
 
-        return x @ w + (self.tensors[bias] if adds else 0.0), back
+        return x @ w + (self.tensors[layer + bias][one] if adds else 0.0), back
+
+    def _add_at(self, name: str, expert: Any, gradient: Float) -> None:
+        """Add the gradient of one expert's weight, or of a weight that is not stacked."""
+        whole = np.zeros_like(self.tensors[name])
+        whole[expert] = gradient
+        self._add(name, whole)
 
     def _second(self, x: Float, layer: int, micro_batch: int) -> tuple[Float, Any]:
         """Run the block behind attention: an MLP, or experts and those that all tokens go to."""
@@ -338,11 +342,13 @@ class Dense:
         (q, q_turn), (k, k_turn) = (
             self._positioned(x, layer, which) for x, which in ((q, "q"), (k, "k"))
         )
-        attended, core_back = self._core(layer).attend(q, k, v)
+        attended, core_back = self._core(layer).attend(q, k, v, self.tensors.get(p + "sinks"))
         out, o_back = self._linear(attended, p, "wo")
 
         def back(dy: Float) -> Float:
-            dq, dk, dv = core_back(o_back(dy))
+            dq, dk, dv, dsinks = core_back(o_back(dy))
+            if self.model.sinks:
+                self._add(p + "sinks", dsinks)
             return np.asarray(q_back(q_turn(dq)) + k_back(k_turn(dk)) + v_back(dv))
 
         return out, back

@@ -53,8 +53,11 @@ class Core:
         seen = (distance >= 0) | (not self.causal)
         return np.where(seen & (distance < (self.window or s)), 0.0, -np.inf)
 
-    def attend(self, q: Float, k: Float, v: Float) -> tuple[Float, Any]:
-        """Return the output of all heads side by side, and its backward: to dq, dk and dv."""
+    def attend(self, q: Float, k: Float, v: Float, sinks: Float | None = None) -> tuple[Float, Any]:
+        """Return the output of all heads side by side, and its backward: to dq, dk, dv, dsinks.
+
+        A sink is one more score of a head's softmax, of a key whose value is zero.
+        """
         b, s, _ = q.shape
         n, d = self.model.kv_heads, self.model.head_dim
         qh = q.reshape(b, s, n, -1, d)
@@ -62,17 +65,22 @@ class Core:
         scores = np.einsum("bqngd,bknd->bngqk", qh, kh) / np.sqrt(d)
         scores, slope = capped(scores, self.model.score_cap)
         scores = scores + self.mask(s)
-        a = np.exp(scores - scores.max(-1, keepdims=True))
-        a /= a.sum(-1, keepdims=True)
+        sink = np.full((n, q.shape[-1] // (n * d)), -np.inf) if sinks is None else sinks
+        sink = np.broadcast_to(sink.reshape(n, -1)[..., None, None], (*scores.shape[:-1], 1))
+        with_sink = np.concatenate([scores, sink], -1)
+        a = np.exp(with_sink - with_sink.max(-1, keepdims=True))
+        a, at_sink = np.split(a / a.sum(-1, keepdims=True), [s], -1)
         o = np.einsum("bngqk,bknd->bqngd", a, vh)
 
-        def back(dy: Float) -> tuple[Float, Float, Float]:
+        def back(dy: Float) -> tuple[Float, Float, Float, Float]:
             do = dy.reshape(o.shape)
             dv = np.einsum("bngqk,bqngd->bknd", a, do)
             da = np.einsum("bqngd,bknd->bngqk", do, vh)
-            ds = a * (da - (da * a).sum(-1, keepdims=True)) * slope / np.sqrt(d)
+            mean = (da * a).sum(-1, keepdims=True)
+            dsinks = -(at_sink * mean).sum((0, 3, 4)).reshape(-1)
+            ds = a * (da - mean) * slope / np.sqrt(d)
             dq = np.einsum("bngqk,bknd->bqngd", ds, kh)
             dk = np.einsum("bngqk,bqngd->bknd", ds, qh)
-            return dq.reshape(q.shape), dk.reshape(k.shape), dv.reshape(v.shape)
+            return dq.reshape(q.shape), dk.reshape(k.shape), dv.reshape(v.shape), dsinks
 
         return o.reshape(q.shape), back

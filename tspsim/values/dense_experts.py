@@ -50,6 +50,7 @@ class DenseExperts:
     def run(self, x: Float) -> tuple[Float, Backward]:
         """Return what the experts make of x [batch, sequence, hidden], and its backward."""
         logits = x @ self.weight("router")
+        logits = logits + (self.weight("router_bias") if self.experts.biases else 0.0)
         scores = self._scores(logits)
         weights, weigh_back = self._weights(scores)
         out, parts = np.zeros_like(x), []
@@ -69,6 +70,8 @@ class DenseExperts:
                 np.add.at(dx, (b, s), back(weights[b, s, slot][:, None] * mine))
             dlogits = self._through(weigh_back(dweights), scores) + dlosses
             self.add("router", np.einsum("bsh,bse->he", x, dlogits))
+            if self.experts.biases:
+                self.add("router_bias", dlogits.sum((0, 1)))
             return np.asarray(dx + dlogits @ self.weight("router").T)
 
         return out, backward

@@ -119,7 +119,11 @@ def _work(
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """``(q, K, V) -> (o, lse)``; lse is the log-sum-exp of the scores, [batch, heads, queries].
+    """``(q, K, V[, sinks]) -> (o, lse)``; lse: log-sum-exp of scores, [batch, heads, queries].
+
+    A sink, one number per head, is one more score of every query, of a key whose value is zero
+    (gpt-oss; arXiv 2309.17453): part of the log-sum-exp, and so of what partial outputs are merged
+    by. Of several parts of the keys one alone may have it.
 
     Parameters
     ----------
@@ -140,7 +144,9 @@ class Attention:
         widths = (width, outputs[0].shape[-1])
         return _work(self.core, self.kernel, batch, widths, self.name, moved(inputs, outputs))
 
-    def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
+    def values(
+        self, where: Where, q: Array, k: Array, v: Array, *sinks: Array
+    ) -> tuple[Array, ...]:
         """Return o, as wide as values are, and lse; a query with no key gives 0 and -inf."""
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
@@ -149,7 +155,7 @@ class Attention:
         top = scores.max(-1, keepdims=True)
         top = np.where(np.isfinite(top), top, 0.0)
         weights = np.exp(scores - top)
-        total = weights.sum(-1, keepdims=True)
+        total = sum((np.exp(by_head(s) - top) for s in sinks), weights.sum(-1, keepdims=True))
         o = (weights @ vh) / np.where(total > 0, total, 1.0)
         with np.errstate(divide="ignore"):
             lse = np.log(total) + top
@@ -158,6 +164,11 @@ class Attention:
     def text(self) -> str:
         """Return heads and mask."""
         return self.core.text(self.name)
+
+
+def by_head(sinks: Array) -> Array:
+    """Return sinks as they stand beside scores, [heads, 1, 1]."""
+    return sinks[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)

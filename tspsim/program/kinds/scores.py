@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tspsim.program.kinds.attention import Core
+from tspsim.program.kinds.attention import Core, by_head
 from tspsim.program.kinds.base import Array, Where, moved
 from tspsim.program.kinds.pointwise import Pointwise
 from tspsim.program.types import Operand, Work
@@ -72,7 +72,10 @@ def _read(core: Core, square: Operand) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Softmax(Pointwise):
-    """``scores -> probabilities``: mask and softmax in one kernel; 0 where a query has no key."""
+    """``(scores[, sinks]) -> probabilities``: mask and softmax in one kernel; 0 of no key at all.
+
+    With sinks what a query's probabilities lack of 1 is its head's sink's.
+    """
 
     core: Core
     name = "softmax"
@@ -81,12 +84,13 @@ class Softmax(Pointwise):
         """Return memory traffic only."""
         return Work(0, _read(self.core, inputs[0]) + outputs[0].bytes, "elementwise")
 
-    def values(self, where: Where, scores: Array) -> tuple[Array, ...]:
+    def values(self, where: Where, scores: Array, *sinks: Array) -> tuple[Array, ...]:
         """Return the probabilities."""
         masked = np.where(self.core.mask(where), scores, -np.inf)
         top = masked.max(-1, keepdims=True)
-        weights = np.exp(masked - np.where(np.isfinite(top), top, 0.0))
-        total = weights.sum(-1, keepdims=True)
+        top = np.where(np.isfinite(top), top, 0.0)
+        weights = np.exp(masked - top)
+        total = sum((np.exp(by_head(s) - top) for s in sinks), weights.sum(-1, keepdims=True))
         return (weights / np.where(total > 0, total, 1.0),)
 
 

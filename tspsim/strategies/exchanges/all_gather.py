@@ -73,7 +73,8 @@ class AllGatherExchange(Exchange):
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record attention over the gathered K and V."""
         tape = self._ordered(tape)
-        o, lse = self.rank.attention(self._core(heads), tape.q, *_given(tape.gathered))
+        kv = _given(tape.gathered)
+        o, lse = self.rank.attention(self._core(heads), tape.q, *kv, heads.sink)
         return replace(tape, o=o, lse=lse)
 
     def forget(self, tape: CoreTape) -> CoreTape:
@@ -110,6 +111,7 @@ class AllGatherExchange(Exchange):
         tape = self._ordered(tape)
         assert tape.lse is not None
         inputs = (do, tape.q, *_given(tape.gathered), tape.output)
+        self.sinks_backward(self._core(heads), heads, do, tape)
         dq, *whole = self.rank.attention_backward(self._core(heads), inputs, tape.lse)
         if self.axis.degree == 1:
             return dq, whole[0], whole[1]

@@ -22,6 +22,25 @@ Expand: TypeAlias = Callable[[], tuple[Operand, Operand]]
 
 
 @dataclass(frozen=True, slots=True)
+class Sinks:
+    """What some heads have in every softmax beside scores.
+
+    Parameters
+    ----------
+    value : Operand
+        A number per head.
+    into : Operand or None
+        Where their gradient goes.
+    add : bool
+        It is added there; otherwise written.
+    """
+
+    value: Operand
+    into: Operand | None = None
+    add: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Heads:
     """The heads that one call attends with.
 
@@ -29,10 +48,18 @@ class Heads:
     ----------
     queries, keys : int
         Query heads, key/value heads.
+    sinks : Sinks or None
+        Of these query heads.
     """
 
     queries: int
     keys: int
+    sinks: Sinks | None = None
+
+    @property
+    def sink(self) -> Operand | None:
+        """A number per head, if they have sinks."""
+        return self.sinks.value if self.sinks else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +182,15 @@ class Exchange(ABC):
         self, heads: Heads, do: Operand, tape: CoreTape
     ) -> tuple[Operand, Operand, Operand]:
         """Record the core's backward; return dq, dk and dv of this rank's tokens."""
+
+    def sinks_backward(self, core: Core, heads: Heads, do: Operand, tape: CoreTape) -> None:
+        """Record the gradient of sinks, if there are any: once, whatever the parts of the keys."""
+        if heads.sinks is None:
+            return
+        sinks = heads.sinks
+        assert sinks.into is not None and tape.lse is not None
+        pair = do, tape.output
+        self.rank.sinks_gradient(core, pair, tape.lse, sinks.value, sinks.into, add=sinks.add)
 
 
 def core_of(rank: Rank, heads: Heads, queries: Tokens, keys: Tokens) -> Core:

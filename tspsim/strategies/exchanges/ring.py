@@ -44,7 +44,9 @@ class RingExchange(Exchange):
             last = step + 1 == self.degree
             # Asynchronous: the next block travels while this one is attended to.
             arriving = block if last else self._hop(block)
-            partial = self.rank.attention(self._core(heads, step), tape.q, *block)
+            # The sink is in one of the sums that are merged: in that of the rank's own block.
+            sink = None if step else heads.sink
+            partial = self.rank.attention(self._core(heads, step), tape.q, *block, sink)
             if result is None:
                 result = partial
             else:
@@ -71,6 +73,7 @@ class RingExchange(Exchange):
         """
         assert tape.k is not None and tape.v is not None and tape.lse is not None
         own, degree = (tape.k, tape.v), self.degree
+        self.sinks_backward(self._core(heads, 0), heads, do, tape)
         arriving = self._hop(own) if degree > 1 else own
         dq: Operand | None = None
         dkv: tuple[Operand, Operand] | None = None

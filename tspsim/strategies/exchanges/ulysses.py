@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from tspsim.program.kinds.heads import RepeatHeads, SumHeads
 from tspsim.program.rank import Rank
+from tspsim.program.recorder import view
+from tspsim.program.rows import varying
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, Sinks
 from tspsim.strategies.exchanges.ring import RingExchange
 
 
@@ -48,7 +50,16 @@ class UlyssesExchange(Exchange):
 
     def _shard(self, heads: Heads) -> Heads:
         n = self.block.degree
-        return Heads(heads.queries // n, heads.keys * self._repeats(heads) // n)
+        queries, keys = heads.queries // n, heads.keys * self._repeats(heads) // n
+        return Heads(queries, keys, heads.sinks and self._own(heads.sinks, queries))
+
+    def _own(self, sinks: Sinks, heads: int) -> Sinks:
+        """Return those of the rank's share of the heads."""
+        n, axis = self.block.degree, self.axis
+        start = varying(axis.name, [c % n * heads for c in range(axis.degree)])
+        value, into = (each and view(each, start, (heads,)) for each in (sinks.value, sinks.into))
+        assert value is not None
+        return replace(sinks, value=value, into=into)
 
     def _to_heads(self, *xs: Operand, label: str) -> tuple[Operand, ...]:
         if self.block.degree == 1:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from tspsim.experts import Experts
 from tspsim.program.activations import ActivationShard
+from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.grouped import GroupedMatmul
+from tspsim.program.kinds.grouped_bias import ByExpert, GroupedBias, GroupedBiasGradient
 from tspsim.program.kinds.routing import (
     Combine,
     CombineBackward,
@@ -23,10 +25,14 @@ from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import Rank
 from tspsim.program.rows import Copies, Groups
 from tspsim.program.types import Operand
+from tspsim.program.varying import product
 from tspsim.routing import Dealing
 from tspsim.strategies.parts.layers import Normed
+from tspsim.strategies.parts.mlp import Mlp
 from tspsim.strategies.parts.weights import expert_parts
 
+#: What of the router's weights its bias is called.
+_BIAS = "router_bias"
 #: Records what is computed beside the experts while their rows travel: the shared experts.
 Beside: TypeAlias = Callable[[], None]
 
@@ -47,10 +53,13 @@ class Products:
     rank : Rank
     groups : Groups
         The rows of every expert.
+    block : int
+        Of experts cut by columns, which the weights at hand are: so cut are biases of outputs.
     """
 
-    def __init__(self, rank: Rank, groups: Groups) -> None:
+    def __init__(self, rank: Rank, groups: Groups, block: int = 0) -> None:
         self.rank, self.kind = rank, GroupedMatmul(groups, dtype=rank.workload.linears)
+        self.block = block
 
     def matmul(
         self,
@@ -84,6 +93,45 @@ class Products:
             return
         kind = replace(self.kind, transpose_a=True, accumulate=add)
         self.rank.compute(kind, (x, dy, into) if add else (x, dy), (into,), f"d{label}")
+
+    def bias(self, x: Operand, b: Operand, label: str) -> None:
+        """Add every expert's bias to its rows, in place."""
+        columns = self._columns(x, b)
+        self.rank.compute(GroupedBias(self.kind.groups, *columns), (b, x), (x,), label)
+
+    def bias_gradient(self, dy: Operand, into: Operand, label: str, *, add: bool = True) -> None:
+        """Add the sums over every expert's rows to gradients of biases, or write them there."""
+        if self.rank.postpones:
+            self.rank.weighs(partial(self.bias_gradient, dy, into, label, add=add))
+            return
+        kind = GroupedBiasGradient(self.kind.groups, *self._columns(dy, into))
+        self.rank.compute(kind, (dy, into) if add else (dy,), (into,), f"d{label}")
+
+    def _columns(self, rows: Operand, biases: Operand) -> tuple[int, int]:
+        """Return which columns of rows biases are for: how many, and the first."""
+        width = biases.shape[1]
+        return width, product((self.block, width)) if width < rows.shape[1] else 0
+
+
+class ExpertMlp(Mlp):
+    """The MLPs of several experts.
+
+    Parameters
+    ----------
+    rank : Rank
+    groups : Groups
+        The rows of every expert.
+    block : int
+        See `Products`.
+    """
+
+    def __init__(self, rank: Rank, groups: Groups, block: int = 0) -> None:
+        super().__init__(rank, Products(rank, groups, block), "experts.")
+        self.groups = groups
+
+    def biased(self, kind: ComputeKind, biases: Sequence[Operand]) -> ComputeKind:
+        """Return an activation that adds to every row the biases of its expert."""
+        return ByExpert(kind, self.groups, len(biases)) if biases else kind
 
 
 class ExpertLayer(ABC):
@@ -144,6 +192,8 @@ class ExpertLayer(ABC):
     def gate(self, x: Operand, router: Weights) -> GateTape:
         """Record the router."""
         logits = self.rank.matmul(x, router.value["router"], "router")
+        if _BIAS in router.value:
+            self.rank.bias(logits, router.value[_BIAS], "router.bias")
         weights = self.rank.statistics("weights", (*x.shape[:2], self.experts.active))
         kind = Gate(self.experts.router, self.dealing, self.place)
         self.rank.compute(kind, (logits,), (weights,), "gate")
@@ -158,6 +208,8 @@ class ExpertLayer(ABC):
         self.rank.compute(kind, (dweights, tape.logits), (dlogits,), "dgate")
         into = router.gradient["router"]
         self.rank.weighs(lambda: self.rank.weight_gradient(normed(), dlogits, into, "router"))
+        if _BIAS in router.gradient:
+            self.rank.bias_gradient(dlogits, router.gradient[_BIAS], "router.bias")
         return dlogits
 
     def through_router(self, dlogits: Operand, router: Weights, dx: Operand) -> Operand:

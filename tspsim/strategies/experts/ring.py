@@ -18,10 +18,10 @@ from tspsim.program.recorder import view
 from tspsim.program.rows import Groups, Picked, varying
 from tspsim.program.types import Operand
 from tspsim.program.varying import product
-from tspsim.strategies.experts.base import Beside, ExpertLayer, GateTape, Products
+from tspsim.strategies.experts.base import Beside, ExpertLayer, ExpertMlp, GateTape
 from tspsim.strategies.parts.gradient_ring import GradientRing
 from tspsim.strategies.parts.layers import Normed
-from tspsim.strategies.parts.mlp import Mlp, MlpTape
+from tspsim.strategies.parts.mlp import MlpTape
 from tspsim.strategies.parts.prefetch import Prefetch, hops
 
 #: Whole experts travel, or columns of all of them.
@@ -44,13 +44,13 @@ class Turn:
 
     Parameters
     ----------
-    mlp : Mlp
+    mlp : ExpertMlp
     start : int
         The first of these rows; it varies where the shards are experts.
     groups : Groups
     """
 
-    mlp: Mlp
+    mlp: ExpertMlp
     start: int
     groups: Groups
 
@@ -96,17 +96,18 @@ class ExpertsTravel(ExpertLayer):
     def _turn(self, step: int) -> Turn:
         """Return the turn in which the shard of the member `step` places before is at hand."""
         kept, degree = self.dealing.kept, self.degree
+        owners = [(member - step) % degree for member in range(degree)]
         if self.shards == "columns":
             groups = Groups((kept,))
-            return Turn(self._mlp(groups), 0, groups)
+            return Turn(self._mlp(groups, varying(self.over, owners)), 0, groups)
         each = len(kept) // degree
-        first = [(member - step) % degree * each for member in range(degree)]
+        first = [owner * each for owner in owners]
         groups = Groups.of_blocks(self.over, [kept[i : i + each] for i in first])
         start = varying(self.over, [sum(kept[:i]) for i in first])
         return Turn(self._mlp(groups), start, groups)
 
-    def _mlp(self, groups: Groups) -> Mlp:
-        return Mlp(self.rank, Products(self.rank, groups), "experts.")
+    def _mlp(self, groups: Groups, block: int = 0) -> ExpertMlp:
+        return ExpertMlp(self.rank, groups, block)
 
     def _arriving(self, w: Weights) -> Prefetch[Packed]:
         return hops(self.axis, w.value, self.slots, self.depth, "experts")

@@ -8,11 +8,11 @@ from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
 from tspsim.program.packed import Part, Weights
 from tspsim.program.rank import Rank
-from tspsim.program.rows import Groups, Picked
+from tspsim.program.rows import Groups, Picked, varying
 from tspsim.program.types import Operand
-from tspsim.strategies.experts.base import Beside, ExpertLayer, GateTape, Products
+from tspsim.strategies.experts.base import Beside, ExpertLayer, ExpertMlp, GateTape
 from tspsim.strategies.parts.layers import Normed
-from tspsim.strategies.parts.mlp import Mlp, MlpTape
+from tspsim.strategies.parts.mlp import MlpTape
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,10 @@ class ExpertsCut(ExpertLayer):
     def _picked(self) -> Picked:
         return Picked(self.dealing, self.rank.workload.batch, self.sources)
 
-    def _mlp(self, picked: Picked) -> Mlp:
+    def _mlp(self, picked: Picked) -> ExpertMlp:
         counts = tuple(n * picked.sources for n in picked.dealing.kept)
-        return Mlp(self.rank, Products(self.rank, Groups((counts,))), "experts.")
+        block = varying(self.over, range(self.degree))
+        return ExpertMlp(self.rank, Groups((counts,)), block)
 
     def _gathered(self, *xs: Operand, label: str) -> tuple[Operand, ...]:
         if self.ways is None:

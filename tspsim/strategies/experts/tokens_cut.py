@@ -10,7 +10,9 @@ from __future__ import annotations
 from tspsim.program.activations import ActivationShard
 from tspsim.program.packed import Part
 from tspsim.program.rank import Rank
+from tspsim.program.rows import varying
 from tspsim.program.types import Operand
+from tspsim.strategies.experts.base import ExpertMlp
 from tspsim.strategies.experts.tokens import TokensTravel
 from tspsim.strategies.experts.travelling import Route
 from tspsim.strategies.parts.weights import expert_parts
@@ -53,6 +55,10 @@ class TokensTravelCut(TokensTravel):
         return expert_parts(
             self.rank.model, over, self.degree, columns=False, cut=self.cut_over, ways=ways
         )
+
+    def _mlp(self, route: Route) -> ExpertMlp:
+        block = varying(self.cut_over, range(self.columns.degree))
+        return ExpertMlp(self.rank, route.groups, block)
 
     def _to_experts(self, *rows: Operand, route: Route, label: str) -> tuple[Operand, ...]:
         """Send rows to the ranks of their experts, where each gathers the others' too."""

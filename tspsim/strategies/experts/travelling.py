@@ -13,8 +13,7 @@ from tspsim.program.packed import Part
 from tspsim.program.rank import Rank
 from tspsim.program.rows import Groups, Picked, Sent, varying
 from tspsim.program.types import Operand
-from tspsim.strategies.experts.base import ExpertLayer, Products
-from tspsim.strategies.parts.mlp import Mlp
+from tspsim.strategies.experts.base import ExpertLayer, ExpertMlp
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +116,5 @@ class Travelling(ExpertLayer):
             *rows, kind=kind, count=route.picked.rows, lane="experts", label=label
         )
 
-    def _mlp(self, route: Route) -> Mlp:
-        return Mlp(self.rank, Products(self.rank, route.groups), "experts.")
+    def _mlp(self, route: Route) -> ExpertMlp:
+        return ExpertMlp(self.rank, route.groups)

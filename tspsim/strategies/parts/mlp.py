@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tspsim.program.kind import ComputeKind
 from tspsim.program.kinds.gate import Multiply, Silu, SiluBackward
 from tspsim.program.kinds.pointwise import Gated, GatedBackward, Gelu, GeluBackward
 from tspsim.program.packed import Packed
@@ -32,6 +33,12 @@ class Products(Protocol):
         self, x: Operand, dy: Operand, into: Operand, label: str, *, add: bool = True
     ) -> None:
         """Add ``xᵀ dy`` to a weight gradient, or write it there."""
+
+    def bias(self, x: Operand, b: Operand, label: str) -> None:
+        """Add a bias to x in place."""
+
+    def bias_gradient(self, dy: Operand, into: Operand, label: str, *, add: bool = True) -> None:
+        """Add the sums of dy to a bias gradient, or write them there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,15 @@ class Mlp:
     def _biases(self, w: Packed) -> list[Operand]:
         return [w[f"b{name}"] for name in self.ins if f"b{name}" in w]
 
+    def biased(self, kind: ComputeKind, biases: Sequence[Operand]) -> ComputeKind:  # noqa: ARG002
+        """Return an activation that adds biases, which are its last inputs: it does."""
+        return kind
+
+    def _bias_gradient(self, dy: Operand, into: Packed, name: str, *, add: bool) -> None:
+        if f"b{name}" in into:
+            label = f"{self.prefix}b{name}"
+            self.products.bias_gradient(dy, into[f"b{name}"], label, add=add)
+
     def _activate(
         self, ups: Sequence[Operand], biases: Sequence[Operand]
     ) -> tuple[Operand, Operand | None]:
@@ -78,10 +94,11 @@ class Mlp:
         out = rank.tensor("hidden", shape)
         if len(ups) == 1 or rank.kernels.activation == "fused":
             fused = Gated(rank.model.gate) if len(ups) == 2 else Gelu()
-            rank.compute(fused, (*ups, *biases), (out,), "activation")
+            inputs = (*ups, *biases)
+            rank.compute(self.biased(fused, biases), inputs, (out,), "activation")
             return out, None
         for name, x, bias in zip(self.ins, ups, biases, strict=False):
-            rank.bias(x, bias, f"b{name}")
+            self.products.bias(x, bias, f"b{name}")
         active = rank.tensor(rank.model.gate, shape)
         kind = Silu() if rank.model.gate == "silu" else Gelu()
         rank.compute(kind, ups[:1], (active,), rank.model.gate)
@@ -97,7 +114,10 @@ class Mlp:
     ) -> Operand:
         """Return the shard's part of the output: added to an operand, or written to one."""
         label = f"{self.prefix}down"
-        return self.products.matmul(tape.hidden, w["down"], label, add_to=add_to, out=out)
+        out = self.products.matmul(tape.hidden, w["down"], label, add_to=add_to, out=out)
+        if "bdown" in w:
+            self.products.bias(out, w["bdown"], f"{self.prefix}bdown")
+        return out
 
     def down_backward(self, dy: Operand, tape: MlpTape, w: Packed, into: Packed) -> None:
         """Record dW of the last matmul, and the gradients of gate and up, written over them."""
@@ -105,9 +125,10 @@ class Mlp:
         self.hidden_backward(dy, tape, w)
 
     def down_gradient(self, dy: Operand, tape: MlpTape, into: Packed, *, add: bool = True) -> None:
-        """Add (or write) dW of the last matmul."""
+        """Add (or write) dW of the last matmul, and the gradient of its bias."""
         label = f"{self.prefix}down"
         self.products.weight_gradient(tape.hidden, dy, into["down"], label, add=add)
+        self._bias_gradient(dy, into, "down", add=add)
 
     def hidden_backward(self, dy: Operand, tape: MlpTape, w: Packed) -> None:
         """Record the gradients of gate and up, written over them."""
@@ -116,8 +137,9 @@ class Mlp:
         if tape.active is None:
             gate = self.rank.model.gate
             kind = GatedBackward(gate) if len(tape.ups) == 2 else GeluBackward()
-            inputs = (dhidden, *tape.ups, *self._biases(w))
-            self.rank.compute(kind, inputs, tape.ups, "dactivation")
+            biases = self._biases(w)
+            inputs = (dhidden, *tape.ups, *biases)
+            self.rank.compute(self.biased(kind, biases), inputs, tape.ups, "dactivation")
             return
         self._gate_backward(dhidden, tape.ups, tape.active)
 
@@ -159,5 +181,4 @@ class Mlp:
         for name, gradient in zip(self.ins, dups, strict=True):
             label = self.prefix + name
             self.products.weight_gradient(x, gradient, into[name], label, add=add)
-            if f"b{name}" in into:
-                self.rank.bias_gradient(gradient, into[f"b{name}"], f"b{name}", add=add)
+            self._bias_gradient(gradient, into, name, add=add)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tspsim.program.axis import Axis
@@ -73,10 +74,10 @@ class Projections:
         return self._project(x, to, "q")
 
     def _project(self, x: Operand, to: Bucket, which: str) -> Operand:
-        out = self._product(x, to, which)
+        out = self.product(x, to, which)
         if which in "qk":
             out = self._normed(out, to, which)
-            self._turn(out, f"rotary.{which}")
+            self.turn(out, f"rotary.{which}")
         return out
 
     @property
@@ -91,11 +92,13 @@ class Projections:
         plain = self.rank.model.qk_norm == "plain"
         return None if plain and not self._positions else self.norms
 
-    def _turn(self, x: Operand, label: str, *, inverse: bool = False) -> None:
+    def turn(self, x: Operand, label: str, *, inverse: bool = False) -> None:
+        """Turn queries or keys, or gradients of them back, by positions where the layer has any."""
         if self._positions:
             self.rank.rotary(x, self.tokens, label, inverse=inverse)
 
-    def _product(self, x: Operand, to: Bucket, which: str) -> Operand:
+    def product(self, x: Operand, to: Bucket, which: str) -> Operand:
+        """Return what comes of one matrix, with its bias."""
         name = f"{which}{to.index}"
         out = self.rank.matmul(x, to.w[name], which)
         if f"b{name}" in to.w:
@@ -119,15 +122,15 @@ class Projections:
     def saves(self, x: Operand, to: Bucket) -> None:
         """Record what backward reads of the keys' norm, where gathered keys were kept."""
         if self._layer_norms is not None:
-            self._normed(self._product(x, to, "k"), to, "k")
+            self._normed(self.product(x, to, "k"), to, "k")
 
     def before_positions(
         self, gradients: Gradients, tape: CoreTape, norms: NormWeights
     ) -> Gradients:
         """Return the gradients of the products: those of q and k turned back, through norms."""
         dq, dk, dv = gradients
-        self._turn(dq, "rotary.dq", inverse=True)
-        self._turn(dk, "rotary.dk", inverse=True)
+        self.turn(dq, "rotary.dq", inverse=True)
+        self.turn(dk, "rotary.dk", inverse=True)
         if self.norms is None or tape.norms is None:
             return gradients
         q, k = tape.norms
@@ -139,23 +142,35 @@ class Projections:
         return x
 
     def input_gradient(
-        self, gradients: Gradients, w: Packed, bucket: int, add_to: Operand | None = None
+        self,
+        gradients: Sequence[Operand],
+        w: Packed,
+        bucket: int,
+        add_to: Operand | None = None,
+        which: str = "qkv",
     ) -> Operand:
-        """Return the gradient of the projections' input."""
-        for which, gradient in zip("qkv", gradients, strict=True):
-            weight = w[f"{which}{bucket}"]
+        """Return the gradient of the projections' input, by all of them or by some."""
+        for name, gradient in zip(which, gradients, strict=True):
+            weight = w[f"{name}{bucket}"]
             add_to = self.rank.matmul(
-                gradient, weight, f"dx.{which}", add_to=add_to, transpose_b=True
+                gradient, weight, f"dx.{name}", add_to=add_to, transpose_b=True
             )
         assert add_to is not None
         return add_to
 
     def weight_gradients(
-        self, x: Operand, gradients: Gradients, into: Packed, bucket: int, *, add: bool = True
+        self,
+        x: Operand,
+        gradients: Sequence[Operand],
+        into: Packed,
+        bucket: int,
+        *,
+        add: bool = True,
+        which: str = "qkv",
     ) -> None:
-        """Add (or write) the gradients of the projections' weights and biases."""
-        for which, gradient in zip("qkv", gradients, strict=True):
-            name = f"{which}{bucket}"
-            self.rank.weight_gradient(x, gradient, into[name], which, add=add)
+        """Add (or write) the gradients of the projections' weights and biases, or of some."""
+        for label, gradient in zip(which, gradients, strict=True):
+            name = f"{label}{bucket}"
+            self.rank.weight_gradient(x, gradient, into[name], label, add=add)
             if f"b{name}" in into:
-                self.rank.bias_gradient(gradient, into[f"b{name}"], f"b{which}", add=add)
+                self.rank.bias_gradient(gradient, into[f"b{name}"], f"b{label}", add=add)

@@ -6,6 +6,7 @@ Either axis may have degree 1: tensor parallelism is the one, sequence paralleli
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from tspsim.program.packed import Weights
 from tspsim.program.rank import Rank
 from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, Sinks
 from tspsim.strategies.exchanges.expanded import ExpandedExchange
 from tspsim.strategies.parts.decoder import Decoder
 from tspsim.strategies.parts.latent_heads import LatentGather
@@ -113,12 +114,20 @@ class ShardedDecoder(Decoder):
             self.projections.saves(x, bucket)
         kv = None if kept else self.projections.keys_values(x, bucket)
         queries = partial(self.projections.queries, x, bucket)
-        tape = bucket.of(self.exchange.forward(self.heads, queries, kv, kept))
+        heads = self._heads(w.attention, backward=False)
+        tape = bucket.of(self.exchange.forward(heads, queries, kv, kept))
         o = self.projections.output(tape.output, bucket)
         y = self.rank.matmul(o, w.attention.value["o0"], "o")
         if self.recompute == "selective":
             tape = tape.without_core(self.rank.kernels.recomputed)
         return self._leave(y, "attention.out"), tape
+
+    def _heads(self, w: Weights, *, backward: bool) -> Heads:
+        """Return the heads of a layer, with its sinks if there are any."""
+        if "sinks0" not in w.value:
+            return self.heads
+        into = w.gradient["sinks0"] if backward else None
+        return replace(self.heads, sinks=Sinks(w.value["sinks0"], into))
 
     def keeps(self, tape: CoreTape) -> Any:
         """Keep the gathered K and V when the exchange does."""
@@ -131,13 +140,13 @@ class ShardedDecoder(Decoder):
         dy, into = self._enter(dy, "attention.dout"), w.attention
         whole = self._expanded(normed) if self.expands else None
         expand = partial(self.projections.keys_values, whole, Bucket(into.value, w.qk_norm))
-        tape = self.exchange.gather(tape, expand)
+        tape, heads = self.exchange.gather(tape, expand), self._heads(into, backward=True)
         if tape.o is None:
-            tape = self.exchange.restore(self.heads, tape)
+            tape = self.exchange.restore(heads, tape)
         self.rank.weight_gradient(tape.output, dy, into.gradient["o0"], "o")
         do = self.rank.matmul(dy, into.value["o0"], "do", transpose_b=True)
-        tape = self.exchange.restore(self.heads, tape)  # autograd runs it again when it gets there
-        gradients = self.exchange.backward(self.heads, do, tape)
+        tape = self.exchange.restore(heads, tape)  # autograd runs it again when it gets there
+        gradients = self.exchange.backward(heads, do, tape)
         gradients = self.projections.before_positions(gradients, tape, w.qk_norm)
         x = self._weighed(normed, whole)
         dx = self.projections.input_gradient(gradients, into.value, 0)

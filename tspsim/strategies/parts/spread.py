@@ -304,6 +304,10 @@ def _dividing_problems(options: StrategyOptions, model: ModelShape) -> Iterator[
         message = f"found {spread.pieces}; does not divide a rank's {experts.count // degree} "
         yield Problem((*path, "pieces"), f"{message}experts")
     ways = options.mesh().degree(spread.cut)
+    among = degree if columns else ways
+    if experts.biases and model.hidden % among:
+        message = f"{among} ranks do not divide the model's hidden {model.hidden}: experts that are"
+        yield Problem(path, f"{message} cut by columns have the bias of their outputs cut so")
     if experts.width % ways:
         message = f"{ways} ranks along {', '.join(spread.cut)} do not divide the model's"
         yield Problem((*path, "cut"), f"{message} {experts.width} columns of an expert")

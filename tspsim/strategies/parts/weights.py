@@ -26,12 +26,16 @@ class Cut:
     degree : int
     buckets : int
         A rank's heads are laid out in this many groups, each contiguous in the pack.
+    in_turns : bool
+        Heads of all shards come by on every rank, with norms over all of them: those norms are
+        whole on every rank, and queries and keys of all buckets lie in front of the rest.
     """
 
     model: ModelShape
     axis: str | None = None
     degree: int = 1
     buckets: int = 1
+    in_turns: bool = False
 
     @property
     def replicas(self) -> int:
@@ -53,7 +57,8 @@ class Cut:
 
         Of latent attention those that are cut by heads.
         """
-        return [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
+        parts = [part for bucket in range(self.buckets) for part in self._bucket(bucket)]
+        return sorted(parts, key=lambda p: not in_front(p.name)) if self.in_turns else parts
 
     def _bucket(self, i: int) -> Iterator[Part]:
         if self.model.latent:
@@ -71,6 +76,8 @@ class Cut:
             yield Part(f"bq{i}", (q,), "bq", rows)
             yield Part(f"bk{i}", (kv,), "bk", kv_rows)
             yield Part(f"bv{i}", (kv,), "bv", kv_rows)
+        if self.model.sinks:
+            yield Part(f"sinks{i}", (self.heads,), "sinks", rows)
 
     def _latent_bucket(self, latent: Latent, i: int) -> Iterator[Part]:
         """Yield the ways up of some heads: q0 and kv0, and the way back, o0."""
@@ -109,6 +116,8 @@ class Cut:
         experts, h = self.model.experts, self.model.hidden
         assert experts is not None
         parts = [Part("router", (h, experts.count), "router", Shard())]
+        if experts.biases:
+            parts.append(Part("router_bias", (experts.count,), "router_bias", Shard()))
         if experts.shared_gate:
             parts.append(Part("scale", (h, 1), "shared_scale", Shard()))
         return parts
@@ -137,7 +146,7 @@ class Cut:
         """Return the norms of queries and keys: of a head on every rank, of projections cut."""
         degree, vectors = self.degree, self.model.norm_parameters // self.model.hidden
         cuts = (Shard(), Shard())
-        if self.model.qk_norm == "whole":
+        if self.model.qk_norm == "whole" and not self.in_turns:
             repeats = self.replicas
             cuts = (
                 Shard(0, degree, self.axis),
@@ -176,6 +185,11 @@ class Cut:
             yield Problem(path, f"{n} is more than the model's {kv} kv_heads; {hint}")
 
 
+def in_front(name: str) -> bool:
+    """Whether a part of attention is of queries or keys: a matrix, or its bias."""
+    return name.removeprefix("b")[0] in "qk"
+
+
 def expert_parts(
     model: ModelShape,
     axes: Axes | None,
@@ -185,7 +199,10 @@ def expert_parts(
     cut: Axes | None = None,
     ways: int = 1,
 ) -> list[Part]:
-    """Return a rank's part of the experts of a layer, each matrix stacked over experts.
+    """Return a rank's part of the experts of a layer, matrices and biases stacked over experts.
+
+    Of experts that are cut by columns the bias of the output is cut by its own: each rank adds some
+    of it, and the sum over ranks has all of it once.
 
     Parameters
     ----------
@@ -209,4 +226,13 @@ def expert_parts(
     if ways > 1:
         into, out = (Shard(dim, ways, cut, of=shard) for dim, shard in ((2, into), (1, out)))
     parts = [Part(name, (count, h, f), f"experts_{name}", into, outputs=0) for name in ins]
-    return [*parts, Part("down", (count, f, h), "experts_down", out, outputs=0)]
+    parts.append(Part("down", (count, f, h), "experts_down", out, outputs=0))
+    if experts.biases:
+        cuts = into._replace(dim=1) if columns or ways > 1 else into
+        width = h // (degree if columns else ways)
+        biased = [(name, f) for name in ins] + [("down", width)]
+        parts += [
+            Part(f"b{name}", (count, n), f"experts_{name}_bias", cuts, outputs=0)
+            for name, n in biased
+        ]
+    return parts
