@@ -24,6 +24,8 @@ MODELS = {
         MODEL, kv_heads=8, latent=Latent(kv_rank=10, nope=4, rope=2, value=3, q_rank=12), head_dim=6
     ),
     "experts": replace(MODEL, experts=Experts(count=8, active=2, width=8)),
+    "sinks": replace(MODEL, sinks=True, window=(3, None), layers=2, attention_bias=True),
+    "whole-norms": replace(MODEL, qk_norm="whole", norm_at="behind"),
     "headless": replace(MODEL, vocab=0),
 }
 #: By name: a strategy's kind and options.

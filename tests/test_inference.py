@@ -17,7 +17,7 @@ from tspsim.values import Proof
 from tspsim.values.inference import prove, replay
 
 #: Latent attention and experts travel in ways of their own; others are played with all strategies.
-EVERYWHERE = ("gqa", "windows", "latent", "experts")
+EVERYWHERE = ("gqa", "sinks", "latent", "experts")
 SOME = ("tp", "sp", "tp_sp", "tsp")
 
 

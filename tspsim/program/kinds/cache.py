@@ -117,10 +117,14 @@ class LastRows(Pointwise):
 
 @dataclass(frozen=True, slots=True)
 class TakeColumns(Pointwise):
-    """``x -> some``: the columns of this rank's coordinate on an axis."""
+    """``x -> some``: of so many parts of the columns, that of this rank's coordinate on an axis.
+
+    So many neighbours take the same part.
+    """
 
     axis: str
-    degree: int
+    parts: int
+    neighbours: int = 1
     name = "take_columns"
 
     def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:  # noqa: ARG002
@@ -129,7 +133,7 @@ class TakeColumns(Pointwise):
 
     def values(self, where: Where, x: Array) -> tuple[Array, ...]:
         """Return the columns."""
-        return (np.split(x, self.degree, axis=-1)[where.coordinate(self.axis)],)
+        return (np.split(x, self.parts, axis=-1)[where.coordinate(self.axis) // self.neighbours],)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,9 @@ def attention_work(
 
 @dataclass(frozen=True, slots=True)
 class CachedAttention:
-    """``(q, K, V) -> (o, lse)`` over rows of several sequences, [groups of heads, rows, width].
+    """``(q, K, V[, sinks]) -> (o, lse)`` over rows of several sequences.
+
+    Rows are [groups of heads, rows, width], sinks a number per head.
 
     The log-sum-exp of the scores is [groups, rows, heads]: it travels beside the output.
 
@@ -128,14 +130,16 @@ class CachedAttention:
         self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]
     ) -> Work | PerCoordinate:
         """Return the products over the pairs, and the keys and values that are read."""
-        q, k, v = inputs
+        q, k, v, *_ = inputs
         groups, core = q.shape[0], self.core
         widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
         small = q.bytes + sum(o.bytes for o in outputs)
         per_token = k.shape[0] * (k.shape[-1] * k.buffer.itemsize + v.shape[-1] * v.buffer.itemsize)
         return attention_work(core, widths, groups, (small, per_token))
 
-    def values(self, where: Where, q: Array, k: Array, v: Array) -> tuple[Array, ...]:
+    def values(
+        self, where: Where, q: Array, k: Array, v: Array, *sinks: Array
+    ) -> tuple[Array, ...]:
         """Return o, as wide as values are, and lse; a query with no key gives 0 and -inf."""
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
@@ -146,6 +150,8 @@ class CachedAttention:
         top = np.where(np.isfinite(top), top, 0.0)
         weights = np.exp(scores - top)
         total = weights.sum(-1, keepdims=True)
+        if sinks:
+            total = total + np.exp(sinks[0][:, None, None] - top)
         o = (weights @ vh) / np.where(total > 0, total, 1.0)
         with np.errstate(divide="ignore"):
             lse = np.log(total) + top
@@ -160,7 +166,9 @@ class CachedAttention:
 
 @dataclass(frozen=True, slots=True)
 class MergeParts:
-    """``(o, lse) -> o``: joins partial softmaxes of the same queries, [parts, rows, width].
+    """``(o, lse[, sinks]) -> o``: joins partial softmaxes of the same queries.
+
+    They are [parts, rows, width]; sinks, a number per head, are in the joined softmax alone.
 
     Each weighs as much as the exponential of its log-sum-exp [parts, rows, heads]: the split-K step
     of Flash-Decoding, between ranks (Helix, arXiv 2507.07120).
@@ -173,11 +181,18 @@ class MergeParts:
         """Return memory traffic only."""
         return elementwise(inputs, outputs)
 
-    def values(self, where: Where, o: Array, lse: Array) -> tuple[Array, ...]:  # noqa: ARG002
+    def values(
+        self,
+        where: Where,
+        o: Array,
+        lse: Array,
+        *sinks: Array,
+    ) -> tuple[Array, ...]:
         """Return the joined output, [1, rows, width]."""
         top = lse.max(0)
         share = np.exp(lse - np.where(np.isfinite(top), top, 0.0))
-        total = share.sum(0)
+        least = np.where(np.isfinite(top), top, 0.0)
+        total = share.sum(0) + sum(np.exp(sink - least) for sink in sinks)
         share = share / np.where(total > 0, total, 1.0)
         parts, rows, width = o.shape
         heads = o.reshape(parts, rows, self.heads, width // self.heads)

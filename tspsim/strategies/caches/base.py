@@ -16,7 +16,7 @@ from tspsim.program.kinds.cached_latents import LatentAttention
 from tspsim.program.rank import Rank
 from tspsim.program.recorder import view
 from tspsim.program.types import Operand
-from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads
+from tspsim.strategies.exchanges.base import CoreTape, Exchange, Heads, Sinks
 from tspsim.strategies.parts.weights import Cut
 
 #: Keys and values.
@@ -162,25 +162,25 @@ class CachedExchange(Exchange):
     def _core(self, heads: Heads, queries: Rows, keys: Rows, repeats: int = 1) -> CachedCore:
         rank = self.rank
         assert rank.layer is not None
-        window = rank.model.kind(rank.layer).window
-        return CachedCore(
-            heads.queries, heads.keys, queries, keys, window, rank.model.score_cap, repeats
-        )
+        window, cap = rank.model.kind(rank.layer).window, rank.model.score_cap
+        return CachedCore(heads.queries, heads.keys, queries, keys, window, cap, repeats)
 
-    def _attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
-        """Return output and log-sum-exp, of every group of heads."""
+    def _attention(
+        self, core: CachedCore, q: Operand, kv: Pair, sinks: Sinks | None = None
+    ) -> tuple[Operand, Operand]:
+        """Return output and log-sum-exp, of every group of heads; sinks are in both."""
         if self.cache.latent:
             return self._latent_attention(core, q, kv)
-        return self._expanded_attention(core, q, kv)
+        return self._expanded_attention(core, q, kv, sinks)
 
     def _expanded_attention(
-        self, core: CachedCore, q: Operand, kv: Pair
+        self, core: CachedCore, q: Operand, kv: Pair, sinks: Sinks | None = None
     ) -> tuple[Operand, Operand]:
         k, v = kv
         value = v.shape[-1] // core.kv_heads
         o = self.rank.tensor("o", (*q.shape[:-1], core.heads * value))
         lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
-        self.rank.compute(CachedAttention(core), (q, k, v), (o, lse), "attention")
+        self.rank.compute(CachedAttention(core), (q, k, v, *_values(sinks)), (o, lse), "attention")
         return o, lse
 
     def _latent_attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
@@ -192,13 +192,12 @@ class CachedExchange(Exchange):
         self.rank.compute(LatentAttention(core), (q, *kv), (o, lse), "attention")
         return o, lse
 
-    def _home(self, heads: int, o: Operand, lse: Operand, *, split: int) -> Operand:
+    def _home(self, heads: Heads, o: Operand, lse: Operand, *, split: int) -> Operand:
         """Return partial outputs to whose queries, or heads, they are along `split`, and merge."""
-        if self.axis.degree == 1:
-            return o
         o, lse = self.axis.all_to_all(o, lse, split=split, concat=0, lane="q", label="o")
         out = self.rank.tensor("o", (1, *o.shape[1:]))
-        self.rank.compute(MergeParts(heads), (o, lse), (out,), "merge")
+        inputs = (o, lse, *_values(heads.sinks))
+        self.rank.compute(MergeParts(heads.queries), inputs, (out,), "merge")
         return out
 
     def _joined(self, heads: int, result: Pair, more: Pair) -> None:
@@ -222,3 +221,7 @@ def layout_of(workload: Workload, axis: str, degree: int) -> Layout:
     """Return how sequences lie over an axis; on one of degree 1 all is on every rank."""
     zigzag = workload.causal == "zigzag"
     return Layout(axis, degree, zigzag) if degree > 1 else Layout()
+
+
+def _values(sinks: Sinks | None) -> tuple[Operand, ...]:
+    return (sinks.value,) if sinks else ()

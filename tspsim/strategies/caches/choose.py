@@ -86,4 +86,6 @@ def make_gathered(rank: Rank, cut: Cut, axis: str) -> CachedExchange:
     assert requests is not None
     layout = layout_of(rank.workload, axis, rank.axis(axis).degree)
     cache = KvCache(rank, cut, layout, everything=True)
+    if layout.axis is None:
+        return _local(rank, cache, axis, expands=not requests.decodes)
     return HeadsGathered(rank, Rows(requests), cache, axis)

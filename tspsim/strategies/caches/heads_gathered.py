@@ -40,4 +40,4 @@ class HeadsGathered(CachedExchange):
         assert tape.gathered is not None
         core = self._core(heads, self.rows, self.cache.rows, self.cache.repeats)
         o, lse = self._attention(core, tape.q, tape.gathered)
-        return replace(tape, o=self._home(heads.queries, o, lse, split=0))
+        return replace(tape, o=self._home(heads, o, lse, split=0))

@@ -40,7 +40,8 @@ class KeysGathered(CachedExchange):
         if self.axis.degree > 1:
             arrived = self._ordered(rows, arrived)
             rows = replace(rows, ordered=True)
-        o, _ = self._attention(self._core(heads, self.rows, rows), tape.q, arrived)
+        core = self._core(heads, self.rows, rows)
+        o, _ = self._attention(core, tape.q, arrived, heads.sinks)
         return replace(tape, arriving=None, o=o)
 
     def _ordered(self, rows: Rows, arrived: Pair) -> Pair:

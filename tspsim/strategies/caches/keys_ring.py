@@ -40,7 +40,7 @@ class KeysRing(CachedExchange):
         for step in range(degree):
             arriving = block if step + 1 == degree else self._hop(block)
             core = self._core(heads, self.rows, rows.shifted(-step))
-            part = self._attention(core, tape.q, block)
+            part = self._attention(core, tape.q, block, None if step else heads.sinks)
             if result is None:
                 result = part
             else:

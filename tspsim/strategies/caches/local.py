@@ -27,5 +27,5 @@ class LocalCache(CachedExchange):
         """Record attention to what is cached, the new tokens among it."""
         assert tape.gathered is not None
         core = self._core(heads, self.rows, self.cache.rows)
-        o, _ = self._attention(core, tape.q, tape.gathered)
+        o, _ = self._attention(core, tape.q, tape.gathered, heads.sinks)
         return replace(tape, o=o)

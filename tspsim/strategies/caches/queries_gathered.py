@@ -33,4 +33,4 @@ class QueriesGathered(CachedExchange):
         assert tape.gathered is not None
         core = self._core(heads, self.rows.gathered(), self.cache.rows)
         o, lse = self._attention(core, tape.q, tape.gathered)
-        return replace(tape, o=self._home(heads.queries, o, lse, split=1))
+        return replace(tape, o=self._home(heads, o, lse, split=1))

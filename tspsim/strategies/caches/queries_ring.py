@@ -38,7 +38,7 @@ class QueriesRing(CachedExchange):
             last = step + 1 == degree
             arriving = q if last else self.axis.shift(q, lane="q", label="q", into=self.slots)[0]
             core = self._core(heads, self.rows.shifted(-step), self.cache.rows)
-            o, lse = self._attention(core, q, tape.gathered)
+            o, lse = self._attention(core, q, tape.gathered, None if step else heads.sinks)
             if result is None:
                 result = o, lse
             else:

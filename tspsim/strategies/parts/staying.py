@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tspsim.program.kinds.cache import TakeColumns
 from tspsim.program.types import Operand
+from tspsim.strategies.parts.head_norms import Saved, Together
 from tspsim.strategies.parts.latent_down import CutDown, Down, DownTape
 from tspsim.strategies.parts.layers import LayerWeights
+from tspsim.strategies.parts.projections import Projections
 from tspsim.strategies.parts.sharded import ShardedDecoder
 
 
 class StayingDecoder(ShardedDecoder):
     """A decoder on the shards that TSP's prefill leaves, with all new tokens on every rank."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.cut.in_turns and isinstance(self.projections, Projections):
+            self.projections.norms = StayingNorms(self.rank, self.tp)
+
     def _down(self) -> Down:
         return StayingDown(self.rank, self.place, self.tp)
+
+
+class StayingNorms(Together):
+    """Norms of whole queries and keys, of which a rank has some heads and the whole weight."""
+
+    def _forward(self, x: Operand, w: Operand, label: str) -> tuple[Operand, Saved]:
+        own, width = w, x.shape[-1]
+        parts = w.shape[-1] // width
+        if parts > 1:
+            own = self.rank.tensor(f"{label}.weight", (width,))
+            kind = TakeColumns(self.axis.name, parts, self.axis.degree // parts)
+            self.rank.compute(kind, (w,), (own,), f"{label}.weight")
+        return super()._forward(x, own, label)
 
 
 class StayingDown(CutDown):
