@@ -83,6 +83,7 @@ def test_experts_without_tokens_and_layers_that_run_again_are_right_at_once(over
     ("schedule", "options"),
     [
         ("dualpipe", {}),
+        ("dualpipe", {"pp": {"interleave": False}}),
         ("dualpipe_v", {"dp": 2, "zero": 3}),
     ],
 )
@@ -90,9 +91,10 @@ def test_pairs_of_a_pipeline_compute_the_dense_loops_numbers(
     schedule: str, options: dict[str, Any]
 ) -> None:
     """A forward and a backward in turn, in stages of dense layers and of experts."""
-    stages = {"stages": 2, "schedule": schedule, "overlap": schedule == "dualpipe_v"}
-    model = replace(SOFTMAX, layers=4)
-    prove(mixture("tsp", "tokens", model, FOUR, degree=2, pp=stages, **{"dp": 1, **options}))
+    own = {"overlap": schedule == "dualpipe_v", **options.get("pp", {})}
+    pipeline = {"pp": {"stages": 2, "schedule": schedule, **own}}
+    more = {"degree": 2, "dp": 1, **options, **pipeline}
+    prove(mixture("tsp", "tokens", replace(SOFTMAX, layers=4), FOUR, **more))
 
 
 def test_a_dispatch_or_a_combine_that_is_left_out_is_found() -> None:
@@ -245,6 +247,19 @@ def test_pairs_of_dualpipe_hide_what_torchs_runtime_leaves_exposed() -> None:
     apart, woven = (ran(pipeline.format(way)).summary for way in ("false", "true"))
     assert woven.time.exposed_communication < apart.time.exposed_communication
     assert woven.step_time < apart.step_time
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_ranks_that_are_folded_take_what_all_ranks_take(overlap: str) -> None:
+    """To the last bit, and hold as much."""
+    found = [
+        ran(beside("fsdp", overlap), "workload.routing=balanced", f"engine.fold={fold}")
+        for fold in ("auto", "off")
+    ]
+    folded, every = found
+    assert len(folded.timeline.played) < len(every.timeline.played)
+    assert folded.summary.step_time == every.summary.step_time
+    assert folded.memory.peak == every.memory.peak
 
 
 def test_the_activations_of_both_micro_batches_are_there() -> None:

@@ -57,16 +57,15 @@ def expert_states(program: Program, mesh: Mesh, rank: int) -> dict[BufferKind, i
 @remembered
 def expert_layers(program: Program) -> dict[int, tuple[Op, ...]]:
     """Return, by layer with experts, the ops of the first micro-batch's forward through it."""
-    found: dict[Action, dict[int, list[Op]]] = defaultdict(lambda: defaultdict(list))
-    of_layer: dict[int, list[Op]] = {}
+    found: dict[int, tuple[Action, list[Op]]] = {}
     for action, first, stop in program.actions:
         if action.kind == "F":
             for op in program.ops[first:stop]:
                 if op.layer is not None:
-                    own = found[action][op.layer]
-                    own.append(op)
-                    of_layer.setdefault(op.layer, own)
-    return {n: tuple(own) for n, own in of_layer.items() if any(map(_gates, own))}
+                    through, ops = found.setdefault(op.layer, (action, []))
+                    if through == action:
+                        ops.append(op)
+    return {n: tuple(own) for n, (_, own) in found.items() if any(map(_gates, own))}
 
 
 def _gates(op: Op) -> bool:
