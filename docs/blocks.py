@@ -5,6 +5,7 @@ The blocks of a Markdown file are run in order, in a scratch folder with copies 
 
 - ``console``: lines that begin with ``$ `` are commands, the lines below each are its output. A
   line ``...`` stands for any lines. A command must succeed unless the next one is ``echo $?``.
+  ``tspsim`` is one that has been imported already (docs/warm.py).
 - ``sh``: run as they are, without the steps that set up an environment (``.ci/run`` runs those).
 - ``python``: run as a program of its own.
 - Any block whose first line is ``# file: NAME`` is not run but written to that file.
@@ -23,6 +24,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import warm
 
 TOP = Path(__file__).resolve().parent.parent
 COPIED = ("scenarios", "topologies", "models")
@@ -81,10 +84,11 @@ class Sandbox:
             shutil.copytree(TOP / name, folder / name)
         self._shims = folder / ".bin"
         self._shims.mkdir()
-        for name, start in (("tspsim", "-m tspsim"), ("python", ""), ("python3", "")):
+        for name, start in (("tspsim", warm.command(str(TOP))), ("python", sys.executable)):
             shim = self._shims / name
-            shim.write_text(f'#!/bin/sh\nexec {sys.executable} {start} "$@"\n')
+            shim.write_text(f'#!/bin/sh\nexec {start} "$@"\n')
             shim.chmod(0o755)
+        (self._shims / "python3").symlink_to("python")
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(self._shims), os.environ.get("PATH", "")])

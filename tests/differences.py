@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tspsim.model import ModelShape, Workload
 from tspsim.values.dense import Dense, initial
+from tspsim.values.routes import Routes
 
 #: Length of a step along a random direction.
 STEP = 1e-5
 
 
-def check_gradients(model: ModelShape, workload: Workload, least: float | None = None) -> None:
+def check_gradients(
+    model: ModelShape, workload: Workload, least: float | None = None, where: Routes | None = None
+) -> None:
     """Require that every weight's gradient is the slope of the loss along a random direction.
 
-    A slope that is no larger than `least` need not agree to more digits than that.
+    The losses of routers count, where `where` says which experts get which tokens. A slope that is
+    no larger than `least` need not agree to more digits than that.
     """
     tensors = initial(model, workload)
-    dense = Dense(model, workload, tensors).run()
     rng = np.random.default_rng(1)
-    for name, gradient in dense.gradients.items():
+
+    def loss(**changed: np.ndarray[Any, Any]) -> float:
+        found = Dense(model, workload, {**tensors, **changed}, where or {}).run()
+        return found.loss + found.router_losses
+
+    for name, gradient in Dense(model, workload, tensors, where or {}).run().gradients.items():
         direction = rng.normal(size=gradient.shape)
-        up, down = (
-            Dense(model, workload, {**tensors, name: tensors[name] + e * direction}).run().loss
-            for e in (STEP, -STEP)
-        )
+        up, down = (loss(**{name: tensors[name] + e * direction}) for e in (STEP, -STEP))
         slope = float((gradient * direction).sum())
-        assert (up - down) / (2 * STEP) == pytest.approx(slope, rel=1e-5, abs=least)
+        assert (up - down) / (2 * STEP) == pytest.approx(slope, rel=1e-5, abs=least), name

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.differences import check_gradients
 from tests.experts import (
     BALANCED,
     BARE,
@@ -204,19 +205,8 @@ def test_the_dense_loop_agrees_with_finite_differences(
 ) -> None:
     """The yardstick itself: its gradients are those of its loss and of its routers' own."""
     small = replace(workload, sequence=8, batch=1, micro_batches=1)
-    tensors, where = initial(model, small), routed(mixture("tsp", "ring", model, small, degree=1))
-    dense = Dense(model, small, tensors, where).run()
-    rng = np.random.default_rng(1)
-
-    def loss(**changed: np.ndarray[Any, Any]) -> float:
-        found = Dense(model, small, {**tensors, **changed}, where).run()
-        return found.loss + found.router_losses
-
-    for name, gradient in dense.gradients.items():
-        direction = rng.normal(size=gradient.shape)
-        up, down = (loss(**{name: tensors[name] + e * direction}) for e in (1e-5, -1e-5))
-        slope = float((gradient * direction).sum())
-        assert (up - down) / 2e-5 == pytest.approx(slope, rel=1e-5), name
+    where = routed(mixture("tsp", "ring", model, small, degree=1))
+    check_gradients(model, small, where=where)
 
 
 def test_the_losses_of_routers_are_what_their_papers_say() -> None:

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.differences import check_gradients
 from tests.schedules import VARIANTS, options, program, record, title
 from tests.test_scenario import SMALL
 from tests.test_values import prove
@@ -26,7 +26,6 @@ from tspsim.topology.hardware import Roofline
 from tspsim.topology.load import load_file
 from tspsim.topology.tables import kinds_of
 from tspsim.values import check, compare
-from tspsim.values.dense import Dense, initial
 
 #: Every width is another one, and none is that of a head's values.
 LATENT = Latent(kv_rank=8, nope=4, rope=2, value=3, q_rank=12)
@@ -172,16 +171,7 @@ class TestValues:
     def test_the_dense_model_agrees_with_finite_differences(self) -> None:
         """The yardstick itself: its gradients are those of its loss."""
         for model in (MODEL, LITE):
-            workload = replace(WORKLOAD, sequence=4)
-            tensors = initial(model, workload)
-            dense = Dense(model, workload, tensors).run()
-            rng = np.random.default_rng(1)
-            for name, gradient in dense.gradients.items():
-                direction = rng.normal(size=gradient.shape)
-                moved = ({**tensors, name: tensors[name] + e * direction} for e in (1e-5, -1e-5))
-                up, down = (Dense(model, workload, them).run().loss for them in moved)
-                slope = float((gradient * direction).sum())
-                assert (up - down) / 2e-5 == pytest.approx(slope, rel=1e-5)
+            check_gradients(model, replace(WORKLOAD, sequence=4))
 
 
 class TestRuns:

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.differences import check_gradients
 from tests.schedules import VARIANTS, title
 from tests.test_values import GQA, WORKLOAD, prove
 from tspsim.experts import Experts, Router
@@ -21,7 +21,6 @@ from tspsim.scenario import from_document
 from tspsim.scenario.models import read_config
 from tspsim.scenario.schema import ModelKeys
 from tspsim.values import check
-from tspsim.values.dense import Dense, initial
 
 #: Llama 4's attention: a norm without a weight, and no positions in every other layer.
 LLAMA4 = replace(GQA, qk_norm="plain", unturned=2)
@@ -268,14 +267,4 @@ def test_llama4s_attention_in_single_kernels_computes_the_same() -> None:
 
 def test_norms_without_weights_agree_with_finite_differences() -> None:
     """The yardstick: gradients in front of a norm, with and without positions."""
-    workload = Workload(sequence=4, dtype="fp64")
-    tensors = initial(LLAMA4, workload)
-    gradients = Dense(LLAMA4, workload, tensors).run().gradients
-    for name in ("L0.wq", "L0.wk", "L1.wq", "L1.wk"):
-        direction = np.random.default_rng(1).normal(size=tensors[name].shape)
-        above, below = (
-            Dense(LLAMA4, workload, {**tensors, name: tensors[name] + step * direction}).run().loss
-            for step in (1e-5, -1e-5)
-        )
-        slope = float((gradients[name] * direction).sum())
-        assert (above - below) / 2e-5 == pytest.approx(slope, rel=1e-5)
+    check_gradients(LLAMA4, Workload(sequence=4, dtype="fp64"))

@@ -630,14 +630,18 @@ def test_a_batch_leaves_the_garbage_collector_as_it_was() -> None:
 
     from tspsim.sweeps.work import _few_collections, play
 
-    before = gc.get_threshold()
-    play([], tspsim.__version__)
-    assert gc.get_threshold() == before
-    with _few_collections:
+    here, before = gc.get_threshold(), (700, 10, 10)
+    gc.set_threshold(*before)
+    try:
+        play([], tspsim.__version__)
+        assert gc.get_threshold() == before
         with _few_collections:
+            with _few_collections:
+                assert gc.get_threshold() != before
             assert gc.get_threshold() != before
-        assert gc.get_threshold() != before
-    assert gc.get_threshold() == before
+        assert gc.get_threshold() == before
+    finally:
+        gc.set_threshold(*here)
 
 
 def test_a_worker_of_another_version_is_refused() -> None:

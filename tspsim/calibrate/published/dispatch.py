@@ -5,8 +5,8 @@ Nothing is fitted to them: the profiles' all-to-alls are NCCL's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from statistics import median
 
@@ -79,15 +79,17 @@ def calls() -> tuple[Dispatch, ...]:
     )  # fmt: skip
 
 
-def groups() -> Iterator[Group]:
-    """Yield the calls of every kernel and device, small ones before large ones."""
-    for (device, *_), found in groupby(
-        calls(), lambda c: (c.device, c.mode, c.phase, c.bytes >= LARGE)
-    ):
-        made = tuple(found)
-        node, profile = _NODES[device]
-        place = load_file(node, parse_profile(profile))
-        yield Group(made, {name: _deviations(made, place, name) for name in ALGORITHMS})
+@cache
+def groups() -> tuple[Group, ...]:
+    """Return the calls of every kernel and device, small ones before large ones."""
+    kernel = groupby(calls(), lambda c: (c.device, c.mode, c.phase, c.bytes >= LARGE))
+    return tuple(_group(tuple(found)) for _, found in kernel)
+
+
+def _group(made: tuple[Dispatch, ...]) -> Group:
+    node, profile = _NODES[made[0].device]
+    place = load_file(node, parse_profile(profile))
+    return Group(made, {name: _deviations(made, place, name) for name in ALGORITHMS})
 
 
 def _deviations(made: tuple[Dispatch, ...], place: Topology, name: str) -> tuple[float, ...]:
