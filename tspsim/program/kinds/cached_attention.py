@@ -183,15 +183,15 @@ class MergeParts:
 
     def values(
         self,
-        where: Where,
+        where: Where,  # noqa: ARG002
         o: Array,
         lse: Array,
         *sinks: Array,
     ) -> tuple[Array, ...]:
         """Return the joined output, [1, rows, width]."""
         top = lse.max(0)
-        share = np.exp(lse - np.where(np.isfinite(top), top, 0.0))
         least = np.where(np.isfinite(top), top, 0.0)
+        share = np.exp(lse - least)
         total = share.sum(0) + sum(np.exp(sink - least) for sink in sinks)
         share = share / np.where(total > 0, total, 1.0)
         parts, rows, width = o.shape
