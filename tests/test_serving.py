@@ -16,6 +16,7 @@ from tspsim.engine.serving.scheduler import Scheduler, Step
 from tspsim.engine.serving.served import Level, Served
 from tspsim.engine.serving.types import Cache, Limits, Request, Rows, StepTime
 from tspsim.serving.arrivals import poisson
+from tspsim.serving.figures import MOMENTS, latency, load, over_time
 from tspsim.serving.lengths import Lengths
 
 ONE_AT_A_TIME = Limits(tokens=1000, sequences=1)
@@ -153,6 +154,9 @@ def test_a_prompt_waits_until_the_cache_has_room_for_all_of_it() -> None:
     assert served.started.tolist() == [0.0, 2.0, 2.0]
     assert served.blocks.at(np.array([0.5, 1.5, 2.5, 3.5])).tolist() == [3, 3, 3, 0]
     assert served.preemptions.tolist() == [0, 0, 0]
+    # also where a step would have room for its first chunk alone
+    served = serve(requests, constant(1.0), Limits(5, 5), Cache(4, 4))
+    assert served.started.tolist() == [0.0, 3.0, 4.0]
 
 
 def test_the_last_that_came_makes_room_and_computes_again() -> None:
@@ -210,6 +214,7 @@ def judge(scheduler: Scheduler, step: Step, limits: Limits, cache: Cache) -> Non
     """See that a step is one that may be."""
     parts = step.parts
     assert parts
+    assert not (step.preempted and step.started)
     assert sum(new for _, new in parts) <= limits.tokens
     assert len(parts) <= len(scheduler.running) <= limits.sequences
     assert len({each.number for each, _ in parts}) == len(parts)
@@ -282,6 +287,25 @@ def test_with_room_for_all_nothing_is_computed_twice(
     served = serve(requests, by_size, limits, LARGE)
     assert served.recomputed == served.preemptions.sum() == 0
     assert np.all(np.diff(served.started) >= 0)
+
+
+def test_the_figures_of_two_requests_by_hand() -> None:
+    """Steps of 1 s; the second request comes in the middle of the first one, and has one token."""
+    served = serve([Request(0.0, 5, 3), Request(0.5, 5, 1)], constant(1.0), Limits(), LARGE)
+    found = latency(served)
+    assert (found.time_to_first_token.p50, found.time_to_first_token.maximum) == (1.25, 1.5)
+    assert (found.end_to_end.mean, found.end_to_end.maximum) == (2.25, 3.0)
+    assert (found.waiting.mean, found.waiting.maximum) == (0.25, 0.5)
+    assert found.waiting.p90 == pytest.approx(0.45)
+    assert found.time_per_output_token is not None
+    assert found.time_per_output_token.mean == 1.0
+    held = load(served)
+    assert (held.waiting.mean, held.waiting.maximum) == (0.5 / 3, 1)
+    assert (held.running.mean, held.running.maximum) == (4 / 3, 2)
+    assert (held.blocks.maximum, held.waiting_at_last_arrival) == (2, 1)
+    over = over_time(served, blocks=4)
+    assert (len(over.times), over.times[0], over.times[-1]) == (MOMENTS, 0.0, 3.0)
+    assert (max(over.cache), over.cache[-1], over.running[-1]) == (0.5, 0.0, 0)
 
 
 def test_a_level_adds_what_changes_at_one_moment() -> None:

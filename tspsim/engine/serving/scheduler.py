@@ -105,8 +105,7 @@ class Scheduler:
         for each in self.running:
             if each.missing > 1 and budget:
                 budget -= self._chunk(step, each, budget)
-        if not preempted:
-            self._admit(step, budget)
+        self._admit(step, budget)
         return step
 
     def done(self, step: Step) -> list[Ongoing]:
@@ -146,7 +145,7 @@ class Scheduler:
         return last
 
     def _admit(self, step: Step, budget: int) -> None:
-        """Start those who wait, in order, until one does not fit."""
+        """Start those who wait, in order, until one does not fit: none that was just preempted."""
         while self.waiting and budget and len(self.running) < self._limits.sequences:
             first = self.waiting[0]
             need = self._cache.of(first.known)
