@@ -21,6 +21,7 @@ from __future__ import annotations
 from tspsim.calibrate.reference.config import Job, Shape
 from tspsim.calibrate.reference.decoder import Decoder, Layer
 from tspsim.calibrate.reference.dense import Dense, initial
+from tspsim.calibrate.reference.inference import Inference
 from tspsim.calibrate.reference.mesh import Mesh, connect
 from tspsim.calibrate.reference.mixture import TokensTravel, WeightsTravel
 from tspsim.calibrate.reference.pipeline import (
@@ -36,7 +37,7 @@ from tspsim.calibrate.reference.weights import shard
 from tspsim.files.errors import UserError
 
 __all__ = [
-    "Decoder", "Dense", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
+    "Decoder", "Dense", "Inference", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
     "build_stage", "connect", "initial", "one_forward_one_backward", "shard", "zero_bubble_h1",
 ]  # fmt: skip
 
