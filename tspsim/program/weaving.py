@@ -1,8 +1,8 @@
 """Two passes as one: their ops in turn, so that what one says travels while the other computes.
 
 Both have been recorded, one after the other, and each keeps its own order. A pass is cut where its
-compute waits for communication of its own; there the other one goes on. What of the second needs
-data of the first stays behind it.
+compute waits for communication that it has issued since the last cut; there the other one goes on.
+What of the second needs data of the first stays behind it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _waits(
     What an op has waited for stays, but for the other pass: of that, data that it needs. And, as
     ever, communication waits for what was computed before it.
     """
-    lanes = [passes.op(index).lane for index in places]
+    lanes, behind = [passes.op(index).lane for index in places], _behind(passes, before.computed)
     computed, awaited = before.computed, before.awaited
     for index, place in places.items():
         op, waited = passes.op(index), passes.waits[index - passes.first]
@@ -173,7 +173,7 @@ def _waits(
         if op.lane == 0:
             found += awaited
             computed, awaited = place, ()
-        elif op.message is not None and len(kept) < len(waited):
+        elif op.message is not None and behind[index - passes.first] in waited:
             found.append(computed)
         latest: dict[int, int] = {}
         for at in found:
@@ -181,3 +181,12 @@ def _waits(
             if at >= 0 and lane != op.lane:
                 latest[lane] = max(at, latest.get(lane, -1))
         yield tuple(sorted(latest.values()))
+
+
+def _behind(passes: Passes, computed: int) -> list[int]:
+    """Return, by op, the last one on the compute lane before it, as they were recorded."""
+    found = []
+    for op in passes.ops:
+        found.append(computed)
+        computed = op.index if op.lane == 0 else computed
+    return found

@@ -84,10 +84,12 @@ class Dense(nn.Module):
         """Return the mean cross-entropy of the targets, or half the sum of squares."""
         if not self.shape.vocab or targets is None:
             return y.to(self.job.statistics).square().sum() / 2
-        logits = self._norm(y, "final_norm") @ self["head"].T
-        return functional.cross_entropy(
-            logits.flatten(0, 1).to(self.job.statistics), targets.flatten().long()
-        )
+        logits = self.logits(y).flatten(0, 1).to(self.job.statistics)
+        return functional.cross_entropy(logits, targets.flatten().long())
+
+    def logits(self, y: Tensor) -> Tensor:
+        """Return the logits of the last layer's output."""
+        return self._norm(y, "final_norm") @ self["head"].T
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         wide = x.to(self.job.statistics)
