@@ -57,12 +57,19 @@ def serve(place: str) -> socket.socket:
     for name in WARM:
         importlib.import_module(name)
     gc.freeze()
+    asker = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{place}.new")
         listening.listen()
+        listening.settimeout(5)
         Path(f"{place}.new").rename(place)
         while True:
-            peer, _ = listening.accept()
+            try:
+                peer, _ = listening.accept()
+            except TimeoutError:
+                if os.getppid() != asker:  # who started it was killed
+                    sys.exit()
+                continue
             if not os.fork():
                 return peer
             peer.close()

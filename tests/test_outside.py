@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+import warm
+
 OUTSIDE = Path(__file__).parent / "outside"
+#: The other package, and this checkout.
+PATHS = os.pathsep.join(map(str, (OUTSIDE, OUTSIDE.parent.parent)))
 SCENARIO = {
     "name": "two-stages",
     "model": {"hidden": 64, "layers": 5, "heads": 4, "kv_heads": 4, "ffn": 128, "vocab": 0},
@@ -38,10 +42,11 @@ def scenario(tmp_path: Path) -> Path:
     return path
 
 
-def tspsim(*arguments: object, path: Path = OUTSIDE) -> subprocess.CompletedProcess[str]:
-    """Run the command line where the other package is installed."""
-    known = {**os.environ, "PYTHONPATH": str(path)}
-    command = [sys.executable, "-m", "tspsim", *map(str, arguments)]
+def tspsim(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line where the other package, or one in `path`, is installed."""
+    known = {**os.environ, "PYTHONPATH": str(path or PATHS)}
+    start = [sys.executable, "-m", "tspsim"] if path else warm.command(PATHS).split()
+    command = [*start, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=known)
 
 
