@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import benchmark_table
 import fsdp_table
+import inference_table
 import kernel_table
 import listing
 import mixtures_table
@@ -94,15 +95,17 @@ def run_studies() -> None:
 
 
 def oracle_page() -> Iterator[Text]:
-    """Yield docs/oracles.md with the table of FSDP2's peaks."""
+    """Yield docs/oracles.md with the tables of FSDP2's peaks and of steps of inference."""
     page = fsdp_table.PAGE
-    yield page, fsdp_table.renewed(page.read_text(encoding="utf-8"))
+    text = fsdp_table.renewed(page.read_text(encoding="utf-8"))
+    yield page, inference_table.renewed(text)
 
 
 def run_oracles() -> None:
     """Run torch again: table and pictures of docs/oracles.md, records for the tests."""
     records = TOP / "tests" / "data" / "oracles"
-    pages = ("oracle", TOP / "docs"), ("oracle.fsdp", records), ("oracle.moe", records)
+    pages = [("oracle", TOP / "docs")]
+    pages += [(f"oracle.{name}", records) for name in ("fsdp", "moe", "inference")]
     for module, folder in pages:
         command = [sys.executable, "-m", f"tspsim.calibrate.{module}", str(folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from tspsim.calibrate.oracle.inference.config import Config
+from tspsim.model import ModelShape
+from tspsim.requests import Request
+
 SHAPE = {"hidden": 32, "layers": 2, "heads": 8, "kv_heads": 4, "ffn": 48, "vocab": 48}
 
 Case = dict[str, Any]
+Meshes = dict[Any, Any]
 
 #: Prompts, in how many pieces each, and tokens behind them: some ranks get none of the short one.
 PROMPTS = {"uneven": ((5, 11, 3), 1, 5), "pieces": ((8, 13), 2, 3)}
@@ -24,13 +28,14 @@ def cases(world: int) -> dict[str, Case]:
 def _cases(world: int) -> Iterator[Case]:
     for prompts, kv_heads in (("uneven", 4), ("pieces", 2 if world == 4 else 8)):
         base = {"prompts": prompts, "kv_heads": kv_heads}
+        causal = "zigzag" if prompts == "uneven" else "contiguous"
         yield {**base, "strategy": "tp", "degree": world}
-        yield {**base, "strategy": "tsp", "degree": world}
-        yield {**base, "strategy": "tsp", "degree": world, "causal": "contiguous", "lookahead": 0}
-        for passes in (None, "kv", "queries"):
+        yield {**base, "strategy": "tsp", "degree": world, "causal": causal}
+        for passes in ("kv", "queries"):
             yield {**base, "strategy": "sp", "degree": world, "passes": passes}
-            if world == 4:
-                yield {**base, "strategy": "tp_sp", "tp": 2, "sp": 2, "passes": passes}
+        if world == 4:
+            yield {**base, "strategy": "tp_sp", "tp": 2, "sp": 2, "causal": causal}
+    yield {**base, "strategy": "tsp", "degree": world, "lookahead": 0}
 
 
 def job(case: Case) -> tuple[Any, Case]:
@@ -60,21 +65,29 @@ def weights(shape: Any, copies: int) -> dict[str, Any]:
     return found
 
 
-def errors(world: int) -> dict[str, dict[str, float]]:
-    """Return a rank's differences from the dense model, by case and what was compared."""
-    meshes: dict[Any, Any] = {}
-    return {name: compare(case, meshes) for name, case in cases(world).items()}
+def found(world: int) -> tuple[dict[str, dict[str, float]], dict[str, list[list[Any]]]]:
+    """Return a rank's differences from the dense model by case, and its counts by chain."""
+    meshes: Meshes = {}
+    errors = {name: compare(case, meshes) for name, case in cases(world).items()}
+    return errors, {name: counts(steps, meshes) for name, steps in chains(world).items()}
 
 
-def compare(case: Case, meshes: dict[Any, Any]) -> dict[str, float]:
+def connected(job: Any, meshes: Meshes) -> Any:
+    """Return the mesh of a job, which others of the same degrees share."""
+    from tspsim.calibrate import reference
+
+    key = job.strategy == "tsp", job.cut, job.spread
+    if key not in meshes:
+        meshes[key] = reference.connect(job) if job.world > 1 else reference.Mesh()
+    return meshes[key]
+
+
+def compare(case: Case, meshes: Meshes) -> dict[str, float]:
     """Return the largest differences of every step from one forward over all tokens."""
     from tspsim.calibrate import reference
 
     made, how = job(case)
-    key = made.strategy == "tsp", made.cut, made.spread
-    if key not in meshes:
-        meshes[key] = reference.connect(made) if made.world > 1 else reference.Mesh()
-    model = reference.Inference(made, meshes[key], **how)
+    model = reference.Inference(made, connected(made, meshes), **how)
     model.load(weights(made.shape, how["copies"]))
     prompts, pieces, count = PROMPTS[case["prompts"]]
     ids = drawn(prompts)
@@ -140,3 +153,51 @@ def against(model: Any, ids: list[Any], results: list[Any]) -> dict[str, float]:
 def gap(got: Any, wanted: Any) -> float:
     """Return the largest difference, relative to the largest value."""
     return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+# ---- what is counted -----------------------------------------------------------------------------
+
+MODEL = ModelShape(32, 2, 8, 4, 48, vocab=48, head_dim=4)
+
+
+def chains(world: int) -> dict[str, list[Config]]:
+    """Return steps one after another by strategy: prompts in two pieces, then two tokens of each.
+
+    No rank gets a single token of a prompt. In bf16.
+    """
+    degree = (("degree", world),)
+    ways: list[tuple[Any, Any, int]] = [("tp", degree, 4), ("tsp", degree, 4)]
+    ways.append(("sp", (*degree, ("passes", "kv" if world == 2 else "queries")), 4))
+    if world == 4:
+        twice = (*degree, ("replicate_kv_heads", True))
+        ways += [("tp_sp", (("tp", 2), ("sp", 2)), 4), ("tp", twice, 2), ("tsp", twice, 2)]
+    return {
+        "-".join(map(str, (kind, *(value for _, value in options), kv_heads))): [
+            Config(f"{kind} {number}", replace(MODEL, kv_heads=kv_heads), kind, options, step)
+            for number, step in enumerate(_requests())
+        ]
+        for kind, options, kv_heads in ways
+    }
+
+
+def _requests() -> Iterator[tuple[Request, ...]]:
+    first, second = (16, 23), (20, 16)
+    yield tuple(Request(n) for n in first)
+    yield tuple(Request(n, (m,)) for m, n in zip(first, second, strict=True))
+    parts = list(zip(first, second, strict=True))
+    for turn in range(2):
+        yield tuple(Request(1, some, turn, True) for some in parts)
+
+
+def counts(steps: list[Config], meshes: Meshes) -> list[Any]:
+    """Return what is counted on this rank of steps one after another."""
+    import torch
+
+    from tspsim.calibrate.oracle.inference import run
+
+    mesh = connected(run.job(steps[0]), meshes)
+    model, found = run.decoder(steps[0], mesh), []
+    for step in steps:
+        ids = [torch.zeros(request.new, dtype=torch.int64) for request in step.requests]
+        found.append(list(run.counted(model, mesh, ids, decodes=step.decodes)))
+    return found

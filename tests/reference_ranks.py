@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests import reference_experts
+from tests import reference_experts, reference_inference
 
 SMALL = {"hidden": 32, "layers": 2, "heads": 8, "ffn": 48}
 BATCH, SEQUENCE = 2, 16
@@ -53,10 +53,12 @@ def main(rank: int, world: int, folder: str) -> None:
     )
     errors = Cases(world).run()
     experts = reference_experts.errors(world)
+    inference = reference_inference.found(world)
     real = [counted(job, reference.connect(job), rank) for job in watched(world)]
     dist.destroy_process_group()
     fake = [imagined(job) for job in watched(world)] if rank == 0 else []
     result = {"errors": errors, "experts": experts, "real": real, "fake": fake}
+    result |= {"inference": inference[0], "steps": inference[1]}
     Path(folder, f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 
 from tests.reference_experts import cases as mixtures
+from tests.reference_inference import cases as served
+from tests.reference_inference import chains
 from tests.reference_ranks import Cases, cases, main
 from tests.schedules import record
+from tspsim.calibrate.oracle.inference.record import Call, Record
+from tspsim.calibrate.oracle.inference.simulated import own_keys, simulate
 from tspsim.experts import Experts
 from tspsim.files.errors import UserError
 from tspsim.model import ModelShape, Optimizer, Workload
@@ -134,6 +138,30 @@ def test_experts_count_as_the_simulators_do(
     assert Counter(map(tuple, calls)) == Counter(said)
     works = (work_of(op, mesh, 0) for op in its.ops)
     assert flops == sum(work.flops for work in works if work)
+
+
+@pytest.mark.parametrize(("world", "case"), [(w, c) for w in WORLDS for c in served(w)])
+def test_token_by_token_equals_one_forward(
+    found: dict[int, list[dict[str, Any]]], world: int, case: str
+) -> None:
+    """Prompts, in pieces and of other lengths, and what follows: every output, and all logits."""
+    for rank in found[world]:
+        errors = rank["inference"][case]
+        assert max(errors["output"], errors["logits"]) < 1e-10
+    together = sum(rank["inference"][case]["tokens"] for rank in found[world])
+    assert together >= 27  # every token is compared, on one rank at least
+
+
+@pytest.mark.parametrize(("world", "chain"), [(w, c) for w in WORLDS for c in chains(w)])
+def test_steps_count_as_the_simulators_do(
+    found: dict[int, list[dict[str, Any]]], world: int, chain: str
+) -> None:
+    """Of every rank: flops but for own keys, messages in order, bytes of the cache that is kept."""
+    for rank, saw in enumerate(found[world]):
+        for config, step in zip(chains(world)[chain], saw["steps"][chain], strict=True):
+            flops, cache, calls = step
+            got = Record(flops - own_keys(config, rank), cache, tuple(Call(*c) for c in calls))
+            assert got == simulate(config, rank), config.name
 
 
 # ---- what needs no ranks -------------------------------------------------------------------------

@@ -83,14 +83,15 @@ class Watch(MemTracker):
 
     def _write_down(self, func: Any, args: Any, out: Any) -> None:
         if func.namespace in ("c10d", "_c10d_functional"):
-            self.calls.extend(_call(func, args, out))
+            self.calls.extend(calls_of(func, args, out))
         if self._collect:
             gc.collect()
         alive = sum(device["Total"] for device in self._curr_mem_snap.values())
         self.timeline.append(Moment(self._counter.get_total_flops(), alive))
 
 
-def _call(func: Any, args: Any, out: Any) -> list[Call]:
+def calls_of(func: Any, args: Any, out: Any) -> list[Call]:
+    """Return what an op of torch.distributed sends, or nothing where it only waits."""
     name = func.overloadpacket.__name__
     if name in _SILENT:
         return []

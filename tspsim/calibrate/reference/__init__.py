@@ -12,8 +12,9 @@ compared with. On gloo everything is tested; NCCL and CUDA take the same code, a
 
 What to read: `tsp` is TSP, `tp_sp` the others, `mixture` experts on TSP's ranks; `blocks` is what
 stays on a rank, `exchange` how K and V meet queries, `attention` the core, `decoder` the step.
-Around these: `pipeline` runs stages in the order of 1F1B or ZB-H1, `sharded` has torch's FSDP2
-shard the weights over replicas.
+Around these: `inference` runs prompts and what follows them against a cache (`places` says what
+lies where, `cached` how queries meet it), `pipeline` runs stages in the order of 1F1B or ZB-H1,
+`sharded` has torch's FSDP2 shard the weights over replicas.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from tspsim.calibrate.reference.weights import shard
 from tspsim.files.errors import UserError
 
 __all__ = [
-    "Decoder", "Dense", "Inference", "Job", "Mesh", "Shape", "Sharded", "Stage", "build", "build_sharded",
-    "build_stage", "connect", "initial", "one_forward_one_backward", "shard", "zero_bubble_h1",
+    "Decoder", "Dense", "Inference", "Job", "Mesh", "Shape", "Sharded", "Stage", "build",
+    "build_sharded", "build_stage", "connect", "initial", "one_forward_one_backward", "shard",
+    "zero_bubble_h1",
 ]  # fmt: skip
 
 

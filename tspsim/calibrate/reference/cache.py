@@ -9,7 +9,7 @@ from tspsim.calibrate.reference.places import Layout, Sequence, Span, Step
 
 
 class Cache:
-    """Of every sequence a tensor [groups, places, 2 * width]: a group of heads' K and V side by side.
+    """Of every sequence a tensor [groups, places, 2 * width]: K and V of some heads side by side.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class CachedExchange(Exchange):
         return None
 
     def _write(self, kv: Tensor) -> slice:
-        """Write one group of heads; return which. Groups come in turns, the same one `copies` times."""
+        """Write one group of heads; return which. They come in turns, each `copies` times."""
         turn, self._turn = self._turn, (self._turn + 1) % (self.cache.groups * self.copies)
         group = slice(turn // self.copies, turn // self.copies + 1)
         if turn % self.copies == 0:

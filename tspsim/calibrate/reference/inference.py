@@ -175,9 +175,7 @@ class Inference(nn.Module):
             exchange.step, exchange.rows = step, way.rows
             layer.exchange = exchange
 
-    def _embedded(
-        self, step: Step, way: Way, spans: list[list[Span]], ids: Many[Tensor]
-    ) -> Tensor:
+    def _embedded(self, step: Step, way: Way, spans: list[list[Span]], ids: Many[Tensor]) -> Tensor:
         """Return the first layer's input; tell layers the positions."""
         mine, positions = ids[0].new_zeros(2, step.rows(way.rows))
         for given, some, sequence in zip(ids, spans, step.before, strict=True):

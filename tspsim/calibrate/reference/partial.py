@@ -1,8 +1,9 @@
-"""Attention of some tokens of a sequence to some others, wherever they lie; and merging of parts."""
+"""Attention of some tokens of a sequence to some others, wherever they lie; merging of parts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Partial:
         self.lse = q.new_full((*q.shape[:2], heads), float("-inf"), dtype=wide)
 
     def add(self, asked: list[Span], kv: Tensor, held: list[Span]) -> None:
-        """Let the queries of one sequence attend to keys and values, [groups, places, 2 * width]."""
+        """Let the queries of one sequence attend to its K and V, [groups, places, 2 * width]."""
         asked, held = (sorted(spans, key=lambda span: span.start) for spans in (asked, held))
         found = list(tiles(ranges(asked), ranges(held))) if asked and held else []
         if not found:
@@ -95,7 +96,7 @@ def tiles(asked: Ranges, held: Ranges) -> Iterator[Tile]:
 
 def _cut(start: int, stop: int, edges: list[int]) -> Iterator[tuple[int, int]]:
     inner = [start, *(edge for edge in edges if start < edge < stop), stop]
-    yield from zip(inner[:-1], inner[1:], strict=True)
+    yield from pairwise(inner)
 
 
 def merge(o: Tensor, lse: Tensor, d: int) -> Tensor:
