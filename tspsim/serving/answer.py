@@ -187,7 +187,7 @@ def _steps(served: Served, step_times: StepTimes) -> Steps:
     return Steps(
         count=served.steps,
         mean=served.busy / served.steps,
-        busy=served.busy / (last - first),
+        busy=min(1.0, served.busy / (last - first)),
         played=step_times.played,
         compared=len(step_times.sample),
         error=step_times.error(),
