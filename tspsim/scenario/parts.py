@@ -146,9 +146,7 @@ def _together(
     if keys and strategy and not problems:
         problems += strategy.all_problems(keys.model.value(), keys.work())
     if keys and hardware:
-        problems += checks.device_problems(
-            hardware.topology, keys.workload.dtype, keys.workload.linears
-        )
+        problems += checks.device_problems(hardware.topology, keys.workload)
         problems += checks.memory_problems(hardware.topology, keys.memory)
     if strategy and hardware:
         problems += checks.rank_problems(strategy, hardware.topology)

@@ -251,6 +251,7 @@ class Roofline:
     workload, and so does the memory that they take. Each is cast once, into itself and its
     transpose, for the two products that use it; half of that is charged to each product, as
     element-wise traffic. The times of fp8 tables have the cast of the first operand in them.
+    Weights that are kept in fp8 are cast no more.
     """
 
     device: Device
@@ -328,7 +329,7 @@ class Roofline:
     def _narrowed(self, work: Work, dtype: str, measured: bool) -> tuple[Work, float]:
         """Return a product of narrower operands, and the seconds of casting them."""
         rows, *groups, k, n = work.shape[:4] if work.curve == "grouped" else work.shape
-        weights = math.prod(groups) * k * n
+        weights = math.prod(groups) * k * n - work.narrow
         wide, narrow = ITEMSIZE[self.dtype], ITEMSIZE[dtype]
         left = max(0, work.bytes - (rows * k + weights) * (wide - narrow))
         cast = weights if measured else rows * k + weights
