@@ -152,14 +152,19 @@ class CachedExchange(Exchange):
             heads.queries, heads.keys, queries, keys, window, rank.model.score_cap, repeats
         )
 
-    def _attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
-        """Return output and log-sum-exp, of every group of heads."""
-        k, v = kv
-        value = v.shape[-1] // core.kv_heads
-        o = self.rank.tensor("o", (*q.shape[:-1], core.heads * value))
-        lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
-        self.rank.compute(CachedAttention(core), (q, k, v), (o, lse), "attention")
-        return o, lse
+    def _results(self, core: CachedCore, q: Operand, kv: Pair, times: int = 1) -> Pair:
+        """Declare output and log-sum-exp of every group of heads, and of so many queries alike."""
+        value = kv[1].shape[-1] // core.kv_heads
+        shape = (times * q.shape[0], *q.shape[1:-1])
+        o = self.rank.tensor("o", (*shape, core.heads * value))
+        return o, self.rank.statistics("lse", (*shape, core.heads))
+
+    def _attention(self, core: CachedCore, q: Operand, kv: Pair, into: Pair | None = None) -> Pair:
+        """Return output and log-sum-exp, of every group of heads: new ones, or where it is said."""
+        results = into or self._results(core, q, kv)
+        kind = CachedAttention(core, self.rank.kernels.attention)
+        self.rank.compute(kind, (q, *kv), results, "attention")
+        return results
 
     def _home(self, heads: int, o: Operand, lse: Operand, *, split: int) -> Operand:
         """Return partial outputs to whose queries, or heads, they are along `split`, and merge."""
