@@ -98,16 +98,18 @@ def read_parts(
     problems = [p for p in problems if not p.path or p.path[0] not in broken]
     if problems or not (keys and strategy and hardware):
         return None, problems
-    hardware = _run_by(keys.kernels.value(), hardware)
+    hardware = _run_by(keys.kernels.value(), hardware, keys.workload.phase)
     if stated := keys.memory.stated():
         hardware = hardware.with_memory(stated)
     return Parts(keys, strategy, hardware), []
 
 
-def _run_by(kernels: Kernels, hardware: Hardware) -> Hardware:
+def _run_by(kernels: Kernels, hardware: Hardware, phase: str) -> Hardware:
     """Return the hardware as a framework's kernels use it."""
     if kernels.launch is not None:
         hardware = hardware.with_launch(kernels.launch)
+    if smallest := kernels.smallest(phase):
+        hardware = hardware.with_replays(smallest)
     if kernels.framework == "none":  # nobody's kernels call nobody's libraries
         hardware = hardware.with_memory({"blas": 0.0, "communicator": 0.0})
     return hardware if kernels.pace == 1 else hardware.with_pace(kernels.pace)

@@ -121,6 +121,8 @@ class Profile:
         How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
+    replayed : float
+        Seconds of the smallest kernel, where kernels are replayed from a graph; 0: they are called.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Profile:
     steps: tuple[StepEvidence, ...] = ()
     attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    replayed: float = 0.0
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False
@@ -252,6 +255,10 @@ class Roofline:
     transpose, for the two products that use it; half of that is charged to each product, as
     element-wise traffic. The times of fp8 tables have the cast of the first operand in them.
     Weights that are kept in fp8 are cast no more.
+
+    A curve of element-wise work has the calls from Python of its rows in it, which decide where
+    arrays are small. Of kernels that are replayed from a graph it counts what the largest reach,
+    and beside that the time of the smallest kernel.
     """
 
     device: Device
@@ -275,6 +282,11 @@ class Roofline:
     def launch(self) -> float:
         """Seconds that every op takes beside its work."""
         return self._launch
+
+    @property
+    def _replayed(self) -> float:
+        """Seconds of the smallest kernel; 0 where there is no curve that has calls in it."""
+        return self.profile.replayed if "elementwise" in self._curves else 0.0
 
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)
@@ -301,7 +313,8 @@ class Roofline:
         if passes := host.get(work.curve):
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
-        return max(flops, moving) + cast + work.launches * self._launch + fixed
+        launch = self._launch + (self._replayed if work.curve == "elementwise" else 0.0)
+        return max(flops, moving) + cast + work.launches * launch + fixed
 
     def _like(self, work: Work, dtype: str) -> Work:
         """Return the work whose efficiency counts."""
@@ -322,7 +335,8 @@ class Roofline:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
         if not bytes_:
             return 0.0
-        efficiency = measured or self._efficiency("elementwise", bytes_)
+        large = math.inf if self._replayed else bytes_
+        efficiency = measured or self._efficiency("elementwise", large)
         rate = self.device.memory_bandwidth * efficiency
         return bytes_ / (rate * self.device.pace.memory)
 
