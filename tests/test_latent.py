@@ -23,7 +23,7 @@ from tspsim.scenario.hf_latent import KEYS, latent_of, latent_problems
 from tspsim.testing import Skipped, contract, forgettable, without
 from tspsim.topology.hardware import Roofline
 from tspsim.topology.load import load_file
-from tspsim.topology.tables import kind_of
+from tspsim.topology.tables import kinds_of
 from tspsim.values import check, compare
 from tspsim.values.dense import Dense, initial
 
@@ -242,7 +242,7 @@ class TestTime:
         """DeepSeek's heads forward and backward; others where all attention is."""
         work = Workload(sequence=4096)
         found = {
-            name: [kind_of(op.work) for op in program(("tp", {"degree": 1}), model, work)[0].ops
+            name: [kinds_of(op.work)[0] for op in program(("tp", {"degree": 1}), model, work)[0].ops
                    if op.kind.name.startswith("attention")]
             for name, model in (("v3", DEEPSEEK_V3), ("small", MODEL))
         }  # fmt: skip

@@ -10,7 +10,7 @@ from tspsim.files.errors import TopologyError
 from tspsim.model import ITEMSIZE
 from tspsim.program.types import CollectiveKind, Work
 from tspsim.topology.evidence import Evidence
-from tspsim.topology.tables import Table, kind_of
+from tspsim.topology.tables import Table, kinds_of
 from tspsim.topology.whole_steps import StepEvidence
 
 #: Whose tables hold for another dtype: the same units multiply both, at the same rate.
@@ -248,7 +248,8 @@ class Roofline:
     the roofline model (Williams, Waterman, Patterson 2009, doi:10.1145/1498765.1498785). Where the
     profile has a table for the work, one efficiency counts for both, as the whole kernel was
     measured. A grouped product that has neither table nor curve is as efficient as a product of as
-    many rows with one matrix: all groups' tiles fill the device together.
+    many rows with one matrix: all groups' tiles fill the device together. Attention against a cache
+    that no table has is as efficient as attention, and its traffic as element-wise traffic.
 
     fp8 as Transformer Engine does it: activations, weights and gradients stay in the dtype of the
     workload, and so does the memory that they take. Each is cast once, into itself and its
@@ -318,6 +319,8 @@ class Roofline:
 
     def _like(self, work: Work, dtype: str) -> Work:
         """Return the work whose efficiency counts."""
+        if work.curve == "cached_attention" and self._table(work, dtype) is None:
+            return work._replace(curve="attention", shape=())
         own = ("grouped", dtype) in self._tables or "grouped" in self._curves
         if work.curve != "grouped" or own:
             return work
@@ -328,8 +331,8 @@ class Roofline:
         """Return the table of a piece of work: of its special kind, if there is one."""
         if not (work.flops and work.shape):
             return None
-        special = self._tables.get((kind_of(work), dtype))
-        return special or self._tables.get((work.curve, dtype))
+        found = (self._tables.get((kind, dtype)) for kind in kinds_of(work))
+        return next((table for table in found if table), None)
 
     def _moving(self, bytes_: float, measured: float | None = None) -> float:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""

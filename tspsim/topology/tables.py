@@ -26,7 +26,8 @@ TableKind = Literal[
 
 #: What the axes of a table are, by kind; each is read on a logarithmic scale. A block is one head
 #: of one sequence; a group is the query heads that share a key/value head. Of grouped products a
-#: group is an expert with its rows, and the matrix its own one, in elements.
+#: group is an expert with its rows, and the matrix its own one, in elements. Decoding has one query
+#: a sequence; ``cached`` tokens are what it sees, itself among them.
 AXES: dict[TableKind, tuple[str, ...]] = {
     "matmul": ("m", "n", "k"),
     "grouped": ("rows_per_group", "groups", "matrix"),
@@ -38,9 +39,18 @@ AXES: dict[TableKind, tuple[str, ...]] = {
     "decode_mla": ("sequences", "cached", "heads"),
 }
 
-#: Widths of a head's keys and values that latent attention was measured with: DeepSeek-V2's, V3's.
-_LATENT = (192, 128)
-_OF_LATENT: dict[str, TableKind] = {"attention": "mla", "attention_backward": "mla_backward"}
+#: Widths of a head's keys and values that latent attention was measured with, DeepSeek-V2's and
+#: V3's: expanded, and on the latent cache that all heads share.
+_EXPANDED, _ABSORBED = (192, 128), (576, 512)
+_OF_LATENT: dict[tuple[str, tuple[int, ...]], TableKind] = {
+    ("attention", _EXPANDED): "mla",
+    ("attention_backward", _EXPANDED): "mla_backward",
+    ("decode_attention", _ABSORBED): "decode_mla",
+}
+
+#: Rows of queries that share a key/value head and fill a tile of a kernel, which has nothing to do
+#: but read the cache; as many were measured. With more of them attention is that of a prompt.
+_TILE = 128
 
 #: A code is log2(efficiency) in this many steps a halving: exact to 0.3 %.
 STEPS = 128
@@ -129,7 +139,7 @@ def _of_grouped(work: Work) -> tuple[float, ...]:
 
 
 #: Products of an attention kernel over the width of keys, and of values.
-_PRODUCTS = {"attention": (1, 1), "attention_backward": (3, 2)}
+_PRODUCTS = {"attention": (1, 1), "attention_backward": (3, 2), "cached_attention": (1, 1)}
 
 
 def _of_attention(work: Work) -> tuple[float, ...]:
@@ -152,13 +162,34 @@ def _of_latent(work: Work) -> tuple[float, ...]:
     return _of_attention(work)[:2]
 
 
-def kind_of(work: Work) -> str:
-    """Return the kind of table in which a piece of work is looked up first."""
-    latent = work.shape[5::2] == _LATENT
-    return _OF_LATENT.get(work.curve, work.curve) if latent else work.curve
+def _of_decode(work: Work) -> tuple[float, ...]:
+    """Return the place of new tokens that see a cache; several count as more heads of a group.
+
+    A query sees as many keys as its flops say: a window leaves some out, and of sequences of
+    several lengths the mean counts.
+    """
+    batch, heads, kv_heads, queries, _, keys, _, values = work.shape
+    width = keys + values
+    seen = work.flops / (2 * batch * heads * queries * width)
+    return batch * kv_heads, seen, queries * heads / kv_heads, width / 2
 
 
-#: Where a piece of work lies; work of the other kinds is not recorded yet.
+def _of_latent_decode(work: Work) -> tuple[float, ...]:
+    return _of_decode(work)[:3]
+
+
+def kinds_of(work: Work) -> tuple[str, ...]:
+    """Return the kinds of tables in which a piece of work is looked up, the first one first."""
+    kind = work.curve
+    if kind == "cached_attention":
+        _, heads, kv_heads, queries = work.shape[:4]
+        few = queries == 1 or queries * heads <= _TILE * kv_heads
+        kind = "decode_attention" if few else "attention"
+    special = _OF_LATENT.get((kind, work.shape[5::2]))
+    return (special, kind) if special else (kind,)
+
+
+#: Where a piece of work lies.
 _PLACES: dict[str, Callable[[Work], tuple[float, ...]]] = {
     "matmul": _of_matmul,
     "grouped": _of_grouped,
@@ -166,4 +197,6 @@ _PLACES: dict[str, Callable[[Work], tuple[float, ...]]] = {
     "attention_backward": _of_attention,
     "mla": _of_latent,
     "mla_backward": _of_latent,
+    "decode_attention": _of_decode,
+    "decode_mla": _of_latent_decode,
 }

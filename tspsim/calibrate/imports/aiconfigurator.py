@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tspsim.calibrate.imports import experts
+from tspsim.calibrate.imports import decode, experts
 from tspsim.calibrate.imports.devices import device as load_device
 from tspsim.calibrate.imports.versions import with_age
 from tspsim.calibrate.kernels import rows
@@ -57,8 +57,8 @@ _PLAIN = {
 _DTYPES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 _ASKED: dict[str, Callable[..., Asked]] = {
-    "attention": rows.attention, "decode_attention": rows.decode_attention, "mla": rows.mla,
-    "decode_mla": rows.decode_mla,
+    "attention": rows.attention, "decode_attention": decode.attention, "mla": rows.mla,
+    "decode_mla": decode.latent,
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def read(place: Path, device: str) -> Iterator[Measured]:
         for dtype in ("bf16", "fp8") if kind == "matmul" else ("bf16",):
             if len(part := _of_dtype(frame, dtype)):
                 measured = _measured(kind, dtype, _one_each(part, list(shape)), shape)
-                yield _without_cache(measured, hardware) if kind == "attention" else measured
+                yield _CLEANED[kind](measured, hardware) if kind in _CLEANED else measured
     if not found:
         told = f"no tables of {DEVICES[device]}; expected are {DEVICES[device]}/gemm/... or "
         raise UserError(f"{place}: {told}gemm-{DEVICES[device]}.parquet")
@@ -179,6 +179,12 @@ def _without_cache(measured: Measured, hardware: Device) -> Measured:
     moved = 8 * blocks / group * sequence * head_dim
     alone = rows.without(measured, moved / (rows.MOVED * hardware.memory_bandwidth), hardware)
     return replace(alone, share=None)
+
+
+#: What is done to the rows of a kind before a table is made of them.
+_CLEANED: dict[TableKind, Callable[[Measured, Device], Measured]] = {
+    "attention": _without_cache, "decode_attention": decode.alike, "decode_mla": decode.alike,
+}  # fmt: skip
 
 
 def source(place: Path, stated: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tspsim.calibrate.kernels.grid import filled
 from tspsim.calibrate.kernels.rows import Measured, Shapes, by_shape
 from tspsim.topology.hardware import Device
-from tspsim.topology.tables import STEPS, Table, TableKind
+from tspsim.topology.tables import AXES, STEPS, Table, TableKind
 
 #: Part of the shapes that is left out to see the error, and the seed of their choice.
 HELD_OUT, _SEED = 0.3, 0
@@ -24,6 +24,14 @@ _COUNTED: dict[TableKind, tuple[int, float]] = {
     "decode_attention": (1, 1024), "mla": (1, 1024), "mla_backward": (1, 1024),
     "decode_mla": (1, 1024), "grouped": (0, 64),
 }  # fmt: skip
+
+#: Axes, and where their ranges begin, that errors are also stated for one by one: decoding has few
+#: rows and few or many sequences, and caches of all lengths.
+_RANGES: dict[TableKind, tuple[tuple[int, tuple[int, ...]], ...]] = {
+    "matmul": ((0, (1, 16, 64, 256, 1024)),),
+    "decode_attention": ((0, (1, 8, 64, 512)), (1, (1, 128, 1024, 8192, 65536))),
+    "decode_mla": ((0, (1, 8, 64, 512)), (1, (1, 128, 1024, 8192, 65536))),
+}
 
 #: Steps a doubling that sizes are rounded to, by axis: experts of two models have hardly a shape in
 #: common. Of the shapes of one cell the mean counts.
@@ -69,7 +77,7 @@ class Made:
         Slowest / fastest library less 1: 95 of 100 shapes that count have less.
     libraries : tuple of str
     checks : tuple of (str, Check)
-        How far it is off on rows that no table is made of, by what they are called.
+        How far a table is off on rows that it has not seen, by what they are called.
     """
 
     table: Table
@@ -94,13 +102,30 @@ def make(measured: Measured, device: Device) -> Made:
     held = chosen & counted
     table = _table(measured, shapes, np.ones_like(chosen))
     seen = np.abs(_deviations(table, shapes, counted))
-    unseen = np.abs(_deviations(_table(measured, shapes, ~chosen), shapes, held))
+    others = _table(measured, shapes, ~chosen)
+    unseen = np.abs(_deviations(others, shapes, held))
     return Made(
         table, len(measured.seconds), len(shapes.logs), float(np.mean(seen)), int(held.sum()),
         float(np.mean(unseen)), float(np.median(unseen)),
         float(np.quantile(shapes.apart[counted], 0.95)) - 1, tuple(np.unique(measured.library)),
-        (*_unseen_models(measured, shapes, counted), *_checks(table, measured, device)),
+        (
+            *_by_range(others, shapes, chosen), *_unseen_models(measured, shapes, counted),
+            *_checks(table, measured, device),
+        ),
     )  # fmt: skip
+
+
+def _by_range(
+    others: Table, shapes: Shapes, chosen: NDArray[np.bool_]
+) -> Iterator[tuple[str, Check]]:
+    """Yield how far a table of the other shapes is off on those left out, range by range."""
+    for axis, starts in _RANGES.get(others.kind, ()):
+        name, sizes = AXES[others.kind][axis], shapes.place[:, axis]
+        for start, stop in zip(starts, (*starts[1:], math.inf), strict=True):
+            inside = chosen & (start <= sizes) & (sizes < stop)
+            if inside.any():
+                end = f"{start} to {stop - 1:.0f}" if stop < math.inf else f"from {start}"
+                yield f"{name} {end}", _check(_deviations(others, shapes, inside))
 
 
 def _checks(table: Table, measured: Measured, device: Device) -> Iterator[tuple[str, Check]]:

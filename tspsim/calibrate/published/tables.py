@@ -26,6 +26,8 @@ _BEST = "mamf"
 _SIZES = {
     "matmul": "m of at least 1024", "grouped": "groups of at least 64 rows",
     "attention": "sequences of at least 1024",
+    "decode_attention": "caches of at least 1024 tokens",
+    "decode_mla": "caches of at least 1024 tokens",
 }  # fmt: skip
 
 #: Those of them whose kernels others have published times of, too.
