@@ -51,7 +51,7 @@ def rows_of(source: str, entry: Mapping[str, Any]) -> Iterator[Row]:
     for cell in entry.get("cells", ()):
         for length, times in cell["seconds"].items():
             for batch, measured in times.items():
-                yield _of_cell(source, entry, cell, (length, batch), measured)
+                yield _of_cell(source, entry, cell, (int(length), int(batch)), measured)
 
 
 def _of_table(
