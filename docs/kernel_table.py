@@ -11,13 +11,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tspsim.kernels import PRESETS, Kernels
+from tspsim.kernels import PRESETS, SMALLEST, Kernels
 
 PAGE = Path(__file__).parent / "how-to.md"
 _TABLE = re.compile(r"(<!-- table: kernels -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 #: Parts that are times: none of its own, and none at all.
-_TIMES = {"launch": {None: "the profile's"}, "host": {0.0: "0 s"}}
+_TIMES = {
+    "launch": {None: "the profile's"},
+    "host": {0.0: "0 s"},
+    "replayed": {None: f"{1e6 * SMALLEST:g} us in inference"},
+}
 
 
 def _cell(part: str, value: Any) -> str:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import benchmark_table
 import fsdp_table
+import inference_table
 import kernel_table
 import listing
 import mixtures_table
@@ -114,6 +115,12 @@ def mixtures() -> Iterator[Text]:
     yield page, mixtures_table.renewed(page.read_text(encoding="utf-8"))
 
 
+def inference() -> Iterator[Text]:
+    """Yield docs/inference-published.md with the tables of published times of inference."""
+    page = inference_table.PAGE
+    yield page, inference_table.renewed(page.read_text(encoding="utf-8"))
+
+
 def outputs() -> Iterator[Text]:
     """Yield every document with the outputs that its commands have now."""
     for path in documents():
@@ -140,6 +147,7 @@ PARTS = {
         "the comparison with torch, and its records (minutes)", oracle_page, run_oracles
     ),
     "mixtures": Part("published steps of mixtures (minutes)", mixtures, mixtures_table.play),
+    "inference": Part("published times of inference (minutes)", inference, inference_table.play),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),
     "documents": Part("what commands print in the documents (minutes)", outputs),
 }
