@@ -16,17 +16,16 @@ from tspsim.kernels import PRESETS, SMALLEST, Kernels
 PAGE = Path(__file__).parent / "how-to.md"
 _TABLE = re.compile(r"(<!-- table: kernels -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
-#: Parts that are times: none of its own, and none at all.
-_TIMES = {
-    "launch": {None: "the profile's"},
-    "host": {0.0: "0 s"},
+#: What is said of a part in place of its value: of times none of its own, and none at all.
+_SAID = {
+    "launch": {None: "the profile's"}, "host": {0.0: "0 s"}, "all_reduce": {None: "by phase"},
     "replayed": {None: f"{1e6 * SMALLEST:g} us in inference"},
-}
+}  # fmt: skip
 
 
 def _cell(part: str, value: Any) -> str:
-    if value in _TIMES.get(part, {}):
-        return _TIMES[part][value]
+    if value in _SAID.get(part, {}):
+        return _SAID[part][value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

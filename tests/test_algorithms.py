@@ -82,8 +82,10 @@ ABLE: dict[str, tuple[CollectiveKind, ...]] = {
     "halving_doubling": ("all_reduce", "reduce_scatter"),
     "hierarchical": KINDS,
     "hierarchical_doubling": ("all_reduce", "all_gather", "reduce_scatter"),
+    "one_shot": ("all_reduce",),
     "pairwise": ("all_to_all",),
     "tree": ("all_reduce",),
+    "two_shot": ("all_reduce",),
 }
 
 
@@ -245,6 +247,9 @@ CLOSED_FORMS: dict[tuple[str, str, CollectiveKind], Callable[[int, float], float
     ("halving_doubling", "switch", "all_reduce"): lambda n, t: (
         doubling(n, t, 2 * (1 - 1 / (1 << (n.bit_length() - 1)))) + (n.bit_length() - 1) * ALPHA
     ),
+    ("one_shot", "full", "all_reduce"): lambda _, t: ALPHA + t,
+    ("one_shot", "switch", "all_reduce"): lambda n, t: ALPHA + (n - 1) * t,
+    ("two_shot", "switch", "all_reduce"): lambda n, t: 2 * (ALPHA + (n - 1) / n * t),
     ("pairwise", "full", "all_to_all"): lambda n, t: (n - 1) * (ALPHA + t / n),
     ("pairwise", "switch", "all_to_all"): lambda n, t: (n - 1) * (ALPHA + t / n),
     ("in_switch", "in_switch", "all_reduce"): lambda n, t: 2 * ALPHA + (1 + 1 / n) * t,
@@ -510,6 +515,7 @@ def test_auto_takes_the_fastest_of_what_it_considers() -> None:
         names = [
             name for name in COLLECTIVES.names()
             if considered(COLLECTIVES.get(name), "all_reduce", place, len(ranks))
+            and not COLLECTIVES.get(name).serving
         ]  # fmt: skip
         planner = Chooser(topology)
         for size in SIZES:

@@ -13,6 +13,7 @@ Attention = Literal["flash-2", "flash-3", "cudnn", "unfused"]
 Fusion = Literal["fused", "separate"]
 Loss = Literal["fused", "in-place", "fp32", "chunked"]
 Recomputed = Literal["least", "autograd"]
+AllReduce = Literal["nccl", "custom"]
 #: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
 #: each other; none: nobody's.
 Framework = Literal["none", "torch", "megatron"]
@@ -77,6 +78,9 @@ class Kernels:
         Seconds of the smallest kernel, where kernels are replayed from a graph: what is
         element-wise takes so long beside its traffic. 0: it is called from Python, as the profile's
         rows were. None: replayed in inference, called in training.
+    all_reduce : {"nccl", "custom"} or None
+        ``custom``: small messages go by the kernels that serving libraries have in place of NCCL or
+        RCCL, where the profile has times of them; None: in inference, but not in training.
     """
 
     attention: Attention = "flash-2"
@@ -94,12 +98,17 @@ class Kernels:
     framework: Framework = "none"
     pace: float = 1.0
     replayed: float | None = None
+    all_reduce: AllReduce | None = None
 
     def smallest(self, phase: str) -> float:
         """Return the seconds of the smallest kernel of a phase that replays them; 0: none does."""
         if self.replayed is None:
             return SMALLEST if phase in INFERENCE else 0.0
         return self.replayed
+
+    def reduces_as_servers(self, phase: str) -> bool:
+        """Return whether small all-reduces of a phase go by the kernels of serving libraries."""
+        return self.all_reduce == "custom" or (self.all_reduce is None and phase in INFERENCE)
 
 
 #: Everything fused, nothing kept that can be done without.

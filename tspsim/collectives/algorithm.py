@@ -28,9 +28,13 @@ class Algorithm(Protocol):
     ----------
     automatic : tuple of Reach
         Where ``auto`` considers it. Elsewhere it has to be asked for: libraries do not use it.
+    serving : bool
+        Serving libraries alone have it: ``auto`` considers it where the profile says that they run,
+        and has a protocol for it.
     """
 
     automatic: tuple[Reach, ...] = EVERYWHERE
+    serving: bool = False
 
     @abstractmethod
     def __call__(

@@ -103,7 +103,7 @@ class Chooser:
         )
         if not plans:
             raise TopologyError(self._refusal(call, makers))
-        return taken(plans, len(ranks)) if self._auto else plans
+        return taken(plans, len(ranks))
 
     def _considered(self, kind: CollectiveKind, ranks: tuple[int, ...]) -> dict[str, Algorithm]:
         """Return what ``auto`` takes the fastest of: what libraries use for members like these."""
@@ -113,8 +113,15 @@ class Chooser:
         return {
             name: make
             for name, make in self._algorithms.items()
-            if considered(make, kind, reach, len(ranks))
+            if considered(make, kind, reach, len(ranks)) and self._is_there(name, make)
         }
+
+    def _is_there(self, name: str, make: Algorithm) -> bool:
+        """Return whether the libraries of the program have an algorithm, as far as is known."""
+        profile = self._topology.profile
+        return not make.serving or (
+            profile.serving and any(way.algorithm == name for way in profile.protocols)
+        )
 
     def _refusal(self, call: _Call, makers: Mapping[str, Algorithm]) -> str:
         kind, ranks, root = call.collective, call.ranks, call.root
@@ -133,17 +140,17 @@ def taken(plans: tuple[Plan, ...], members: int) -> tuple[Plan, ...]:
     Where the profile knows how some are carried, it is one of those: no library reaches what its
     links state.
     """
-    some = tuple(plan for plan in plans if plan.fewest <= members) or plans
+    some = tuple(p for p in plans if p.fewest <= members <= (p.most or members)) or plans
     return tuple(plan for plan in some if plan.fitted) or some
 
 
 def usable(plans: tuple[Plan, ...], size: float) -> tuple[Plan, ...]:
     """Return the plans that a library chooses among for a size.
 
-    Those whose protocol begins at that size or below; before all others those whose protocol says
-    where it begins, as the library was seen to switch there, faster or not.
+    Those whose protocol is for that size; before all others those whose protocol says where it
+    begins, as the library was seen to switch there, faster or not.
     """
-    fitting = tuple(plan for plan in plans if plan.first <= size) or plans
+    fitting = tuple(plan for plan in plans if plan.first <= size <= plan.last) or plans
     return tuple(plan for plan in fitting if plan.first) or fitting
 
 

@@ -45,8 +45,10 @@ class Plan:
         Part of its links that it holds meanwhile, where what slows it down is not on the links.
     first : float
         The smallest message that its protocol is for; from there on it is taken before others.
-    fewest : int
-        The fewest members that the library takes it for.
+    last : float
+        The largest message that its protocol is for.
+    fewest, most : int
+        The fewest and the most members that the library takes it for; 0: any number.
     fitted : bool
         A protocol of the profile is in it; otherwise its links are taken as they are stated.
     """
@@ -59,7 +61,9 @@ class Plan:
     efficiency: float = 1.0
     held: float = 1.0
     first: float = 0.0
+    last: float = math.inf
     fewest: int = 0
+    most: int = 0
     fitted: bool = False
 
     def slowest(self, topology: Topology) -> float:
@@ -90,7 +94,9 @@ class Plan:
                 latency=self.latency + way.seconds(members),
                 efficiency=self.efficiency * way.achieved(members),
                 first=way.first,
+                last=way.last,
                 fewest=way.fewest,
+                most=way.most,
                 fitted=True,
             )
             for way in protocols

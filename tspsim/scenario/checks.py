@@ -113,6 +113,19 @@ def algorithm_problems(algorithm: str) -> Iterator[Problem]:
         yield Problem(("network", "algorithm"), message)
 
 
+def all_reduce_problems(keys: ScenarioKeys, topology: Topology) -> Iterator[Problem]:
+    """Yield why all-reduces of serving libraries that were asked for could not be played."""
+    if keys.kernels.all_reduce != "custom":
+        return
+    path, profile = ("kernels", "all_reduce"), topology.profile
+    if keys.network.algorithm != "auto":
+        told = f"found 'custom', but network.algorithm is '{keys.network.algorithm}' for every call"
+        yield Problem(path, f"{told}; leave one of them out")
+    elif not any(w.algorithm and COLLECTIVES.get(w.algorithm).serving for w in profile.protocols):
+        told = f"found 'custom'; profile '{profile.name}' has no times of one"
+        yield Problem(path, f"{told}; nccl takes what it has of NCCL or RCCL")
+
+
 def device_problems(topology: Topology, work: WorkloadKeys) -> Iterator[Problem]:
     """Yield a problem when a device states no peak rate for what the workload multiplies."""
     multiplied: list[tuple[tuple[str, ...], str]] = [

@@ -110,6 +110,8 @@ def _run_by(kernels: Kernels, hardware: Hardware, phase: str) -> Hardware:
         hardware = hardware.with_launch(kernels.launch)
     if smallest := kernels.smallest(phase):
         hardware = hardware.with_replays(smallest)
+    if kernels.reduces_as_servers(phase):
+        hardware = hardware.with_serving()
     if kernels.framework == "none":  # nobody's kernels call nobody's libraries
         hardware = hardware.with_memory({"blas": 0.0, "communicator": 0.0})
     return hardware if kernels.pace == 1 else hardware.with_pace(kernels.pace)
@@ -150,6 +152,7 @@ def _together(
     if keys and hardware:
         problems += checks.device_problems(hardware.topology, keys.workload)
         problems += checks.memory_problems(hardware.topology, keys.memory)
+        problems += checks.all_reduce_problems(keys, hardware.topology)
     if strategy and hardware:
         problems += checks.rank_problems(strategy, hardware.topology)
         problems += checks.offload_problems(strategy, hardware.topology)

@@ -16,6 +16,7 @@ from tspsim.files.units import Bytes, Seconds
 from tspsim.kernels import (
     DEFAULT,
     PRESETS,
+    AllReduce,
     Attention,
     Fusion,
     Kernels,
@@ -192,6 +193,9 @@ class KernelsKeys(Section):
     )
     pace: float | None = Field(
         None, gt=0, le=1, description="share of its kernels' speed at which a step runs"
+    )
+    all_reduce: AllReduce | None = Field(
+        None, description="custom: the kernels of serving libraries; left out: in inference alone"
     )
 
     @model_validator(mode="before")

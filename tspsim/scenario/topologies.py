@@ -44,6 +44,11 @@ class Hardware:
         devices = tuple(distinct[device] for device in self.topology.devices)
         return replace(self, topology=replace(self.topology, devices=devices))
 
+    def with_serving(self) -> Hardware:
+        """Return the hardware whose programs call the all-reduces of serving libraries."""
+        profile = replace(self.topology.profile, serving=True)
+        return replace(self, topology=replace(self.topology, profile=profile))
+
     def with_launch(self, launch: float) -> Hardware:
         """Return the hardware with so many seconds of every kernel beside its work."""
         profile = replace(self.topology.profile, launch=launch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,10 @@ class ProtocolForm(Form):
         Of a call, for every member but one.
     own_part : float
         What a member's own part costs, over what a link takes for a part as stated.
+    last : Bytes, optional
+        The largest message that it is for.
+    most : int
+        The most members that it is for; 0: any number.
     """
 
     latency: Seconds = 0.0
@@ -121,12 +126,15 @@ class ProtocolForm(Form):
     fewest: int = Field(default=0, ge=0)
     per_member: Seconds = 0.0
     own_part: float = Field(default=0.0, ge=0, le=1 / LEAST_SHARE)
+    last: Bytes | None = None
+    most: int = Field(default=0, ge=0)
 
     def value(self) -> Protocol:
         """Return the protocol that this form describes."""
         return Protocol(
             self.latency, self.efficiency, self.collective, self.algorithm, self.network,
             self.first, self.fewest, self.per_member, self.own_part,
+            math.inf if self.last is None else self.last, self.most,
         )  # fmt: skip
 
 

@@ -68,6 +68,10 @@ class Protocol:
     own_part : float
         What a member's own part costs (it is copied, and opens the pipeline), over what the link
         takes for a part as stated: few members have large parts, and achieve less.
+    last : float
+        The largest message in bytes that it is used for.
+    most : int
+        The most members that it is used for; 0: any number.
     """
 
     latency: float = 0.0
@@ -79,6 +83,8 @@ class Protocol:
     fewest: int = 0
     per_member: float = 0.0
     own_part: float = 0.0
+    last: float = math.inf
+    most: int = 0
 
     def seconds(self, members: int) -> float:
         """Return the seconds of a call of so many members, two or more, beside its links'."""
@@ -123,6 +129,8 @@ class Profile:
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
     replayed : float
         Seconds of the smallest kernel, where kernels are replayed from a graph; 0: they are called.
+    serving : bool
+        Programs call the all-reduces of serving libraries, where `protocols` has some.
     """
 
     name: str
@@ -139,6 +147,7 @@ class Profile:
     attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
     replayed: float = 0.0
+    serving: bool = False
 
     def protocols_of(
         self, collective: CollectiveKind, algorithm: str = "", network: bool = False

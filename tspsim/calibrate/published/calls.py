@@ -27,6 +27,9 @@ from tspsim.topology.reducing import adding_up
 #: Smaller messages are a matter of latency alone: they say nothing about those of training.
 _SMALLEST = 2**20
 
+#: But for what serving libraries have for them.
+_SERVING = ("one_shot", "two_shot")
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -108,6 +111,8 @@ def place_of(part: CallRecipe, recipe: Recipe, ways: Sequence[Protocol]) -> Topo
     setup = shipped("published") / "setups" / f"{part.setup}.yaml"
     name = str(setup) if part.setup else recipe.topology
     topology = with_protocols(name, ways)
+    if part.by in _SERVING:
+        return replace(topology, profile=replace(topology.profile, serving=True))
     return adding_up(topology) if part.by == "in_switch" else topology
 
 
@@ -118,9 +123,9 @@ def protocols_of(recipe: Recipe, rows: Rows) -> tuple[Protocol, ...]:
 
 def _sets(recipe: Recipe) -> list[tuple[CallRecipe, ...]]:
     """Return what is fitted together: all kinds, then what has protocols of its own."""
-    sets: dict[tuple[str, ...], list[CallRecipe]] = {}
+    sets: dict[tuple[str | int, ...], list[CallRecipe]] = {}
     for part in sorted(recipe.fitted, key=lambda part: part.only):
-        key = (part.kind, part.by, part.setup) if part.only else ()
+        key = (part.kind, part.by, part.setup, part.most) if part.only else ()
         sets.setdefault(key, []).append(part)
     return [tuple(parts) for parts in sets.values()]
 
@@ -146,7 +151,8 @@ def _scoped(way: Protocol, part: CallRecipe, members: int) -> Protocol:
         way = replace(way, latency=0.0, per_member=each)
     return replace(
         way, algorithm=part.by or None, network=bool(part.setup), first=float(part.first),
-        fewest=part.fewest,
+        fewest=part.fewest, last=float(part.last or math.inf),
+        most=part.most,
     )  # fmt: skip
 
 
@@ -236,7 +242,7 @@ def evidence_of(judged: Sequence[Judged]) -> tuple[Evidence, ...]:
     found: dict[tuple[CollectiveKind, str, int, int], list[float]] = {}
     for part in judged:
         for call, seconds, algorithm in part.kept if part.own else ():
-            if call.bytes >= _SMALLEST:
+            if call.bytes >= _SMALLEST or algorithm in _SERVING:
                 key = (call.kind, algorithm, call.ranks // part.nodes, part.nodes)
                 found.setdefault(key, []).append(math.log(call.seconds / seconds))
     return tuple(Evidence(*key, residuals=_residuals(logs)) for key, logs in sorted(found.items()))

@@ -26,7 +26,7 @@ from tspsim.topology.hardware import Protocol
 #: One protocol per this many rows, and no more than NCCL and RCCL have.
 _ROWS_EACH, _MOST = 3, 3
 
-#: Calls whose sizes lie closer together than this factor do not show a latency.
+#: Calls of one number of members whose sizes are closer than this factor do not show a latency.
 _SPAN = 64
 
 
@@ -83,14 +83,16 @@ def fit(observations: Sequence[Observation]) -> tuple[Protocol, ...]:
 
     The sizes are cut in all ways into as many runs as there are protocols; every run gives one by
     least squares of relative deviations, with latencies of at least 0 and an efficiency of at most
-    1. The cut with the least mean absolute relative error holds. Calls that are all of about one
-    size give one efficiency and no latency; those of one number of members no slope over members.
+    1. The cut with the least mean absolute relative error holds. Calls of one number of members
+    give no slope over members, and where they are all of about one size, no latency either.
     """
     ordered = sorted(observations, key=lambda o: o.size)
-    if ordered[-1].size < _SPAN * ordered[0].size:
+    one_count = len({o.members for o in ordered}) == 1
+    if one_count and ordered[-1].size < _SPAN * ordered[0].size:
         return (_line(ordered, latency=False),)
     sizes = sorted({o.size for o in ordered})
-    count = max(1, min(_MOST, len(ordered) // _ROWS_EACH, len(sizes) // 2))
+    each = _ROWS_EACH + (not one_count)  # a slope over members wants another row
+    count = max(1, min(_MOST, len(ordered) // each, len(sizes) // 2))
     best: tuple[Protocol, ...] = ()
     least = math.inf
     for cuts in combinations(range(2, len(sizes) - 1), count - 1):

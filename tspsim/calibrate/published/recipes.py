@@ -66,6 +66,8 @@ class CallRecipe:
         Kinds without rows of their own that go alike. A hop has no part of its own to copy.
     reason : str
         Why another device's rows stand in.
+    last, most : int
+        The largest message and the most members that the library has it for; 0: any.
     """
 
     source: str
@@ -83,11 +85,14 @@ class CallRecipe:
     per_member: bool = False
     also: tuple[CollectiveKind, ...] = ()
     reason: str = ""
+    last: int = 0
+    most: int = 0
 
     @property
     def label(self) -> str:
         """Its name among the parts of a profile that were fitted."""
         more = self.algorithm or self.by if self.setup or self.by else ""
+        more += f" over {self.most}" if self.most and self.most == self.fewest else ""
         return f"{self.kind}, {more}" if more else self.kind
 
 
@@ -184,6 +189,26 @@ _LARGE_IN_SWITCH = CallRecipe(
 )  # fmt: skip
 
 
+#: Where vLLM's two-shot kernels begin, and where those of vLLM and SGLang end.
+_TWO_SHOT, _SERVED = 2**18, 2**23
+
+
+def _served(*more: int) -> tuple[CallRecipe, ...]:
+    """Return the all-reduces of serving libraries: over two devices, and over so many more."""
+    pair = {"ranks": (2,), "fewest": 2, "most": 2}
+    many = {"ranks": more, "fewest": more[0], "most": more[-1]}
+    return (
+        _serving("one", first=1, last=_SERVED, **pair),
+        _serving("one", first=1, last=_TWO_SHOT, **many),
+        _serving("two", first=_TWO_SHOT, last=_SERVED, **many),
+    )
+
+
+def _serving(shots: str, **more: Any) -> CallRecipe:
+    source, name, by = "aiconfigurator-core-serving", f"{shots}-shot", f"{shots}_shot"
+    return CallRecipe(source, "all_reduce", name, only=True, by=by, **more)
+
+
 def _between_nodes(device: str = "b200-sxm", reason: str = _SAME_NICS) -> tuple[CallRecipe, ...]:
     """Return what leaves a node that has a NIC of 400 Gbit/s per device."""
     shared: dict[str, Any] = {
@@ -248,6 +273,7 @@ RECIPES = (
                 by="tree",
             ),
             _rings_between_nodes(),
+            *_served(4, 8),
         ),
         (CallRecipe("nvidia-gtc24", "all_reduce", "ring"),),
         tables="a100-sxm-80gb",
@@ -270,6 +296,7 @@ RECIPES = (
             _reduced_in_the_switch(),
             _LARGE_IN_SWITCH,
             *_between_nodes(),
+            *_served(4, 8),
         ),
         (
             CallRecipe("nvidia-gtc24", "all_reduce", "ring"),
@@ -297,6 +324,7 @@ RECIPES = (
             _reduced_in_the_switch(),
             _LARGE_IN_SWITCH,
             *_between_nodes(),
+            *_served(4, 8),
         ),
         (
             CallRecipe("ml-engineering", "all_reduce", "ring"),
@@ -331,6 +359,7 @@ RECIPES = (
             _reduced_in_the_switch(),
             _B200_HOPS,
             *_between_nodes("", ""),
+            *_served(4, 8),
         ),
         tables="b200-sxm",
         backward="h100-sxm",
@@ -351,6 +380,7 @@ RECIPES = (
             _reduced_in_the_switch("b200-sxm", _SAME_LINKS),
             replace(_B200_HOPS, device="b200-sxm", reason=_SAME_LINKS),
             *_between_nodes(),
+            *_served(4),
         ),
         tables="gb200",
         backward="h100-sxm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 
 from tspsim.calibrate.published.calls import Quality
@@ -73,12 +74,19 @@ def _protocol(way: Protocol) -> str:
     scope = f", collective: {way.collective}" if way.collective else ""
     scope += f", algorithm: {way.algorithm}" if way.algorithm else ""
     scope += ", network: true" if way.network else ""
-    scope += f", first: {to_text(way.first, 'B')}" if way.first else ""
+    scope += f", first: {_size(way.first)}" if way.first else ""
+    scope += f", last: {_size(way.last)}" if way.last < math.inf else ""
     scope += f", fewest: {way.fewest}" if way.fewest else ""
+    scope += f", most: {way.most}" if way.most else ""
     members = f", per_member: {way.per_member * 1e6:.2f} us" if way.per_member else ""
     members += f", own_part: {way.own_part}" if way.own_part else ""
     figures = f"latency: {way.latency * 1e6:.2f} us, efficiency: {way.efficiency}{members}"
     return f"  - {{{figures}{scope}}}"
+
+
+def _size(bytes_: float) -> str:
+    small = bytes_ % 2**10 == 0 and bytes_ < 2**20
+    return f"{int(bytes_) >> 10} KiB" if small else to_text(bytes_, "B")
 
 
 def _evidence(known: Evidence) -> list[str]:
