@@ -17,13 +17,15 @@ AllReduce = Literal["nccl", "custom"]
 #: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
 #: each other; none: nobody's.
 Framework = Literal["none", "torch", "megatron"]
-Preset = Literal["torch-compile", "torch-eager", "megatron-core", "megatron-2022", "ideal"]
+Preset = Literal[
+    "torch-compile", "torch-eager", "megatron-core", "megatron-2022", "serving", "ideal"
+]
 
 #: Phases that serving libraries run.
 INFERENCE = ("prefill", "decode", "generate")
 
-#: Seconds of the smallest kernel of a CUDA graph that is replayed: bf16 products of at most 4 x 64 x
-#: 64 take 2.5 to 2.9 us on A100 and H100 (aiconfigurator-core 0.12.0, 122 rows).
+#: Seconds of the smallest kernel of a CUDA graph that is replayed: bf16 products of at most
+#: 4 x 64 x 64 take 2.5 to 3.2 us on A100 and H100 (aiconfigurator-core 0.12.0, 88 rows).
 SMALLEST = 2.6e-6
 
 #: Pieces of a chunked loss where the workload states none: torchtune's default.
@@ -133,7 +135,9 @@ _MEGATRON = Kernels(
 #: and Inductor fuses what is pointwise (pytorch.org/docs, torchtitan's `compile`). Megatron-LM:
 #: `--bias-swiglu-fusion`, `--apply-rope-fusion`, `--gradient-accumulation-fusion` are on by
 #: default, `--cross-entropy-loss-fusion` is not; cuDNN's attention by Transformer Engine. 2022: as
-#: in arXiv 2205.05198, before flash attention and with dropout.
+#: in arXiv 2205.05198, before flash attention and with dropout. serving: engines of inference
+#: (vLLM, SGLang, TensorRT-LLM), whose attention the profiles' tables have; nothing is between
+#: their kernels but what a scenario states, as ``workload.overhead``.
 PRESETS: dict[Preset, Kernels] = {
     "torch-compile": _TORCH,
     "torch-eager": replace(
@@ -141,6 +145,7 @@ PRESETS: dict[Preset, Kernels] = {
     ),
     "megatron-core": replace(_MEGATRON, attention="cudnn"),
     "megatron-2022": replace(_MEGATRON, attention="unfused", dropout=True),
+    "serving": Kernels(attention="flash-3"),
     "ideal": IDEAL,
 }
 

@@ -10,7 +10,7 @@ from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
 from tspsim.latent import Latent
 from tspsim.layer_kind import LayerKind
-from tspsim.requests import Request, Requests, Series, WeightForm
+from tspsim.requests import AS_IT_IS, Request, Requests, Series, WeightForm
 from tspsim.routing import BALANCED, Routing
 
 Phase = Literal["forward", "train", "prefill", "decode", "generate"]
@@ -323,7 +323,7 @@ class Workload:
     routing: Routing = BALANCED
     requests: Requests | None = None
     series: Series | None = None
-    weights: WeightForm = WeightForm()
+    weights: WeightForm = AS_IT_IS
 
     @property
     def loss_chunks(self) -> int:

@@ -82,6 +82,10 @@ class WeightForm:
         return str(getattr(self, block)) if block else ""
 
 
+#: Everything as activations are.
+AS_IT_IS = WeightForm()
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """The sequences of one micro-batch.

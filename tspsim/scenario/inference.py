@@ -26,7 +26,9 @@ Cached = (
 
 #: Which keys a phase has beside those of all, and which of them it needs.
 ALLOWED = {
-    "prefill": ("sequence", "prompt", "requests", "cached", "chunk", "cache", "weights", "overhead"),
+    "prefill": (
+        "sequence", "prompt", "requests", "cached", "chunk", "cache", "weights", "overhead"
+    ),
     "decode": ("cached", "cache", "weights", "overhead"),
     "generate": (
         "sequence", "prompt", "requests", "cached", "new_tokens", "chunk", "cache", "weights",

@@ -55,7 +55,7 @@ class Hardware:
         return replace(self, topology=replace(self.topology, profile=profile))
 
     def with_replays(self, smallest: float) -> Hardware:
-        """Return the hardware whose kernels are replayed from a graph, the smallest in that time."""
+        """Return the hardware whose kernels are replayed, the smallest in that time."""
         profile = replace(self.topology.profile, replayed=smallest)
         return replace(self, topology=replace(self.topology, profile=profile))
 

@@ -1,0 +1,159 @@
+"""Published times of inference: what is foreseen of them, what is fitted, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import inference_table
+from tspsim.calibrate.published import inference
+from tspsim.calibrate.published.inference import Foreseen
+from tspsim.calibrate.published.inference_files import Row
+from tspsim.files.shipped import shipped
+from tspsim.scenario import from_document
+
+META, BENCH = "meta-context-parallel", "llm-inference-bench"
+SCALED = "TTFT of tables 6 and 7 and section 4.2"
+
+#: Prefills further off than 10 %; docs/inference-published.md says why.
+MISSED = {(SCALED, "CP16, 128K")} | {
+    (inference_table.PASSED, name) for name in ("pass-KV, 6,400 new", "pass-Q, 6,400 new")
+}
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[Row, ...]:
+    """Return the published rows."""
+    return inference.load(shipped("published"))
+
+
+@pytest.fixture(scope="module")
+def foreseen() -> tuple[Foreseen, ...]:
+    """Return what the committed table says of each."""
+    return inference.written(inference_table.RESULTS)
+
+
+def _of(rows: Any, **wanted: str) -> list[Any]:
+    return [row for row in rows if all(getattr(row, key) == wanted[key] for key in wanted)]
+
+
+def test_the_table_has_every_row_as_published(rows, foreseen) -> None:
+    """Names and times, in order; fitted rows are marked, and those that ran in waves left out."""
+    assert [(r.source, r.table, r.name) for r in rows] == [
+        (f.source, f.table, f.name) for f in foreseen
+    ]
+    for row, found in zip(rows, foreseen, strict=True):
+        assert found.measured == pytest.approx(row.measured, rel=1e-5)
+        assert found.use in (row.use, "left out")
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "name"),
+    [
+        (META, SCALED, "CP4, 128K"),
+        (META, inference_table.PASSED, "pass-Q, 4,160 new"),
+        (META, "TTIT of tables 6 and 7", "TP16, 128K"),
+        (BENCH, "TensorRT-LLM", "Llama-2-7b, tp 2, 128 tokens, batch 16"),
+        (BENCH, "vLLM", "Mistral-7B, tp 4, 256 tokens, batch 1"),
+    ],
+)
+def test_a_row_played_again_is_what_the_table_says(rows, foreseen, source, table, name) -> None:
+    """One of every kind: prefills, tokens, and prompts with the tokens behind them."""
+    (row,) = _of(rows, source=source, table=table, name=name)
+    (known,) = _of(foreseen, source=source, table=table, name=name)
+    assert inference.foresee(row).predicted == pytest.approx(known.predicted, rel=2e-3)
+
+
+# ---- context parallelism -----------------------------------------------------------------------
+
+
+def test_prefills_over_nodes_are_foreseen_within_a_tenth(foreseen) -> None:
+    """By constants of one node, but for three rows."""
+    prefills = [f for f in _of(foreseen, source=META, use="check") if f.table.startswith("TTFT")]
+    assert len(prefills) == 36
+    assert {(f.table, f.name) for f in prefills if abs(f.error) > 0.10} == MISSED
+
+
+def test_tensor_parallel_over_nodes_is_foreseen_to_lose(foreseen) -> None:
+    """TP32 takes longer than CP4 on the same four nodes, TP16 than CP2, and by about as much."""
+    of = {f.name: f for f in _of(foreseen, source=META, table=SCALED)}
+    for tensor, context in (("TP32, 128K", "CP4, 128K"), ("TP16, 128K", "CP2, 128K")):
+        measured = of[tensor].measured / of[context].measured
+        assert measured > 1.3
+        assert of[tensor].predicted / of[context].predicted == pytest.approx(measured, rel=0.12)
+
+
+def test_the_fp8_rate_is_the_one_that_suits_one_node_best(rows) -> None:
+    """Of the three rows that are fitted to; a little more or less of it is further off."""
+
+    def off(rate: int) -> float:
+        errors = []
+        for row in _of(rows, source=META, table=SCALED, use="fit"):
+            device = row.scenario["topology"]["device"]
+            other = {**device, "flop_rate": {**device["flop_rate"], "fp8": f"{rate} TFLOP/s"}}
+            topology = {**row.scenario["topology"], "device": other}
+            changed = replace(row, scenario={**row.scenario, "topology": topology})
+            errors.append(abs(inference.seconds(changed) / row.measured - 1))
+        return sum(errors) / len(errors)
+
+    assert off(1000) < min(off(960), off(1040)) < 0.03
+
+
+def test_passing_keys_or_queries_is_told_by_their_bytes(rows) -> None:
+    """A hop of queries is smaller where new tokens are less than 2 N_KV / N_H = 1/8 (eq. 1)."""
+    for new in (6400, 12800, 25600):
+        sizes = {}
+        for way in ("pass-KV", "pass-Q"):
+            (row,) = _of(rows, table=inference_table.PASSED, name=f"{way}, {new:,} new")
+            one_layer = {**row.scenario["model"], "layers": 1}
+            scenario = from_document({**row.scenario, "model": one_layer})
+            program = scenario.strategy.record(
+                scenario.model, scenario.workload, scenario.optimizer
+            ).of(0)
+            hops = {
+                op.message.bytes for op in program.ops if op.message and op.kind.name == "shift"
+            }
+            (sizes[way],) = hops
+        assert (sizes["pass-Q"] < sizes["pass-KV"]) == (new / 128000 < 2 * 8 / 128)
+
+
+def test_queries_are_foreseen_to_be_passed_up_to_a_few_percent(foreseen) -> None:
+    """Measured between 5 and 10 %, at 5 % by 0.3 %; predicted one row earlier."""
+    some = _of(foreseen, table=inference_table.PASSED)
+    assert inference.crossing(some, predicted=False) == (0.05, 0.1)
+    assert inference.crossing(some, predicted=True) == (0.0325, 0.05)
+
+
+# ---- batches on A100 ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["TensorRT-LLM", "vLLM"])
+def test_batches_are_foreseen_without_a_fit(foreseen, engine) -> None:
+    """Within 15 % on average, and every pair of degrees of tensor parallelism in its order."""
+    some = _of(foreseen, source=BENCH, table=engine)
+    assert {row.use for row in some} == {"check", "left out"}
+    assert inference.quality(some).error < 0.15
+    count, ordered = inference.pairs(some)
+    assert ordered == count > 100
+
+
+def test_rows_that_are_left_out_ran_in_waves(foreseen) -> None:
+    """Where a batch of half the size is there, too, it took little more than half the time."""
+    times = {(f.table, *inference_table._case(f)): f for f in _of(foreseen, source=BENCH)}
+    ratios = []
+    for (engine, layout, length, batch), row in times.items():
+        half = times.get((engine, layout, length, batch // 2))
+        if row.use == "left out" and half and half.use == "check" and batch > 1:
+            ratios.append(row.measured / half.measured)
+    assert len(ratios) >= 10
+    assert min(ratios) > 1.6
+
+
+def test_the_page_counts_what_it_says(foreseen) -> None:
+    """Its tables are made; that its text names the rows that are missed is seen here."""
+    page = inference_table.PAGE.read_text(encoding="utf-8")
+    assert inference_table.renewed(page) == page
+    assert all(name in page for _, name in MISSED)
+    assert {f.use for f in foreseen} == {"fit", "check", "left out"}
