@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tspsim.topology.hardware import Curve, Device, Profile, Roofline
 from tspsim.topology.load import load_file, parse_profile
 from tspsim.topology.table_files import read_tables
 
+SAMPLE = Path(__file__).parent / "data" / "kernels"
 NODES = ("a100", "h100", "h200", "b200")
 LATENT = (576, 512)
 
@@ -132,6 +134,24 @@ def test_products_of_few_rows_keep_to_the_bounds(name: str) -> None:
         assert next(iter(ranges)) == "m 1 to 15"
         assert len(ranges) == 5
         assert all(shapes > 300 and error < 0.075 for shapes, _, _, error in ranges.values())
+
+
+def test_the_shipped_table_meets_measured_decoding() -> None:
+    """A committed sample of rows of H100, each with the new token in its cache."""
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    from tspsim.calibrate.imports import aiconfigurator
+    from tspsim.calibrate.kernels.rows import roofline as least
+
+    (rows,) = (m for m in aiconfigurator.read(SAMPLE, "h100-sxm") if m.kind == "decode_attention")
+    rates = roofline("h100")
+    (table,) = (one for one in rates.profile.tables if one.kind == "decode_attention")
+    found = [table.at(tuple(place)) for place in rows.asked.place.tolist()]
+    off = least(rows.asked, rates.device, "bf16") / found / rows.seconds - 1
+    assert len(off) > 200
+    assert set(np.log2(rows.asked.place[:, 1]) % 1) == {0.0}
+    assert "TRTLLM" not in rows.library
+    assert np.mean(np.abs(off)) < 0.05
 
 
 # ---- which rows count ----------------------------------------------------------------------------

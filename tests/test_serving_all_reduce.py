@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from statistics import fmean
 
 import pytest
@@ -28,9 +29,16 @@ LAYER = {
 }
 
 
+@cache
+def node(name: str) -> Topology:
+    """Return a shipped topology."""
+    return load_file(name)
+
+
+@cache
 def serving(name: str) -> Topology:
     """Return a shipped topology whose programs call the all-reduces of serving libraries."""
-    made = load_file(name)
+    made = node(name)
     return replace(made, profile=replace(made.profile, serving=True))
 
 
@@ -50,16 +58,16 @@ def test_small_messages_go_by_them_and_large_ones_by_nccl() -> None:
 
 def test_without_being_asked_for_nothing_changes() -> None:
     """A profile that has times of them is used as one that has none."""
-    node = load_file("h100-node")
+    plain = node("h100-node")
     none = replace(
-        node.profile, protocols=tuple(w for w in node.profile.protocols if w.last == math.inf)
+        plain.profile, protocols=tuple(w for w in plain.profile.protocols if w.last == math.inf)
     )
-    assert len(none.protocols) < len(node.profile.protocols)
+    assert len(none.protocols) < len(plain.profile.protocols)
     for ranks in (2, 3, 4, 8):
         for size in (KIB, 256 * KIB, 4 * MIB, 64 * MIB):
             found = [
                 Chooser(t).choose("all_reduce", size, tuple(range(ranks)), None)
-                for t in (node, replace(node, profile=none))
+                for t in (plain, replace(plain, profile=none))
             ]
             assert found[0] == found[1]
 
@@ -70,25 +78,25 @@ def test_without_being_asked_for_nothing_changes() -> None:
 def test_what_was_not_measured_goes_by_nccl(name: str, ranks: int) -> None:
     """Fewer or more members than there are rows of, and members in several nodes."""
     sizes = [16 * KIB, MIB]
-    assert algorithms(serving(name), ranks, *sizes) == algorithms(load_file(name), ranks, *sizes)
+    assert algorithms(serving(name), ranks, *sizes) == algorithms(node(name), ranks, *sizes)
 
 
 def test_a_device_without_rows_has_what_it_had() -> None:
     """RCCL's protocols of MI300X, whatever is asked for."""
     sizes = 16 * KIB, MIB
-    one, other = (t("mi300x-node") for t in (serving, load_file))
+    one, other = (t("mi300x-node") for t in (serving, node))
     assert algorithms(one, 8, *sizes) == algorithms(other, 8, *sizes) == ["direct", "direct"]
 
 
 @pytest.mark.parametrize(
-    ("device", "node"),
+    ("device", "name"),
     [
         ("a100-sxm-80gb", "a100-node"), ("h100-sxm", "h100-node"), ("h200-sxm", "h200-node"),
         ("b200-sxm", "b200-node"), ("gb200", "gb200-nvl72"),
     ],
 )  # fmt: skip
-def test_times_are_those_that_were_measured(device: str, node: str) -> None:
-    """Within 7 % on average over sizes and members, and faster than NCCL by the measured factor."""
+def test_times_are_those_that_were_measured(device: str, name: str) -> None:
+    """Within 7 % on average over sizes and members, and 32 % at worst."""
     pytest.importorskip("scipy")
     from tspsim.calibrate.published.rows import calls
 
@@ -96,7 +104,7 @@ def test_times_are_those_that_were_measured(device: str, node: str) -> None:
         call for call in calls(shipped("published"))
         if (call.device, call.source) == (device, "aiconfigurator-core-serving")
     ]  # fmt: skip
-    place, planner = serving(node), Chooser(serving(node))
+    place, planner = serving(name), Chooser(serving(name))
     off = [
         planner.choose("all_reduce", c.bytes, tuple(range(c.ranks)), None).time(c.bytes, place)
         / c.seconds - 1
