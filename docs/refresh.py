@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 import benchmark_table
 import fsdp_table
-import inference_table
 import kernel_table
 import listing
 import mixtures_table
 import pictures
+import published_inference_table
 import topology_tables
 from blocks import TOP, documents, with_outputs
 from studies import regenerate
@@ -117,8 +117,8 @@ def mixtures() -> Iterator[Text]:
 
 def inference() -> Iterator[Text]:
     """Yield docs/inference-published.md with the tables of published times of inference."""
-    page = inference_table.PAGE
-    yield page, inference_table.renewed(page.read_text(encoding="utf-8"))
+    page = published_inference_table.PAGE
+    yield page, published_inference_table.renewed(page.read_text(encoding="utf-8"))
 
 
 def outputs() -> Iterator[Text]:
@@ -147,7 +147,9 @@ PARTS = {
         "the comparison with torch, and its records (minutes)", oracle_page, run_oracles
     ),
     "mixtures": Part("published steps of mixtures (minutes)", mixtures, mixtures_table.play),
-    "inference": Part("published times of inference (minutes)", inference, inference_table.play),
+    "inference": Part(
+        "published times of inference (minutes)", inference, published_inference_table.play
+    ),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),
     "documents": Part("what commands print in the documents (minutes)", outputs),
 }

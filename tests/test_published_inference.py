@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import inference_table
+import published_inference_table
 from tspsim.calibrate.published import inference
 from tspsim.calibrate.published.inference import Foreseen
 from tspsim.calibrate.published.inference_files import Row
@@ -19,7 +19,7 @@ SCALED = "TTFT of tables 6 and 7 and section 4.2"
 
 #: Prefills further off than 10 %; docs/inference-published.md says why.
 MISSED = {(SCALED, "CP16, 128K")} | {
-    (inference_table.PASSED, name) for name in ("pass-KV, 6,400 new", "pass-Q, 6,400 new")
+    (published_inference_table.PASSED, name) for name in ("pass-KV, 6,400 new", "pass-Q, 6,400 new")
 }
 
 
@@ -32,7 +32,7 @@ def rows() -> tuple[Row, ...]:
 @pytest.fixture(scope="module")
 def foreseen() -> tuple[Foreseen, ...]:
     """Return what the committed table says of each."""
-    return inference.written(inference_table.RESULTS)
+    return inference.written(published_inference_table.RESULTS)
 
 
 def _of(rows: Any, **wanted: str) -> list[Any]:
@@ -53,7 +53,7 @@ def test_the_table_has_every_row_as_published(rows, foreseen) -> None:
     ("source", "table", "name"),
     [
         (META, SCALED, "CP4, 128K"),
-        (META, inference_table.PASSED, "pass-Q, 4,160 new"),
+        (META, published_inference_table.PASSED, "pass-Q, 4,160 new"),
         (META, "TTIT of tables 6 and 7", "TP16, 128K"),
         (BENCH, "TensorRT-LLM", "Llama-2-7b, tp 2, 128 tokens, batch 16"),
         (BENCH, "vLLM", "Mistral-7B, tp 4, 256 tokens, batch 1"),
@@ -106,7 +106,7 @@ def test_passing_keys_or_queries_is_told_by_their_bytes(rows) -> None:
     for new in (6400, 12800, 25600):
         sizes = {}
         for way in ("pass-KV", "pass-Q"):
-            (row,) = _of(rows, table=inference_table.PASSED, name=f"{way}, {new:,} new")
+            (row,) = _of(rows, table=published_inference_table.PASSED, name=f"{way}, {new:,} new")
             one_layer = {**row.scenario["model"], "layers": 1}
             scenario = from_document({**row.scenario, "model": one_layer})
             program = scenario.strategy.record(
@@ -121,7 +121,7 @@ def test_passing_keys_or_queries_is_told_by_their_bytes(rows) -> None:
 
 def test_queries_are_foreseen_to_be_passed_up_to_a_few_percent(foreseen) -> None:
     """Measured between 5 and 10 %, at 5 % by 0.3 %; predicted one row earlier."""
-    some = _of(foreseen, table=inference_table.PASSED)
+    some = _of(foreseen, table=published_inference_table.PASSED)
     assert inference.crossing(some, predicted=False) == (0.05, 0.1)
     assert inference.crossing(some, predicted=True) == (0.0325, 0.05)
 
@@ -141,7 +141,7 @@ def test_batches_are_foreseen_without_a_fit(foreseen, engine) -> None:
 
 def test_rows_that_are_left_out_ran_in_waves(foreseen) -> None:
     """Where a batch of half the size is there, too, it took little more than half the time."""
-    times = {(f.table, *inference_table._case(f)): f for f in _of(foreseen, source=BENCH)}
+    times = {(f.table, *published_inference_table._case(f)): f for f in _of(foreseen, source=BENCH)}
     ratios = []
     for (engine, layout, length, batch), row in times.items():
         half = times.get((engine, layout, length, batch // 2))
@@ -161,7 +161,7 @@ def test_second_hand_rows_are_met_with_calls_of_nccl(rows) -> None:
 
 def test_documents_say_what_the_table_says(foreseen) -> None:
     """The lines of docs/accuracy.md, and the rows that are missed."""
-    page = (inference_table.PAGE.parent / "accuracy.md").read_text(encoding="utf-8")
+    page = (published_inference_table.PAGE.parent / "accuracy.md").read_text(encoding="utf-8")
     prefills = [f for f in _of(foreseen, source=META) if f.table.startswith("TTFT")]
     found, (count, ordered) = inference.quality(prefills), inference.pairs(prefills)
     assert f"| {found.rows} published times, constants of one node" in page
@@ -176,5 +176,5 @@ def test_documents_say_what_the_table_says(foreseen) -> None:
         in page
     )
     assert f"and {off[1]} (vLLM) off on average; all {pairs} pairs of degrees in order" in page
-    text = inference_table.PAGE.read_text(encoding="utf-8")
+    text = published_inference_table.PAGE.read_text(encoding="utf-8")
     assert "**CP16, 128K**" in text and "**pass-KV and pass-Q, 6,400 new**" in text
