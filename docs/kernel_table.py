@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tspsim.kernels import PRESETS, Kernels
+from tspsim.kernels import PRESETS, SMALLEST, Kernels
 
 PAGE = Path(__file__).parent / "how-to.md"
 _TABLE = re.compile(r"(<!-- table: kernels -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -19,6 +19,7 @@ _TABLE = re.compile(r"(<!-- table: kernels -->\n).*?(<!-- end of table -->)", re
 #: What is said of a part in place of its value: of times none of its own, and none at all.
 _SAID = {
     "launch": {None: "the profile's"}, "host": {0.0: "0 s"}, "all_reduce": {None: "by phase"},
+    "replayed": {None: f"{1e6 * SMALLEST:g} us in inference"},
 }  # fmt: skip
 
 

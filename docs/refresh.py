@@ -28,6 +28,7 @@ import kernel_table
 import listing
 import mixtures_table
 import pictures
+import published_inference_table
 import topology_tables
 from blocks import TOP, documents, with_outputs
 from studies import regenerate
@@ -125,6 +126,12 @@ def play_mixtures() -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def inference() -> Iterator[Text]:
+    """Yield docs/inference-published.md with the tables of published times of inference."""
+    page = published_inference_table.PAGE
+    yield page, published_inference_table.renewed(page.read_text(encoding="utf-8"))
+
+
 def outputs() -> Iterator[Text]:
     """Yield every document with the outputs that its commands have now."""
     for path in documents():
@@ -151,6 +158,9 @@ PARTS = {
         "the comparison with torch, and its records (minutes)", oracle_page, run_oracles
     ),
     "mixtures": Part("published steps of mixtures (minutes)", mixtures, play_mixtures),
+    "inference": Part(
+        "published times of inference (minutes)", inference, published_inference_table.play
+    ),
     "pictures": Part("docs/images", make=lambda: pictures.draw(TOP / "docs" / "images")),
     "documents": Part("what commands print in the documents (minutes)", outputs),
 }

@@ -14,7 +14,9 @@ import refresh
 TOP = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["schema", "topologies", "kernels", "mixtures", "studies"])
+@pytest.mark.parametrize(
+    "name", ["schema", "topologies", "kernels", "mixtures", "inference", "studies"]
+)
 def test_what_is_generated_is_up_to_date(name: str) -> None:
     """Schema, and tables of files, kernels and the studies' results, byte for byte."""
     texts = list(refresh.PARTS[name].texts())

@@ -17,10 +17,16 @@ AllReduce = Literal["nccl", "custom"]
 #: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
 #: each other; none: nobody's.
 Framework = Literal["none", "torch", "megatron"]
-Preset = Literal["torch-compile", "torch-eager", "megatron-core", "megatron-2022", "ideal"]
+Preset = Literal[
+    "torch-compile", "torch-eager", "megatron-core", "megatron-2022", "serving", "ideal"
+]
 
 #: Phases that serving libraries run.
 INFERENCE = ("prefill", "decode", "generate")
+
+#: Seconds of the smallest kernel of a CUDA graph that is replayed: bf16 products of at most
+#: 4 x 64 x 64 take 2.5 to 3.2 us on A100 and H100 (aiconfigurator-core 0.12.0, 88 rows).
+SMALLEST = 2.6e-6
 
 #: Pieces of a chunked loss where the workload states none: torchtune's default.
 CHUNKS = 8
@@ -70,6 +76,10 @@ class Kernels:
     pace : float
         Fraction of the speed of its kernels at which a step is run: gaps between them, and
         whatever else is not simulated; what the host takes to issue them is `host`.
+    replayed : float or None
+        Seconds of the smallest kernel, where kernels are replayed from a graph: what is
+        element-wise takes so long beside its traffic. 0: it is called from Python, as the profile's
+        rows were. None: replayed in inference, called in training.
     all_reduce : {"nccl", "custom"} or None
         ``custom``: small messages go by the kernels that serving libraries have in place of NCCL or
         RCCL, where the profile has times of them; None: in inference, but not in training.
@@ -89,7 +99,14 @@ class Kernels:
     host: float = 0.0
     framework: Framework = "none"
     pace: float = 1.0
+    replayed: float | None = None
     all_reduce: AllReduce | None = None
+
+    def smallest(self, phase: str) -> float:
+        """Return the seconds of the smallest kernel of a phase that replays them; 0: none does."""
+        if self.replayed is None:
+            return SMALLEST if phase in INFERENCE else 0.0
+        return self.replayed
 
     def reduces_as_servers(self, phase: str) -> bool:
         """Return whether small all-reduces of a phase go by the kernels of serving libraries."""
@@ -118,7 +135,9 @@ _MEGATRON = Kernels(
 #: and Inductor fuses what is pointwise (pytorch.org/docs, torchtitan's `compile`). Megatron-LM:
 #: `--bias-swiglu-fusion`, `--apply-rope-fusion`, `--gradient-accumulation-fusion` are on by
 #: default, `--cross-entropy-loss-fusion` is not; cuDNN's attention by Transformer Engine. 2022: as
-#: in arXiv 2205.05198, before flash attention and with dropout.
+#: in arXiv 2205.05198, before flash attention and with dropout. serving: engines of inference
+#: (vLLM, SGLang, TensorRT-LLM), whose attention the profiles' tables have; nothing is between
+#: their kernels but what a scenario states, as ``workload.overhead``.
 PRESETS: dict[Preset, Kernels] = {
     "torch-compile": _TORCH,
     "torch-eager": replace(
@@ -126,6 +145,7 @@ PRESETS: dict[Preset, Kernels] = {
     ),
     "megatron-core": replace(_MEGATRON, attention="cudnn"),
     "megatron-2022": replace(_MEGATRON, attention="unfused", dropout=True),
+    "serving": Kernels(attention="flash-3"),
     "ideal": IDEAL,
 }
 

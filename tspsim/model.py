@@ -10,7 +10,7 @@ from tspsim.experts import Experts
 from tspsim.kernels import CHUNKS, IDEAL, Kernels
 from tspsim.latent import Latent
 from tspsim.layer_kind import LayerKind
-from tspsim.requests import Requests, Series
+from tspsim.requests import AS_IT_IS, Requests, Series, WeightForm
 from tspsim.routing import BALANCED, Routing
 
 Phase = Literal["forward", "train", "prefill", "decode", "generate"]
@@ -306,6 +306,8 @@ class Workload:
         sequence of all of them.
     series : Series or None
         The steps of which it is the last.
+    weights : WeightForm
+        What matrices are kept in, and multiply, in a step of inference.
     """
 
     sequence: int
@@ -321,6 +323,7 @@ class Workload:
     routing: Routing = BALANCED
     requests: Requests | None = None
     series: Series | None = None
+    weights: WeightForm = AS_IT_IS
 
     @property
     def loss_chunks(self) -> int:

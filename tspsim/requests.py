@@ -56,6 +56,36 @@ class CacheForm:
     block: int = 16
 
 
+#: Which block of a layer a pack of weights is of.
+_BLOCKS = {
+    "attention": "attention", "latent": "attention", "mlp": "mlp", "shared": "mlp", "experts": "mlp"
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WeightForm:
+    """What matrices are kept in and multiply, where that is narrower than activations.
+
+    Parameters
+    ----------
+    attention, mlp : str
+        Those of a layer's two blocks, experts included; as activations where it is empty. Norms,
+        embedding and head stay as they are.
+    """
+
+    attention: str = ""
+    mlp: str = ""
+
+    def of(self, pack: str) -> str:
+        """Return that of a pack of weights by its name; empty: as it is."""
+        block = _BLOCKS.get(pack)
+        return str(getattr(self, block)) if block else ""
+
+
+#: Everything as activations are.
+AS_IT_IS = WeightForm()
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """The sequences of one micro-batch.

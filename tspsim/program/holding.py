@@ -56,6 +56,10 @@ class Holding(Postponing):
         """How weights are kept equal: most, and experts where that differs."""
         return tuple(dict.fromkeys((self.replication, self.experts_replication)))
 
+    def kept_in(self, name: str) -> int:  # noqa: ARG002
+        """Return the bytes of an element of some weights."""
+        return self.optimizer.weight
+
     def weights(
         self, name: str, parts: Sequence[Part], replication: Replication | None = None
     ) -> Weights:

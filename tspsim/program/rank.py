@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tspsim.mesh import DP, SHARD, Axes, Mesh
-from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.model import ITEMSIZE, ModelShape, Optimizer, Workload
 from tspsim.program.activations import ActivationShard
 from tspsim.program.axis import Axis
 from tspsim.program.cached import Rows
@@ -168,9 +168,19 @@ class Rank(Holding):
 
     # ---- matrix products ---------------------------------------------------------------------
 
-    @property
-    def _multiplied(self) -> str:
-        """What matrix products multiply, where that is narrower: in layers, never in the head."""
+    def kept_in(self, name: str) -> int:
+        """Return the bytes of an element of some weights: narrower ones where that is stated."""
+        form = self.workload.weights.of(name)
+        return ITEMSIZE[form] if form else super().kept_in(name)
+
+    def multiplied(self, weight: Operand | None = None) -> str:
+        """Return what matrix products multiply, where that is narrower than activations.
+
+        In layers, never in the head; a weight that is kept in fp8 as it is.
+        """
+        forms = self.workload.weights
+        if weight is not None and "fp8" in (forms.attention, forms.mlp):
+            return "fp8" if weight.buffer.itemsize == ITEMSIZE["fp8"] else ""
         return "" if self.layer is None else self.workload.linears
 
     def matmul(
@@ -187,7 +197,7 @@ class Rank(Holding):
         n = b.shape[0] if transpose_b else b.shape[-1]
         out = out or add_to or self.tensor(label, (*a.shape[:-1], n))
         kind = Matmul(
-            transpose_b=transpose_b, accumulate=add_to is not None, dtype=self._multiplied
+            transpose_b=transpose_b, accumulate=add_to is not None, dtype=self.multiplied(b)
         )
         self.compute(kind, (a, b, *_given(add_to)), (out,), label)
         return out
@@ -205,7 +215,7 @@ class Rank(Holding):
             self.add(fresh, to=into, label=f"add.d{label}")
             return
         inputs = (x, dy, into) if add else (x, dy)
-        kind = Matmul(transpose_a=True, accumulate=add, dtype=self._multiplied)
+        kind = Matmul(transpose_a=True, accumulate=add, dtype=self.multiplied())
         self.compute(kind, inputs, (into,), f"d{label}")
 
     def bias(self, x: Operand, b: Operand, label: str) -> None:

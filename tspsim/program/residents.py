@@ -43,7 +43,8 @@ def declare(rank: Holding, name: str, parts: Sequence[Part], replication: Replic
     if zero:
         cut = tuple(part.chunks for part in parts) if zero == 3 else flat(count)
         held = shard_elements(cut, rank.mesh.degree(replication.inside))
-    value = rank.resident(name, (held if zero == 3 else whole,), optimizer.weight, "weight")
+    itemsize = rank.kept_in(name)
+    value = rank.resident(name, (held if zero == 3 else whole,), itemsize, "weight")
     packed = Packed(value, tuple(parts))
     places = [*_places(packed, replication, rank.mesh.degree(replication.inside), zero)]
     _bind(rank, places, "value")
@@ -52,9 +53,9 @@ def declare(rank: Holding, name: str, parts: Sequence[Part], replication: Replic
     size = held if zero >= 2 else whole
     holds = rank.arriving if zero == 3 else rank.resident
     gradient = holds(f"d{name}", (size,), optimizer.gradient, "gradient")
-    for state, itemsize in optimizer.states:
-        if itemsize and not rank.replication.offload:
-            rank.resident(f"{name}.{state}", (held,), itemsize, "optimizer")
+    for state, size_of in optimizer.states:
+        if size_of and not rank.replication.offload:
+            rank.resident(f"{name}.{state}", (held,), size_of, "optimizer")
     weights = Weights(packed, packed.over(gradient))
     if zero:
         _bind(rank, places, "moved")

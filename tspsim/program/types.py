@@ -126,6 +126,8 @@ class Work(NamedTuple):
         Kernels that do it.
     seconds : float
         What it takes the host beside all this, on any device.
+    narrow : int
+        Elements of weights that lie in memory in `dtype` already.
     """
 
     flops: int
@@ -136,6 +138,7 @@ class Work(NamedTuple):
     launches: int = 1
     kernel: str = ""
     seconds: float = 0.0
+    narrow: int = 0
 
 
 NO_WORK = Work(0, 0, "elementwise")

@@ -9,7 +9,7 @@ from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
 from tspsim.scenario.inference import infers, lengths_of
 from tspsim.scenario.latent import latent_problems
-from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys
+from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys, WorkloadKeys
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.graph import Topology
 
@@ -126,14 +126,21 @@ def all_reduce_problems(keys: ScenarioKeys, topology: Topology) -> Iterator[Prob
         yield Problem(path, f"{told}; nccl takes what it has of NCCL or RCCL")
 
 
-def device_problems(topology: Topology, dtype: str, linears: str) -> Iterator[Problem]:
+def device_problems(topology: Topology, work: WorkloadKeys) -> Iterator[Problem]:
     """Yield a problem when a device states no peak rate for what the workload multiplies."""
+    multiplied: list[tuple[tuple[str, ...], str]] = [
+        (("workload", "dtype"), work.dtype),
+        (("workload", "linears"), work.linears),
+    ]
+    if work.weights:
+        kept = work.weights.model_dump()
+        multiplied += [(("workload", "weights", block), kept[block]) for block in kept]
     for device in dict.fromkeys(topology.devices):
         rates = dict(device.flop_rate)
-        for key, needed in (("dtype", dtype), ("linears", linears)):
+        for path, needed in multiplied:
             if needed and needed not in rates:
                 message = f"found '{needed}'; device '{device.name}' has {', '.join(rates)}"
-                yield Problem(("workload", key), message)
+                yield Problem(path, message)
 
 
 def offload_problems(strategy: StrategyOptions, topology: Topology) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
-"""The keys of a step of inference: prompts, what is cached, and the form of the cache."""
+"""The keys of a step of inference: prompts, what is cached, and how it and weights are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from tspsim.files.errors import Problem
 from tspsim.files.units import Seconds
 from tspsim.model import Workload
-from tspsim.requests import CacheForm, Series
+from tspsim.requests import CacheForm, Series, WeightForm
 from tspsim.scenario.section import MOST, Count, Section
 
 Lengths = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=16384)]
@@ -25,14 +26,17 @@ Cached = (
 
 #: Which keys a phase has beside those of all, and which of them it needs.
 ALLOWED = {
-    "prefill": ("sequence", "prompt", "requests", "cached", "chunk", "cache", "overhead"),
-    "decode": ("cached", "cache", "overhead"),
+    "prefill": (
+        "sequence", "prompt", "requests", "cached", "chunk", "cache", "weights", "overhead"
+    ),
+    "decode": ("cached", "cache", "weights", "overhead"),
     "generate": (
-        "sequence", "prompt", "requests", "cached", "new_tokens", "chunk", "cache", "overhead"
+        "sequence", "prompt", "requests", "cached", "new_tokens", "chunk", "cache", "weights",
+        "overhead",
     ),
 }  # fmt: skip
 #: Keys of inference, and those of training that it does not have.
-INFERENCE = ("prompt", "cached", "new_tokens", "requests", "chunk", "cache", "overhead")
+INFERENCE = ("prompt", "cached", "new_tokens", "requests", "chunk", "cache", "weights", "overhead")
 TRAINING = {"recompute": "none", "logits_chunks": 1}
 #: Sequences of a step.
 MOST_SEQUENCES = 16384
@@ -49,6 +53,21 @@ class CacheKeys(Section):
     def value(self) -> CacheForm:
         """Return the form."""
         return CacheForm(**self.model_dump())
+
+
+class WeightKeys(Section):
+    """``workload.weights:`` — what a layer's matrices are kept in, and multiply."""
+
+    attention: Literal["", "fp8"] = Field(
+        "", description="those of attention's projections (default: dtype)"
+    )
+    mlp: Literal["", "fp8"] = Field(
+        "", description="those of the MLP, or of experts (default: dtype)"
+    )
+
+    def value(self) -> WeightForm:
+        """Return the form."""
+        return WeightForm(**self.model_dump())
 
 
 class InferenceKeys(Section):
@@ -71,6 +90,9 @@ class InferenceKeys(Section):
         None, description="prefill, generate: tokens of a prompt in one step at most (default: all)"
     )
     cache: CacheKeys | None = Field(None, description="how keys and values are kept")
+    weights: WeightKeys | None = Field(
+        None, description="what a layer's matrices are kept in, and multiply"
+    )
     overhead: Seconds | None = Field(
         None, description="time beside every step: sampling, scheduling, what the host does"
     )
@@ -183,4 +205,5 @@ def with_requests(keys: Any, workload: Workload) -> Workload:
     cached = _cached(keys, count)
     prompts = cached if keys.phase == "decode" else _prompts(keys, count)
     series = Series(prompts, cached, keys.new_tokens or 1, keys.chunk, form, overhead)
-    return workload.of(series.last).within(series)
+    weights = (keys.weights or WeightKeys()).value()
+    return replace(workload.of(series.last).within(series), weights=weights)

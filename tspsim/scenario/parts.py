@@ -108,6 +108,8 @@ def _run_by(kernels: Kernels, hardware: Hardware, phase: str) -> Hardware:
     """Return the hardware as a framework's kernels use it."""
     if kernels.launch is not None:
         hardware = hardware.with_launch(kernels.launch)
+    if smallest := kernels.smallest(phase):
+        hardware = hardware.with_replays(smallest)
     if kernels.reduces_as_servers(phase):
         hardware = hardware.with_serving()
     if kernels.framework == "none":  # nobody's kernels call nobody's libraries
@@ -148,9 +150,7 @@ def _together(
     if keys and strategy and not problems:
         problems += strategy.all_problems(keys.model.value(), keys.work())
     if keys and hardware:
-        problems += checks.device_problems(
-            hardware.topology, keys.workload.dtype, keys.workload.linears
-        )
+        problems += checks.device_problems(hardware.topology, keys.workload)
         problems += checks.memory_problems(hardware.topology, keys.memory)
         problems += checks.all_reduce_problems(keys, hardware.topology)
     if strategy and hardware:

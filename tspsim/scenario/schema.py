@@ -186,6 +186,11 @@ class KernelsKeys(Section):
     recomputed: Recomputed | None = Field(None, description="what recomputation leaves in memory")
     launch: Seconds | None = Field(None, description="time of every kernel beside its work")
     host: Seconds | None = Field(None, description="time to issue the forward of one layer")
+    replayed: Seconds | None = Field(
+        None,
+        description="time of the smallest kernel of a replayed graph; 0: called from Python "
+        "(default: in inference alone)",
+    )
     pace: float | None = Field(
         None, gt=0, le=1, description="share of its kernels' speed at which a step runs"
     )

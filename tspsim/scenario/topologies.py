@@ -54,6 +54,11 @@ class Hardware:
         profile = replace(self.topology.profile, launch=launch)
         return replace(self, topology=replace(self.topology, profile=profile))
 
+    def with_replays(self, smallest: float) -> Hardware:
+        """Return the hardware whose kernels are replayed, the smallest in that time."""
+        profile = replace(self.topology.profile, replayed=smallest)
+        return replace(self, topology=replace(self.topology, profile=profile))
+
 
 def read_hardware(
     data: Mapping[str, Any], profile: Mapping[str, Any] | None

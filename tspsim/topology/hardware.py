@@ -127,6 +127,8 @@ class Profile:
         How far whole steps that it was not fitted to were off: `tspsim.topology.whole_steps`.
     evidence : tuple of Evidence
         How far collective calls that it was not fitted to were off: `tspsim.topology.evidence`.
+    replayed : float
+        Seconds of the smallest kernel, where kernels are replayed from a graph; 0: they are called.
     serving : bool
         Programs call the all-reduces of serving libraries, where `protocols` has some.
     """
@@ -144,6 +146,7 @@ class Profile:
     steps: tuple[StepEvidence, ...] = ()
     attention: tuple[tuple[str, float], ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    replayed: float = 0.0
     serving: bool = False
 
     def protocols_of(
@@ -261,6 +264,11 @@ class Roofline:
     workload, and so does the memory that they take. Each is cast once, into itself and its
     transpose, for the two products that use it; half of that is charged to each product, as
     element-wise traffic. The times of fp8 tables have the cast of the first operand in them.
+    Weights that are kept in fp8 are cast no more.
+
+    A curve of element-wise work has the calls from Python of its rows in it, which decide where
+    arrays are small. Of kernels that are replayed from a graph it counts what the largest reach,
+    and beside that the time of the smallest kernel.
     """
 
     device: Device
@@ -284,6 +292,11 @@ class Roofline:
     def launch(self) -> float:
         """Seconds that every op takes beside its work."""
         return self._launch
+
+    @property
+    def _replayed(self) -> float:
+        """Seconds of the smallest kernel; 0 where there is no curve that has calls in it."""
+        return self.profile.replayed if "elementwise" in self._curves else 0.0
 
     def _efficiency(self, curve: str, size: float) -> float:
         found = self._curves.get(curve)
@@ -310,7 +323,8 @@ class Roofline:
         if passes := host.get(work.curve):
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
-        return max(flops, moving) + cast + work.launches * self._launch + fixed
+        launch = self._launch + (self._replayed if work.curve == "elementwise" else 0.0)
+        return max(flops, moving) + cast + work.launches * launch + fixed
 
     def _like(self, work: Work, dtype: str) -> Work:
         """Return the work whose efficiency counts."""
@@ -333,14 +347,15 @@ class Roofline:
         """Return the seconds of traffic: element-wise, or with the efficiency of its kernel."""
         if not bytes_:
             return 0.0
-        efficiency = measured or self._efficiency("elementwise", bytes_)
+        large = math.inf if self._replayed else bytes_
+        efficiency = measured or self._efficiency("elementwise", large)
         rate = self.device.memory_bandwidth * efficiency
         return bytes_ / (rate * self.device.pace.memory)
 
     def _narrowed(self, work: Work, dtype: str, measured: bool) -> tuple[Work, float]:
         """Return a product of narrower operands, and the seconds of casting them."""
         rows, *groups, k, n = work.shape[:4] if work.curve == "grouped" else work.shape
-        weights = math.prod(groups) * k * n
+        weights = math.prod(groups) * k * n - work.narrow
         wide, narrow = ITEMSIZE[self.dtype], ITEMSIZE[dtype]
         left = max(0, work.bytes - (rows * k + weights) * (wide - narrow))
         cast = weights if measured else rows * k + weights

@@ -32,6 +32,12 @@ def moved(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> int:
     return sum(o.bytes for o in inputs) + sum(o.bytes for o in outputs)
 
 
+def already_narrow(dtype: str, inputs: tuple[Operand, ...]) -> int:
+    """Return the elements of weights that are in memory as narrow as they are multiplied."""
+    x, weights = inputs[:2]
+    return weights.elements if dtype and weights.buffer.itemsize < x.buffer.itemsize else 0
+
+
 def elementwise(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
     """Return the work of an op whose time is its memory traffic."""
     return Work(0, moved(inputs, outputs), "elementwise")

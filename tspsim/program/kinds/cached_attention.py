@@ -85,7 +85,7 @@ class CachedCore:
 
 @lru_cache(maxsize=4096)
 def attention_work(
-    core: CachedCore, widths: tuple[int, int], groups: int, bytes_: tuple[int, float]
+    core: CachedCore, kernel: str, widths: tuple[int, int], groups: int, bytes_: tuple[int, float]
 ) -> Work | PerCoordinate:
     """Return two products over the pairs; widths of one head's keys and values.
 
@@ -95,14 +95,15 @@ def attention_work(
     each = core.queries.requests.each
     sequences = len(each)
     # Decode reads the cache as fast as memory gives it; a prompt's kernel is another one.
-    curve = "cached_attention" if max(request.new for request in each) == 1 else "attention"
+    single = max(request.new for request in each) == 1
+    curve, kernel = ("cached_attention", "") if single else ("attention", kernel)
 
     def at(coordinate: int) -> Work:
         pairs, keys = core.twice_pairs(coordinate), core.read(coordinate)
         traffic = bytes_[0] + round(keys * bytes_[1]) if pairs else 0
         mean = -(-core.queries.local // sequences), -(-keys // sequences)
         shape = (sequences, heads, kv_heads, *mean, widths[0], 1, widths[1])
-        return Work(pairs * heads * sum(widths), traffic, curve, shape)
+        return Work(pairs * heads * sum(widths), traffic, curve, shape, kernel=kernel)
 
     if core.axis is None:
         return at(0)
@@ -121,9 +122,12 @@ class CachedAttention:
     Parameters
     ----------
     core : CachedCore
+    kernel : str
+        Which of several kernels computes a prompt's.
     """
 
     core: CachedCore
+    kernel: str = ""
     name = "attention"
 
     def work(
@@ -135,7 +139,7 @@ class CachedAttention:
         widths = q.shape[-1] // core.heads, v.shape[-1] // core.kv_heads
         small = q.bytes + sum(o.bytes for o in outputs)
         per_token = k.shape[0] * (k.shape[-1] * k.buffer.itemsize + v.shape[-1] * v.buffer.itemsize)
-        return attention_work(core, widths, groups, (small, per_token))
+        return attention_work(core, self.kernel, widths, groups, (small, per_token))
 
     def values(
         self, where: Where, q: Array, k: Array, v: Array, *sinks: Array
@@ -162,6 +166,35 @@ class CachedAttention:
     def text(self) -> str:
         """Return heads and mask."""
         return self.core.text(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ByOwner:
+    """``(o, lse) -> (o, lse)``: what was made of queries that came one rank after another.
+
+    In turn t they are of the rank t places back; the result has those of rank r in place r.
+
+    Parameters
+    ----------
+    axis : str
+    """
+
+    axis: str
+    name = "reorder"
+
+    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
+        """Return memory traffic only."""
+        return elementwise(inputs, outputs)
+
+    def values(self, where: Where, *arrays: Array) -> tuple[Array, ...]:
+        """Return the parts by rank."""
+        here, count = where.coordinate(self.axis), len(arrays[0])
+        turns = [(here - rank) % count for rank in range(count)]
+        return tuple(x[turns] for x in arrays)
+
+    def text(self) -> str:
+        """Return the name."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class LatentAttention:
         widths = kv.shape[-1] + shared.shape[-1], kv.shape[-1]
         small = q.bytes + sum(o.bytes for o in outputs)
         per_token = widths[0] * kv.buffer.itemsize
-        return attention_work(self.core, widths, q.shape[0], (small, per_token))
+        return attention_work(self.core, "", widths, q.shape[0], (small, per_token))
 
     def values(self, where: Where, q: Array, kv: Array, shared: Array) -> tuple[Array, ...]:
         """Return o' and lse as `CachedAttention` does."""

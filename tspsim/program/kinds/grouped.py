@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tspsim.program.kinds.base import Array, Where, moved
+from tspsim.program.kinds.base import Array, Where, already_narrow, moved
 from tspsim.program.rows import Groups
 from tspsim.program.types import Operand, PerCoordinate, Work
 
@@ -45,10 +45,11 @@ class GroupedMatmul:
         a, b = inputs[0].shape, inputs[1].shape
         k, n = (a[1], b[1]) if self.transpose_a else (b[1:][::-1] if self.transpose_b else b[1:])
         groups, size = self.groups, moved(inputs, outputs)
+        narrow = already_narrow(self.dtype, inputs)
 
         def of(busiest: int) -> Work:
             shape = (a[0], groups.experts, k, n, busiest)
-            return Work(2 * a[0] * k * n, size, "grouped", shape, self.dtype)
+            return Work(2 * a[0] * k * n, size, "grouped", shape, self.dtype, narrow=narrow)
 
         works = tuple(of(busiest) for busiest in groups.busiest)
         if groups.axes is None or len(set(works)) == 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tspsim.program.kinds.base import Array, Where, moved
+from tspsim.program.kinds.base import Array, Where, already_narrow, moved
 from tspsim.program.types import Operand, Work
 
 
@@ -37,7 +37,8 @@ class Matmul:
         rows = math.prod(a[:-1])
         m, k = (a[-1], rows) if self.transpose_a else (rows, a[-1])
         n = b[0] if self.transpose_b else b[-1]
-        return Work(2 * m * k * n, moved(inputs, outputs), "matmul", (m, k, n), self.dtype)
+        traffic, narrow = moved(inputs, outputs), already_narrow(self.dtype, inputs)
+        return Work(2 * m * k * n, traffic, "matmul", (m, k, n), self.dtype, narrow=narrow)
 
     def values(
         self,

@@ -165,32 +165,48 @@ class CachedExchange(Exchange):
         window, cap = rank.model.kind(rank.layer).window, rank.model.score_cap
         return CachedCore(heads.queries, heads.keys, queries, keys, window, cap, repeats)
 
+    def _results(self, core: CachedCore, q: Operand, value: int, times: int = 1) -> Pair:
+        """Declare output and log-sum-exp of every group of heads, and of so many queries alike."""
+        shape = (times * q.shape[0], *q.shape[1:-1])
+        o = self.rank.tensor("o", (*shape, core.heads * value))
+        return o, self.rank.statistics("lse", (*shape, core.heads))
+
+    def _value(self, core: CachedCore, kv: Pair) -> int:
+        """Return the width of what a head sums up: of latents all of it."""
+        return kv[0].shape[-1] if self.cache.latent else kv[1].shape[-1] // core.kv_heads
+
     def _attention(
-        self, core: CachedCore, q: Operand, kv: Pair, sinks: Sinks | None = None
-    ) -> tuple[Operand, Operand]:
-        """Return output and log-sum-exp, of every group of heads; sinks are in both."""
+        self,
+        core: CachedCore,
+        q: Operand,
+        kv: Pair,
+        sinks: Sinks | None = None,
+        into: Pair | None = None,
+    ) -> Pair:
+        """Return output and log-sum-exp, of every group of heads: new ones, or where it is said.
+
+        Sinks are in both.
+        """
+        results = into or self._results(core, q, self._value(core, kv))
         if self.cache.latent:
-            return self._latent_attention(core, q, kv)
-        return self._expanded_attention(core, q, kv, sinks)
+            width = self.rank.model.head_dim
+            core = replace(core, kv_heads=1, repeats=q.shape[0], width=width)
+            self.rank.compute(LatentAttention(core), (q, *kv), results, "attention")
+            return results
+        self._compute(core, q, kv, sinks, results)
+        return results
 
-    def _expanded_attention(
-        self, core: CachedCore, q: Operand, kv: Pair, sinks: Sinks | None = None
-    ) -> tuple[Operand, Operand]:
-        k, v = kv
-        value = v.shape[-1] // core.kv_heads
-        o = self.rank.tensor("o", (*q.shape[:-1], core.heads * value))
-        lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
-        self.rank.compute(CachedAttention(core), (q, k, v, *_values(sinks)), (o, lse), "attention")
-        return o, lse
+    def _expanded_attention(self, core: CachedCore, q: Operand, kv: Pair) -> Pair:
+        """Return the same over keys and values, whatever is cached."""
+        results = self._results(core, q, kv[1].shape[-1] // core.kv_heads)
+        self._compute(core, q, kv, None, results)
+        return results
 
-    def _latent_attention(self, core: CachedCore, q: Operand, kv: Pair) -> tuple[Operand, Operand]:
-        """Return the same where the cache has latents: values are as wide as these."""
-        width = self.rank.model.head_dim
-        core = replace(core, kv_heads=1, repeats=q.shape[0], width=width)
-        o = self.rank.tensor("o", (*q.shape[:-1], core.heads * kv[0].shape[-1]))
-        lse = self.rank.statistics("lse", (*q.shape[:-1], core.heads))
-        self.rank.compute(LatentAttention(core), (q, *kv), (o, lse), "attention")
-        return o, lse
+    def _compute(
+        self, core: CachedCore, q: Operand, kv: Pair, sinks: Sinks | None, results: Pair
+    ) -> None:
+        kind = CachedAttention(core, self.rank.kernels.attention)
+        self.rank.compute(kind, (q, *kv, *_values(sinks)), results, "attention")
 
     def _home(self, heads: Heads, o: Operand, lse: Operand, *, split: int) -> Operand:
         """Return partial outputs to whose queries, or heads, they are along `split`, and merge."""

@@ -6,18 +6,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tspsim.program.cached import Rows
+from tspsim.program.kinds.cached_attention import ByOwner
 from tspsim.program.rank import Rank
+from tspsim.program.recorder import view
 from tspsim.program.types import Operand
 from tspsim.strategies.caches.base import CachedExchange, KvCache, Pair
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 
 
 class QueriesRing(CachedExchange):
-    """Queries go round in D-1 hops; what each rank makes of them goes back, and is merged."""
+    """Queries go round in D-1 hops; what all ranks made of them goes home at once, and is merged.
+
+    The way home waits for the last attention: it is not hidden (section 3.5.3 there, algorithm 3).
+    """
 
     def __init__(self, rank: Rank, rows: Rows, cache: KvCache, axis: str) -> None:
         super().__init__(rank, rows, cache, axis)
-        self.slots, self.returns = rank.slots(2), rank.slots(2 * 2)  # o and lse each
+        self.slots = rank.slots(2)
 
     def project(
         self,
@@ -30,25 +35,29 @@ class QueriesRing(CachedExchange):
         return CoreTape(queries(), *kv, self._written(kv))
 
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
-        """Record D partial attentions over D-1 hops of queries, and the way back of each."""
+        """Record D partial attentions over D-1 hops of queries, and the all-to-all behind them."""
         assert tape.gathered is not None
         degree, q = self.axis.degree, tape.q
-        result: Pair | None = None
+        first = self._core(heads, self.rows, self.cache.rows)
+        parts = self._results(first, q, self._value(first, tape.gathered), degree)
         for step in range(degree):
             last = step + 1 == degree
             arriving = q if last else self.axis.shift(q, lane="q", label="q", into=self.slots)[0]
             core = self._core(heads, self.rows.shifted(-step), self.cache.rows)
-            o, lse = self._attention(core, q, tape.gathered, None if step else heads.sinks)
-            if result is None:
-                result = o, lse
-            else:
-                self._joined(heads.queries, result, self._back(o, lse, step))
+            self._attention(core, q, tape.gathered, into=_turn(parts, step))
             q = arriving
-        assert result is not None
-        return replace(tape, o=result[0])
+        o, lse = self._by_owner(parts)
+        return replace(tape, o=self._home(heads, o, lse, split=0))
 
-    def _back(self, o: Operand, lse: Operand, step: int) -> Pair:
-        """Return to its owner what was made of a query that has come so many hops."""
-        into, offset = self.returns, -step
-        o, lse = self.axis.shift(o, lse, lane="o", label="o", into=into, offset=offset)
-        return o, lse
+    def _by_owner(self, parts: Pair) -> Pair:
+        """Bring partial outputs from the order in which queries came into that of their ranks."""
+        o, lse = parts
+        ordered = self.rank.tensor("o", o.shape), self.rank.statistics("lse", lse.shape)
+        self.rank.compute(ByOwner(self.axis.name), parts, ordered, "reorder.owner")
+        return ordered
+
+
+def _turn(parts: Pair, step: int) -> Pair:
+    """Return the place of what a rank makes of the queries that come in a turn."""
+    o, lse = (view(x, step * x.elements // x.shape[0], (1, *x.shape[1:])) for x in parts)
+    return o, lse

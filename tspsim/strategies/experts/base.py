@@ -74,7 +74,10 @@ class Products:
         """Return ``a b`` or ``a bᵀ``, [rows, n]; added to an operand, or written to one."""
         n = b.shape[1] if transpose_b else b.shape[2]
         out = out or add_to or self.rank.tensor(label, (a.shape[0], n))
-        kind = replace(self.kind, transpose_b=transpose_b, accumulate=add_to is not None)
+        dtype = self.rank.multiplied(b)
+        kind = replace(
+            self.kind, transpose_b=transpose_b, accumulate=add_to is not None, dtype=dtype
+        )
         self.rank.compute(kind, (a, b, *([add_to] if add_to else [])), (out,), label)
         return out
 
