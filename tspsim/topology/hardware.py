@@ -323,7 +323,8 @@ class Roofline:
         if passes := host.get(work.curve):
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
-        launch = self._launch + (self._replayed if work.curve == "elementwise" else 0.0)
+        # What was measured holds the start of its kernel.
+        launch = self._launch + (self._replayed if measured is None else 0.0)
         return max(flops, moving) + cast + work.launches * launch + fixed
 
     def _like(self, work: Work, dtype: str) -> Work:
