@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.test_disturbances import SMALL
+from tests.test_disturbances import SMALL as FORWARD
 from tspsim.cli.app import app
-from tspsim.engine.serving.types import Cache, Request
+from tspsim.engine.serving.types import Cache, Limits, Request
 from tspsim.files.errors import UserError
+from tspsim.runner import run
 from tspsim.scenario import from_document
 from tspsim.serving.arrivals import parse_rate, poisson
 from tspsim.serving.lengths import LONGEST, Lengths, parse_lengths
 from tspsim.serving.replica import replica_of
 from tspsim.serving.trace import TOLD, read_trace
 
+SMALL = {**FORWARD, "workload": {"phase": "decode", "cached": 1}}
 DRAWN = ("--arrivals", "200/s", "--prompt", "lognormal:200:0.5", "--new-tokens", "4..12")
 
 
@@ -286,8 +288,10 @@ def test_the_picture_shows_requests_cache_and_percentiles(small: str, tmp_path: 
         ((*DRAWN, "--cache-tokens", "15"), "--cache-tokens: 15 tokens; must be at least those of a "
          "block, 16"),
         ((*DRAWN, "--cache-tokens", "64"), "request 1 of those drawn: a prompt of"),
-        ((*DRAWN, "device.memory=100 KiB"), "'small' has no room for a cache: weights leave "
-         "0 B on 4 ranks"),
+        ((*DRAWN, "device.memory=1 MiB"), "'small' has no room for a cache: weights and the "
+         "largest step leave 0 B of a rank"),
+        ((*DRAWN, "workload={sequence: 8, phase: forward}"), "'small' is a step of phase forward; "
+         "serve wants one of inference"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_told(
@@ -299,11 +303,21 @@ def test_what_cannot_be_served_is_told(
     assert message in refused.stderr
 
 
-def test_the_cache_is_what_weights_leave() -> None:
+def test_the_cache_is_what_weights_and_the_largest_step_leave() -> None:
     """Two bytes for keys and values of four heads in two layers, on four devices."""
     scenario = from_document(SMALL)
-    cache = replica_of(scenario, block=16).cache
+    cache = replica_of(scenario, Limits(512, 16), block=16).cache
     assert cache.bytes_per_token == 2 * 2 * 2 * 4 * 32
     device = scenario.topology.devices[0]
     room = 4 * (device.memory - device.reserved) - 2 * scenario.model.parameters
-    assert cache.blocks == int(room / cache.bytes_per_token // 16)
+    assert 0.99 * room < cache.blocks * 16 * cache.bytes_per_token < room
+
+
+def test_a_step_of_a_replica_is_that_of_its_sequences() -> None:
+    """Rows of decode and a chunk take what a scenario of decode, or of prefill, takes."""
+    steps = replica_of(from_document(SMALL), Limits(512, 16), block=16).step_time
+    decode = {"phase": "decode", "cached": [70, 90], "cache": {"block": 16}}
+    prompt = {"phase": "prefill", "prompt": 300, "cached": 200, "cache": {"block": 16}}
+    for rows, workload in ((((1, 70), (1, 90)), decode), (((100, 200),), prompt)):
+        alone = run({**SMALL, "workload": workload}).summary.step_time
+        assert steps(rows) == pytest.approx(alone, rel=1e-12)
