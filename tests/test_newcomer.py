@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import doctest
 
+from typer.testing import CliRunner
+
 import tspsim
+from tspsim.cli.app import app
 
 
 def test_the_example_in_the_help_of_the_package_runs() -> None:
@@ -12,3 +15,11 @@ def test_the_example_in_the_help_of_the_package_runs() -> None:
     tried = doctest.testmod(tspsim)
     assert tried.attempted >= 3
     assert tried.failed == 0
+
+
+def test_a_printed_result_is_the_table_of_the_command() -> None:
+    """``print(result)`` says what ``tspsim run`` says; ``repr`` stays short."""
+    result = tspsim.run("tsp-layer")
+    shown = CliRunner().invoke(app, ["run", "tsp-layer"], env={"COLUMNS": "80"}).stdout
+    assert f"{result}\n" == shown
+    assert len(repr(result).splitlines()) < len(shown.splitlines()) / 2
