@@ -37,7 +37,7 @@ class Run(Result):
     """A result that can print, save and draw itself."""
 
     def __str__(self) -> str:
-        """The table of ``tspsim run``, as text of at most 80 columns."""
+        """Return the table of ``tspsim run``, as text of at most 80 columns."""
         from tspsim.output import table  # what draws no table needs no rich
         from tspsim.output.plain import plain
 
