@@ -23,3 +23,9 @@ def test_a_printed_result_is_the_table_of_the_command() -> None:
     shown = CliRunner().invoke(app, ["run", "tsp-layer"], env={"COLUMNS": "80"}).stdout
     assert f"{result}\n" == shown
     assert len(repr(result).splitlines()) < len(shown.splitlines()) / 2
+
+
+def test_the_version_is_an_option_too() -> None:
+    """``--version`` works as everywhere, and the package has no other version than that."""
+    asked = [CliRunner().invoke(app, words) for words in (["--version"], ["version"])]
+    assert [(each.exit_code, each.stdout) for each in asked] == [(0, f"{tspsim.__version__}\n")] * 2
