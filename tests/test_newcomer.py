@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import doctest
+import re
+import shutil
+from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import tspsim
 from tspsim.cli.app import app
+from tspsim.files.errors import ScenarioError
+from tspsim.files.shipped import shipped
+from tspsim.scenario import load
 
 
 def test_the_example_in_the_help_of_the_package_runs() -> None:
@@ -29,3 +36,19 @@ def test_the_version_is_an_option_too() -> None:
     """``--version`` works as everywhere, and the package has no other version than that."""
     asked = [CliRunner().invoke(app, words) for words in (["--version"], ["version"])]
     assert [(each.exit_code, each.stdout) for each in asked] == [(0, f"{tspsim.__version__}\n")] * 2
+
+
+def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> None:
+    """As downloaded, beside the scenario or by its path; without a config.json that is said."""
+    folder = tmp_path / "Meta-Llama-3-8B"
+    folder.mkdir()
+    empty = f"model={{hf: {folder}, layers: 1, vocab: 0}}"
+    with pytest.raises(ScenarioError, match=r"model\.hf: folder .* holds no config\.json"):
+        load("tsp-layer", [empty])
+    shutil.copy(shipped("models") / "llama-3-8b" / "config.json", folder)
+    assert load("tsp-layer", [empty]).model.hidden == 4096
+    document = (shipped("scenarios") / "llama3-8b-128k-h100-tsp.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        re.sub(r"hf: \S+?([,}\n])", rf"hf: {folder.name}\1", document)
+    )
+    assert load(tmp_path / "mine.yaml").model.layers == 32
