@@ -52,3 +52,18 @@ def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> 
         re.sub(r"hf: \S+?([,}\n])", rf"hf: {folder.name}\1", document)
     )
     assert load(tmp_path / "mine.yaml").model.layers == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("slow-link", "h100-node"), ("tsp-layer", "h100-4-nodes")]
+)
+def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: str) -> None:
+    """Keys of a file that nobody can edit do not go with the new one: the message has the remedy."""
+    with pytest.raises(ScenarioError) as refused:
+        load(name, [f"topology.file={file}"])
+    for line in refused.value.lines:
+        assert line.endswith(
+            "write the override topology={file: ...} to replace the whole topology"
+        )
+    with pytest.raises(ScenarioError, match="would fill them"):  # as told, its keys do go together
+        load(name, [f"topology={{file: {file}}}", "strategy.degree=2"])
