@@ -58,7 +58,7 @@ def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> 
     ("name", "file"), [("slow-link", "h100-node"), ("tsp-layer", "h100-4-nodes")]
 )
 def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: str) -> None:
-    """Keys of a file that nobody can edit do not go with the new one: the message has the remedy."""
+    """Keys of a file that nobody can edit may not go with the new one: the remedy is told."""
     with pytest.raises(ScenarioError) as refused:
         load(name, [f"topology.file={file}"])
     for line in refused.value.lines:

@@ -17,7 +17,7 @@ _WHOLE = {
 
 
 def with_hint(problem: Problem, overrides: Iterable[Override]) -> Problem:
-    """Add to an unknown key that an override may replace the section: its file may be a shipped one.
+    """Add to an unknown key how an override replaces the section: the file may be a shipped one.
 
     Parameters
     ----------
