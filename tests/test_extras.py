@@ -29,3 +29,15 @@ def test_no_hint_installs_from_an_index_that_does_not_have_it() -> None:
         if re.search(r"pip install\s+[\"']?tspsim\b", path.read_text(encoding="utf-8"))
     ]
     assert not wrong
+
+
+def test_a_document_that_makes_a_frame_says_first_what_to_install() -> None:
+    """The documented install has no pandas: who types a document's lines must not run into that."""
+    documents = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.ipynb"), ROOT / "README.md"]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in documents}
+    makes = {name: text for name, text in texts.items() if re.search(r"\w\.frame\(\)", text)}
+    assert makes
+    for name, text in makes.items():
+        lines = text.splitlines()
+        at = next(n for n, line in enumerate(lines) if ".frame()" in line)
+        assert install("frames") in "\n".join(lines[: at + 1]), name

@@ -1,8 +1,10 @@
 """tspsim: a discrete-event simulator of parallel schedules for transformers.
 
     >>> import tspsim
-    >>> result = tspsim.run("scenarios/tsp.yaml", "strategy.degree=4")   # doctest: +SKIP
-    >>> result.frame(), result.plot.gantt()                              # doctest: +SKIP
+    >>> result = tspsim.run("tsp-layer", "workload.sequence=32768")
+    >>> result.fits
+    True
+    >>> axes = result.plot.gantt()
 
 The public names below are imported when they are first used, so that ``import tspsim`` and the
 command line's help stay quick.

@@ -34,7 +34,14 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Run(Result):
-    """A result that can save and draw itself."""
+    """A result that can print, save and draw itself."""
+
+    def __str__(self) -> str:
+        """Return the table of ``tspsim run``, as text of at most 80 columns."""
+        from tspsim.output import table  # what draws no table needs no rich
+        from tspsim.output.plain import plain
+
+        return plain(table.render(self))
 
     @property
     def plot(self) -> Plots:

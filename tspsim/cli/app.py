@@ -12,7 +12,7 @@ from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 from tspsim.cli.schedule import schedule
 from tspsim.cli.serve import serve
-from tspsim.cli.version import version
+from tspsim.cli.version import show_version, version
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +24,19 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 internal error or failed check, 2 your input, "
     "3 does not fit (with --fail-on-oom), 130 interrupt.",
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take what stands in front of a command."""
+
 
 # Arguments that several commands share.
 ScenarioName = Annotated[

@@ -47,6 +47,13 @@ def version(
         write(f"{__version__}\n")
 
 
+def show_version(asked: bool) -> None:
+    """Print the version for ``tspsim --version``, which is asked everywhere, and end."""
+    if asked:
+        write(f"{__version__}\n")
+        raise typer.Exit
+
+
 def everything() -> dict[str, Any]:
     """Return versions of all that may change a number, and a digest of shipped profiles and tables.
 

@@ -9,11 +9,14 @@ from tspsim.files.errors import did_you_mean
 from tspsim.files.reading import is_file, is_there
 from tspsim.files.shipped import Kind, shipped
 
+#: What says the shape of a model in a folder of Hugging Face.
+CONFIG = "config.json"
+
 
 def names(folder: Kind) -> list[str]:
     """Return the names of what is shipped in a folder, sorted: files by stem, models by folder."""
     root = shipped(folder)
-    found = {path.parent.name for path in root.glob("*/config.json")}
+    found = {path.parent.name for path in root.glob(f"*/{CONFIG}")}
     found |= {path.stem for path in root.glob("*.yaml")}
     return sorted(found)
 
@@ -24,7 +27,8 @@ def find(name: str, folder: Kind, beside: Path | None = None) -> Path | None:
     Parameters
     ----------
     name : str
-        A path, or the name of something shipped, with or without its folder and suffix.
+        A path, or the name of something shipped, with or without its folder and suffix. Of a model
+        also the folder that holds its ``config.json``.
     folder : Kind
         Which shipped folder.
     beside : Path, optional
@@ -36,9 +40,10 @@ def find(name: str, folder: Kind, beside: Path | None = None) -> Path | None:
 
 
 def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:
-    if beside is not None:
-        yield beside / name
-    yield Path(name)
+    for own in [Path(name)] if beside is None else [beside / name, Path(name)]:
+        yield own
+        if folder == "models":  # what is downloaded is a folder, and its shape is one file of it
+            yield own / CONFIG
     rest = Path(name)
     if rest.is_absolute():
         return
@@ -48,11 +53,11 @@ def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:
     if rest.name and ".." not in rest.parts:
         yield from (root / rest, root / f"{rest}.yaml")
         if folder == "models":
-            yield root / rest / "config.json"
+            yield root / rest / CONFIG
 
 
 def not_found(name: str, folder: Kind) -> str:
     """Return the message for a file that is nowhere, with the nearest shipped name."""
     known = names(folder)
-    stem = Path(name).parent.name if Path(name).name == "config.json" else Path(name).stem
+    stem = Path(name).parent.name if Path(name).name == CONFIG else Path(name).stem
     return f"found no file '{name}'{did_you_mean(stem, known)}; shipped: {', '.join(known)}"

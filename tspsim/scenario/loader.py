@@ -13,11 +13,11 @@ from tspsim.files.faults import found
 from tspsim.files.reading import is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
+from tspsim.scenario.hints import with_hint
 from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
 from tspsim.scenario.overrides import Override, apply, parse_overrides
 from tspsim.scenario.parts import read_parts
-from tspsim.scenario.strategies import with_kind_hint
 from tspsim.scenario.types import Scenario
 
 
@@ -142,8 +142,7 @@ def _resolve(opened: Opened, overrides: tuple[Override, ...]) -> Scenario:
     whole, expansion, overrides = _expand(opened, overrides)
     parts, problems = read_parts(whole, expansion.broken)
     if problems or expansion.failed or parts is None:
-        if any(override.path == ("strategy", "kind") for override in overrides):
-            problems = list(map(with_kind_hint, problems))
+        problems = [with_hint(problem, overrides) for problem in problems]
         raise _error(opened, expansion, overrides, problems)
     return parts.scenario(opened.name, str(opened.path) if opened.path else None)
 

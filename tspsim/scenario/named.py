@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from tspsim.files.characters import printable
 from tspsim.files.errors import Problem, ScenarioError, UserError
 from tspsim.files.faults import found
+from tspsim.files.reading import is_folder
 from tspsim.files.shipped import Kind, locate
 from tspsim.files.source import KeyPath, Source, read
 from tspsim.scenario import counts, files
@@ -62,6 +63,10 @@ class Expansion:
         place = files.find(name, kind, beside)
         if place is None:
             self.problems.append(Problem(path, files.not_found(name, kind)))
+            return None
+        if kind == "models" and is_folder(place):
+            message = f"folder '{name}' holds no {files.CONFIG}, which says a model's shape"
+            self.problems.append(Problem(path, message))
             return None
         try:
             return _read_once(place, _shown(place), _state(place))

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from tspsim.files import faults
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.faults import found
-from tspsim.files.source import AtKey
 from tspsim.registry import STRATEGIES
 from tspsim.strategies.base import StrategyOptions
 from tspsim.strategies.parts.placement import placement_problems
@@ -40,11 +39,3 @@ def read_strategy(data: Mapping[str, Any]) -> tuple[StrategyOptions | None, list
     )
     wrong.extend(strategy.replica_problems())
     return (None, wrong) if wrong else (strategy, [])
-
-
-def with_kind_hint(problem: Problem) -> Problem:
-    """Add to an unknown option how an override replaces a whole strategy."""
-    if not isinstance(problem, AtKey) or problem.path[:1] != ("strategy",):
-        return problem
-    hint = "write the override strategy={kind: ..., ...} to replace the whole strategy"
-    return AtKey(problem.path, f"{problem.message}; {hint}")

@@ -1,0 +1,69 @@
+"""What somebody meets in the first five minutes: help, versions, names, and what is not there."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import tspsim
+from tspsim.cli.app import app
+from tspsim.files.errors import ScenarioError
+from tspsim.files.shipped import shipped
+from tspsim.scenario import load
+
+
+def test_the_example_in_the_help_of_the_package_runs() -> None:
+    """``help(tspsim)`` begins with lines that can be typed as they stand, in any folder."""
+    tried = doctest.testmod(tspsim)
+    assert tried.attempted >= 3
+    assert tried.failed == 0
+
+
+def test_a_printed_result_is_the_table_of_the_command() -> None:
+    """``print(result)`` says what ``tspsim run`` says; ``repr`` stays short."""
+    result = tspsim.run("tsp-layer")
+    shown = CliRunner().invoke(app, ["run", "tsp-layer"], env={"COLUMNS": "80"}).stdout
+    assert f"{result}\n" == shown
+    assert len(repr(result).splitlines()) < len(shown.splitlines()) / 2
+
+
+def test_the_version_is_an_option_too() -> None:
+    """``--version`` works as everywhere, and the package has no other version than that."""
+    asked = [CliRunner().invoke(app, words) for words in (["--version"], ["version"])]
+    assert [(each.exit_code, each.stdout) for each in asked] == [(0, f"{tspsim.__version__}\n")] * 2
+
+
+def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> None:
+    """As downloaded, beside the scenario or by its path; without a config.json that is said."""
+    folder = tmp_path / "Meta-Llama-3-8B"
+    folder.mkdir()
+    empty = f"model={{hf: {folder}, layers: 1, vocab: 0}}"
+    with pytest.raises(ScenarioError, match=r"model\.hf: folder .* holds no config\.json"):
+        load("tsp-layer", [empty])
+    shutil.copy(shipped("models") / "llama-3-8b" / "config.json", folder)
+    assert load("tsp-layer", [empty]).model.hidden == 4096
+    document = (shipped("scenarios") / "llama3-8b-128k-h100-tsp.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        re.sub(r"hf: \S+?([,}\n])", rf"hf: {folder.name}\1", document)
+    )
+    assert load(tmp_path / "mine.yaml").model.layers == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("slow-link", "h100-node"), ("tsp-layer", "h100-4-nodes")]
+)
+def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: str) -> None:
+    """Keys of a file that nobody can edit may not go with the new one: the remedy is told."""
+    with pytest.raises(ScenarioError) as refused:
+        load(name, [f"topology.file={file}"])
+    for line in refused.value.lines:
+        assert line.endswith(
+            "write the override topology={file: ...} to replace the whole topology"
+        )
+    with pytest.raises(ScenarioError, match="would fill them"):  # as told, its keys do go together
+        load(name, [f"topology={{file: {file}}}", "strategy.degree=2"])
