@@ -244,6 +244,8 @@ def test_the_reference_describes_every_json_key(reference: str) -> None:
     result = tspsim.run(TOP / "scenarios" / "tsp-layer.yaml", "kernels.host=1 us")
     figures = staged("1f1b", Size(2, 2)).summary.to_dict() | result.summary.to_dict()
     figures["experts"] = mixtures.ran().summary.to_dict()["experts"]
+    token = tspsim.run(TOP / "scenarios" / "tsp-layer.yaml", "workload={phase: decode, cached: 8}")
+    figures["inference"] = token.summary.to_dict()["inference"]
     open_ended = ("axes", "by_op", "algorithms", "at_peak", "folded")
     keys = set()
     for key, value in figures.items():
