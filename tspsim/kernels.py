@@ -151,3 +151,5 @@ PRESETS: dict[Preset, Kernels] = {
 
 #: The preset of a scenario that names none.
 DEFAULT: Preset = "torch-compile"
+#: Of phases of inference, where nothing is said.
+SERVING: Preset = "serving"

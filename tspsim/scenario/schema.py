@@ -16,6 +16,7 @@ from tspsim.files.units import Bytes, Seconds
 from tspsim.kernels import (
     DEFAULT,
     PRESETS,
+    SERVING,
     AllReduce,
     Attention,
     Fusion,
@@ -292,6 +293,17 @@ class ScenarioKeys(Section):
     network: NetworkKeys = NetworkKeys()
     engine: EngineKeys = EngineKeys()
     disturbances: DisturbancesKeys | None = Field(None, description="what does not go to plan")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _served(cls, data: Any) -> Any:
+        """Let a serving engine's kernels do what inference asks for, where nobody says whose."""
+        workload = data.get("workload") if isinstance(data, dict) else None
+        phase = workload.get("phase") if isinstance(workload, dict) else None
+        stated = data.get("kernels", {}) if isinstance(data, dict) else None
+        if isinstance(phase, str) and infers(phase) and isinstance(stated, dict):
+            return {**data, "kernels": {"preset": SERVING, **stated}}
+        return data
 
     def work(self) -> Workload:
         """Return what one step processes, and the kernels that do it."""
