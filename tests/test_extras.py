@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args
 
+import pytest
+from typer.testing import CliRunner
+
+import tspsim
+from tspsim.cli.app import app
 from tspsim.files.extras import Extra, install
 
 ROOT = Path(__file__).parent.parent
 TOLD = [*ROOT.glob("tspsim/**/*.py"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.ipynb"),
         ROOT / "README.md"]  # fmt: skip
+SMALL = {
+    "model": {"hidden": 64, "layers": 1, "heads": 4, "ffn": 128, "vocab": 0},
+    "workload": {"sequence": 64},
+    "topology": {"file": "h100-node"},
+    "strategy": {"kind": "tsp", "degree": 8},
+}
 
 
 def test_every_extra_is_one_of_the_package() -> None:
@@ -41,3 +54,35 @@ def test_a_document_that_makes_a_frame_says_first_what_to_install() -> None:
         lines = text.splitlines()
         at = next(n for n, line in enumerate(lines) if ".frame()" in line)
         assert install("frames") in "\n".join(lines[: at + 1]), name
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "command"),
+    [
+        ("jinja2", "report", "report made"),
+        ("scipy", "calibrate", "calibrate fit rows -o made.yaml"),
+        ("scipy", "calibrate", "validate rows --profile made.yaml"),
+        ("scipy", "calibrate", "calibrate import nccl-tests log --topology h100-node -o made.yaml"),
+        ("pandas", "kernels", "calibrate import aiconfigurator -o made"),
+        ("torch", "calibrate", "calibrate measure --loopback -o made"),
+        ("distributed", "cluster", "sweep tsp-layer workload.batch=1,2 -o made --scheduler tcp:1"),
+        ("scipy", "samples", "sweep tsp-layer 'workload.batch=log(1, 9)' --sample sobol:2 -o made"),
+        ("pyarrow", "parquet", "export swept --format parquet -o made"),
+    ],
+)  # fmt: skip
+def test_a_command_without_its_extra_says_so_before_it_begins(
+    module: str, extra: Extra, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with what installs it: not a traceback, nothing simulated, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    if "export" in command:
+        tspsim.sweep(SMALL, "workload.sequence=64", output="swept")
+    before = set(tmp_path.iterdir())
+    gone = [name for name in sys.modules if name.partition(".")[0] == module]
+    for name in {*gone, module}:
+        monkeypatch.setitem(sys.modules, name, None)
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 2, result.exception
+    assert len(result.stderr.splitlines()) == 1
+    assert install(extra) in result.stderr
+    assert set(tmp_path.iterdir()) == before

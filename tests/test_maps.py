@@ -87,8 +87,7 @@ def _peak(kind: str, sequence: int) -> float:
 def swept(rate: Rate = _rate, **more: tuple[Any, ...]) -> Store:
     """Return a sweep over strategy, bandwidth and sequence, with any further axes outside."""
     rows = []
-    outer = [dict(zip(more, [value], strict=True)) for value in next(iter(more.values()), ())]
-    for extra in outer or [{}]:
+    for extra in (dict(zip(more, values, strict=True)) for values in product(*more.values())):
         for kind in ("tsp", "tp"):
             for bandwidth in BANDWIDTHS:
                 for sequence in SEQUENCES:
@@ -394,18 +393,26 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, float, bool]]
 
 
 def test_axes_without_a_place_have_a_map_for_every_value() -> None:
-    """Side by side, with one legend; more than nine are not drawn."""
+    """Side by side, with one legend; of more than nine some are drawn, and the page says so."""
     made = figure("lines", swept())
     titles = [ax.get_title(loc="left") for ax in made.axes]
     assert titles == [f"made up, {b}" for b in BANDWIDTHS] or titles == [
         f"made up, bandwidth {b}" for b in BANDWIDTHS
     ]
     assert len(made.legends) == 1
+    made = figure("lines", swept(workload__batch=(1, 2, 4, 8, 16, 32, 64)))
+    batches = [ax.get_title(loc="left").partition("batch ")[2][:2] for ax in made.axes[::3]]
+    assert [batch.rstrip(",") for batch in batches] == ["1", "8", "64"]
+    assert made.get_suptitle() == (
+        "3 of 7 values of workload.batch; the others: --at workload.batch=..."
+    )
+    halves = {f"workload__{key}": (1, 2) for key in ("batch", "logits_chunks", "micro_batches")}
     with pytest.raises(UserError) as caught:
-        figure("lines", swept(workload__batch=(1, 2, 4, 8)))
+        figure("lines", swept(**halves))
     assert str(caught.value) == (
-        "12 maps, for every value of workload.batch (4), topology.link.bandwidth (3); at most 9 "
-        "stand on one page: choose values, such as --at workload.batch=1"
+        "24 maps, for every value of workload.batch (2), workload.logits_chunks (2), "
+        "workload.micro_batches (2), topology.link.bandwidth (3); at most 9 stand on one page: "
+        "choose values, such as --at workload.batch=1"
     )
     with pytest.raises(UserError, match=r"axis 'topology.link.bandwidth' has several values"):
         lines.plot(swept())

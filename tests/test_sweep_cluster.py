@@ -166,5 +166,5 @@ def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError) as caught:
         crew.Cluster("tcp://127.0.0.1:1")
     assert str(caught.value) == (
-        "--scheduler needs dask.distributed, which is not installed: pip install '.[cluster]'"
+        "--scheduler needs distributed, which is not installed: pip install '.[cluster]'"
     )

@@ -9,6 +9,7 @@ import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
 from tspsim.files.errors import UserError
+from tspsim.files.extras import need
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,13 +40,12 @@ def aiconfigurator(
     json: Json = False,
 ) -> None:
     """Make the kernel tables of devices from the tables of aiconfigurator-core."""
+    need("pandas", "kernels", "reading parquet tables")
+    need("pyarrow", "kernels", "reading parquet tables")
     from tspsim.calibrate.imports import aiconfigurator as reading
     from tspsim.calibrate.imports.devices import device as load_device
     from tspsim.calibrate.kernels import write
-    from tspsim.files.extras import need
 
-    need("pandas", "kernels", "reading parquet tables")
-    need("pyarrow", "kernels", "reading parquet tables")
     place = reading.folder(folder)
     found = []
     for name in device or list(reading.DEVICES):
@@ -106,12 +106,11 @@ def nccl_tests(
     json: Json = False,
 ) -> None:
     """Fit the protocols of a profile to logs of nccl-tests, one of each collective."""
+    need("scipy", "calibrate", "fitting")
     from tspsim.calibrate.imports import nccl_tests as reading
     from tspsim.calibrate.imports import profile
-    from tspsim.files.extras import need
     from tspsim.program.types import COLLECTIVE_KINDS
 
-    need("scipy", "calibrate", "fitting")
     kind = next((known for known in COLLECTIVE_KINDS if known == collective), None)
     if collective and kind is None:
         raise UserError(f"--collective {collective}: known: {', '.join(COLLECTIVE_KINDS)}")

@@ -73,6 +73,7 @@ def sweep(
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.points import points
 
+    crew.check(scheduler)
     parsed = [studies.parse_axis(text) for text in axes or ()]
     links = [[key.strip() for key in text.split(",")] for text in link or ()]
     drawn = samples.read(sample, seed) if sample else None

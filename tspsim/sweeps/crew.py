@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tspsim import __version__
 from tspsim.files.errors import UserError
-from tspsim.files.extras import install
+from tspsim.files.extras import need
 from tspsim.registry import Modules, register_all, registered
 from tspsim.sweeps.work import Report, play
 
@@ -174,7 +174,8 @@ def _client(address: str) -> Any:
     Whoever accepts the connection and says nothing would keep the client waiting for minutes,
     whatever timeout it is given: so it connects on a thread that can be left behind.
     """
-    distributed, box = _distributed(), Future[Any]()
+    check(address)
+    distributed, box = importlib.import_module("distributed"), Future[Any]()
 
     def connect() -> None:
         try:
@@ -194,13 +195,16 @@ def _client(address: str) -> Any:
     raise UserError(f"no scheduler answers at {address}: {told}")
 
 
-def _distributed() -> Any:
-    try:
-        return importlib.import_module("distributed")
-    except ImportError:
-        raise UserError(
-            f"--scheduler needs dask.distributed, which is not installed: {install('cluster')}"
-        ) from None
+def check(scheduler: str | None) -> None:
+    """Raise, before anything is enumerated or stored, where a cluster is asked for without dask.
+
+    Raises
+    ------
+    UserError
+        It names the command that installs it.
+    """
+    if scheduler is not None:
+        need("distributed", "cluster", "--scheduler")
 
 
 def crew(jobs: int | None, scheduler: str | None) -> Crew:

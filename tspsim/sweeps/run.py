@@ -14,7 +14,7 @@ from tspsim.files.extras import install
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
-from tspsim.sweeps.crew import Crew, crew
+from tspsim.sweeps.crew import Crew, check, crew
 from tspsim.sweeps.points import Point, points
 from tspsim.sweeps.samples import Sample
 from tspsim.sweeps.store import Row, Store
@@ -114,6 +114,7 @@ def sweep(
     UserError
         When the study makes no sense. What is wrong with single points is in their rows.
     """
+    check(scheduler)
     parsed = [studies.parse_axis(text) for text in axes]
     study = _study(source, parsed, link, sample, where)
     found = points(study, allow_many=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,15 @@ def draw(kind: str, store: Store, path: str | Path, **options: Any) -> None:
 def figure(kind: str, store: Store, **options: Any) -> Figure:
     """Return a figure with a map for every value of the axes that have no place on one.
 
+    Where these are more than can be looked at, some values stand for the others, and it says so.
+
     Raises
     ------
     UserError
-        When these would be more than can be looked at.
+        When even two values of every axis are too many.
     """
     plot = MAPS.get(kind)
-    places = _panels(kind, store, options)
+    places, left_out = _panels(kind, store, options)
     if len(places) == 1:
         only: Figure = plot(store, **options).figure
         return only
@@ -77,26 +79,58 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
     for ax in list(grid.flat)[len(places) :]:
         ax.set_visible(False)
     _share_legend(whole, list(grid.flat)[: len(places)])
+    if left_out:
+        whole.suptitle(left_out, fontsize=8, x=0.01, ha="left")
     return whole
 
 
-def _panels(kind: str, store: Store, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the chosen values of every map."""
+def _panels(
+    kind: str, store: Store, options: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the chosen values of every map, and which values have none, in words."""
     module = inspect.getmodule(MAPS.get(kind))
     chosen = getattr(module, "chosen", None)
     at = dict(options.get("at") or {})
     if chosen is None:  # a map from outside, which says itself what is left
-        return [at]
+        return [at], ""
     found = chosen(store, Asked(**options))
-    columns = {key: _values(found.rows, key) for key in found.left}
-    count = math.prod(map(len, columns.values()))
-    if count > MOST:
-        told = ", ".join(f"{key} ({len(values)})" for key, values in columns.items())
-        raise UserError(
-            f"{count} maps, for every value of {told}; at most {MOST} stand on one page: choose "
-            f"values, such as --at {found.left[0]}={label(columns[found.left[0]][0])}"
-        )
-    return [at | dict(zip(columns, values, strict=True)) for values in product(*columns.values())]
+    every = {key: _values(found.rows, key) for key in found.left}
+    some = _spread(every)
+    maps = [at | dict(zip(some, values, strict=True)) for values in product(*some.values())]
+    return maps, _left_out(every, some)
+
+
+def _left_out(every: Mapping[str, list[Any]], some: Mapping[str, list[Any]]) -> str:
+    """Return a line about the values that have no map; empty where all have one."""
+    fewer = [key for key in every if len(some[key]) < len(every[key])]
+    told = ", ".join(f"{len(some[key])} of {len(every[key])} values of {key}" for key in fewer)
+    return f"{told}; the others: --at {fewer[0]}=..." if fewer else ""
+
+
+def _spread(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return as many values of every axis as one page holds maps of: the ends, and some between."""
+    counts = {key: len(values) for key, values in columns.items()}
+    while math.prod(counts.values()) > MOST:
+        longest = max(counts, key=counts.__getitem__)
+        if counts[longest] == 2:
+            raise _too_many(columns)
+        counts[longest] -= 1
+    return {key: _some(values, counts[key]) for key, values in columns.items()}
+
+
+def _some(values: Sequence[Any], count: int) -> list[Any]:
+    """Return so many of some values, spread evenly from the first to the last."""
+    last = max(1, count - 1)
+    return [values[round(place * (len(values) - 1) / last)] for place in range(count)]
+
+
+def _too_many(columns: Mapping[str, Sequence[Any]]) -> UserError:
+    told = ", ".join(f"{key} ({len(values)})" for key, values in columns.items())
+    first, values = next(iter(columns.items()))
+    return UserError(
+        f"{math.prod(map(len, columns.values()))} maps, for every value of {told}; at most {MOST} "
+        f"stand on one page: choose values, such as --at {first}={label(values[0])}"
+    )
 
 
 def _values(rows: Any, key: str) -> list[Any]:
