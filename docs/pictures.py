@@ -53,8 +53,9 @@ def draw_serving(path: Path) -> None:
 
     scenario = described("serving.md", "chat.yaml")
     lengths = Lengths("lognormal", 1024, 0.8), Lengths("lognormal", 256, 0.6)
-    traffic = poisson(40, 1000, *lengths, seed=0)
-    draw_found(serve(scenario.name, replica_of(scenario, block=16), traffic, Limits()), path)
+    traffic, limits = poisson(20, 1000, *lengths, seed=0), Limits()
+    replica = replica_of(scenario, limits, block=16)
+    draw_found(serve(scenario.name, replica, traffic, limits), path)
 
 
 def described(page: str, file: str) -> Scenario:

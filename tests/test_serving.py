@@ -51,6 +51,7 @@ def waits(served: Served) -> Any:
 # Closed forms
 
 
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.floats(0, 5), min_size=1, max_size=40),
     seconds=st.floats(0.1, 3),
@@ -231,7 +232,7 @@ def judge(scheduler: Scheduler, step: Step, limits: Limits, cache: Cache) -> Non
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(requests=REQUESTS, limits=LIMITS, cache=CACHES)
 def test_no_request_is_lost_and_every_token_comes_once(
     requests: list[Request], limits: Limits, cache: Cache
@@ -253,7 +254,7 @@ def test_no_request_is_lost_and_every_token_comes_once(
     assert computed == sum(request.most_cached for request in requests) + scheduler.recomputed
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(requests=REQUESTS, limits=LIMITS, cache=CACHES)
 def test_little_s_law_holds_of_any_run(
     requests: list[Request], limits: Limits, cache: Cache
@@ -278,7 +279,7 @@ def test_little_s_law_holds_of_any_run(
         assert level.values[-1] == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(requests=REQUESTS, limits=LIMITS)
 def test_with_room_for_all_nothing_is_computed_twice(
     requests: list[Request], limits: Limits

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.test_disturbances import SMALL as FORWARD
+import tspsim
+from tests.test_disturbances import SMALL
 from tspsim.cli.app import app
 from tspsim.engine.serving.types import Cache, Limits, Request
 from tspsim.files.errors import UserError
-from tspsim.runner import run
 from tspsim.scenario import from_document
 from tspsim.serving.arrivals import parse_rate, poisson
 from tspsim.serving.lengths import LONGEST, Lengths, parse_lengths
 from tspsim.serving.replica import replica_of
 from tspsim.serving.trace import TOLD, read_trace
 
-SMALL = {**FORWARD, "workload": {"phase": "decode", "cached": 1}}
+#: Its sequences do not matter: the scheduler's are played.
+SERVED = {**SMALL, "workload": {"phase": "decode", "cached": 64}}
 DRAWN = ("--arrivals", "200/s", "--prompt", "lognormal:200:0.5", "--new-tokens", "4..12")
 
 
@@ -196,9 +197,9 @@ def test_a_request_that_no_cache_holds_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> str:
-    """Return the small scenario's file."""
+    """Return the file of a small scenario of inference."""
     path = tmp_path / "small.yaml"
-    path.write_text(json.dumps(SMALL))
+    path.write_text(json.dumps(SERVED))
     return str(path)
 
 
@@ -288,10 +289,10 @@ def test_the_picture_shows_requests_cache_and_percentiles(small: str, tmp_path: 
         ((*DRAWN, "--cache-tokens", "15"), "--cache-tokens: 15 tokens; must be at least those of a "
          "block, 16"),
         ((*DRAWN, "--cache-tokens", "64"), "request 1 of those drawn: a prompt of"),
-        ((*DRAWN, "device.memory=1 MiB"), "'small' has no room for a cache: weights and the "
-         "largest step leave 0 B of a rank"),
-        ((*DRAWN, "workload={sequence: 8, phase: forward}"), "'small' is a step of phase forward; "
-         "serve wants one of inference"),
+        ((*DRAWN, "device.memory=100 KiB"), "'small' has no room for a cache: weights and "
+         "the largest step leave 0 B of a rank"),
+        ((*DRAWN, "workload={phase: forward, sequence: 64}"), "'small' is a step of phase forward; "
+         "serve wants one of inference: workload.phase=decode"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_told(
@@ -304,20 +305,22 @@ def test_what_cannot_be_served_is_told(
 
 
 def test_the_cache_is_what_weights_and_the_largest_step_leave() -> None:
-    """Two bytes for keys and values of four heads in two layers, on four devices."""
-    scenario = from_document(SMALL)
-    cache = replica_of(scenario, Limits(512, 16), block=16).cache
-    assert cache.bytes_per_token == 2 * 2 * 2 * 4 * 32
-    device = scenario.topology.devices[0]
-    room = 4 * (device.memory - device.reserved) - 2 * scenario.model.parameters
-    assert 0.99 * room < cache.blocks * 16 * cache.bytes_per_token < room
+    """A step with so many tokens fits beside a full cache, and does not beside a fuller one."""
+    limits, scenario = Limits(512, 64), from_document(SERVED, ["device.memory=8 GiB"])
+    cache = replica_of(scenario, limits, block=16).cache
+    assert cache.bytes_per_token == pytest.approx(2 * 2 * 2 * 4 * 32, rel=1e-3)
+    for tokens, fits in ((cache.tokens, True), (cache.tokens * 1.02, False)):
+        step = {"phase": "prefill", "prompt": int(tokens), "cached": int(tokens) - limits.tokens}
+        assert tspsim.run({**dict(scenario.document), "workload": step}).fits == fits
 
 
-def test_a_step_of_a_replica_is_that_of_its_sequences() -> None:
-    """Rows of decode and a chunk take what a scenario of decode, or of prefill, takes."""
-    steps = replica_of(from_document(SMALL), Limits(512, 16), block=16).step_time
-    decode = {"phase": "decode", "cached": [70, 90], "cache": {"block": 16}}
-    prompt = {"phase": "prefill", "prompt": 300, "cached": 200, "cache": {"block": 16}}
-    for rows, workload in ((((1, 70), (1, 90)), decode), (((100, 200),), prompt)):
-        alone = run({**SMALL, "workload": workload}).summary.step_time
-        assert steps(rows) == pytest.approx(alone, rel=1e-12)
+def test_a_step_takes_what_a_run_of_its_sequences_does() -> None:
+    """Rows of decode alone, and a piece of a prompt: as ``tspsim run`` has them, overhead too."""
+    scenario = from_document(SERVED, ["workload.overhead=1 ms"])
+    step_time = replica_of(scenario, Limits(), block=16).step_time
+    for rows, workload in (
+        (((1, 99), (1, 200)), {"phase": "decode", "cached": [99, 200]}),
+        (((60, 40),), {"phase": "prefill", "prompt": 100, "cached": 40}),
+    ):
+        expected = tspsim.run({**SMALL, "workload": workload}).summary.step_time
+        assert step_time(rows) == pytest.approx(expected + 1e-3)

@@ -1,4 +1,4 @@
-"""Times of thousands of steps from a few dozen: against asking for every one."""
+"""Times of thousands of steps from about a hundred: against asking for every one."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def smooth(rows: Rows) -> float:
     return 0.01 + 1e-5 * sum(new for new, _ in rows) + 1e-9 * seen
 
 
+def one_kernel(rows: Rows) -> float:
+    """Return a step's time where a chunk makes all attention that of a slower kernel."""
+    decode = sum(cached for new, cached in rows if new == 1) * TOKEN / BANDWIDTH
+    return roofline(rows) + (decode if max(rows)[0] > 1 else 0.0)
+
+
 def hidden(rows: Rows) -> float:
     """Return a step's time that is no sum: whole messages hide behind whole computation."""
     tokens = sum(new for new, _ in rows)
@@ -74,11 +80,14 @@ def errors(found: list[tuple[float, float]]) -> list[float]:
     return [abs(time / exact - 1) for time, exact in found]
 
 
-def test_interpolated_steps_are_close_to_those_that_are_played_one_by_one() -> None:
+@pytest.mark.parametrize("step_time", [roofline, one_kernel])
+def test_interpolated_steps_are_close_to_those_that_are_played_one_by_one(
+    step_time: StepTime,
+) -> None:
     """A roofline with kinks: each of thousands of steps within 3 %, their sum within 0.5 %."""
-    times, found, played = asked(roofline)
+    times, found, played = asked(step_time)
     assert len(found) > 2000
-    assert len(played) == times.played <= 70
+    assert len(played) == times.played <= 110
     assert max(errors(found)) < 0.03
     total, exact = (math.fsum(column) for column in zip(*found, strict=True))
     assert total == pytest.approx(exact, rel=0.005)
@@ -124,7 +133,7 @@ STEPS = st.lists(st.tuples(st.integers(1, 200), st.integers(0, 3000)), min_size=
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data(), steps=st.lists(STEPS, min_size=2, max_size=8))
 def test_a_time_does_not_depend_on_what_was_asked_before(
     data: st.DataObject, steps: list[Rows]
@@ -136,6 +145,7 @@ def test_a_time_does_not_depend_on_what_was_asked_before(
     assert {rows: second(rows) for rows in shuffled} == found
 
 
+@settings(deadline=None)
 @given(tokens=st.integers(1, 5000), most=st.integers(1, 200), cached=st.integers(0, 10_000))
 def test_steps_that_are_played_have_what_they_stand_for(
     tokens: int, most: int, cached: int

@@ -85,31 +85,31 @@ class Bent(Line):
 
 
 class Sheet:
-    """A function of two numbers, straight in the first one between lines in the second one.
+    """A function of several numbers, straight in the first one between functions of the others.
 
     Parameters
     ----------
     points : sequence of int
         Of the first number.
-    line : callable
-        Makes the line of one point.
+    at : callable
+        Makes the function of the others at one point: a `Line`, or a `Sheet`.
     """
 
-    def __init__(self, points: Sequence[int], line: Callable[[int], Line]) -> None:
-        self._points, self._line = points, line
-        self._lines: dict[int, Line] = {}
+    def __init__(self, points: Sequence[int], at: Callable[[int], Line | Sheet]) -> None:
+        self._points, self._make = points, at
+        self._made: dict[int, Line | Sheet] = {}
 
-    def __call__(self, x: int, y: int) -> float:
+    def __call__(self, x: int, *others: int) -> float:
         """Return the function's value."""
         below, above = around(self._points, x)
         if below == above:
-            return self._at(below)(y)
-        return between(x, below, self._at(below)(y), above, self._at(above)(y))
+            return self._at(below)(*others)
+        return between(x, below, self._at(below)(*others), above, self._at(above)(*others))
 
-    def _at(self, x: int) -> Line:
-        if x not in self._lines:
-            self._lines[x] = self._line(x)
-        return self._lines[x]
+    def _at(self, x: int) -> Line | Sheet:
+        if x not in self._made:
+            self._made[x] = self._make(x)
+        return self._made[x]
 
 
 def around(points: Sequence[int], x: int) -> tuple[int, int]:

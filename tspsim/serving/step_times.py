@@ -1,14 +1,15 @@
-"""Times of steps from few that are played: thousands of steps of a run from some dozens.
+"""Times of steps from few that are played: thousands of steps of a run from about a hundred.
 
 A step's ops follow each other, so its time is taken as a sum: what its tokens take that see
 nothing but a few neighbours, and what attention adds for all that is seen beyond.
 
 - ``tokens(T)``: T tokens in short prompts. A line in T, bent where it has kinks (weights are read
   once for few tokens, and products bound by compute for many).
-- ``decode(D, C)``: D rows of decode with C cached tokens in all, less ``tokens(D)``.
 - ``chunk(n, k)``: a chunk of n tokens behind k cached ones, less ``tokens(n)``.
+- ``decode(N, D, C)``: what D rows of decode with C cached tokens in all add, beside chunks of N
+  tokens: where there are any, one kernel may be run for all, which is not that of decode alone.
 
-The time of a step is ``tokens(T) + decode(D, C)``, and ``chunk(n, k)`` for every chunk. The last
+The time of a step is ``tokens(T) + decode(N, D, C)``, and ``chunk(n, k)`` for every chunk. The last
 two are taken as straight in rows or tokens and in what is seen, between the points of coarse grids:
 as attention is, whether it reads or computes. At such a point a step has the time that it was
 played with. What the sum leaves out is measured: steps of the run are drawn, played as they are,
@@ -31,6 +32,8 @@ SHORT = 16
 RATIO = 4
 #: The first points behind a single token of the grid of chunks, and behind none of cached tokens.
 CHUNK, CACHED = 64, 1024
+#: The first point and the ratio of the grid of tokens beside which rows of decode are played.
+BESIDE = 64, 8
 
 
 class Sample:
@@ -67,24 +70,27 @@ class StepTimes:
         self._played: dict[Rows, float] = {}
         self._samples = (Sample(generator(SAMPLES, 0, 0)), Sample(generator(SAMPLES, 0, 1)))
         tokens, rows = (min(most, self._most) for most in (limits.tokens, limits.sequences))
+        self._limit = tokens
         self._tokens = Bent(
             grid(1, RATIO, tokens), lambda count: self._at(short_prompts(count, rows))
         )
-        self._decode = Sheet(grid(1, RATIO, rows), self._decode_of)
+        self._rows = grid(1, RATIO, rows)
+        self._decode = Sheet((0, *sorted({2, *grid(*BESIDE, tokens)})), self._beside)
         self._chunk = Sheet(sorted({1, *grid(CHUNK, RATIO, tokens)}), self._chunk_of)
 
     def __call__(self, rows: Rows) -> float:
         """Return the seconds of a step."""
-        chunks = [row for row in rows if row[0] > 1]
-        self._samples[bool(chunks)].keep(rows)
-        return self._sum(rows, chunks)
+        self._samples[max(rows)[0] > 1].keep(rows)
+        return self._sum(rows)
 
-    def _sum(self, rows: Rows, chunks: list[tuple[int, int]]) -> float:
-        """Return the time of a step of which some rows are chunks, and the others of decode."""
-        seconds = self._tokens(sum([new for new, _ in rows]))
+    def _sum(self, rows: Rows) -> float:
+        """Return the time of a step as the sum of its parts."""
+        chunks = [row for row in rows if row[0] > 1]
+        total = sum([new for new, _ in rows])
+        seconds = self._tokens(total)
         if count := len(rows) - len(chunks):
             cached = sum([before for _, before in rows]) - sum([before for _, before in chunks])
-            seconds += self._decode(count, cached)
+            seconds += self._decode(total - count, count, cached)
         return seconds + sum([self._chunk(new, seen(new, before)) for new, before in chunks])
 
     @property
@@ -99,7 +105,7 @@ class StepTimes:
 
     def error(self) -> float:
         """Return by which part the times of the sample are off at most: plays its steps."""
-        errors = [abs(self(rows) / self._at(rows) - 1) for rows in self.sample]
+        errors = [abs(self._sum(rows) / self._at(rows) - 1) for rows in self.sample]
         return max(errors, default=0.0)
 
     def _at(self, rows: Rows) -> float:
@@ -107,13 +113,20 @@ class StepTimes:
             self._played[rows] = self._play(rows)
         return self._played[rows]
 
-    def _decode_of(self, count: int) -> Line:
-        """Return what is added to so many rows of decode, by their cached tokens in all."""
+    def _beside(self, tokens: int) -> Sheet:
+        """Return what rows of decode add beside a chunk of so many tokens, as far as these fit."""
 
-        def added(cached: int) -> float:
-            return self._at(decode_rows(count, cached)) - self._tokens(count)
+        def rows_of(count: int) -> Line:
+            new = min(tokens, self._limit - count)
+            chunk = ((new, 0),) if new > 1 else ()
+            alone = self._tokens(count + new) + (self._chunk(new, seen(new, 0)) if chunk else 0.0)
 
-        return Line(self._cached(count), added)
+            def added(cached: int) -> float:
+                return self._at((*decode_rows(count, cached), *chunk)) - alone
+
+            return Line(self._cached(count + new), added)
+
+        return Sheet(self._rows, rows_of)
 
     def _chunk_of(self, tokens: int) -> Line:
         """Return what is added to a chunk of so many tokens, by what they see."""
