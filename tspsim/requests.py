@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,22 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One of several steps of inference.
+
+    Parameters
+    ----------
+    phase : {"prefill", "decode"}
+        Whether it computes prompts, or what comes behind them.
+    number : int
+        Of those of its phase, from 0.
+    """
+
+    phase: Literal["prefill", "decode"]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """Steps of inference, one after another: prompts, piece by piece, and the tokens behind them.
 
@@ -138,6 +155,15 @@ class Series:
         pieces = (self._pieces(*pair, last) for pair in zip(self.prompts, self.cached, strict=True))
         parts = (tuple(piece for piece in some if piece) for some in pieces)
         return Requests(tuple(Request(1, some, index, True) for some in parts), self.cache)
+
+    def of(self, step: Step) -> Requests:
+        """Return the sequences of a step."""
+        form = self.prefill if step.phase == "prefill" else self.decode
+        return form(step.number)
+
+    def first(self, count: int) -> Series:
+        """Return the same with the first of its sequences alone."""
+        return replace(self, prompts=self.prompts[:count], cached=self.cached[:count])
 
     @property
     def steps(self) -> Iterator[Requests]:

@@ -11,11 +11,13 @@ import numpy as np
 
 from tspsim.engine.timeline import Timeline
 from tspsim.program.varying import of_rank
-from tspsim.requests import Series
+from tspsim.requests import Series, Step
 
 #: Steps between two that were played are taken from the straight line between these where the one
 #: in their middle lies no further from it.
 STRAIGHT = 0.005
+#: How many sequences fit is guessed from lines so often; what is left is halved.
+GUESSES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class InferenceFigures:
     ----------
     phase : str
     sequences : int
-        Of a replica.
+        Of a replica, those of all its micro-batches.
     time_to_first_token : float or None
         All steps that compute prompts; None in decode.
     time_per_token : float or None
@@ -86,6 +88,11 @@ class InferenceFigures:
         Seconds of a step beside what is simulated, as stated: it is in all of these times.
     prefill, decode : Stretch or None
     cache : CacheFigures
+    fullest : Step
+        The one that needs most memory.
+    fitting : int or None
+        How many of the sequences would fit, the first of a micro-batch where lengths differ; None
+        where all do, or nobody has looked.
     """
 
     phase: str
@@ -98,6 +105,8 @@ class InferenceFigures:
     prefill: Stretch | None
     decode: Stretch | None
     cache: CacheFigures
+    fullest: Step
+    fitting: int | None = None
 
 
 def stretch(time_of: Callable[[int], float], steps: int) -> Stretch:
@@ -141,13 +150,38 @@ def _total(known: dict[int, float]) -> float:
     return fsum((*map(float, inner), known[points[-1]]))
 
 
-def cache_of(timeline: Timeline, series: Series) -> CacheFigures:
-    """Return what the cache takes behind the last step."""
+def most_that_fit(left_of: Callable[[int], float], count: int) -> int:
+    """Return how many of some sequences fit, where all do not; one more than these does not.
+
+    Memory grows about evenly with sequences, so the first guesses lie on a line.
+
+    Parameters
+    ----------
+    left_of : callable
+        Plays a number of the sequences, and returns the bytes that are left: negative where they do
+        not fit.
+    count : int
+        Of all.
+    """
+    left = {number: left_of(number) for number in sorted({1, count})}
+    if left[1] < 0:
+        return 0
+    fits, over = 1, count
+    while over - fits > 1:
+        share = left[fits] / (left[fits] - left[over]) if len(left) < GUESSES else 0.5
+        number = min(max(fits + int(share * (over - fits)), fits + 1), over - 1)
+        left[number] = left_of(number)
+        fits, over = (number, over) if left[number] >= 0 else (fits, number)
+    return fits
+
+
+def cache_of(timeline: Timeline, series: Series, micro_batches: int) -> CacheFigures:
+    """Return what the cache takes behind the last step, with that of all micro-batches."""
     mesh, held = timeline.mesh, []
     for rank in range(mesh.ranks):
         buffers = (b for b in timeline.programs.of(rank).buffers if b.kind == "kv_cache")
         held.append(sum(of_rank(b.bytes, mesh, rank) for b in buffers))
-    tokens = sum(request.length for request in series.last.each)
+    tokens = micro_batches * sum(request.length for request in series.last.each)
     whole, used = _slots(timeline)
     spare = 1 - used / whole if whole else 0.0
     return CacheFigures(max(held), tokens, max(held) * (1 - spare) / tokens, spare)
@@ -169,13 +203,18 @@ def _slots(timeline: Timeline) -> tuple[int, int]:
 def figures_of(
     phase: str,
     series: Series,
-    replicas: int,
+    copies: tuple[int, int],
     times: tuple[Stretch | None, Stretch | None],
     cache: CacheFigures,
+    fullest: Step,
 ) -> InferenceFigures:
-    """Return the figures of steps whose times are known: of the prompts, and behind them."""
+    """Return the figures of steps whose times are known: of the prompts, and behind them.
+
+    `copies` are replicas, and micro-batches of each.
+    """
     prefill, decode = times
-    sequences = len(series.prompts)
+    replicas, micro_batches = copies
+    sequences = len(series.prompts) * micro_batches
     latency = fsum(part.total for part in times if part)
     new = sequences * (int(prefill is not None) + (decode.steps if decode else 0)) * replicas
     return InferenceFigures(
@@ -189,4 +228,5 @@ def figures_of(
         prefill=prefill,
         decode=decode,
         cache=cache,
+        fullest=fullest,
     )

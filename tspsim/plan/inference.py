@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
+from tspsim.program.collection import uncollected
 from tspsim.registry import STRATEGIES, registered
-from tspsim.runner import run
+from tspsim.runner import simulate_step, with_series
 from tspsim.scenario.loader import from_document
 from tspsim.strategies.base import StrategyOptions
 from tspsim.sweeps.crew import begin_worker
@@ -158,7 +159,8 @@ class Asked:
         workload = {**self.document["workload"], "batch": batch, self.key: tokens}
         options = strategy.model_dump(mode="json")
         document = {**self.document, "workload": workload, "strategy": options}
-        summary = run(from_document(document)).summary
+        with uncollected():
+            summary = with_series(simulate_step(from_document(document))).summary
         found, memory = summary.inference, summary.memory
         assert found is not None
         rate = found.output_tokens_per_second or summary.tokens_per_second
