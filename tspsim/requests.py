@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,6 +81,18 @@ class Requests:
         return sum(request.cached for request in self.each)
 
     @property
+    def text(self) -> str:
+        """What the step does, in words."""
+        many = len(self.each)
+        count = f"{many:,} sequences" if many > 1 else "1 sequence"
+        each = " each" if many > 1 else ""
+        cached = f"{_range(r.cached for r in self.each)} tokens cached{each}"
+        if self.decodes:
+            return f"decode of {count}, {cached}"
+        new = f"prefill of {count}, {_range(r.new for r in self.each)} tokens{each}"
+        return f"{new}, {cached}" if self.resumes else new
+
+    @property
     def decodes(self) -> bool:
         """Whether some new tokens come one at a time."""
         return any(request.decodes for request in self.each)
@@ -89,6 +101,12 @@ class Requests:
     def resumes(self) -> bool:
         """Whether something is in the cache."""
         return any(request.cached for request in self.each)
+
+
+def _range(counts: Iterable[int]) -> str:
+    """Return a number, or the least and the most of several."""
+    ends = sorted(set(counts))
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((ends[0], ends[-1])))
 
 
 @dataclass(frozen=True, slots=True)

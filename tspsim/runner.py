@@ -201,8 +201,9 @@ def with_series(run: Run) -> Run:
         for phase, count in counts
     )
     fullest = max(memories, key=lambda s: (not memories[s].fits, memories[s].peak, s.number))
-    cache = cache_of(run.timeline, series, workload.micro_batches)
-    copies = run.timeline.mesh.replicas, workload.micro_batches
+    timeline = run.timeline
+    cache = cache_of(timeline.programs, timeline.mesh, workload)
+    copies = timeline.mesh.replicas, workload.micro_batches
     figures = figures_of(workload.phase, series, copies, (prefill, decode), cache, fullest)
     changed = replace(run.summary, inference=figures, memory=memories[fullest])
     return replace(run, summary=changed)

@@ -9,7 +9,9 @@ from math import fsum
 
 import numpy as np
 
-from tspsim.engine.timeline import Timeline
+from tspsim.mesh import Mesh
+from tspsim.model import Workload
+from tspsim.program.types import Programs
 from tspsim.program.varying import of_rank
 from tspsim.requests import Series, Step
 
@@ -83,7 +85,10 @@ class InferenceFigures:
     latency : float
         All steps.
     output_tokens_per_second : float or None
-        New tokens of all replicas over the latency.
+        New tokens of all replicas over the latency; None in prefill.
+    prompt_tokens_per_second : float or None
+        Tokens of prompts that are computed, of all replicas, over the time to the first token; None
+        in decode.
     overhead : float
         Seconds of a step beside what is simulated, as stated: it is in all of these times.
     prefill, decode : Stretch or None
@@ -101,6 +106,7 @@ class InferenceFigures:
     time_per_token: float | None
     latency: float
     output_tokens_per_second: float | None
+    prompt_tokens_per_second: float | None
     overhead: float
     prefill: Stretch | None
     decode: Stretch | None
@@ -175,23 +181,24 @@ def most_that_fit(left_of: Callable[[int], float], count: int) -> int:
     return fits
 
 
-def cache_of(timeline: Timeline, series: Series, micro_batches: int) -> CacheFigures:
-    """Return what the cache takes behind the last step, with that of all micro-batches."""
-    mesh, held = timeline.mesh, []
+def cache_of(programs: Programs, mesh: Mesh, workload: Workload) -> CacheFigures:
+    """Return what the cache takes behind the last step, of which the programs are."""
+    held = []
     for rank in range(mesh.ranks):
-        buffers = (b for b in timeline.programs.of(rank).buffers if b.kind == "kv_cache")
+        buffers = (b for b in programs.of(rank).buffers if b.kind == "kv_cache")
         held.append(sum(of_rank(b.bytes, mesh, rank) for b in buffers))
-    tokens = micro_batches * sum(request.length for request in series.last.each)
-    whole, used = _slots(timeline)
+    assert workload.requests is not None
+    tokens = workload.micro_batches * sum(r.length for r in workload.requests.each)
+    whole, used = _slots(programs, mesh)
     spare = 1 - used / whole if whole else 0.0
     return CacheFigures(max(held), tokens, max(held) * (1 - spare) / tokens, spare)
 
 
-def _slots(timeline: Timeline) -> tuple[int, int]:
+def _slots(programs: Programs, mesh: Mesh) -> tuple[int, int]:
     """Return the places for tokens in one layer's cache on all ranks, and those taken."""
-    mesh, whole, used = timeline.mesh, 0, 0
+    whole, used = 0, 0
     for rank in range(mesh.ranks):
-        program = timeline.programs.of(rank)
+        program = programs.of(rank)
         place = next((b.place for b in program.bindings if b.role == "cache"), None)
         if place is not None:
             coordinate = mesh.coordinate(rank, place.rows.axis) if place.rows.axis else 0
@@ -216,6 +223,7 @@ def figures_of(
     replicas, micro_batches = copies
     sequences = len(series.prompts) * micro_batches
     latency = fsum(part.total for part in times if part)
+    computed = (sum(series.prompts) - sum(series.cached)) * micro_batches * replicas
     new = sequences * (int(prefill is not None) + (decode.steps if decode else 0)) * replicas
     return InferenceFigures(
         phase=phase,
@@ -224,6 +232,7 @@ def figures_of(
         time_per_token=decode.mean if decode else None,
         latency=latency,
         output_tokens_per_second=new / latency if latency and decode else None,
+        prompt_tokens_per_second=computed / prefill.total if prefill and prefill.total else None,
         overhead=series.overhead,
         prefill=prefill,
         decode=decode,
