@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import fsum
 
@@ -18,7 +18,7 @@ from tspsim.requests import Series, Step
 #: Steps between two that were played are taken from the straight line between these where the one
 #: in their middle lies no further from it.
 STRAIGHT = 0.005
-#: How many sequences fit is guessed from lines so often; what is left is halved.
+#: What fits is guessed from lines so often; then what lies between is halved.
 GUESSES = 6
 
 
@@ -159,25 +159,42 @@ def _total(known: dict[int, float]) -> float:
 def most_that_fit(left_of: Callable[[int], float], count: int) -> int:
     """Return how many of some sequences fit, where all do not; one more than these does not.
 
-    Memory grows about evenly with sequences, so the first guesses lie on a line.
-
     Parameters
     ----------
     left_of : callable
-        Plays a number of the sequences, and returns the bytes that are left: negative where they do
-        not fit.
+        Plays a number of the sequences, and returns what is left: negative where they do not fit.
     count : int
         Of all.
     """
     left = {number: left_of(number) for number in sorted({1, count})}
-    if left[1] < 0:
-        return 0
-    fits, over = 1, count
-    while over - fits > 1:
-        share = left[fits] / (left[fits] - left[over]) if len(left) < GUESSES else 0.5
+    return 0 if left[1] < 0 else last_that_fits(left_of, (1, count), left)
+
+
+def last_that_fits(
+    left_of: Callable[[int], float],
+    between: tuple[int, int],
+    left: Mapping[int, float],
+    close: float = 0.0,
+) -> int:
+    """Return the last number that fits between one that does and one that does not.
+
+    What is left shrinks about evenly, so the first guesses lie on a line.
+
+    Parameters
+    ----------
+    left_of : callable
+    between : (int, int)
+    left : Mapping
+        What is known already, of these two at least.
+    close : float
+        A number that is so close to the last one, as a share of itself, will do.
+    """
+    known, (fits, over), guesses = dict(left), between, 0
+    while over - fits > max(1, close * fits):
+        share = known[fits] / (known[fits] - known[over]) if guesses < GUESSES else 0.5
         number = min(max(fits + int(share * (over - fits)), fits + 1), over - 1)
-        left[number] = left_of(number)
-        fits, over = (number, over) if left[number] >= 0 else (fits, number)
+        known[number], guesses = left_of(number), guesses + 1
+        fits, over = (number, over) if known[number] >= 0 else (fits, number)
     return fits
 
 

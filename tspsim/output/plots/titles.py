@@ -14,5 +14,10 @@ def titled(result: Result, rest: str) -> str:
     rest : str
         What is drawn of it.
     """
-    name, requests = result.scenario.name, result.scenario.workload.requests
-    return f"{name}: {rest}" if requests is None else f"{name}: {requests.text}\n{rest}"
+    name, workload = result.scenario.name, result.scenario.workload
+    requests, series = workload.requests, workload.series
+    if requests is None or series is None:
+        return f"{name}: {rest}"
+    steps = series.prefills + series.decodes
+    last = f", the last of {steps:,} steps" if steps > 1 else ""
+    return f"{name}: {requests.text}{last}\n{rest}"

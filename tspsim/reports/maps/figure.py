@@ -20,8 +20,8 @@ _CALLED = {
     "memory.peak": "peak memory [GiB]",
     "mfu": "MFU [%]",
     "hfu": "HFU [%]",
-    "inference.output_tokens_per_second": "output [tokens/s]",
-    "inference.prompt_tokens_per_second": "prompts [tokens/s]",
+    "inference.output_tokens_per_second": "output rate [tokens/s]",
+    "inference.prompt_tokens_per_second": "rate of prompts [tokens/s]",
     "inference.cache": "cache of a rank [GiB]",
     "inference.fitting": "sequences that fit",
 }
