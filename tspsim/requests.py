@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,18 @@ class Requests:
         return sum(request.cached for request in self.each)
 
     @property
+    def text(self) -> str:
+        """What the step does, in words."""
+        many = len(self.each)
+        count = f"{many:,} sequences" if many > 1 else "1 sequence"
+        each = " each" if many > 1 else ""
+        cached = f"{_range(r.cached for r in self.each)} tokens cached{each}"
+        if self.decodes:
+            return f"decode of {count}, {cached}"
+        new = f"prefill of {count}, {_range(r.new for r in self.each)} tokens{each}"
+        return f"{new}, {cached}" if self.resumes else new
+
+    @property
     def decodes(self) -> bool:
         """Whether some new tokens come one at a time."""
         return any(request.decodes for request in self.each)
@@ -118,6 +131,28 @@ class Requests:
     def resumes(self) -> bool:
         """Whether something is in the cache."""
         return any(request.cached for request in self.each)
+
+
+def _range(counts: Iterable[int]) -> str:
+    """Return a number, or the least and the most of several."""
+    ends = sorted(set(counts))
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((ends[0], ends[-1])))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of several steps of inference.
+
+    Parameters
+    ----------
+    phase : {"prefill", "decode"}
+        Whether it computes prompts, or what comes behind them.
+    number : int
+        Of those of its phase, from 0.
+    """
+
+    phase: Literal["prefill", "decode"]
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +203,15 @@ class Series:
         pieces = (self._pieces(*pair, last) for pair in zip(self.prompts, self.cached, strict=True))
         parts = (tuple(piece for piece in some if piece) for some in pieces)
         return Requests(tuple(Request(1, some, index, True) for some in parts), self.cache)
+
+    def of(self, step: Step) -> Requests:
+        """Return the sequences of a step."""
+        form = self.prefill if step.phase == "prefill" else self.decode
+        return form(step.number)
+
+    def first(self, count: int) -> Series:
+        """Return the same with the first of its sequences alone."""
+        return replace(self, prompts=self.prompts[:count], cached=self.cached[:count])
 
     @property
     def steps(self) -> Iterator[Requests]:

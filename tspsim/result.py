@@ -150,6 +150,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     sure = within(figures["interval"], (1e-3, "ms"))
     return [
         ("strategy", f"{figures['strategy']['kind']} ({axes}), {figures['ranks']} ranks"),
+        *_served(figures),
         ("step time", f"{figures['step_time'] * 1e3:,.3f} ms ({sure})"),
         ("compute", f"{time['compute'] * 1e3:,.3f} ms of the slowest rank"),
         ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
@@ -165,6 +166,20 @@ def _bubble(figures: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     found = figures["pipeline"]["bubble"]
     return [("bubble", f"{found['mean'] * 1e3:,.3f} ms of a rank: {found['share']:.1%}")]
+
+
+def _served(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a user of a model sees, in inference."""
+    found = figures.get("inference")
+    if found is None:
+        return []
+    times = {"first token": "time_to_first_token", "a token": "time_per_token"}
+    rows = [
+        (name, f"{found[key] * 1e3:,.3f} ms")
+        for name, key in times.items()
+        if found[key] is not None
+    ]
+    return [*rows, ("cache", f"{_gib(found['cache']['bytes'])} of a rank")]
 
 
 def _row(span: Span) -> tuple[Any, ...]:

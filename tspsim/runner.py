@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from tspsim import memory
-from tspsim.analysis.inference import cache_of, figures_of, stretch
+from tspsim.analysis.fullest import MemoryFigures
+from tspsim.analysis.inference import cache_of, figures_of, most_that_fit, stretch
 from tspsim.analysis.summary import summarize
 from tspsim.collectives.choose import Chooser
 from tspsim.engine.checks import dryrun
@@ -23,7 +24,7 @@ from tspsim.output import folder
 from tspsim.program.collection import uncollected
 from tspsim.program.types import Programs
 from tspsim.registry import PLOTS
-from tspsim.requests import Requests
+from tspsim.requests import Series, Step
 from tspsim.result import Result, provenance
 from tspsim.scenario.loader import from_document, load
 from tspsim.scenario.types import Scenario
@@ -185,31 +186,55 @@ def simulate_scenario(
         When the strategy's collectives do not meet.
     """
     run = simulate_step(scenario, progress, programs)
-    return with_series(run) if scenario.workload.series else run
+    return with_fitting(with_series(run)) if scenario.workload.series else run
 
 
 def with_series(run: Run) -> Run:
     """Return the last step of inference with the figures of all steps that lead to it."""
-    scenario, series = run.scenario, run.scenario.workload.series
+    workload, series = run.scenario.workload, run.scenario.workload.series
     assert series is not None
-    peaks = [run.summary.memory]
+    memories: dict[Step, MemoryFigures] = {}
 
-    def time_of(requests: Requests) -> float:
-        again = requests == scenario.workload.requests
-        step = replace(scenario, workload=scenario.workload.of(requests))
-        played = run if again else simulate_step(step)
-        peaks.append(played.summary.memory)
-        return played.summary.step_time + series.overhead
+    def time_of(step: Step) -> float:
+        again = series.of(step) == workload.requests
+        summary = (run if again else _step_of(run, series, step)).summary
+        memories[step] = summary.memory
+        return summary.step_time + series.overhead
 
-    kinds = (series.prefills, series.prefill), (series.decodes, series.decode)
+    counts: tuple[tuple[Literal["prefill", "decode"], int], ...]
+    counts = ("prefill", series.prefills), ("decode", series.decodes)
     prefill, decode = (
-        stretch(lambda n, step=step: time_of(step(n)), count) if count else None  # type: ignore[misc]
-        for count, step in kinds
+        stretch(lambda number, phase=phase: time_of(Step(phase, number)), count) if count else None  # type: ignore[misc]
+        for phase, count in counts
     )
-    cache, replicas = cache_of(run.timeline, series), run.timeline.mesh.replicas
-    figures = figures_of(scenario.workload.phase, series, replicas, (prefill, decode), cache)
-    fullest = max(peaks, key=lambda memory: (not memory.fits, memory.peak))
-    return replace(run, summary=replace(run.summary, inference=figures, memory=fullest))
+    fullest = max(memories, key=lambda s: (not memories[s].fits, memories[s].peak, s.number))
+    timeline = run.timeline
+    cache = cache_of(timeline.programs, timeline.mesh, workload)
+    copies = timeline.mesh.replicas, workload.micro_batches
+    figures = figures_of(workload.phase, series, copies, (prefill, decode), cache, fullest)
+    changed = replace(run.summary, inference=figures, memory=memories[fullest])
+    return replace(run, summary=changed)
+
+
+def _step_of(run: Run, series: Series, step: Step) -> Run:
+    workload = run.scenario.workload.of(series.of(step))
+    return simulate_step(replace(run.scenario, workload=workload))
+
+
+def with_fitting(run: Run) -> Run:
+    """Return inference that does not fit with how many of its sequences would."""
+    series, found = run.scenario.workload.series, run.summary.inference
+    assert series is not None and found is not None
+    if run.summary.memory.fits:
+        return run
+
+    def left_of(count: int) -> float:
+        whole = count == len(series.prompts)
+        step = run if whole else _step_of(run, series.first(count), found.fullest)
+        return step.summary.memory.capacity - step.summary.memory.peak
+
+    fitting = most_that_fit(left_of, len(series.prompts)) * run.scenario.workload.micro_batches
+    return replace(run, summary=replace(run.summary, inference=replace(found, fitting=fitting)))
 
 
 def simulate_step(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import fsum
 
 import numpy as np
 
-from tspsim.engine.timeline import Timeline
+from tspsim.mesh import Mesh
+from tspsim.model import Workload
+from tspsim.program.types import Programs
 from tspsim.program.varying import of_rank
-from tspsim.requests import Series
+from tspsim.requests import Series, Step
 
 #: Steps between two that were played are taken from the straight line between these where the one
 #: in their middle lies no further from it.
 STRAIGHT = 0.005
+#: What fits is guessed from lines so often; then what lies between is halved.
+GUESSES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class InferenceFigures:
     ----------
     phase : str
     sequences : int
-        Of a replica.
+        Of a replica, those of all its micro-batches.
     time_to_first_token : float or None
         All steps that compute prompts; None in decode.
     time_per_token : float or None
@@ -81,11 +85,19 @@ class InferenceFigures:
     latency : float
         All steps.
     output_tokens_per_second : float or None
-        New tokens of all replicas over the latency.
+        New tokens of all replicas over the latency; None in prefill.
+    prompt_tokens_per_second : float or None
+        Tokens of prompts that are computed, of all replicas, over the time to the first token; None
+        in decode.
     overhead : float
         Seconds of a step beside what is simulated, as stated: it is in all of these times.
     prefill, decode : Stretch or None
     cache : CacheFigures
+    fullest : Step
+        The one that needs most memory.
+    fitting : int or None
+        How many of the sequences would fit, the first of a micro-batch where lengths differ; None
+        where all do, or nobody has looked.
     """
 
     phase: str
@@ -94,10 +106,13 @@ class InferenceFigures:
     time_per_token: float | None
     latency: float
     output_tokens_per_second: float | None
+    prompt_tokens_per_second: float | None
     overhead: float
     prefill: Stretch | None
     decode: Stretch | None
     cache: CacheFigures
+    fullest: Step
+    fitting: int | None = None
 
 
 def stretch(time_of: Callable[[int], float], steps: int) -> Stretch:
@@ -141,23 +156,66 @@ def _total(known: dict[int, float]) -> float:
     return fsum((*map(float, inner), known[points[-1]]))
 
 
-def cache_of(timeline: Timeline, series: Series) -> CacheFigures:
-    """Return what the cache takes behind the last step."""
-    mesh, held = timeline.mesh, []
+def most_that_fit(left_of: Callable[[int], float], count: int) -> int:
+    """Return how many of some sequences fit, where all do not; one more than these does not.
+
+    Parameters
+    ----------
+    left_of : callable
+        Plays a number of the sequences, and returns what is left: negative where they do not fit.
+    count : int
+        Of all.
+    """
+    left = {number: left_of(number) for number in sorted({1, count})}
+    return 0 if left[1] < 0 else last_that_fits(left_of, (1, count), left)
+
+
+def last_that_fits(
+    left_of: Callable[[int], float],
+    between: tuple[int, int],
+    left: Mapping[int, float],
+    close: float = 0.0,
+) -> int:
+    """Return the last number that fits between one that does and one that does not.
+
+    What is left shrinks about evenly, so the first guesses lie on a line.
+
+    Parameters
+    ----------
+    left_of : callable
+    between : (int, int)
+    left : Mapping
+        What is known already, of these two at least.
+    close : float
+        A number that is so close to the last one, as a share of itself, will do.
+    """
+    known, (fits, over), guesses = dict(left), between, 0
+    while over - fits > max(1, close * fits):
+        share = known[fits] / (known[fits] - known[over]) if guesses < GUESSES else 0.5
+        number = min(max(fits + int(share * (over - fits)), fits + 1), over - 1)
+        known[number], guesses = left_of(number), guesses + 1
+        fits, over = (number, over) if known[number] >= 0 else (fits, number)
+    return fits
+
+
+def cache_of(programs: Programs, mesh: Mesh, workload: Workload) -> CacheFigures:
+    """Return what the cache takes behind the last step, of which the programs are."""
+    held = []
     for rank in range(mesh.ranks):
-        buffers = (b for b in timeline.programs.of(rank).buffers if b.kind == "kv_cache")
+        buffers = (b for b in programs.of(rank).buffers if b.kind == "kv_cache")
         held.append(sum(of_rank(b.bytes, mesh, rank) for b in buffers))
-    tokens = sum(request.length for request in series.last.each)
-    whole, used = _slots(timeline)
+    assert workload.requests is not None
+    tokens = workload.micro_batches * sum(r.length for r in workload.requests.each)
+    whole, used = _slots(programs, mesh)
     spare = 1 - used / whole if whole else 0.0
     return CacheFigures(max(held), tokens, max(held) * (1 - spare) / tokens, spare)
 
 
-def _slots(timeline: Timeline) -> tuple[int, int]:
+def _slots(programs: Programs, mesh: Mesh) -> tuple[int, int]:
     """Return the places for tokens in one layer's cache on all ranks, and those taken."""
-    mesh, whole, used = timeline.mesh, 0, 0
+    whole, used = 0, 0
     for rank in range(mesh.ranks):
-        program = timeline.programs.of(rank)
+        program = programs.of(rank)
         place = next((b.place for b in program.bindings if b.role == "cache"), None)
         if place is not None:
             coordinate = mesh.coordinate(rank, place.rows.axis) if place.rows.axis else 0
@@ -169,14 +227,20 @@ def _slots(timeline: Timeline) -> tuple[int, int]:
 def figures_of(
     phase: str,
     series: Series,
-    replicas: int,
+    copies: tuple[int, int],
     times: tuple[Stretch | None, Stretch | None],
     cache: CacheFigures,
+    fullest: Step,
 ) -> InferenceFigures:
-    """Return the figures of steps whose times are known: of the prompts, and behind them."""
+    """Return the figures of steps whose times are known: of the prompts, and behind them.
+
+    `copies` are replicas, and micro-batches of each.
+    """
     prefill, decode = times
-    sequences = len(series.prompts)
+    replicas, micro_batches = copies
+    sequences = len(series.prompts) * micro_batches
     latency = fsum(part.total for part in times if part)
+    computed = (sum(series.prompts) - sum(series.cached)) * micro_batches * replicas
     new = sequences * (int(prefill is not None) + (decode.steps if decode else 0)) * replicas
     return InferenceFigures(
         phase=phase,
@@ -185,8 +249,10 @@ def figures_of(
         time_per_token=decode.mean if decode else None,
         latency=latency,
         output_tokens_per_second=new / latency if latency and decode else None,
+        prompt_tokens_per_second=computed / prefill.total if prefill and prefill.total else None,
         overhead=series.overhead,
         prefill=prefill,
         decode=decode,
         cache=cache,
+        fullest=fullest,
     )

@@ -5,6 +5,9 @@ They are a check, never the source of a simulated number: that is what the progr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tspsim.model import ModelShape, Workload
 from tspsim.scenario.types import Scenario
 
@@ -31,14 +34,15 @@ def forward_volume(scenario: Scenario) -> float | None:
     float or None
         None where no closed form is written down: other strategies, ``kv: ulysses`` and ``usp``,
         replicated key/value heads, biases or sinks that travel with the weights, latents that are
-        gathered in place of the stream or of keys and values.
+        gathered in place of the stream or of keys and values; steps of inference that meet a cache,
+        or pass queries, or leave weights where they are.
     """
     model, work = scenario.model, scenario.workload
     options = scenario.strategy.model_dump()
     degrees = dict(scenario.strategy.mesh().axes)
     heads_cut = degrees.get("tp", 1) * degrees.get("tsp", 1)
     others = options.get("kv") in ("ulysses", "usp") or options.get("gather_latent")
-    if others or model.kv_heads % heads_cut:
+    if others or model.kv_heads % heads_cut or _otherwise(work, options):
         return None
     if options["kind"] == "tsp":
         elements = None if model.biases or model.sinks else _tsp(model, work, degrees["tsp"])
@@ -49,6 +53,14 @@ def forward_volume(scenario: Scenario) -> float | None:
     else:
         elements = None
     return None if elements is None else elements * work.itemsize
+
+
+def _otherwise(work: Workload, options: Mapping[str, Any]) -> bool:
+    """Whether a step of inference says something else than a forward pass of training."""
+    if work.requests is None:
+        return False
+    elsewhere = options.get("passes") == "queries" or options.get("weights") == "stay"
+    return work.requests.resumes or elsewhere
 
 
 def _tsp(model: ModelShape, work: Workload, degree: int) -> float:

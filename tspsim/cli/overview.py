@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.analysis.inference import cache_of
 from tspsim.cli import placement, stages
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.units import format_bytes
@@ -43,6 +45,7 @@ def overview(scenario: Scenario) -> dict[str, Any]:
             "forward": scenario.strategy.dp * forward_flops(scenario.model, scenario.workload),
             "model": scenario.strategy.dp * model_flops(scenario.model, scenario.workload),
         },
+        **_inference(scenario, programs, mesh),
         "placement": placement.placed(mesh, scenario.topology),
         **stages.found(scenario),
         **held[0],
@@ -51,6 +54,23 @@ def overview(scenario: Scenario) -> dict[str, Any]:
             "closed_form": forward_volume(scenario),
             "recorded": _layer_forward(programs, mesh),
         },
+    }
+
+
+def _inference(scenario: Scenario, programs: Programs, mesh: Mesh) -> dict[str, Any]:
+    """Return what a step of inference does, how many there are, and what the cache takes."""
+    workload, series = scenario.workload, scenario.workload.series
+    if workload.requests is None or series is None:
+        return {}
+    cache = cache_of(programs, mesh, workload)
+    return {
+        "inference": {
+            "phase": workload.phase,
+            "step": workload.requests.text,
+            "steps": {"prefill": series.prefills, "decode": series.decodes},
+            "sequences": len(series.prompts) * workload.micro_batches,
+            "cache": asdict(cache),
+        }
     }
 
 
@@ -112,6 +132,7 @@ def render(found: Mapping[str, Any]) -> RenderableType:
     ]
     if found["disturbances"]:
         sizes.append(("disturbed", found["disturbances"]))
+    sizes += _steps(found)
     roles = found.get("roles", [found])
     return Group(
         _table("sizes", sizes),
@@ -120,6 +141,19 @@ def render(found: Mapping[str, Any]) -> RenderableType:
         *(table for role in roles for table in _of_role(role)),
         _table("received in one layer's forward", _volumes(found["layer_forward_bytes"])),
     )
+
+
+def _steps(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a step of inference does, and what the cache of a rank takes."""
+    if "inference" not in found:
+        return
+    told = found["inference"]
+    steps, cache = told["steps"], told["cache"]
+    count = ", ".join(f"{number:,} {phase}" for phase, number in steps.items() if number)
+    yield "steps", f"{told['phase']}: {count}"
+    yield ("step" if sum(steps.values()) == 1 else "last step"), told["step"]
+    token = f"{format_bytes(round(cache['bytes_per_token']))} a token of a sequence"
+    yield "cache of a rank", f"{format_bytes(round(cache['bytes']))}: {token}"
 
 
 def _parameters(found: Mapping[str, Any]) -> str:

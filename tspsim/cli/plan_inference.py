@@ -45,7 +45,7 @@ def plan_inference(
         ``longest``, ``jobs``, ``output``, ``json``.
     """
     from tspsim.cli.progress import progress
-    from tspsim.plan.inference import Asked, plan_inference, strategies
+    from tspsim.plan.inference import Asked, check, plan_inference, strategies
     from tspsim.reports import inference_plan as report
     from tspsim.scenario.loader import from_document
 
@@ -55,6 +55,7 @@ def plan_inference(
 
         check_suffix(output)
     data = opened.data(overrides)
+    check(data)
     devices = _devices(data)
     base = from_document({**data, "strategy": {"kind": "tp", "degree": 1, "dp": devices}})
     asked = Asked(data, _limits(limits), longest=options["longest"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tspsim.analysis.apart import Apart, changed
+from tspsim.analysis.fullest import fill
 from tspsim.explain.bubble import BubbleCauses, bubble_causes
 from tspsim.explain.constants import MOST_CLASSES, Constant, constants
 from tspsim.explain.experts import ExpertCauses, expert_causes
@@ -16,7 +17,16 @@ from tspsim.explain.knee import Knee, find_knee
 from tspsim.explain.links import LinkClass, class_of, used_classes
 from tspsim.explain.path import critical_path
 from tspsim.explain.pieces import ON_LINKS, CriticalPath, Piece
-from tspsim.explain.remedies import Remedy, candidates, of_experts, possible, remedies
+from tspsim.explain.reading import Reading, reading
+from tspsim.explain.remedies import (
+    Remedy,
+    candidates,
+    of_experts,
+    of_inference,
+    possible,
+    remedies,
+    replayed_of,
+)
 from tspsim.explain.replay import Replay, Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity, sensitivities
 from tspsim.topology.graph import Topology
@@ -70,6 +80,10 @@ class WhatIf:
         The lowest peak first.
     experts : tuple of Remedy
         Where there are experts, other ways for them and the tokens: the shortest step first.
+    whole : Replayed
+        What remedies change: the step as it is; of inference all steps, and the fullest of them.
+    inference : tuple of Remedy
+        Of inference, other caches, pieces of prompts and ways of the strategy: the shortest first.
     """
 
     base: Replayed
@@ -79,6 +93,8 @@ class WhatIf:
     knee: Knee | None
     remedies: tuple[Remedy, ...]
     experts: tuple[Remedy, ...]
+    whole: Replayed
+    inference: tuple[Remedy, ...]
 
     def apart(self, step_time: float) -> Apart | None:
         """Return how far a changed step is from the one as it is; None: unknown."""
@@ -101,7 +117,10 @@ class Explanation:
         Of the rank that waits longest for micro-batches; None where there is no pipeline.
     experts : ExpertCauses or None
         None where there are none.
+    reading : Reading or None
+        What memory bandwidth reads in a step of inference; None elsewhere.
     memory : PeakMemory
+        Of the step that is explained: the last one.
     what_if : WhatIf or None
         None where it was not asked for.
     """
@@ -112,6 +131,7 @@ class Explanation:
     causes: tuple[Cause, ...]
     bubble: BubbleCauses | None
     experts: ExpertCauses | None
+    reading: Reading | None
     memory: PeakMemory
     what_if: WhatIf | None
 
@@ -139,7 +159,8 @@ def explain(
         tuple(causes(timeline, timeline.slowest_rank)),
         _bubble(result),
         expert_causes(path, timeline, scenario) if scenario.model.experts else None,
-        at_peak(timeline, result.summary.memory),
+        reading(path, timeline) if result.summary.inference else None,
+        at_peak(timeline, fill(result.memory, scenario.topology)),
         _what_if(result, progress) if what_if else None,
     )
 
@@ -170,19 +191,25 @@ def _what_if(result: Result, progress: Progress) -> WhatIf:
     timeline, scenario = result.timeline, result.scenario
     topology, replay = scenario.topology, Replay.of(result)
     known = constants(timeline, topology, scenario.workload.dtype)
-    ways = [list(possible(scenario, each)) for each in (candidates, of_experts)]
+    ways = [list(possible(scenario, each)) for each in (candidates, of_experts, of_inference)]
     count = len(known) * len(FACTORS) + _KNEE + sum(map(len, ways))
     step = _Steps(count, progress)
     found = sensitivities(replay, topology, known, step)
     widest = _widest(found)
     knee = find_knee(replay, topology, widest) if widest else None
     step(_KNEE)
-    changes, spreads = (remedies(each, step) for each in ways)
+    changes, spreads, others = (remedies(each, step) for each in ways)
     lowest = tuple(sorted(changes, key=lambda r: (r.replayed.peak, r.replayed.step_time)))
-    fastest = tuple(sorted(spreads, key=lambda r: (r.replayed.step_time, r.replayed.peak)))
     left_out = max(0, len(used_classes(timeline, topology)) - MOST_CLASSES)
     base, interval = replay.as_played(topology), result.summary.to_dict()["interval"]
-    return WhatIf(base, interval, tuple(found), left_out, knee, lowest, fastest)
+    seen = base, interval, tuple(found), left_out, knee
+    whole = replayed_of(result.summary)
+    others = [remedy for remedy in others if remedy.replayed != whole]  # as it is by default
+    return WhatIf(*seen, lowest, _fastest(spreads), whole, _fastest(others))
+
+
+def _fastest(changes: list[Remedy]) -> tuple[Remedy, ...]:
+    return tuple(sorted(changes, key=lambda r: (r.replayed.step_time, r.replayed.peak)))
 
 
 def _widest(found: list[Sensitivity]) -> Constant | None:

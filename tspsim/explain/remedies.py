@@ -1,4 +1,4 @@
-"""Changes of a scenario that may lower its peak memory, or speed up its experts, simulated.
+"""Changes of a scenario that may lower its peak, or speed up experts or inference, simulated.
 
 They are tried one at a time. A change keeps what is computed: the model, the tokens of a step, the
 degrees and the hardware stay; that tokens spread evenly over experts is tried to see what it gives.
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_args
 
+from tspsim.analysis.summary import Summary
 from tspsim.explain.replay import Replayed
 from tspsim.files.errors import UserError
 from tspsim.program.stages import AtOnce
 from tspsim.runner import simulate_scenario
+from tspsim.scenario.inference import infers
 from tspsim.scenario.loader import from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.parts.spread import LAYOUTS
@@ -33,6 +35,9 @@ class Remedy(NamedTuple):
     replayed: Replayed
 
 
+#: Shorter pieces of a prompt are not tried: tokens.
+LEAST_PIECE = 512
+
 #: A change as overrides, and the changed scenario.
 Change: TypeAlias = tuple[tuple[str, ...], Scenario]
 
@@ -50,12 +55,16 @@ def remedies(
     """
     found = []
     for overrides, changed in changes:
-        summary = simulate_scenario(changed).summary
-        memory = summary.memory
-        replayed = Replayed(summary.step_time, memory.peak, memory.capacity - memory.peak)
-        found.append(Remedy(overrides, replayed))
+        found.append(Remedy(overrides, replayed_of(simulate_scenario(changed).summary)))
         progress()
     return found
+
+
+def replayed_of(summary: Summary) -> Replayed:
+    """Return what a step takes; of inference all steps, and the fullest of them."""
+    memory, found = summary.memory, summary.inference
+    seconds = found.latency if found else summary.step_time
+    return Replayed(seconds, memory.peak, memory.capacity - memory.peak)
 
 
 def possible(
@@ -72,6 +81,8 @@ def possible(
 def candidates(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield changes that may lower the peak, some of which the scenario may not allow."""
     workload, strategy = document["workload"], document["strategy"]
+    if infers(workload["phase"]):  # has its own: `of_inference`
+        return
     if workload["phase"] == "train":
         weaker = ("none", "selective", "full").index(workload["recompute"])
         yield from ((f"workload.recompute={way}",) for way in ("selective", "full")[weaker:])
@@ -101,6 +112,33 @@ def _of_strategy(strategy: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield (f"strategy.kv={way}",)
     if strategy.get("dp", 1) > 1 and "zero" in strategy:
         yield (f"strategy.zero={strategy['zero'] + 1}",)
+
+
+def of_inference(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield changes of the cache, of a prompt's pieces and of what travels in inference."""
+    workload, strategy = document["workload"], document["strategy"]
+    if not infers(workload["phase"]):
+        return
+    cache = workload.get("cache") or {}
+    if cache.get("dtype") != "fp8":
+        pages = f", block: {cache['block']}" if "block" in cache else ""
+        yield (f"workload.cache={{dtype: fp8{pages}}}",)
+    yield from ((f"workload.chunk={tokens}",) for tokens in _pieces(workload))
+    for name, ways in (("passes", ("kv", "queries")), ("weights", ("stay", "travel"))):
+        if name in strategy:
+            yield from ((f"strategy.{name}={way}",) for way in ways if strategy[name] != way)
+    for way in ("all_gather", "ring"):
+        if strategy.get("kv", way) != way:
+            yield (f"strategy.kv={way}",)
+
+
+def _pieces(workload: Mapping[str, Any]) -> Iterator[int]:
+    """Yield pieces of prompts other than there are: twice as long, half as long, and a quarter."""
+    prompts = workload.get("requests") or [workload.get("prompt") or workload.get("sequence") or 0]
+    longest = min(workload.get("chunk") or max(prompts), max(prompts))
+    if longest < max(prompts):
+        yield min(2 * longest, max(prompts))
+    yield from (longest // parts for parts in (2, 4) if longest >= LEAST_PIECE * parts)
 
 
 def of_experts(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from tspsim.analysis.fullest import fill
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import MemoryTrace
 from tspsim.result import Result
-from tspsim.runner import simulate_scenario
+from tspsim.runner import simulate_step
 from tspsim.topology.graph import Topology
 
 
@@ -58,7 +58,7 @@ class Replay:
 
         def play(topology: Topology) -> tuple[Timeline, MemoryTrace]:
             scenario = replace(result.scenario, topology=topology)
-            again = simulate_scenario(scenario, programs=programs)
+            again = simulate_step(scenario, programs=programs)
             return again.timeline, again.memory
 
         return cls(result.timeline, result.memory, play)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tspsim.explain.explanation import Explanation, WhatIf
@@ -21,6 +20,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
         "step_time": figures["step_time"],
         "interval": figures["interval"],
         "critical_path": _path(explanation),
+        **_reading(explanation),
         "bottleneck": explanation.bottlenecks[0]._asdict() if explanation.bottlenecks else None,
         "exposed_communication": {
             "rank": explanation.result.timeline.slowest_rank,
@@ -30,7 +30,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
         },
         **_bubble(explanation),
         **_experts(explanation),
-        "memory": _memory(explanation, figures["memory"]),
+        "memory": _memory(explanation),
         "what_if": _what_if(explanation.what_if) if explanation.what_if else None,
     }
 
@@ -43,6 +43,12 @@ def _bubble(explanation: Explanation) -> dict[str, Any]:
     total, behind = {"total": found.bubble.seconds}, {"head_of_line": found.head_of_line}
     bubble = {"rank": found.rank, **total, **found.bubble._asdict(), **behind}
     return {"bubble": bubble | {"blocked_rank": found.blocked}}
+
+
+def _reading(explanation: Explanation) -> dict[str, Any]:
+    """Return what memory bandwidth reads on the path, in inference."""
+    found = explanation.reading
+    return {} if found is None else {"reading": found._asdict()}
 
 
 def _experts(explanation: Explanation) -> dict[str, Any]:
@@ -78,11 +84,11 @@ def _path(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _memory(explanation: Explanation, figures: Mapping[str, Any]) -> dict[str, Any]:
-    found = explanation.memory
+def _memory(explanation: Explanation) -> dict[str, Any]:
+    found, figures = explanation.memory, explanation.memory.figures
     return {
-        **{key: figures[key] for key in ("peak", "capacity", "peak_rank", "peak_time")},
-        "by_kind": figures["at_peak"],
+        **{key: getattr(figures, key) for key in ("peak", "capacity", "peak_rank", "peak_time")},
+        "by_kind": dict(figures.at_peak),
         "by_layer": found.by_layer,
         "buffers": [held._asdict() for held in found.buffers],
     }
@@ -105,7 +111,14 @@ def _what_if(found: WhatIf) -> dict[str, Any]:
         },
         "memory_changes": [_remedy(found, remedy) for remedy in found.remedies],
         "expert_changes": [_remedy(found, remedy) for remedy in found.experts],
+        **_inference(found),
     }
+
+
+def _inference(found: WhatIf) -> dict[str, Any]:
+    """Return what other settings give all steps of inference, and what these take as they are."""
+    changes = [_remedy(found, remedy) for remedy in found.inference]
+    return {"all_steps": found.whole._asdict(), "inference_changes": changes} if changes else {}
 
 
 def _sensitivity(found: WhatIf, sensitivity: Sensitivity) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tspsim.files.between import rests_on, within
 from tspsim.memory import alive
+from tspsim.output.fitting import would_fit
 from tspsim.output.units import share, size, time, time_unit
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ NAME, BAR = 23, 27
 LISTED = 6
 #: A load this many times the mean is as even as whole numbers of tokens can be.
 EVEN = 1.005
+#: A smaller share of the cache that no token has is not worth a row.
+SPARE = 5e-4
+#: Whose tokens a rate counts.
+_ALL = "of all replicas"
 #: Stages of a pipeline whose peaks are listed.
 STAGES = 8
 
@@ -110,15 +115,29 @@ def _inference(figures: dict[str, Any]) -> list[RenderableType]:
         if stretch is not None:
             rows.append((name, time(found[key]), "", _stretch(stretch)))
     if found["prefill"] and found["decode"]:
-        rows.append(("latency", time(found["latency"]), "", f"{found['sequences']:,} sequences"))
+        count = found["sequences"]
+        told = f"{count:,} sequences" if count > 1 else "1 sequence"
+        rows.append(("latency", time(found["latency"]), "", told))
     if found["output_tokens_per_second"] is not None:
-        rate = f"{found['output_tokens_per_second']:,.0f}"
-        rows.append(("output tokens/s", rate, "", "of all replicas"))
-    cache = found["cache"]
-    told = f"{cache['tokens']:,} tokens; {share(cache['spare'], 1).strip()} spare"
-    rows.append(("cache of a rank", size(cache["bytes"]), "", told))
+        rows.append(("output tokens/s", _rate(found["output_tokens_per_second"]), "", _ALL))
+    rows += _cache(found["cache"])
     last = Text("of which the last step:", style="dim")
     return [_rows(rows), Text(), last] if _several(found) else [_rows(rows), Text()]
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _cache(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return what the cache takes, and what of it no token has."""
+    rows: list[tuple[str, ...]] = [
+        ("cache of a rank", size(found["bytes"]), "", f"{found['tokens']:,} tokens")
+    ]
+    if found["spare"] > SPARE:
+        spare = found["spare"] * found["bytes"]
+        rows.append(("  spare", size(spare), share(found["spare"], 1), "padding, ends of pages"))
+    return rows
 
 
 def _several(found: dict[str, Any]) -> bool:
@@ -222,11 +241,32 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     rows += [(f"  {kind}", size(b), share(b, peak), _bar(b, peak)) for kind, b in _fill(found)]
     rows += [*_states(figures), *_stages(figures)]
     place = f"; the peak is on rank {found['peak_rank']} at {time(found['peak_time'])}"
+    last = _in_last_step(result)
+    place += "" if last else f"\n  of {_step(result)}"
     if found["fits"]:
         return [_rows(rows), Text(f"  fits, {size(left)} to spare", style="green").append(place)]
     verdict = Text(f"  DOES NOT FIT: {size(-left)} too much", style="bold red").append(place)
-    largest = Text("  largest at the peak:", style="bold")
-    return [_rows(rows), verdict, largest, _rows(_largest(result, found))]
+    parts: list[RenderableType] = [_rows(rows), verdict]
+    if told := would_fit(figures):
+        parts.append(Text(f"  {told}", style="bold"))
+    if last:  # what is alive is known of the step that is shown
+        parts.append(Text("  largest at the peak:", style="bold"))
+        parts.append(_rows(_largest(result, found)))
+    return parts
+
+
+def _in_last_step(result: Result) -> bool:
+    """Whether memory is fullest in the step that the result is of."""
+    found, series = result.summary.inference, result.scenario.workload.series
+    return found is None or series is None or series.of(found.fullest) == series.last
+
+
+def _step(result: Result) -> str:
+    """Return which of several steps is the fullest."""
+    found = result.summary.inference
+    assert found is not None
+    kind = "the prompts" if found.fullest.phase == "prefill" else "those that decode"
+    return f"step {found.fullest.number + 1:,} of {kind}"
 
 
 def _states(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -12,17 +12,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tspsim.analysis.inference import last_that_fits
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
+from tspsim.program.collection import uncollected
 from tspsim.registry import STRATEGIES, registered
-from tspsim.runner import run
+from tspsim.runner import simulate_step, with_series
 from tspsim.scenario.loader import from_document
 from tspsim.strategies.base import StrategyOptions
 from tspsim.sweeps.crew import begin_worker
 
 #: The most sequences of a replica, and tokens of a sequence, that are looked at.
 MOST_SEQUENCES, MOST_TOKENS = 8192, 2**27
-#: What is answered is within this share of the most that would do.
-CLOSE = 1 / 16
+#: Contexts are looked for from here on: tokens.
+SHORT = 1024
+#: The longest context that is answered is within this share of the longest that would do.
+CLOSE = 1 / 64
 
 Document = Mapping[str, Any]
 
@@ -59,8 +63,10 @@ class Trial:
         Tokens a second over all devices: new ones, or those of prompts in prefill.
     peak : float
         Bytes of the fullest rank.
-    fits, within : bool
-        Into memory; into the limits.
+    fits : bool
+        Into memory.
+    left : float
+        Share that is left of what is scarcest, memory or a limit; negative where it does not do.
     """
 
     batch: int
@@ -70,12 +76,12 @@ class Trial:
     rate: float
     peak: float
     fits: bool
-    within: bool
+    left: float
 
     @property
     def does(self) -> bool:
         """Whether all that is asked holds."""
-        return self.fits and self.within
+        return self.left >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,23 @@ class Served:
             if not best or trial.rate > best[-1].rate:
                 best.append(trial)
         return tuple(best)
+
+
+def check(document: Document) -> None:
+    """Refuse sequences of several lengths, as what is looked for is how many of one length.
+
+    Raises
+    ------
+    UserError
+        With the key, and what to say in its place.
+    """
+    workload = document["workload"]
+    for key, other in (("requests", "workload.prompt"), ("cached", "a number of tokens")):
+        if isinstance(workload.get(key), list | tuple):
+            raise UserError(
+                f"workload.{key}: found {len(workload[key])} lengths; a plan looks for how many "
+                f"sequences of one length: give {other} in place of the list"
+            )
 
 
 def _seconds(trial: Trial) -> float:
@@ -149,6 +172,13 @@ class Asked:
         return int(self.document["workload"][self.key])
 
     @property
+    def shortest(self) -> int:
+        """Tokens from which the longest context is looked for: more than a prompt's prefix."""
+        cached = self.document["workload"].get("cached") or 0
+        prefix = 0 if self.phase == "decode" else int(cached)
+        return min(self.tokens, max(SHORT, prefix + 1))
+
+    @property
     def batch(self) -> int:
         """Sequences of a replica."""
         return int(self.document["workload"].get("batch", 1))
@@ -158,17 +188,22 @@ class Asked:
         workload = {**self.document["workload"], "batch": batch, self.key: tokens}
         options = strategy.model_dump(mode="json")
         document = {**self.document, "workload": workload, "strategy": options}
-        summary = run(from_document(document)).summary
+        with uncollected():
+            summary = with_series(simulate_step(from_document(document))).summary
         found, memory = summary.inference, summary.memory
         assert found is not None
-        rate = found.output_tokens_per_second or summary.tokens_per_second
+        rate = found.output_tokens_per_second or found.prompt_tokens_per_second or 0.0
         times = found.time_to_first_token, found.time_per_token
         bounds = self.limits.first_token, self.limits.per_token
-        within = all(
-            t is None or limit is None or t <= limit for t, limit in zip(times, bounds, strict=True)
-        )
+        pairs = [
+            (limit, t)
+            for limit, t in zip(bounds, times, strict=True)
+            if limit is not None and t is not None
+        ]
+        pairs.append((memory.capacity, memory.peak))
+        left = min((limit - taken) / limit if limit else -taken for limit, taken in pairs)
         total = batch * strategy.dp
-        return Trial(total, tokens, *times, rate, memory.peak, memory.fits, within)
+        return Trial(total, tokens, *times, rate, memory.peak, memory.fits, left)
 
 
 def strategies(document: Document, devices: int, fixed: Mapping[str, Any]) -> list[StrategyOptions]:
@@ -229,8 +264,9 @@ def served(asked: Asked, strategy: StrategyOptions) -> Served:
         trials = _most(lambda n: asked.trial(strategy, n, asked.tokens), 1, MOST_SEQUENCES)
         longest = None
         if asked.longest:
-            start = min(asked.tokens, 1024)
-            contexts = _most(lambda n: asked.trial(strategy, asked.batch, n), start, MOST_TOKENS)
+            contexts = _most(
+                lambda n: asked.trial(strategy, asked.batch, n), asked.shortest, MOST_TOKENS, CLOSE
+            )
             longest = max((t for t in contexts if t.does), key=lambda t: t.tokens, default=None)
     except (TspsimError, ScenarioError) as error:
         return Served(strategy, reason=str(error))
@@ -239,22 +275,21 @@ def served(asked: Asked, strategy: StrategyOptions) -> Served:
     return Served(strategy, tuple(trials), largest, longest)
 
 
-def _most(trial: Callable[[int], Trial], first: int, most: int) -> list[Trial]:
-    """Return trials up to the most that does: doubled, then halved until `CLOSE`."""
-    trials, good, bad = [trial(first)], 0, most + 1
-    number = first
-    while trials[-1].does and number < most:
-        good = number
-        number = min(2 * number, most)
-        trials.append(trial(number))
-    if trials[-1].does:
-        return trials
-    bad = number
-    while bad - good > max(1, CLOSE * good) and good:
-        number = (good + bad) // 2
-        trials.append(trial(number))
-        good, bad = (number, bad) if trials[-1].does else (good, number)
-    return trials
+def _most(trial: Callable[[int], Trial], first: int, most: int, close: float = 0.0) -> list[Trial]:
+    """Return trials up to the last number that does: doubled, then guessed between two."""
+    trials: dict[int, Trial] = {}
+
+    def left_of(number: int) -> float:
+        trials[number] = trial(number)
+        return trials[number].left
+
+    number, good = first, 0
+    while left_of(number) >= 0 and number < most:
+        good, number = number, min(2 * number, most)
+    if good and not trials[number].does:
+        left = {tried: each.left for tried, each in trials.items()}
+        last_that_fits(left_of, (good, number), left, close)
+    return list(trials.values())
 
 
 def plan_inference(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -11,8 +12,11 @@ from rich.text import Text
 
 from tspsim.analysis.apart import Apart, apart
 from tspsim.files.between import a_draw, between, rests_on
+from tspsim.output.fitting import would_fit
 from tspsim.output.units import size, step_time, time, time_unit
+from tspsim.reports import inference_comparison as served
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
+from tspsim.sweeps.speed import said, seconds, several, speed
 from tspsim.topology.whole_steps import COVERAGE
 
 if TYPE_CHECKING:
@@ -41,23 +45,23 @@ def render(found: Sequence[Candidate]) -> RenderableType:
         table.add_column(name, overflow="fold")
     for name in titles(found):
         table.add_column(name, justify="right", no_wrap=True)
-    same = alike(found)
+    same, row = alike(found), cells(found)
     for each in found:
         if each.result is not None:
             style = "bold green" if each is best else ""
             mark = MARK if each is best else ALIKE if each in same else ""
-            table.add_row(mark, each.name, *row_of(each, staged(found)), style=style)
+            table.add_row(mark, each.name, *row(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
-    said = [Text(text, "dim") for text in _basis(found)]
-    return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *said)
+    basis = [Text(text, "dim") for text in _basis(found)]
+    return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *basis)
 
 
 def step_cell(figures: dict[str, Any]) -> str:
     """Return a step's time, and on a line of its own where it lies, if that is known."""
-    seconds, known = figures["step_time"], figures["interval"]
+    step, known = figures["step_time"], figures["interval"]
     if known is None:
-        return time(seconds)
-    return f"{time(seconds)}\n{between(known['low'], known['high'], time_unit(seconds))}"
+        return time(step)
+    return f"{time(step)}\n{between(known['low'], known['high'], time_unit(step))}"
 
 
 def step_title(known: bool) -> str:
@@ -70,8 +74,17 @@ def staged(found: Sequence[Candidate]) -> bool:
     return any(each.result is not None and "pipeline" in each.figures for each in found)
 
 
+def cells(found: Sequence[Candidate]) -> Callable[[Candidate], tuple[str, ...]]:
+    """Return what makes a candidate's row, under `titles`."""
+    if served.all_infer(found):
+        return served.row_of
+    return partial(row_of, bubbles=staged(found))
+
+
 def titles(found: Sequence[Candidate]) -> tuple[str, ...]:
-    """Return what stands over the columns of `row_of`."""
+    """Return what stands over the columns of a row."""
+    if served.all_infer(found):
+        return served.TITLES
     known = any(c.result is not None and c.figures["interval"] for c in found)
     bubble = ("bubble",) if staged(found) else ()
     rest = ("peak", "headroom", "fits")
@@ -118,11 +131,12 @@ def why(found: Sequence[Candidate]) -> str:
         for each in found
         if each.result is not None
         and not each.result.fits
-        and each.figures["tokens_per_second"] > best.figures["tokens_per_second"]
+        and speed(each.figures) > speed(best.figures)
     ]
     same = alike(found)
     told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other)}"
-    return "; ".join([told, *(_too_large(best, each) for each in faster)]) + "."
+    sooner = served.sooner(found, best)
+    return "; ".join([told, *sooner, *(_too_large(best, each) for each in faster)]) + "."
 
 
 def alike(found: Sequence[Candidate]) -> list[Candidate]:
@@ -147,8 +161,8 @@ def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
 
 def _against(best: Candidate, other: Candidate | None) -> str:
     mine = best.figures
-    seconds, known = mine["step_time"], mine["interval"]
-    step = f"{time(seconds) if known is None else step_time(seconds, known)} a step"
+    mine_takes, known = seconds(mine), mine["interval"]
+    step = f"{time(mine_takes) if known is None else step_time(mine_takes, known)} {said(mine)}"
     if other is None:
         return f"{step}; nothing else could run"
     if not other.figures["memory"]["fits"]:
@@ -157,13 +171,15 @@ def _against(best: Candidate, other: Candidate | None) -> str:
         return f"{step}; nothing else fits ({other.name} needs {over} more)"
     its = other.figures
     if not _same_work(best, other):
-        more = 100 * (mine["tokens_per_second"] / its["tokens_per_second"] - 1)
-        rates = f"{mine['tokens_per_second']:,.0f} tokens/s"
+        more = 100 * (speed(mine) / speed(its) - 1)
+        rates = f"{speed(mine):,.0f} tokens/s"
         return f"{rates}, {more:.1f} % more than {other.name} ({_sure(mine, its, less=False)})"
-    gain = its["step_time"] - mine["step_time"]
+    gain = seconds(its) - mine_takes
     if gain <= 0:
         return f"{step} as {other.name}, with a peak of {size(mine['memory']['peak'])}"
-    less = f"{100 * gain / its['step_time']:.1f} % less than {other.name}"
+    less = f"{100 * gain / seconds(its):.1f} % less than {other.name}"
+    if several(mine) or several(its):  # where time goes is known of the last step alone
+        return f"{step}, {less} ({_sure(mine, its)})"
     because = f"because it {_reasons(mine, its)}{_balance(mine, its)}"
     return f"{step}, {less} ({_sure(mine, its)}), {because}"
 
@@ -178,7 +194,7 @@ def _sure(mine: dict[str, Any], its: dict[str, Any], *, less: bool = True) -> st
 
 
 def _same_work(a: Candidate, b: Candidate) -> bool:
-    tokens = [c.figures["tokens_per_second"] * c.figures["step_time"] for c in (a, b)]
+    tokens = [speed(c.figures) * seconds(c.figures) for c in (a, b)]
     return bool(round(tokens[0]) == round(tokens[1]))
 
 
@@ -216,7 +232,9 @@ def _too_large(best: Candidate, each: Candidate) -> str:
     memory = each.figures["memory"]
     over = size(memory["peak"] - memory["capacity"])
     would = "as fast" if _is_draw(apart(each.figures, best.figures)) else "faster"
-    return f"{each.name} would be {would} ({time(each.figures['step_time'])}) but needs {over} more"
+    takes, told = time(seconds(each.figures)), would_fit(each.figures)
+    more = f" ({told})" if told else ""
+    return f"{each.name} would be {would} ({takes}) but needs {over} more{more}"
 
 
 def _nothing_fits(found: Sequence[Candidate]) -> str:
@@ -225,7 +243,9 @@ def _nothing_fits(found: Sequence[Candidate]) -> str:
         return "Nothing can run."
     over = {c.name: c.figures["memory"]["peak"] - c.figures["memory"]["capacity"] for c in ran}
     nearest = min(over, key=lambda name: over[name])
-    return f"Nothing fits: {nearest} comes nearest and needs {size(over[nearest])} more."
+    told = next(would_fit(c.figures) for c in ran if c.name == nearest)
+    more = f"; {told}" if told else ""
+    return f"Nothing fits: {nearest} comes nearest and needs {size(over[nearest])} more{more}."
 
 
 def render_difference(found: Difference, names: tuple[str, str]) -> RenderableType:

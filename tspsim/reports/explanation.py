@@ -12,6 +12,7 @@ from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
 from tspsim.files.between import rests_on
 from tspsim.output.units import share, size, step_time, time
+from tspsim.reports import inference_explanation as inference
 from tspsim.reports.rows import Row, bars, table
 from tspsim.reports.what_if import gains, remedies, spreads, what_if
 
@@ -21,6 +22,7 @@ def render(explanation: Explanation) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{sentence(explanation)}\n", "bold"),
         *_path(explanation),
+        *inference.read(explanation),
         *_host(explanation),
         *_exposed(explanation),
         *_bubble(explanation),
@@ -30,8 +32,9 @@ def render(explanation: Explanation) -> RenderableType:
     if found is not None:
         parts += [*spreads(found), Text(), *what_if(found)]
     parts += [Text(), *_memory(explanation)]
+    parts += inference.beside(explanation)
     if found is not None:
-        parts += remedies(found)
+        parts += inference.settings(found) if explanation.reading else remedies(found)
     name, profile = explanation.result.scenario.name, explanation.result.summary.profile.name
     parts.append(Text(f"\ntimes from profile {profile}: {rests_on(_interval(explanation))}", "dim"))
     parts.append(Text(f"{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
@@ -43,15 +46,15 @@ def sentence(explanation: Explanation) -> str:
     step, interval = explanation.path.total, _interval(explanation)
     if not explanation.bottlenecks:
         return "0 s: nothing in this step takes time."
-    shares = ", ".join(
-        f"{share(b.seconds, step)} {b.resource}" for b in explanation.bottlenecks[:3]
-    )
+    parts = inference.parts(explanation) or list(explanation.bottlenecks[:3])
+    shares = ", ".join(f"{share(seconds, step)} {name}" for name, seconds in parts)
     first = explanation.bottlenecks[0].resource
-    text = f"{step_time(step, interval)}: {shares}. The bottleneck is {first}"
+    text = f"{inference.which(explanation)}{step_time(step, interval)}: {shares}"
+    text += f". The bottleneck is {first}"
     found = explanation.what_if
     doubled = [] if found is None else gains(found)
     text = f"{text}: {', '.join(doubled)}." if doubled else f"{text}."
-    figures = explanation.memory.figures
+    figures = explanation.result.summary.memory
     if not figures.fits:
         text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much."
     return text

@@ -29,18 +29,19 @@ def bars(
         (items, []) if len(items) <= LISTED else (items[: LISTED - 1], items[LISTED - 1 :])
     )
     rows = [
-        (f"  {name}", form(amount), share(amount, whole), _bar(amount, longest or whole))
+        (f"  {name}", form(amount), share(amount, whole), bar(amount, longest or whole))
         for name, amount in shown
     ]
     if rest:
         amount = sum(amount for _, amount in rest)
         deeper = "  " if shown[0][0].startswith("  ") else ""
         name = f"  {deeper}{len(rest)} others"
-        rows.append((name, form(amount), share(amount, whole), _bar(amount, longest or whole)))
+        rows.append((name, form(amount), share(amount, whole), bar(amount, longest or whole)))
     return rows
 
 
-def _bar(part: float, whole: float) -> str:
+def bar(part: float, whole: float) -> str:
+    """Return a bar with half-block resolution."""
     halves = round(2 * BAR * part / whole) if whole else 0
     return "━" * (halves // 2) + "╸" * (halves % 2)
 

@@ -16,6 +16,7 @@ from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
 from tspsim.sweeps import values
 from tspsim.sweeps.points import Point, points
+from tspsim.sweeps.speed import speed
 from tspsim.sweeps.study import Axis, Study
 
 #: A comparison keeps whole results in memory: what is larger is a sweep.
@@ -214,4 +215,4 @@ def pair(found: Sequence[Candidate]) -> tuple[Candidate, Candidate] | None:
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
     figures = candidate.figures
-    return -figures["tokens_per_second"], figures["memory"]["peak"]
+    return -speed(figures), figures["memory"]["peak"]

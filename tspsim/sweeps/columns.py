@@ -13,7 +13,7 @@ COLUMNS = (
     "mesh", "step_time", "step_time_low", "step_time_high", "told_apart", "tokens_per_second",
     "tokens_per_second_per_device", "mfu", "hfu",
     "time.compute", "time.exposed_communication", "time.host*", "time.idle",
-    "pipeline.bubble*", "experts.*",
+    "inference.*", "pipeline.bubble*", "experts.*",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip
@@ -32,6 +32,7 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = summary[name]
     found |= _interval(summary["interval"])
     found |= {f"time.{name}": seconds for name, seconds in summary["time"].items()}
+    found |= _inference(summary.get("inference"))
     if "pipeline" in summary:
         bubble = summary["pipeline"]["bubble"]
         found |= {"pipeline.bubble": bubble["mean"], "pipeline.bubble_share": bubble["share"]}
@@ -46,6 +47,21 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     found |= {f"memory.{name}": memory[name] for name in ("capacity", "peak")}
     found |= {f"memory.at_peak.{kind}": size for kind, size in memory["at_peak"].items()}
     return found | {"fits": memory["fits"]}
+
+
+#: Figures of inference that have a column wherever they have a value.
+SERVED = (
+    "time_to_first_token", "time_per_token", "latency", "output_tokens_per_second",
+    "prompt_tokens_per_second", "fitting",
+)  # fmt: skip
+
+
+def _inference(found: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return what a user of the model sees, and what the cache of a rank takes."""
+    if found is None:
+        return {}
+    told = {f"inference.{name}": found[name] for name in SERVED if found[name] is not None}
+    return told | {"inference.cache": found["cache"]["bytes"]}
 
 
 def _interval(known: Mapping[str, Any] | None) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tspsim.analysis.fullest import fill
 from tspsim.memory import alive
 from tspsim.program.types import BUFFER_KINDS
 from tspsim.result import Result
@@ -110,7 +111,7 @@ def _seconds(result: Result) -> dict[str, float]:
 
 
 def _at_peak(result: Result) -> dict[str, float]:
-    memory = result.summary.memory
+    memory = fill(result.memory, result.scenario.topology)  # of the step that the result is of
     found: dict[str, float] = defaultdict(float)
     for buffer in alive(result.timeline, memory.peak_rank, memory.peak_time):
         found[f"{buffer.name}, {buffer.kind}"] += buffer.bytes

@@ -19,6 +19,7 @@ from tspsim import __version__
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
 from tspsim.files.units import format_bytes
 from tspsim.model import ModelShape, Optimizer, Workload
+from tspsim.output.fitting import would_fit
 from tspsim.program.types import Programs
 from tspsim.runner import checked_programs, simulate_scenario
 from tspsim.scenario import from_document
@@ -143,6 +144,7 @@ def _run(point: int, scenario: Scenario) -> Outcome:
     memory = summary["memory"]
     status: Status = "ok" if memory["fits"] else "unfit"
     reason = "" if memory["fits"] else too_much(memory["peak"], memory["capacity"])
+    reason += f"; {told}" if (told := would_fit(summary)) else ""
     return Outcome(point, status, reason, scenario_hash(scenario), figures(summary))
 
 

@@ -31,6 +31,7 @@ from tspsim.output.plots.style import (
     axes,
     style_of,
 )
+from tspsim.output.plots.titles import titled
 from tspsim.output.plots.window import Window, choose
 from tspsim.output.units import step_time, time_unit
 from tspsim.program.by_expert import EXPERTS
@@ -202,7 +203,7 @@ def step_of(result: Result) -> str:
 
 
 def _title(result: Result, part: Window) -> str:
-    title = f"{result.scenario.name}: step {step_of(result)}"
+    title = titled(result, f"step {step_of(result)}")
     more = f". Shown: {part.note} (others: --window, --layers, --ranks)"
     return title + more if part.note else title
 

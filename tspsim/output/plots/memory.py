@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
 from tspsim.output.plots.style import BESIDE, DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
+from tspsim.output.plots.titles import titled
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
 from tspsim.program.by_expert import expert_states
@@ -71,7 +72,7 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
 def _title(result: Result, rank: int) -> str:
     peaks = [memory.peak for memory in result.memory.ranks]
     highest = ", which has the highest peak" if peaks[rank] == max(peaks) else ""
-    return f"{result.scenario.name}: memory of rank {rank}{highest}"
+    return titled(result, f"memory of rank {rank}{highest}")
 
 
 def _areas(

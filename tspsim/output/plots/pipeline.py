@@ -16,6 +16,7 @@ from tspsim.output.passes import Pass, named
 from tspsim.output.plots.gantt import step_of
 from tspsim.output.plots.stages import Lane, Stretch, lanes
 from tspsim.output.plots.style import BLUE, DARK, GREEN, LIME, ORANGE, PALE_GREY, PURPLE, axes
+from tspsim.output.plots.titles import titled
 from tspsim.output.plots.window import stretch
 from tspsim.output.units import share, time_unit
 
@@ -246,7 +247,7 @@ def _dress(ax: Axes, rows: Sequence[Row], found: Sequence[Lane], part: Span) -> 
 
 def _title(result: Result, dense: bool) -> str:
     figures = result.summary.to_dict()
-    title = f"{result.scenario.name}: step {step_of(result)}"
+    title = titled(result, f"step {step_of(result)}")
     if found := figures.get("pipeline"):
         bubble = share(found["bubble"]["mean"], figures["step_time"])
         title += f"; {found['schedule']}, bubble {bubble} of the step"

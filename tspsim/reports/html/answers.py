@@ -40,6 +40,10 @@ def question(subject: Subject) -> str:
     scenario = subject.drawn[0].result.scenario
     work = scenario.workload
     device = scenario.topology.devices[0].name
+    if work.requests is not None:
+        what = f"{work.requests.text} take with {strategy_name(scenario)}"
+        where = f"on {len(scenario.topology.devices)} x {device}"
+        return f"How long does a {what} {where}, where does the time go, and does it fit?"
     tokens = scenario.strategy.mesh().replicas * work.tokens
     cut = "" if tokens == work.sequence else f" in sequences of {work.sequence:,}"
     return (

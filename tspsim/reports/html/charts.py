@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tspsim.analysis.fullest import fill
 from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.gantt import ORDER, layer_starts
@@ -214,7 +215,8 @@ def _style(style: Style) -> dict[str, Any]:
 
 def _memory(result: Result) -> dict[str, Any]:
     """Return the memory curve of the fullest rank, in KiB, from the bottom of the stack up."""
-    figures, step = result.summary.memory, result.timeline.step_time
+    figures = fill(result.memory, result.scenario.topology)  # of the step that is drawn
+    step = result.timeline.step_time
     memory = result.memory.ranks[figures.peak_rank]
     seen = thin(memory.total, MOMENTS)
     amounts = np.rint(memory.by_kind[:, seen] / 1024).astype(int)

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tspsim import __version__
-from tspsim.analysis.fullest import MemoryFigures
+from tspsim.analysis.fullest import MemoryFigures, fill
+from tspsim.analysis.summary import Summary
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.between import within
 from tspsim.files.errors import OutputError, UserError
 from tspsim.files.extras import install
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
-from tspsim.reports.comparison import ALIKE, MARK, alike, row_of, staged
+from tspsim.reports.comparison import ALIKE, MARK, alike, cells, titles
 from tspsim.reports.html import answers, assumptions, charts, maps, pipelines, sweep_tables
 from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
@@ -113,7 +114,7 @@ def _parts(subject: Subject) -> dict[str, Any]:
         "answer": answers.answer(subject),
         "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
         "compared": _compared(subject),
-        "bubbles": staged(subject.compared),
+        "heads": titles(subject.compared),
         "sweep": sweep_tables.tables(swept) if swept else None,
         "winner_map": maps.winner_map(swept) if swept else "",
         "study": json.dumps(assumptions.study(swept.store), indent=1) if swept else "",
@@ -134,6 +135,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     interval = found.to_dict()["interval"]
     mfu = "unknown" if found.mfu is None else f"{100 * found.mfu:.1f} %"
     return [
+        *_served(found),
         ("step time", time(step), f"of the slowest rank; {within(interval, time_unit(step))}"),
         ("tokens/s per device", f"{found.tokens_per_second_per_device:,.0f}",
          f"{found.tokens_per_second:,.0f} of all {found.ranks}"),
@@ -152,6 +154,31 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
+def _served(found: Summary) -> list[tuple[str, str, str]]:
+    """Return what a user of the model sees, in inference: name, value, and what it is of."""
+    seen = found.inference
+    if seen is None:
+        return []
+    first, token, rate = (
+        seen.time_to_first_token,
+        seen.time_per_token,
+        seen.output_tokens_per_second,
+    )
+    steps = {"first": seen.prefill.steps if seen.prefill else 0,
+             "token": seen.decode.steps if seen.decode else 0}  # fmt: skip
+    made = [
+        ("time to first token", first and time(first), _count(steps["first"], "all prompts")),
+        ("time per token", token and time(token), _count(steps["token"], "their mean")),
+        ("output tokens/s", rate and f"{rate:,.0f}", "of all replicas"),
+        ("cache of a rank", size(seen.cache.bytes), f"{seen.cache.tokens:,} tokens in the end"),
+    ]
+    return [(name, value, told) for name, value, told in made if value]
+
+
+def _count(steps: int, told: str) -> str:
+    return "one step" if steps == 1 else f"{steps:,} steps: {told}"
+
+
 def _room(memory: MemoryFigures) -> str:
     left = memory.capacity - memory.peak
     return f"{size(left)} to spare" if left >= 0 else f"DOES NOT FIT: {size(-left)} too much"
@@ -165,13 +192,13 @@ def _memory(memory: MemoryFigures) -> str:
 
 def _compared(subject: Subject) -> list[dict[str, Any]]:
     best, same = winner(subject.compared), alike(subject.compared)
-    bubbles = staged(subject.compared)
+    row = cells(subject.compared)
     return [
         {
             "name": each.name,
             "best": each is best,
             "mark": MARK if each is best else ALIKE if each in same else "",
-            "cells": row_of(each, bubbles) if each.result is not None else (),
+            "cells": row(each) if each.result is not None else (),
             "reason": each.reason,
         }
         for each in subject.compared
@@ -193,7 +220,7 @@ def _run(drawn: Drawn) -> dict[str, Any]:
         "waits": f"The bubble of rank {found.bubble.rank}" if found.bubble else "",
         "pipeline": pipelines.picture(drawn.result),
         "step": time(step),
-        "memory": _memory(drawn.result.summary.memory),
+        "memory": _memory(fill(drawn.result.memory, drawn.result.scenario.topology)),
     }
 
 

@@ -16,6 +16,7 @@ from tspsim.files.between import between
 from tspsim.output.units import time, time_unit
 from tspsim.sweeps import values
 from tspsim.sweeps.contest import apart
+from tspsim.sweeps.speed import speed_of_row
 from tspsim.sweeps.store import Row
 
 #: Options of a strategy that its mesh shows already.
@@ -60,15 +61,15 @@ class Setting:
 
 
 def rate(row: Row) -> float:
-    """Return tokens per second."""
-    return float(row.figures["tokens_per_second"])
+    """Return tokens per second; of inference those of all steps."""
+    return speed_of_row(row.figures)
 
 
 def step_time(row: Row) -> str:
-    """Return a step's time, and where it lies, if that is known."""
+    """Return a step's time, and where it lies, if that is known; of inference all steps'."""
     found, low = row.figures, row.figures.get("step_time_low")
     if low is None:
-        return time(found["step_time"])
+        return time(found.get("inference.latency", found["step_time"]))
     bounds = between(low, found["step_time_high"], time_unit(found["step_time"]))
     return f"{time(found['step_time'])} ({bounds})"
 

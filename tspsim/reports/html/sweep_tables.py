@@ -33,6 +33,7 @@ def tables(swept: Swept) -> dict[str, Any]:
         "axes": [(short(axis.key), axis.key) for axis in axes],
         "colours": colours,
         "contested": swept.contested,
+        "speeds": speeds(swept),
         "map": _map(swept, axes, colours),
         "winners": [_winner(swept, setting) for setting in swept.settings[:MOST_WINNERS]],
         "left_out": max(0, len(swept.settings) - MOST_WINNERS),
@@ -54,7 +55,7 @@ def _winner(swept: Swept, setting: Setting) -> dict[str, Any]:
     told |= {
         "name": swept.names.name(first),
         "step": step_time(first),
-        "rate": f"{first.figures['tokens_per_second_per_device']:,.0f}",
+        "rate": f"{_rate(first):,.0f}",
         "peak": size(first.figures["memory.peak"]),
         "second": "",
     }
@@ -122,13 +123,24 @@ def _rows(swept: Swept) -> dict[str, Any]:
     if len(rows) > MOST_ROWS:
         rows = sorted(rows, key=lambda row: -rate(row) if row.status == "ok" else 1.0)[:MOST_ROWS]
     heads = [short(key) for key in keys]
-    heads += ["mesh", "step time", "tokens/s/device", "MFU", "exposed", "peak memory", "verdict"]
+    heads += ["mesh", *speeds(swept), "MFU", "exposed", "peak memory", "verdict"]
     return {
         "heads": heads,
         "rows": [_texts(row, keys) for row in rows],
         "all_rows": len(swept.rows),
         "most_points": MOST_POINTS,
     }
+
+
+def speeds(swept: Swept) -> tuple[str, str]:
+    """Return what times and rates are of: in inference all steps and devices."""
+    infers = any("inference.latency" in row.figures for row in swept.rows)
+    return ("all steps", "tokens/s") if infers else ("step time", "tokens/s/device")
+
+
+def _rate(row: Row) -> float:
+    found = row.figures
+    return rate(row) if "inference.latency" in found else found["tokens_per_second_per_device"]
 
 
 def _texts(row: Row, keys: Sequence[str]) -> list[tuple[str, float | str]]:
@@ -144,11 +156,8 @@ def _texts(row: Row, keys: Sequence[str]) -> list[tuple[str, float | str]]:
     return [
         *cells,
         (found["mesh"], found["mesh"]),
-        (step_time(row), found["step_time"]),
-        (
-            f"{found['tokens_per_second_per_device']:,.0f}",
-            found["tokens_per_second_per_device"],
-        ),
+        (step_time(row), found.get("inference.latency", found["step_time"])),
+        (f"{_rate(row):,.0f}", _rate(row)),
         ("unknown" if mfu is None else f"{100 * mfu:.1f} %", mfu or 0.0),
         (time(exposed), exposed),
         (size(found["memory.peak"]), found["memory.peak"]),

@@ -16,6 +16,8 @@ from tspsim.sweeps.values import label, number
 
 #: The axis that maps lie along where a study has it.
 SEQUENCE = "workload.sequence"
+#: Axes that are drawn across when nobody says it: how long sequences are.
+LENGTHS = (SEQUENCE, "workload.prompt", "workload.cached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def _on_page(
     taken = taken | {key for key in fixed if key}
     free = [key for key in varying(rows, keys) if key not in taken]
     numeric = {key for key in free if scale(rows, key).numeric}
-    free.sort(key=lambda key: (key != SEQUENCE, key not in numeric))
+    free.sort(key=lambda key: (key not in LENGTHS, key not in numeric))
     found: list[str] = []
     for place, key in enumerate(fixed):
         if key is None and not free:

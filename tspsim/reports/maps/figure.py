@@ -7,19 +7,30 @@ from typing import NamedTuple
 
 from tspsim.files.errors import UserError, did_you_mean
 from tspsim.output.units import time_unit
+from tspsim.sweeps.speed import SERVED
 from tspsim.sweeps.store import Row, Store
 
 #: What is drawn where nobody says it.
 DEFAULT = "tokens_per_second_per_device"
 #: Figures of which more is better.
-_MORE = ("tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu")
+_MORE = ("tokens_per_second", "tokens_per_second_per_device", "mfu", "hfu", *SERVED)
 _CALLED = {
     "tokens_per_second": "throughput [tokens/s]",
     "tokens_per_second_per_device": "throughput [tokens/s/device]",
     "memory.peak": "peak memory [GiB]",
     "mfu": "MFU [%]",
     "hfu": "HFU [%]",
+    "inference.output_tokens_per_second": "output rate [tokens/s]",
+    "inference.prompt_tokens_per_second": "rate of prompts [tokens/s]",
+    "inference.cache": "cache of a rank [GiB]",
+    "inference.fitting": "sequences that fit",
 }
+
+
+#: Times that a user of a model sees.
+_SEEN = (
+    "inference.time_to_first_token", "inference.time_per_token", "inference.latency",
+)  # fmt: skip
 
 
 class Figure(NamedTuple):
@@ -56,15 +67,16 @@ class Figure(NamedTuple):
 
 
 def figure(store: Store, name: str | None = None) -> Figure:
-    """Return a figure of a sweep; throughput per device when no name is given.
+    """Return a figure of a sweep; when no name is given throughput, per device but in inference.
 
     Raises
     ------
     UserError
         When the sweep has no such figure, it is no number, or a point that ran has none.
     """
-    name = name or DEFAULT
     rows = [row for row in store.rows() if row.figures]
+    served = (each for each in SERVED if rows and all(each in row.figures for row in rows))
+    name = name or next(served, DEFAULT)
     if not rows:
         raise UserError(f"{store.place}: no point of this sweep ran; there is nothing to draw")
     known = [k for k, v in rows[0].figures.items() if isinstance(v, float | int) and k != "fits"]
@@ -81,10 +93,11 @@ def figure(store: Store, name: str | None = None) -> Figure:
 def _unit(name: str, largest: float) -> tuple[str, float]:
     """Return the title and the scale of a figure."""
     title, scale = _CALLED.get(name, ""), 1.0
-    if name == "step_time" or name.startswith("time."):
+    if name in ("step_time", *_SEEN) or name.startswith("time."):
         scale, unit = time_unit(largest)
-        title = f"{name.removeprefix('time.').replace('_', ' ')} [{unit}]"
-    elif name.startswith(("memory.", "communication.")):
+        short = name.removeprefix("time.").removeprefix("inference.")
+        title = f"{short.replace('_', ' ')} [{unit}]"
+    elif name == "inference.cache" or name.startswith(("memory.", "communication.")):
         scale = 2.0**30
         title = title or f"{name.removeprefix('memory.').replace('_', ' ')} [GiB]"
     elif name in ("mfu", "hfu"):

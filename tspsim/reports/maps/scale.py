@@ -21,6 +21,10 @@ MOST_TICKS = 14
 _CALLED = {
     "workload.sequence": "sequence length [tokens]",
     "workload.batch": "batch [sequences]",
+    "workload.prompt": "prompt [tokens]",
+    "workload.cached": "cached [tokens of a sequence]",
+    "workload.new_tokens": "new tokens",
+    "workload.chunk": "piece of a prompt [tokens]",
     "link.bandwidth": "link bandwidth",
     "topology.link.bandwidth": "link bandwidth",
     "nic.bandwidth": "network bandwidth per NIC",

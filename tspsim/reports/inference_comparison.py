@@ -1,0 +1,54 @@
+"""Inference in a comparison: what a user of the model sees, in place of one step's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tspsim.output.units import size, time
+from tspsim.sweeps.candidates import Candidate
+from tspsim.sweeps.speed import speed
+
+#: What stands over the columns of `row_of`.
+TITLES = ("first token", "a token", "tok/s", "exposed", "cache", "peak", "fits")
+
+
+def all_infer(found: Sequence[Candidate]) -> bool:
+    """Return whether all candidates that can run do inference."""
+    ran = [each.figures for each in found if each.result is not None]
+    return bool(ran) and all("inference" in figures for figures in ran)
+
+
+def row_of(each: Candidate) -> tuple[str, ...]:
+    """Return the texts of a candidate's row, its name left out."""
+    figures = each.figures
+    found, memory = figures["inference"], figures["memory"]
+    return (
+        _time(found, "time_to_first_token"),
+        _time(found, "time_per_token"),
+        f"{speed(figures):,.0f}" if speed(figures) >= 10 else f"{speed(figures):.2g}",
+        time(figures["time"]["exposed_communication"]),
+        size(found["cache"]["bytes"]),
+        size(memory["peak"]),
+        "yes" if memory["fits"] else "NO",
+    )
+
+
+def _time(found: dict[str, Any], name: str) -> str:
+    return "-" if found[name] is None else time(found[name])
+
+
+def sooner(found: Sequence[Candidate], best: Candidate) -> Iterator[str]:
+    """Yield which other candidate that fits is first to give a token, where one is."""
+    fitting = [each for each in found if each.result is not None and each.result.fits]
+    firsts = {c.name: _first(c) for c in fitting}
+    mine, name = _first(best), min(firsts, key=lambda name: firsts[name] or 0.0)
+    its = firsts[name]
+    if mine is not None and its is not None and its < mine:
+        yield f"the first token comes sooner with {name}: after {time(its)}, not {time(mine)}"
+
+
+def _first(each: Candidate) -> float | None:
+    """Return the time to the first token where more come behind it."""
+    found = each.result.summary.inference if each.result is not None else None
+    return found.time_to_first_token if found and found.decode else None
