@@ -19,7 +19,7 @@ from tspsim.program.kinds.dropout import MASK_ITEMSIZE, Dropout, DropoutAdd, Dro
 from tspsim.program.kinds.issue import Issue
 from tspsim.program.kinds.matmul import Matmul
 from tspsim.program.kinds.norm import Norm, NormBackward, SeparateNorm, SeparateNormBackward
-from tspsim.program.kinds.passes import Passes
+from tspsim.program.kinds.passes import Passes, rotary_passes
 from tspsim.program.kinds.pointwise import Add, Bias, BiasGradient, Reorder, Rotary
 from tspsim.program.kinds.sinks import SinksGradient
 from tspsim.program.kinds.vocabulary import Objective
@@ -32,19 +32,6 @@ from tspsim.program.unfused import KeptScores, UnfusedAttention, mergeable
 
 #: Statistics (log-sum-exp, loss) are kept in single precision whatever the activations are.
 STATISTICS_ITEMSIZE = 4
-
-#: ``x * cos + rotate_half(x) * sin``: two products, a negation of a half, a concatenation and a
-#: sum; bytes moved per byte of x: 2 + 2, 1 + 1, 2 + 2, 2 + 2 and 4 + 2 for two bytes an element.
-ROTARY_PASSES = (5, 10.0)
-
-
-def rotary_passes(share: float) -> tuple[int, float]:
-    """Return the kernels and their traffic where a share of x is turned.
-
-    It is cut off, and concatenated with the rest afterwards: 2 + 2 more.
-    """
-    kernels, traffic = ROTARY_PASSES
-    return (kernels, traffic) if share == 1 else (kernels + 1, traffic * share + 2.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from tspsim.files.source import AtKey
 from tspsim.scenario.overrides import Override
 
 #: Keys that say which other keys their section has, and the override of the whole section.
-_WHOLE = {
+_WHOLE: dict[tuple[str | int, ...], str] = {
     ("strategy", "kind"): "strategy={kind: ..., ...}",
     ("topology", "kind"): "topology={kind: ..., ...}",
     ("topology", "file"): "topology={file: ...}",

@@ -51,3 +51,17 @@ class Passes:
     def text(self) -> str:
         """Return the text of what they do together, and how many they are."""
         return f"{self.kind.text()} in {self.kernels} kernels"
+
+
+#: ``x * cos + rotate_half(x) * sin``: two products, a negation of a half, a concatenation and a
+#: sum; bytes moved per byte of x: 2 + 2, 1 + 1, 2 + 2, 2 + 2 and 4 + 2 for two bytes an element.
+ROTARY_PASSES = (5, 10.0)
+
+
+def rotary_passes(share: float) -> tuple[int, float]:
+    """Return the kernels and their traffic where a share of x is turned.
+
+    It is cut off, and concatenated with the rest afterwards: 2 + 2 more.
+    """
+    kernels, traffic = ROTARY_PASSES
+    return (kernels, traffic) if share == 1 else (kernels + 1, traffic * share + 2.0)
