@@ -130,8 +130,8 @@ class ModelKeys(Section):
         return ModelShape(**keys)
 
 
-class WorkloadKeys(InferenceKeys):
-    """``workload:`` — what one step processes."""
+class StepKeys(Section):
+    """Keys of ``workload:`` that every phase has, or those of training."""
 
     sequence: Count | None = Field(None, description="tokens of one sequence")
     batch: Count = Field(1, description="sequences per micro-batch and replica")
@@ -147,6 +147,10 @@ class WorkloadKeys(InferenceKeys):
     routing: RoutingKeys | None = Field(
         None, description="how tokens spread over experts (default: balanced)"
     )
+
+
+class WorkloadKeys(InferenceKeys, StepKeys):
+    """``workload:`` — what one step processes."""
 
     def value(self, model: ModelShape) -> Workload:
         """Return the workload of a model."""
