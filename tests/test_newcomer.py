@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import tspsim
 from tspsim.cli.app import app
+from tspsim.explain.explanation import explain
 from tspsim.files.errors import ScenarioError
 from tspsim.files.shipped import shipped
 from tspsim.registry import STRATEGIES, TOPOLOGIES
@@ -102,3 +103,12 @@ def test_no_word_of_other_tools_hides_one_that_is_known() -> None:
     assert not elsewhere._VALUES["topology.kind"].keys() & set(TOPOLOGIES.names())
     named = set(re.findall(r"kind: (\w+)", " ".join(kinds.values())))
     assert {"fsdp", "sp", "tp"} <= named <= set(STRATEGIES.names())
+
+
+def test_compute_is_one_figure_wherever_it_is_told() -> None:
+    """What limits a step has other names than its parts: no page has two shares of one word."""
+    result = tspsim.run("tsp-layer")
+    found = explain(result, what_if=False)
+    limits = {bottleneck.resource for bottleneck in found.bottlenecks}
+    assert "flop rate" in limits
+    assert not limits & {"compute", "exposed communication", "idle"}
