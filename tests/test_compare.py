@@ -229,6 +229,16 @@ def test_options_are_in_the_name_of_a_candidate(small: str) -> None:
     assert names == ["tsp 4, lookahead 0", "tp 4, sequence_parallel", "tp 4, no sequence_parallel"]
 
 
+def test_tp_with_sequence_parallelism_says_so_wherever_it_comes_from(tmp_path: Path) -> None:
+    """Of the scenario's own option no word varies: the name has it, so that TP is one thing."""
+    document = SMALL | {"strategy": {"kind": "tp", "degree": 4, "sequence_parallel": True}}
+    path = tmp_path / "megatron.yaml"
+    path.write_text(json.dumps(document))
+    found = json.loads(call("compare", str(path), "strategy.kind=tp,tsp", "--json").stdout)
+    names = [row["candidate"] for row in found["candidates"]]
+    assert names == ["tp 4, sequence_parallel", "tsp 4"]
+
+
 def test_other_keys_can_vary_too(small: str) -> None:
     """What varies is in the name of a candidate."""
     result = call("compare", small, "link.bandwidth=x1,x10", "--json")

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 import tspsim
 from tspsim.cli.app import app
+from tspsim.explain.explanation import explain
 from tspsim.files.errors import ScenarioError
 from tspsim.files.shipped import shipped
-from tspsim.scenario import load
+from tspsim.registry import STRATEGIES, TOPOLOGIES
+from tspsim.scenario import elsewhere, load
 
 
 def test_the_example_in_the_help_of_the_package_runs() -> None:
@@ -67,3 +69,46 @@ def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: st
         )
     with pytest.raises(ScenarioError, match="would fill them"):  # as told, its keys do go together
         load(name, [f"topology={{file: {file}}}", "strategy.degree=2"])
+
+
+@pytest.mark.parametrize(
+    ("change", "near"),
+    [
+        ("strategy.kind=FSDP", "(did you mean 'fsdp'?)"),
+        ("strategy.kind=fdsp", "(did you mean 'fsdp'?)"),
+        ("strategy.kind=zero3", "near: {kind: fsdp, dp: N}"),
+        ("strategy.kind=context-parallel", "{kind: sp, degree: N, kv: "),
+        ("strategy.kind=pp", "strategy.pp={stages: N, schedule: 1f1b}"),
+        ("strategy.kind=ddp", "strategy.dp=N"),
+        ("strategy.pipeline_model_parallel_size=2", "strategy.pp={stages: N"),
+        ("topology.kind=fat_tree", "{kind: nodes, fabric: "),
+        ("workload.phase=inference", "phase: prefill, decode or generate"),
+        ("workload.dtype=fp8", "workload.linears=fp8"),
+        ("workload.seq_len=8", "near: sequence"),
+    ],
+)
+def test_what_other_tools_call_otherwise_is_told_by_its_name_here(change: str, near: str) -> None:
+    """A refusal of a word for something simulated says where that is, and guesses nothing."""
+    with pytest.raises(ScenarioError) as refused:
+        load("tsp-layer", [change])
+    (line,) = (line for line in refused.value.lines if change.partition("=")[2] in line)
+    assert near in line
+    assert "did you mean" not in line or "did you mean" in near
+
+
+def test_no_word_of_other_tools_hides_one_that_is_known() -> None:
+    """What is told as unknown is unknown, and a near strategy is one that there is."""
+    kinds = elsewhere._VALUES["strategy.kind"]
+    assert not kinds.keys() & set(STRATEGIES.names())
+    assert not elsewhere._VALUES["topology.kind"].keys() & set(TOPOLOGIES.names())
+    named = set(re.findall(r"kind: (\w+)", " ".join(kinds.values())))
+    assert {"fsdp", "sp", "tp"} <= named <= set(STRATEGIES.names())
+
+
+def test_compute_is_one_figure_wherever_it_is_told() -> None:
+    """What limits a step has other names than its parts: no page has two shares of one word."""
+    result = tspsim.run("tsp-layer")
+    found = explain(result, what_if=False)
+    limits = {bottleneck.resource for bottleneck in found.bottlenecks}
+    assert "flop rate" in limits
+    assert not limits & {"compute", "exposed communication", "idle"}

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 #: Told the fraction that is done.
 Progress = Callable[[float], None]
 
-#: Limits that are called something else as a resource.
-RESOURCES = {"memory": "memory bandwidth", "fill": "pipeline fill"}
+#: Limits that are called something else as a resource. What computes is limited by the flop rate or
+#: by the memory bandwidth: "compute" is the time of both, as in the table of a run.
+RESOURCES = {"compute": "flop rate", "memory": "memory bandwidth", "fill": "pipeline fill"}
 
 #: Simulations that finding a knee takes, about: for the progress that is shown.
 _KNEE = 12
@@ -50,7 +51,7 @@ class Bottleneck(NamedTuple):
     Attributes
     ----------
     resource : str
-        ``"compute"``, ``"memory bandwidth"``, ``"launch"``, ``"interference"``, ``"latency"``,
+        ``"flop rate"``, ``"memory bandwidth"``, ``"launch"``, ``"interference"``, ``"latency"``,
         ``"pipeline fill"``, ``"host"``, or ``"link d0→d1"``: the first of those that are alike.
     seconds : float
         Of the critical path.

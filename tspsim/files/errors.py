@@ -85,6 +85,10 @@ class ScenarioError(UserError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known word, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    """Return ``" (did you mean 'x'?)"`` for the nearest known word, or an empty string.
+
+    Large and small letters are the same in it: ``FSDP`` is near ``fsdp``.
+    """
+    folded = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
+    return f" (did you mean '{folded[near[0]]}'?)" if near else ""

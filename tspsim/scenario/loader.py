@@ -13,6 +13,7 @@ from tspsim.files.faults import found
 from tspsim.files.reading import is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
+from tspsim.scenario.elsewhere import with_near
 from tspsim.scenario.hints import with_hint
 from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
@@ -142,7 +143,7 @@ def _resolve(opened: Opened, overrides: tuple[Override, ...]) -> Scenario:
     whole, expansion, overrides = _expand(opened, overrides)
     parts, problems = read_parts(whole, expansion.broken)
     if problems or expansion.failed or parts is None:
-        problems = [with_hint(problem, overrides) for problem in problems]
+        problems = [with_hint(with_near(each, whole), overrides) for each in problems]
         raise _error(opened, expansion, overrides, problems)
     return parts.scenario(opened.name, str(opened.path) if opened.path else None)
 

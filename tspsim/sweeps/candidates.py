@@ -119,7 +119,8 @@ def _run(own: str, study: Study, point: Point, varying: set[str]) -> Candidate:
     except (ScenarioError, ScheduleError) as error:
         return Candidate(_joined(own, kind, words), None, str(error))
     shown = strategy_name(scenario) if kind or not (own or words) else ""
-    return Candidate(_joined(own, shown, words), result)
+    told = [word for word in words if word not in shown.split(", ")]
+    return Candidate(_joined(own, shown, told), result)
 
 
 #: Keys that say which strategy it is: its name is made of kind and degrees.
@@ -160,12 +161,18 @@ def _joined(own: str, strategy: str, words: Sequence[str]) -> str:
 
 
 def strategy_name(scenario: Scenario) -> str:
-    """Return a strategy with its degrees, such as ``"tsp 8"`` and ``"sp 2 x tp 4"``."""
+    """Return a strategy with its degrees, such as ``"tsp 8"`` and ``"sp 2 x tp 4"``.
+
+    Megatron's TP with and without sequence parallelism are two strategies under one name: which
+    it is is told.
+    """
     axes = scenario.strategy.mesh().axes
     text = " x ".join(f"{axis} {degree}" for axis, degree in axes)
     kind = scenario.strategy.kind
     words = {axis for axis, _ in axes}
-    return text if kind in words or set(kind.split("_")) <= words else f"{kind} ({text})"
+    own = text if kind in words or set(kind.split("_")) <= words else f"{kind} ({text})"
+    cut = getattr(scenario.strategy, "sequence_parallel", False)
+    return f"{own}, sequence_parallel" if cut else own
 
 
 def _told_apart(found: Sequence[Candidate]) -> list[Candidate]:

@@ -1,0 +1,1 @@
+"""Scenarios from the command lines and files of other tools, and the way back."""

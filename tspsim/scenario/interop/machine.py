@@ -1,0 +1,61 @@
+"""The machine that a number of devices makes, after a shipped topology or one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tspsim.files.errors import UserError
+from tspsim.files.shipped import locate
+from tspsim.topology.extends import read_whole
+from tspsim.topology.fabric import Fabric
+from tspsim.topology.load import parse
+
+#: Where nothing is said: a node, and nodes like it.
+NODE, NODES = "h100-node", "h100-4-nodes"
+#: Generators that have as many devices as they are told.
+_RANKS = ("ring", "line", "full", "switch")
+
+
+def machine(world: int, topology: str | None) -> dict[str, Any]:
+    """Return ``topology:`` with so many devices.
+
+    Parameters
+    ----------
+    world : int
+    topology : str or None
+        A file, or a shipped name: its nodes, or its ranks, become as many as are needed.
+
+    Raises
+    ------
+    UserError
+        When there is none of this name, or it cannot have so many.
+    """
+    name = topology or (NODE if world <= size(NODE) else NODES)
+    form = _form(name)
+    has = form.count()
+    if has == world:
+        return {"file": name}
+    if form.kind in _RANKS:
+        return {"file": name, "ranks": world}
+    if form.kind != "nodes":
+        raise UserError(f"topology {name}: has {has} devices; {world} are asked for")
+    each = has // form.model_dump()["nodes"]
+    if world % each:
+        raise UserError(f"topology {name}: nodes of {each} devices cannot be {world} devices")
+    return {"file": name, "nodes": world // each}
+
+
+def size(name: str) -> int:
+    """Return how many devices a topology has as it is.
+
+    Raises
+    ------
+    UserError
+        When there is none of this name.
+    """
+    return _form(name).count()
+
+
+def _form(name: str) -> Fabric:
+    path = locate("topology", name, "topologies")
+    return parse(read_whole(path, "topologies"), path.parent)

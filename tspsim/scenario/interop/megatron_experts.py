@@ -1,0 +1,119 @@
+"""``model.experts``, ``workload.routing`` and ``strategy.experts`` of Megatron-LM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tspsim.scenario.interop.command_line import CommandLine
+from tspsim.scenario.interop.draft import Key
+from tspsim.scenario.interop.megatron_mesh import Mesh
+from tspsim.scenario.interop.megatron_model import key, pattern
+
+EP, ETP = "expert-model-parallel-size", "expert-tensor-parallel-size"
+
+
+class Place(NamedTuple):
+    """Where experts lie, as ``strategy.experts`` says it."""
+
+    layout: str
+    over: tuple[str, ...]
+    degree: int | None = None
+    cut: tuple[str, ...] = ()
+
+
+def experts_of(line: CommandLine, mesh: Mesh) -> Iterator[Key]:
+    """Yield the keys of a mixture of experts, if there is one."""
+    if not line.get("num-experts"):
+        return
+    where = "model.experts"
+    yield key(line, f"{where}.count", line.get("num-experts"), "num-experts")
+    yield key(line, f"{where}.active", line.get("moe-router-topk"), "moe-router-topk")
+    if line.has("moe-ffn-hidden-size"):
+        yield key(line, f"{where}.width", line.get("moe-ffn-hidden-size"), "moe-ffn-hidden-size")
+    shared = "moe-shared-expert-intermediate-size"
+    if line.has(shared):
+        yield key(line, f"{where}.shared", line.get(shared), shared)
+    dense = dense_in_front(line)
+    if dense:
+        yield key(line, f"{where}.first_dense", dense, "moe-layer-freq")
+    yield from _router(line)
+    if line.has("moe-expert-capacity-factor"):
+        flag = "moe-expert-capacity-factor"
+        yield key(line, "workload.routing.capacity", line.get(flag), flag)
+    yield from _spread(line, mesh)
+
+
+def dense_in_front(line: CommandLine) -> int | None:
+    """Return how many layers in front have an MLP, where all others have experts; else None."""
+    text = line.get("moe-layer-freq")
+    if text == "1":
+        return 0
+    layers = pattern(text)
+    if layers is None or len(layers) != line.get("num-layers") or 1 not in layers:
+        return None
+    first = layers.index(1)
+    return first if all(layers[first:]) else None
+
+
+def _router(line: CommandLine) -> Iterator[Key]:
+    where, score = "model.experts.router", line.get("moe-router-score-function")
+    yield key(line, f"{where}.score", score, "moe-router-score-function")
+    before = score == "softmax" and line.has("moe-router-pre-softmax")
+    yield key(line, f"{where}.normalise", not before, "moe-router-pre-softmax")
+    for name, flag in (
+        ("scale", "moe-router-topk-scaling-factor"),
+        ("groups", "moe-router-num-groups"),
+        ("top_groups", "moe-router-group-topk"),
+        ("correction", "moe-router-enable-expert-bias"),
+        ("balance_loss", "moe-aux-loss-coeff"),
+        ("z_loss", "moe-z-loss-coeff"),
+    ):
+        if line.has(flag):
+            yield key(line, f"{where}.{name}", line.get(flag), flag)
+
+
+def placed(line: CommandLine, mesh: Mesh) -> Place | None:
+    """Return where experts lie; None where tspsim has no such place.
+
+    Megatron-LM deals experts out over the ranks inside of a pipeline's stage: those of expert
+    tensor parallelism innermost, then expert parallelism over context and data parallelism.
+    """
+    ways, cut = line.get(EP), line.get(ETP) or mesh.tp
+    if cut not in (1, mesh.tp):
+        return None
+    if ways == 1:
+        whole = ("tp",) if mesh.tp > 1 else ("dp",)
+        if cut == 1 < mesh.tp:
+            return None
+        return Place("tensor", whole) if mesh.tp > 1 else Place("tokens", whole, 1)
+    inner = [("tp", mesh.tp)] if cut == 1 and mesh.tp > 1 else []
+    inner += [("sp", mesh.cp)] if mesh.cp > 1 else []
+    over, left = [], ways
+    for name, degree in inner:
+        if left == 1:
+            break
+        if left % degree:
+            return None
+        over, left = [*over, name], left // degree
+    degree = None
+    if left > 1:
+        over, degree = [*over, "dp"], ways
+    return Place("tokens", tuple(over), degree, ("tp",) if cut == mesh.tp > 1 else ())
+
+
+def _spread(line: CommandLine, mesh: Mesh) -> Iterator[Key]:
+    place, where = placed(line, mesh), "strategy.experts"
+    assert place is not None, "checked before"
+    yield key(line, f"{where}.layout", place.layout, EP, ETP)
+    yield key(line, f"{where}.over", list(place.over), EP, ETP)
+    if place.degree is not None:
+        yield key(line, f"{where}.degree", place.degree, EP)
+    if place.cut:
+        yield key(line, f"{where}.cut", list(place.cut), ETP)
+    if line.has("moe-enable-deepep") and not place.cut and place.layout == "tokens":
+        once = "node" if len(place.over) > 1 else "rank"
+        yield key(line, f"{where}.once", once, "moe-enable-deepep")
+    overlap = "overlap-moe-expert-parallel-comm"
+    if line.has(overlap) and mesh.pp == 1:
+        yield key(line, f"{where}.overlap", "forward_backward", overlap)
