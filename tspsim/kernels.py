@@ -16,7 +16,7 @@ Recomputed = Literal["least", "autograd"]
 AllReduce = Literal["nccl", "custom"]
 #: Who wrote what a step is run by, so far as it makes a difference to how well its kernels follow
 #: each other; none: nobody's.
-Framework = Literal["none", "torch", "megatron"]
+Framework = Literal["none", "torch", "megatron", "serving"]
 Preset = Literal[
     "torch-compile", "torch-eager", "megatron-core", "megatron-2022", "serving", "ideal"
 ]
@@ -145,7 +145,7 @@ PRESETS: dict[Preset, Kernels] = {
     ),
     "megatron-core": replace(_MEGATRON, attention="cudnn"),
     "megatron-2022": replace(_MEGATRON, attention="unfused", dropout=True),
-    "serving": Kernels(attention="flash-3"),
+    "serving": Kernels(attention="flash-3", framework="serving"),
     "ideal": IDEAL,
 }
 
