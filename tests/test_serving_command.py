@@ -23,7 +23,10 @@ from tspsim.serving.trace import TOLD, read_trace
 
 #: Its sequences do not matter: the scheduler's are played.
 SERVED = {**SMALL, "workload": {"phase": "decode", "cached": 64}}
-DRAWN = ("--arrivals", "200/s", "--prompt", "lognormal:200:0.5", "--new-tokens", "4..12")
+DRAWN = (
+    "--arrivals", "200/s", "--prompt", "lognormal:200:0.5", "--new-tokens", "4..12",
+    "--max-tokens", "512", "--max-sequences", "32",
+)  # fmt: skip
 
 
 # What is drawn
@@ -284,8 +287,8 @@ def test_the_picture_shows_requests_cache_and_percentiles(small: str, tmp_path: 
         (("--arrivals", "8"), "8: no such file"),
         (("--arrivals", "no.csv", "--prompt", "5", "--seed", "1"), "--prompt, --seed: nothing is "
          "drawn where --arrivals is a trace, 'no.csv'"),
-        ((*DRAWN, "--max-tokens", "100"), "--max-tokens: 100 tokens; must be at least "
-         "--max-sequences, 256"),
+        ((*DRAWN, "--max-tokens", "20"), "--max-tokens: 20 tokens; must be at least "
+         "--max-sequences, 32"),
         ((*DRAWN, "--cache-tokens", "15"), "--cache-tokens: 15 tokens; must be at least those of a "
          "block, 16"),
         ((*DRAWN, "--cache-tokens", "64"), "request 1 of those drawn: a prompt of"),
