@@ -13,7 +13,7 @@ from tspsim.scenario.interop.machine import machine, size
 from tspsim.scenario.interop.megatron_checks import contradictions
 from tspsim.scenario.interop.megatron_experts import experts_of
 from tspsim.scenario.interop.megatron_flags import FLAGS
-from tspsim.scenario.interop.megatron_mesh import Mesh, mesh_of, mesh_keys
+from tspsim.scenario.interop.megatron_mesh import Mesh, mesh_keys, mesh_of
 from tspsim.scenario.interop.megatron_model import model_keys
 from tspsim.scenario.interop.megatron_step import step_keys
 

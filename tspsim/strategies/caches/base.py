@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -141,11 +140,15 @@ class CachedExchange(Exchange):
         """Record everything between projections and the one back."""
         return self.attend(heads, self.project(queries, kv))
 
-    @abstractmethod
     def project(
-        self, queries: Callable[[], Operand], kv: Pair | None, kept: Pair | None = None
+        self,
+        queries: Callable[[], Operand],
+        kv: Pair | None,
+        kept: Pair | None = None,  # noqa: ARG002
     ) -> CoreTape:
-        """Record the queries' projection, writing K and V, and what has to travel."""
+        """Record the queries' projection, writing K and V, and what has to travel: nothing."""
+        assert kv is not None
+        return CoreTape(queries(), *kv, self._written(kv))
 
     def forget(self, tape: CoreTape) -> CoreTape:
         """Return the tape: nobody reads it again."""

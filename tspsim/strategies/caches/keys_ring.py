@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from tspsim.program.cached import Rows
 from tspsim.program.rank import Rank
-from tspsim.program.types import Operand
 from tspsim.strategies.caches.base import CachedExchange, KvCache, Pair
 from tspsim.strategies.exchanges.base import CoreTape, Heads
 
@@ -18,16 +16,6 @@ class KeysRing(CachedExchange):
     def __init__(self, rank: Rank, rows: Rows, cache: KvCache, axis: str) -> None:
         super().__init__(rank, rows, cache, axis)
         self.slots = rank.slots(2 * 2)  # k and v each
-
-    def project(
-        self,
-        queries: Callable[[], Operand],
-        kv: Pair | None,
-        kept: Pair | None = None,  # noqa: ARG002
-    ) -> CoreTape:
-        """Write K and V, and project the queries."""
-        assert kv is not None
-        return CoreTape(queries(), *kv, self._written(kv))
 
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record D partial attentions over D-1 hops, and their merging."""
