@@ -44,6 +44,17 @@ def figures(measured: Mapping[str, Any]) -> str:
             what: f"{pipeline[name]['seconds']:.1f} s, {pipeline[name]['megabytes']:,} MB"
             for what, name in PIPELINES.items()
         }
+    if "inference" in measured:
+        inference = measured["inference"]
+        served = inference["serve"]
+        rows |= {
+            "in this process: a decode step of a 70B model on 8 ranks, with memory":
+                f"{inference['decode']['seconds']:.2f} s",
+            "a prompt of 8,192 tokens and 1,000 tokens behind it":
+                f"{inference['generate']['seconds']:.1f} s",
+            f"`tspsim serve`, 1,000 requests, {served['steps']:,} steps":
+                f"{served['seconds']:.0f} s",
+        }  # fmt: skip
     if "sweep" in measured:
         sweep = measured["sweep"]
         rows["a sweep of 1,000 such steps of 8 ranks, 2 processes"] = f"{sweep['seconds']:.0f} s"
