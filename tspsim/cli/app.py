@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
+from tspsim.cli import calibrate, compare, explain, interop, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 from tspsim.cli.schedule import schedule
@@ -221,6 +221,7 @@ def schema() -> None:
 
 app.command()(version)
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(interop.app, name="import")
 app.command()(calibrate.validate)
 app.command()(collective)
 app.command()(schedule)

@@ -144,7 +144,8 @@ class Draft:
 
     def told(self) -> list[str]:
         """Return what was passed over, in lines for people."""
-        found = []
+        notes = [key for key in self.keys if key.note.startswith(_LESS)]
+        found = [f"{'.'.join(key.path)}: {key.comment}" for key in notes]
         for changes, title in _TITLES.items():
             some = [each for each in self.passed if each.changes == changes]
             found += [title] if some else []
@@ -152,6 +153,8 @@ class Draft:
         return found
 
 
+#: How a note begins that says what of a flag is not modelled.
+_LESS = "not modelled"
 _TITLES = {
     True: "Passed over, and not modelled:",
     False: "Passed over, as a step is the same without:",

@@ -23,6 +23,7 @@ KINDS = ("tp", "sp", "tp_sp", "fsdp")
 #: Sections that flags say, and keys in them that they leave to Megatron-LM itself.
 SECTIONS = ("model", "workload", "optimizer", "strategy", "kernels")
 _LEFT = ("kernels", "strategy.bucket", "strategy.pp.streams", "strategy.pp.overlap")
+_VOCABULARY = ("vocab-size", "make-vocab-size-divisible-by")
 #: A comment that begins with a flag.
 _COMMENT = re.compile(r"(?:^|\s)# +(--[a-z].*)$", re.MULTILINE)
 #: Flags, up to what a comment says about them.
@@ -95,8 +96,14 @@ def _as_stated(scenario: Scenario, flags: Values) -> Values | None:
         if before.get(name) != flags.get(name):
             result.pop(name, None)
             result |= {name: flags[name]} if name in flags else {}
-    fine = not list(_differences(scenario, result)) or flags == before
-    return result if fine else {**flags, **passed}
+    if flags == before:
+        return result
+    # What is padded for other degrees is another vocabulary.
+    vocabulary = {name: flags[name] for name in _VOCABULARY if name in flags}
+    for tried in (result, {**result, **vocabulary}):
+        if all(key.startswith(_LEFT) for key, _ in _differences(scenario, tried)):
+            return tried
+    return {**flags, **passed}
 
 
 def stated(text: str) -> CommandLine | None:

@@ -74,45 +74,49 @@ def _router(line: CommandLine) -> Iterator[Key]:
 
 
 def placed(line: CommandLine, mesh: Mesh) -> Place | None:
-    """Return where experts lie; None where tspsim has no such place.
+    """Return where experts lie; None where tspsim has no such place."""
+    return place(line.get(EP), line.get(ETP) or mesh.tp, mesh)
 
-    Megatron-LM deals experts out over the ranks inside of a pipeline's stage: those of expert
-    tensor parallelism innermost, then expert parallelism over context and data parallelism.
+
+def place(ways: int, cut: int, mesh: Mesh) -> Place | None:
+    """Return where experts of so many ranks, each cut over so many, lie; None where nowhere.
+
+    They are dealt out over the ranks inside of a pipeline's stage: those that an expert is cut
+    over innermost, then those of experts, over context and data parallelism.
     """
-    ways, cut = line.get(EP), line.get(ETP) or mesh.tp
     if cut not in (1, mesh.tp):
         return None
+    whole = cut == mesh.tp > 1
     if ways == 1:
-        whole = ("tp",) if mesh.tp > 1 else ("dp",)
-        if cut == 1 < mesh.tp:
-            return None
-        return Place("tensor", whole) if mesh.tp > 1 else Place("tokens", whole, 1)
-    inner = [("tp", mesh.tp)] if cut == 1 and mesh.tp > 1 else []
+        if mesh.tp > 1:
+            return Place("tensor", ("tp",)) if whole else None
+        return Place("tokens", ("dp",), 1)
+    inner = [("tp", mesh.tp)] if mesh.tp > 1 and not whole else []
     inner += [("sp", mesh.cp)] if mesh.cp > 1 else []
-    over, left = [], ways
+    over: list[str] = []
+    left = ways
     for name, degree in inner:
-        if left == 1:
-            break
         if left % degree:
             return None
         over, left = [*over, name], left // degree
-    degree = None
-    if left > 1:
-        over, degree = [*over, "dp"], ways
-    return Place("tokens", tuple(over), degree, ("tp",) if cut == mesh.tp > 1 else ())
+        if left == 1:
+            break
+    replicas = left > 1
+    over += ["dp"] if replicas else []
+    return Place("tokens", tuple(over), ways if replicas else None, ("tp",) if whole else ())
 
 
 def _spread(line: CommandLine, mesh: Mesh) -> Iterator[Key]:
-    place, where = placed(line, mesh), "strategy.experts"
-    assert place is not None, "checked before"
-    yield key(line, f"{where}.layout", place.layout, EP, ETP)
-    yield key(line, f"{where}.over", list(place.over), EP, ETP)
-    if place.degree is not None:
-        yield key(line, f"{where}.degree", place.degree, EP)
-    if place.cut:
-        yield key(line, f"{where}.cut", list(place.cut), ETP)
-    if line.has("moe-enable-deepep") and not place.cut and place.layout == "tokens":
-        once = "node" if len(place.over) > 1 else "rank"
+    found, where = placed(line, mesh), "strategy.experts"
+    assert found is not None, "checked before"
+    yield key(line, f"{where}.layout", found.layout, EP, ETP)
+    yield key(line, f"{where}.over", list(found.over), EP, ETP)
+    if found.degree is not None:
+        yield key(line, f"{where}.degree", found.degree, EP)
+    if found.cut:
+        yield key(line, f"{where}.cut", list(found.cut), ETP)
+    if line.has("moe-enable-deepep") and not found.cut and found.layout == "tokens":
+        once = "node" if len(found.over) > 1 else "rank"
         yield key(line, f"{where}.once", once, "moe-enable-deepep")
     overlap = "overlap-moe-expert-parallel-comm"
     if line.has(overlap) and mesh.pp == 1:
