@@ -14,6 +14,7 @@ from tspsim.files.between import rests_on, within
 from tspsim.memory import alive
 from tspsim.output.fitting import would_fit
 from tspsim.output.units import share, size, time, time_unit
+from tspsim.requests import Step
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -241,32 +242,30 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     rows += [(f"  {kind}", size(b), share(b, peak), _bar(b, peak)) for kind, b in _fill(found)]
     rows += [*_states(figures), *_stages(figures)]
     place = f"; the peak is on rank {found['peak_rank']} at {time(found['peak_time'])}"
-    last = _in_last_step(result)
-    place += "" if last else f"\n  of {_step(result)}"
+    elsewhere = _elsewhere(result, figures)
+    place += f"\n  of {elsewhere}" if elsewhere else ""
     if found["fits"]:
         return [_rows(rows), Text(f"  fits, {size(left)} to spare", style="green").append(place)]
     verdict = Text(f"  DOES NOT FIT: {size(-left)} too much", style="bold red").append(place)
     parts: list[RenderableType] = [_rows(rows), verdict]
     if told := would_fit(figures):
         parts.append(Text(f"  {told}", style="bold"))
-    if last:  # what is alive is known of the step that is shown
+    if not elsewhere:  # what is alive is known of the step that is shown
         parts.append(Text("  largest at the peak:", style="bold"))
         parts.append(_rows(_largest(result, found)))
     return parts
 
 
-def _in_last_step(result: Result) -> bool:
-    """Whether memory is fullest in the step that the result is of."""
-    found, series = result.summary.inference, result.scenario.workload.series
-    return found is None or series is None or series.of(found.fullest) == series.last
-
-
-def _step(result: Result) -> str:
-    """Return which of several steps is the fullest."""
-    found = result.summary.inference
-    assert found is not None
-    kind = "the prompts" if found.fullest.phase == "prefill" else "those that decode"
-    return f"step {found.fullest.number + 1:,} of {kind}"
+def _elsewhere(result: Result, figures: dict[str, Any]) -> str:
+    """Return in which of several steps memory is fullest, where that is not the last one."""
+    if "inference" not in figures:
+        return ""
+    series, fullest = result.scenario.workload.series, Step(**figures["inference"]["fullest"])
+    assert series is not None
+    if series.of(fullest) == series.last:
+        return ""
+    kind = "the prompts" if fullest.phase == "prefill" else "those that decode"
+    return f"step {fullest.number + 1:,} of {kind}"
 
 
 def _states(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -50,5 +50,5 @@ def sooner(found: Sequence[Candidate], best: Candidate) -> Iterator[str]:
 
 def _first(each: Candidate) -> float | None:
     """Return the time to the first token where more come behind it."""
-    found = each.result.summary.inference if each.result is not None else None
-    return found.time_to_first_token if found and found.decode else None
+    found = each.figures.get("inference")
+    return float(found["time_to_first_token"]) if found and found["phase"] == "generate" else None
