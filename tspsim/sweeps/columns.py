@@ -13,7 +13,7 @@ COLUMNS = (
     "mesh", "step_time", "step_time_low", "step_time_high", "told_apart", "tokens_per_second",
     "tokens_per_second_per_device", "mfu", "hfu",
     "time.compute", "time.exposed_communication", "time.host*", "time.idle",
-    "pipeline.bubble*", "experts.*",
+    "pipeline.bubble*", "experts.*", "inference.*",
     "communication.received_bytes_per_rank", "communication.by_op.*",
     "memory.capacity", "memory.peak", "memory.at_peak.*", "fits", "status", "reason", "hash",
 )  # fmt: skip
@@ -21,6 +21,8 @@ COLUMNS = (
 
 #: Those of the error; empty where it is unknown.
 INTERVAL = ("step_time_low", "step_time_high", "told_apart")
+#: Those of inference, as far as a phase has them.
+INFERENCE = ("time_to_first_token", "time_per_token", "latency", "output_tokens_per_second")
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,6 +42,9 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Any]:
         found["experts.imbalance"] = experts["ranks"]["mean"]
         found["experts.dropped"] = experts["dropped"]
         found["experts.memory"] = sum(experts["memory"].values())
+    if "inference" in summary:
+        told = ((name, summary["inference"][name]) for name in INFERENCE)
+        found |= {f"inference.{name}": value for name, value in told if value is not None}
     received = "communication.received_bytes_per_rank"
     found[received] = summary["communication"]["received_bytes_per_rank"]
     found |= {f"communication.by_op.{op}": size for op, size in by_op.items()}
