@@ -47,9 +47,11 @@ PARTS = {
         "workload.batch=16",
     ),
     "tsp-inference": (
-        "topology.file=h100-node.yaml", "model={hf: models/llama-3-8b/config.json}",
-        "workload={phase: decode, cached: 131072, batch: 16, dtype: bf16},"
-        "{phase: prefill, prompt: 131072, cached: 0, chunk: 32768, dtype: bf16}",
+        "topology.file=h100-node.yaml", "model.hf=models/llama-3-8b/config.json",
+        "model.kv_heads=8", "workload.phase=decode,prefill", "workload.prompt=null,131072",
+        "workload.cached=131072,0", "workload.chunk=null,32768", "workload.batch=16,1",
+        "strategy={kind: tp, degree: 8, replicate_kv_heads: true},{kind: sp, degree: 8, "
+        "passes: queries},{kind: tsp, degree: 8, replicate_kv_heads: true, weights: stay}",
     ),
 }  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -20,13 +19,11 @@ RANKS = 8
 #: Bytes of an element, and of a number by which partial outputs are merged.
 ELEMENT, SCORE = 2, 4
 MACHINES = {"mi300x-node.yaml": "8 MI300X", "h100-node.yaml": "8 H100"}
-#: Models by what the study says of them.
+#: Models by their file and key/value heads.
 MODELS = {
-    "Llama-3-8B": {"hf": "models/llama-3-8b/config.json"},
-    "Llama-3-70B": {"hf": "models/llama-3-70b/config.json"},
-    "70B, 2 K/V heads": {"hf": "models/llama-3-70b/config.json", "kv_heads": 2},
-    "DeepSeek-V2-Lite": {"hf": "models/deepseek-v2-lite/config.json"},
-}
+    "Llama-3-8B": ("llama-3-8b", 8), "Llama-3-70B": ("llama-3-70b", 8),
+    "70B, 2 K/V heads": ("llama-3-70b", 2), "DeepSeek-V2-Lite": ("deepseek-v2-lite", 16),
+}  # fmt: skip
 
 
 class Point(NamedTuple):
@@ -82,22 +79,19 @@ def points(rows: Sequence[Mapping[str, str]]) -> list[Point]:
     return [_point(row) for row in rows]
 
 
-_read = cache(yaml.safe_load)
-
-
 def _point(row: Mapping[str, str]) -> Point:
-    work = _read(row["workload"])
-    tokens = work.get("prompt") or work["cached"]
+    cached = int(row["workload.cached"])
+    tokens = int(row["workload.prompt"] or cached)
     peak = float(row["memory.peak"])
     return Point(
         MACHINES[row["topology.file"]],
-        _model(_read(row["model"])),
+        _model(row["model.hf"], int(row["model.kv_heads"])),
         _layout(_read(row["strategy"])),
-        work["phase"],
+        row["workload.phase"],
         tokens,
-        work["cached"],
-        work.get("chunk", tokens),
-        work.get("batch", 1),
+        cached,
+        int(row["workload.chunk"] or tokens),
+        int(row["workload.batch"]),
         float(row["inference.latency"]),
         float(row["time.exposed_communication"]) / float(row["step_time"]),
         peak,
@@ -108,8 +102,11 @@ def _point(row: Mapping[str, str]) -> Point:
     )
 
 
-def _model(keys: Mapping[str, Any]) -> str:
-    return next(name for name, said in MODELS.items() if said == keys)
+_read = cache(yaml.safe_load)
+
+
+def _model(file: str, kv_heads: int) -> str:
+    return next(name for name, said in MODELS.items() if said == (Path(file).parent.name, kv_heads))
 
 
 def _layout(keys: Mapping[str, Any]) -> str:
@@ -176,8 +173,12 @@ def met(one: Sequence[Point], other: Sequence[Point]) -> float | None:
 def scenario(model: str, machine: str = "8 H100") -> Scenario:
     """Return a scenario of the study."""
     (file,) = (file for file, name in MACHINES.items() if name == machine)
-    ways = f"topology.file={file}", f"model={json.dumps(MODELS[model])}"
-    return studies.load(STUDY).opened.scenario((*ways, "strategy.replicate_kv_heads=true"))
+    name, kv_heads = MODELS[model]
+    ways = (
+        f"topology.file={file}", f"model.hf=models/{name}/config.json",
+        f"model.kv_heads={kv_heads}", "strategy.replicate_kv_heads=true",
+    )  # fmt: skip
+    return studies.load(STUDY).opened.scenario(ways)
 
 
 def shape(model: str) -> ModelShape:
