@@ -19,7 +19,10 @@ from tspsim.sweeps.points import points
 from tspsim.sweeps.values import label
 
 PAGES = Path(__file__).parent.parent / "docs" / "studies"
-NAMES = ["tsp-crossover", "two-nodes", "memory-for-context", "tsp-pipeline", "tsp-experts"]
+NAMES = [
+    "tsp-crossover", "two-nodes", "memory-for-context", "tsp-pipeline", "tsp-experts",
+    "tsp-inference",
+]  # fmt: skip
 #: A part of every study that takes a second or two.
 PARTS = {
     "tsp-crossover": (
@@ -42,6 +45,13 @@ PARTS = {
         "topology.file=h100-node.yaml", "topology.ranks=8", "strategy.degree=8",
         "workload.phase=train", "workload.routing={kind: power_law, exponent: 0.5}",
         "workload.batch=16",
+    ),
+    "tsp-inference": (
+        "topology.file=h100-node.yaml", "model.hf=models/llama-3-8b/config.json",
+        "model.kv_heads=8", "workload.phase=decode,prefill", "workload.prompt=null,131072",
+        "workload.cached=131072,0", "workload.chunk=null,32768", "workload.batch=16,1",
+        "strategy={kind: tp, degree: 8, replicate_kv_heads: true},{kind: sp, degree: 8, "
+        "passes: queries},{kind: tsp, degree: 8, replicate_kv_heads: true, weights: stay}",
     ),
 }  # fmt: skip
 

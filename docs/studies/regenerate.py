@@ -36,6 +36,10 @@ FURTHER = {
         "step_time_low", "step_time_high", "told_apart", "time.idle",
         "communication.received_bytes_per_rank",
     ),
+    "tsp-inference": (
+        "inference.latency", "communication.received_bytes_per_rank", "memory.capacity",
+        "memory.at_peak.kv_cache",
+    ),
 }  # fmt: skip
 #: Pictures by name: their study, kind and options.
 PICTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -212,18 +216,42 @@ def draw_expert_layer(path: Path) -> None:
     expert_lines.draw_layer(path)
 
 
+def inference_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the tables of the study of inference."""
+    from studies import inference_lines
+
+    yield from inference_lines.table(rows)
+
+
+def draw_inference(path: Path) -> None:
+    """Draw the winner map of decode from the committed results of the study of inference."""
+    from studies import inference_lines
+
+    inference_lines.draw(results("tsp-inference"), path)
+
+
+def draw_prompts(path: Path) -> None:
+    """Draw the winner map of prompts from the committed results of the study of inference."""
+    from studies import inference_lines
+
+    inference_lines.draw_prompts(results("tsp-inference"), path)
+
+
 TABLES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
     "tsp-crossover": crossover_table,
     "two-nodes": two_nodes_table,
     "memory-for-context": memory_table,
     "tsp-pipeline": pipeline_table,
     "tsp-experts": experts_table,
+    "tsp-inference": inference_table,
 }
 #: Pictures that are no map of a sweep, by name: their study, and what draws them.
 DRAWN: dict[str, tuple[str, Callable[[Path], None]]] = {
     "tsp-pipeline": ("tsp-pipeline", draw_pipelines),
     "tsp-experts": ("tsp-experts", draw_experts),
     "tsp-experts-layer": ("tsp-experts", draw_expert_layer),
+    "tsp-inference": ("tsp-inference", draw_inference),
+    "tsp-inference-prompts": ("tsp-inference", draw_prompts),
 }
 
 
