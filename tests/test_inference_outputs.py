@@ -112,6 +112,7 @@ def test_the_table_says_how_many_fit_and_in_which_step_memory_is_fullest(tmp_pat
     assert "of the 40 sequences would fit" in told
     assert "of step 1 of the prompts" in told
     assert "largest at the peak" not in told
+    assert "the last step: decode of 40 sequences, 16,422 tokens cached each" in told
 
 
 def test_micro_batches_count_as_sequences() -> None:
@@ -170,6 +171,8 @@ def test_launches_are_counted_where_they_take_time() -> None:
 def test_the_first_sentence_names_what_is_read_and_of_which_step() -> None:
     """Weights and the cache in place of memory bandwidth; the last of the steps that decode."""
     assert "reading weights" in sentence(explain(run("d"), what_if=False))
+    over = sentence(explain(run("d", "topology.device.memory=1 MiB"), what_if=False))
+    assert over.endswith("too much; the weights alone do not fit.")
     told = sentence(explain(run("g"), what_if=False))
     assert told.startswith("The last of 39 steps that decode, ")
     assert sentence(explain(run("p"), what_if=False)).startswith("The last of 4 steps of the promp")

@@ -86,6 +86,7 @@ def test_what_a_time_rests_on_is_said_even_if_unknown() -> None:
     assert "times from profile datasheet: error unknown" in printed(base)
     base.summary.to_dict()["interval"] = {
         "low": 0.0141, "high": 0.0189, "coverage": 0.8, "rows": 16, "sources": 3, "borrowed": False,
+        "experts": False,
     }  # fmt: skip
     text = printed(base)
     assert "times from profile datasheet: interval by 16 published steps of 3 sources" in text

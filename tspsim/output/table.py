@@ -61,6 +61,9 @@ def _title(result: Result, figures: dict[str, Any]) -> RenderableType:
     devices = f"{len(topology.devices)} x {topology.devices[0].name} ({topology.name})"
     lines = Text(figures["scenario"], style="bold", overflow="fold")
     lines.append(f"\n{strategy['kind']}, mesh {axes}, on {devices}\n", style="not bold")
+    if "inference" in figures and (requests := result.scenario.workload.requests):
+        last = "the last step: " if _several(figures["inference"]) else ""
+        lines.append(f"{last}{requests.text}\n", style="not bold")
     if disturbed := result.scenario.disturbances.text():
         lines.append(f"disturbed: {disturbed}\n", style="yellow")
     return lines

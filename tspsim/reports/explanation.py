@@ -11,6 +11,7 @@ from rich.text import Text
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
 from tspsim.files.between import rests_on
+from tspsim.output.fitting import would_fit
 from tspsim.output.units import share, size, step_time, time
 from tspsim.reports import inference_explanation as inference
 from tspsim.reports.rows import Row, bars, table
@@ -56,7 +57,9 @@ def sentence(explanation: Explanation) -> str:
     text = f"{text}: {', '.join(doubled)}." if doubled else f"{text}."
     figures = explanation.result.summary.memory
     if not figures.fits:
-        text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much."
+        told = would_fit(explanation.result.summary.to_dict())
+        text += f" DOES NOT FIT: {size(figures.peak - figures.capacity)} too much"
+        text += f"; {told}." if told else "."
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tspsim.files.errors import Problem, did_you_mean
 from tspsim.files.units import format_bytes
 from tspsim.registry import COLLECTIVES
-from tspsim.scenario.inference import infers, lengths_of
+from tspsim.scenario.inference import infers, length_key, lengths_of
 from tspsim.scenario.latent import latent_problems
 from tspsim.scenario.schema import MemoryKeys, ModelKeys, ScenarioKeys, WorkloadKeys
 from tspsim.strategies.base import StrategyOptions
@@ -69,7 +69,7 @@ def chunk_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     if chunk and sequence > chunk:
         message = f"found {sequence}; the model attends in chunks of {chunk} tokens (model.chunk), "
         message += f"which is not modelled: at most {chunk}, or model.chunk=null for attention to "
-        yield Problem(("workload", "sequence"), f"{message}all tokens before")
+        yield Problem(("workload", length_key(work)), f"{message}all tokens before")
 
 
 def size_problems(keys: ScenarioKeys) -> Iterator[Problem]:
@@ -99,7 +99,7 @@ def _element_problems(keys: ScenarioKeys) -> Iterator[Problem]:
     widest = max(widths, key=lambda name: widths[name])
     for path, size in (
         (("model", widest), shape.parameters),
-        (("workload", "sequence"), tokens * widths[widest]),
+        (("workload", length_key(work)), tokens * widths[widest]),
     ):
         if size > MOST_ELEMENTS:
             yield Problem(path, f"makes tensors of more than {MOST_ELEMENTS:.0e} elements")

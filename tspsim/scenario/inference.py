@@ -146,6 +146,9 @@ def _length_problems(keys: Any) -> Iterator[Problem]:
         yield Problem(("workload", "cached"), message)
     elif keys.phase != "decode":
         yield from _prefix_problems(keys, count)
+    elif 0 in _cached(keys, count):
+        message = "found 0; a decode goes on from a cache: at least 1, or phase prefill"
+        yield Problem(("workload", "cached"), message)
 
 
 def _prompt_problems(keys: Any) -> Iterator[Problem]:
@@ -176,6 +179,14 @@ def lengths_of(keys: Any) -> tuple[int, ...]:
     if keys.phase == "decode":
         return tuple(length + 1 for length in _cached(keys, count))
     return tuple(prompt + (keys.new_tokens or 0) for prompt in _prompts(keys, count))
+
+
+def length_key(keys: Any) -> str:
+    """Return the key that says how long sequences are."""
+    if keys.phase == "decode":
+        return "cached"
+    given = (name for name in ("requests", "prompt") if getattr(keys, name) is not None)
+    return next(given, "sequence")
 
 
 def _prefix_problems(keys: Any, count: int) -> Iterator[Problem]:
