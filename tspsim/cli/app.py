@@ -10,6 +10,7 @@ import typer
 from tspsim.cli import calibrate, compare, explain, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
+from tspsim.cli.new import new
 from tspsim.cli.schedule import schedule
 from tspsim.cli.serve import serve
 from tspsim.cli.version import show_version, version
@@ -169,6 +170,7 @@ def goodput(
         say(f"wrote {output}")
 
 
+app.command()(new)
 app.command()(serve)
 
 
