@@ -14,7 +14,7 @@ import tspsim
 from tspsim.cli.app import app
 from tspsim.explain.explanation import explain
 from tspsim.files.errors import ScenarioError
-from tspsim.files.shipped import shipped
+from tspsim.files.shipped import names, shipped
 from tspsim.registry import STRATEGIES, TOPOLOGIES
 from tspsim.scenario import elsewhere, load
 
@@ -112,3 +112,13 @@ def test_compute_is_one_figure_wherever_it_is_told() -> None:
     limits = {bottleneck.resource for bottleneck in found.bottlenecks}
     assert "flop rate" in limits
     assert not limits & {"compute", "exposed communication", "idle"}
+
+
+def test_a_run_of_nothing_lists_the_questions_that_shipped_scenarios_answer() -> None:
+    """Every one once, with all that answer it; a script that lost its file does not look fine."""
+    result = CliRunner().invoke(app, ["run"], env={"COLUMNS": "80"})
+    assert result.exit_code == 2
+    assert "tspsim new" in result.stderr
+    said = " ".join(result.stdout.split())
+    assert said.count("?") == len(set(re.findall(r"[A-Z][^?]+\?", said)))
+    assert all(re.search(rf"\b{name}\b", said) for name in names("scenarios"))

@@ -6,6 +6,7 @@
     True
     >>> axes = result.plot.gantt()
 
+Commands that answer a question are functions: `run`, `compare`, `sweep`, `plan` and `explain`.
 The public names below are imported when they are first used, so that ``import tspsim`` and the
 command line's help stay quick.
 """
@@ -13,9 +14,11 @@ command line's help stay quick.
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tspsim.commands import Comparison, Explained, Plan, compare, explain, plan
     from tspsim.files.errors import TspsimError
     from tspsim.result import Result
     from tspsim.runner import Run, run
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Result", "Run", "Sample", "Scenario", "Store", "Sweep", "TspsimError", "__version__", "load",
-    "run", "sweep",
+    "Comparison", "Explained", "Plan", "Result", "Run", "Sample", "Scenario", "Store", "Sweep",
+    "TspsimError", "__version__", "compare", "explain", "load", "plan", "run", "sweep",
 ]  # fmt: skip
 
 _HOME = {
+    "Comparison": "tspsim.commands",
+    "Explained": "tspsim.commands",
+    "Plan": "tspsim.commands",
     "Result": "tspsim.result",
     "Run": "tspsim.runner",
     "Sample": "tspsim.sweeps",
@@ -37,16 +43,33 @@ _HOME = {
     "Store": "tspsim.sweeps",
     "Sweep": "tspsim.sweeps",
     "TspsimError": "tspsim.files.errors",
+    "compare": "tspsim.commands",
+    "explain": "tspsim.explain",
     "load": "tspsim.scenario",
+    "plan": "tspsim.plan",
     "run": "tspsim.runner",
     "sweep": "tspsim.sweeps",
 }
 
 
+class Command(ModuleType):
+    """A package that is called as the command of its name: ``tspsim.plan("tsp-layer")``.
+
+    Whatever imports ``tspsim.plan.search`` makes ``tspsim.plan`` the package, so the package itself
+    has to be the function, too.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function of this name in `tspsim.commands`."""
+        commands = importlib.import_module("tspsim.commands")
+        return getattr(commands, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'tspsim' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    home = importlib.import_module(_HOME[name])
+    return home if isinstance(home, Command) else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from tspsim.cli import calibrate, compare, explain, interop, plan, plot, report, sweep
 from tspsim.cli.collective import collective
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
+from tspsim.cli.new import new
 from tspsim.cli.schedule import schedule
 from tspsim.cli.serve import serve
 from tspsim.cli.version import show_version, version
@@ -59,7 +60,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI un
 @app.command()
 @guarded
 def run(
-    scenario: ScenarioName,
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCENARIO",
+            help="A YAML file, a result.json, or the name of a shipped scenario. Without one: the "
+            "questions that shipped scenarios answer.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
@@ -89,6 +98,8 @@ def run(
     ] = None,
 ) -> None:
     """Simulate one step: how long it takes, where the time goes, what fills the memory."""
+    if scenario is None:
+        _ask()
     from tspsim.cli.progress import progress
     from tspsim.output import folder, table
     from tspsim.runner import simulate_scenario
@@ -109,6 +120,15 @@ def run(
         say(f"wrote {output}")
     if fail_on_oom and not result.fits:
         raise SystemExit(DOES_NOT_FIT)
+
+
+def _ask() -> NoReturn:
+    """Show what can be asked, and say how; a script that lost its file must not look fine."""
+    from tspsim.cli import lists
+    from tspsim.files.errors import UserError
+
+    show(lists.render_questions(lists.questions()))
+    raise UserError("no scenario: name one of these, or a file; 'tspsim new' writes one")
 
 
 @app.command()
@@ -150,6 +170,7 @@ def goodput(
         say(f"wrote {output}")
 
 
+app.command()(new)
 app.command()(serve)
 
 

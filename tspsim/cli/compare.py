@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
-
-_AXIS = re.compile(r"[\w.]+=")
 
 
 @guarded
@@ -36,15 +33,14 @@ def compare(
     """Compare strategies, scenarios or results: one table, the winner, and why it wins."""
     from tspsim.cli.progress import progress
     from tspsim.files.errors import UserError
-    from tspsim.files.reading import is_there
     from tspsim.output import pictures
     from tspsim.reports import comparison, stacked
     from tspsim.sweeps import study as studies
     from tspsim.sweeps.candidates import candidates, pair
     from tspsim.sweeps.difference import difference
 
-    names = [text for text in sources if is_there(Path(text)) or not _AXIS.match(text)]
-    axes = [studies.parse_axis(text) for text in sources if text not in names]
+    names = [text for text in sources if not studies.is_axis(text)]
+    axes = [studies.parse_axis(text) for text in sources if studies.is_axis(text)]
     if not names:
         raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")
     if output is not None:

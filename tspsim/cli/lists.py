@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from tspsim.files.errors import UnknownNameError
 from tspsim.files.shipped import Kind, shipped
@@ -72,12 +75,34 @@ def _files(kind: Kind) -> list[Entry]:
     ]
 
 
+def questions() -> dict[str, list[str]]:
+    """Return the questions that shipped scenarios ask, each with the scenarios that answer it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(shipped("scenarios").glob("*.yaml")):
+        asked, mark, _ = _comment_of(path).removeprefix("Question: ").partition("?")
+        assert mark, f"{path.name} asks nothing"
+        found.setdefault(f"{asked[0].upper()}{asked[1:]}?", []).append(path.stem)
+    return found
+
+
+def render_questions(found: dict[str, list[str]]) -> Group:
+    """Return the questions, below each what answers it."""
+    lines: list[RenderableType] = []
+    for asked, names in found.items():
+        lines += [Text(asked, "bold"), Padding(Text(", ".join(names)), (0, 0, 0, 4))]
+    return Group(*lines)
+
+
 def _comment(path: Path) -> str:
     """Return the first sentence of the comment that a YAML file begins with."""
+    return re.split(r"(?<=[.?!])\s", _comment_of(path))[0]
+
+
+def _comment_of(path: Path) -> str:
+    """Return the comment that a YAML file begins with."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    text = " ".join(line.lstrip("#").strip() for line in comment).strip()
-    return re.split(r"(?<=[.?!])\s", text)[0]
+    return " ".join(line.lstrip("#").strip() for line in comment).strip()
 
 
 def _models() -> list[Entry]:

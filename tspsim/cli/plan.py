@@ -13,15 +13,10 @@ import typer
 from tspsim.cli.guard import DOES_NOT_FIT, guarded, say, show, show_json
 
 if TYPE_CHECKING:
-    from tspsim.files.errors import ScenarioError
     from tspsim.plan.longest import Longest
     from tspsim.plan.question import Question
     from tspsim.plan.search import Answer
     from tspsim.scenario.loader import Opened
-    from tspsim.scenario.overrides import Override
-
-#: Keys of the workload that a plan varies: a stated one is not varied.
-_OPEN = ("batch", "micro_batches", "recompute")
 
 
 @guarded
@@ -89,6 +84,7 @@ def plan(
 ) -> None:
     """Find the best mesh, placement, recomputation and micro-batch for a model and a fabric."""
     from tspsim.cli.progress import progress
+    from tspsim.plan import asking
     from tspsim.plan.objectives import objective as named
     from tspsim.plan.search import plan as planned
     from tspsim.reports import plan_table
@@ -97,10 +93,11 @@ def plan(
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
     processes = jobs or _cores()
     options = {"longest": longest, "jobs": processes, "output": output, "json": json}
-    if _infers(words or [], stated, (per_token, first_token), options):
+    opened, changes = _sources(words or [], stated)
+    if _infers(opened, changes, stated, (per_token, first_token), options):
         return
     _check_suffix(output)
-    question = _question(words or [], stated, batch)
+    question = asking.question(opened, changes, stated, batch)
     with progress("planning") as advance:
         answer = planned(question, objective, top, processes, advance)
     with progress("finding the longest sequences") as advance:
@@ -115,8 +112,22 @@ def plan(
         raise SystemExit(DOES_NOT_FIT)
 
 
+def _sources(words: Sequence[str], stated: dict[str, Any]) -> tuple[Opened, list[str]]:
+    """Return the scenario that is named, or one that the options make, and the changes."""
+    from tspsim.files.errors import UserError
+    from tspsim.plan.asking import made
+    from tspsim.scenario.loader import Opened
+
+    sources = [word for word in words if "=" not in word]
+    if len(sources) > 1:
+        raise UserError(f"one scenario at a time; found {', '.join(sources)}")
+    opened = Opened.file(sources[0]) if sources else made(stated)
+    return opened, [word for word in words if "=" in word]
+
+
 def _infers(
-    words: Sequence[str],
+    opened: Opened,
+    changes: Sequence[str],
     stated: dict[str, Any],
     limits: tuple[str | None, str | None],
     options: dict[str, Any],
@@ -124,140 +135,16 @@ def _infers(
     """Plan a phase of inference if that is what the command line asks; say whether it was."""
     from tspsim.cli.plan_inference import is_asked, plan_inference
     from tspsim.files.errors import UserError
+    from tspsim.plan.asking import besides, fixed
 
-    opened, changes = _sources(words, stated)
-    rest = [text for text in changes if text.partition("=")[0].split(".")[0] != "strategy"]
-    overrides = [*_overrides(stated), *rest]
+    overrides = besides(changes, stated)
     if is_asked(opened.data(overrides)):
-        plan_inference(opened, overrides, _fixed(changes), limits, options)
+        plan_inference(opened, overrides, fixed(changes), limits, options)
         return True
     for name, limit in zip(("--per-token", "--first-token"), limits, strict=True):
         if limit is not None:
             raise UserError(f"{name}: a limit of the phases prefill, decode and generate")
     return False
-
-
-def _sources(words: Sequence[str], stated: dict[str, Any]) -> tuple[Opened, list[str]]:
-    """Return the scenario that is named, and the changes."""
-    changes = [word for word in words if "=" in word]
-    return _opened([word for word in words if "=" not in word], stated), changes
-
-
-def _fixed(changes: Sequence[str]) -> dict[str, Any]:
-    """Return what the changes state of the strategy."""
-    from tspsim.scenario.overrides import parse_overrides
-
-    fixed: dict[str, Any] = {}
-    for override in parse_overrides(changes):
-        if override.path[0] == "strategy":
-            _add(fixed, _stated(override))
-    return fixed
-
-
-def _question(words: Sequence[str], stated: dict[str, Any], batch: int | None) -> Question:
-    """Return what the command line asks."""
-    from tspsim.files.errors import ScenarioError
-    from tspsim.plan.question import ask
-    from tspsim.scenario.overrides import parse_overrides
-
-    opened, changes = _sources(words, stated)
-    overrides = [*_overrides(stated), *changes]
-    fixed = _fixed(changes)
-    recompute: Any = "any"
-    for override in parse_overrides(changes):
-        section, key = override.path[0], override.path[-1]
-        if section == "workload" and key in _OPEN:
-            _refuse(str(key), override.text)
-            recompute = override.value
-    rest = [text for text in overrides if text.partition("=")[0].split(".")[0] != "strategy"]
-    data = opened.data(rest)
-    try:
-        return ask(data, fixed, batch, recompute)
-    except ScenarioError as error:
-        raise _placed(opened, rest, error) from None
-
-
-def _add(fixed: dict[str, Any], stated: dict[str, Any]) -> None:
-    """Add what an override states; of a pipeline, one option after another."""
-    for name, value in stated.items():
-        before = fixed.get(name)
-        if isinstance(before, dict) and isinstance(value, dict):
-            value = {**before, **value}
-        fixed[name] = value
-
-
-def _stated(override: Override) -> dict[str, Any]:
-    """Return what an override says of the strategy: of its kind, of one option, or of several."""
-    from tspsim.files.errors import UserError
-
-    if len(override.path) == 2:
-        return {str(override.path[1]): override.value}
-    if len(override.path) > 2:
-        return {str(override.path[1]): {str(override.path[2]): override.value}}
-    if isinstance(override.value, str):
-        return {"kind": override.value}
-    if not isinstance(override.value, dict):
-        raise UserError(f"{override.place}: must name strategies, or be options: {{kind: tsp}}")
-    return override.value
-
-
-def _placed(opened: Opened, overrides: Sequence[str], error: ScenarioError) -> ScenarioError:
-    """Return an error with the places that files have, which the keys alone do not know."""
-    from tspsim.files.errors import ScenarioError
-
-    try:
-        opened.scenario([*overrides, "strategy={kind: tp, degree: 1}"])
-    except ScenarioError as found:
-        lines = [line for line in found.lines if "strategy" not in line]
-        return ScenarioError(lines) if lines else error
-    return error
-
-
-def _refuse(key: str, text: str) -> None:
-    from tspsim.files.errors import UserError
-
-    if key != "recompute":
-        raise UserError(
-            f"override '{text}': a plan divides a step into micro-batches itself; "
-            "--batch says how many sequences the step has"
-        )
-
-
-def _opened(sources: Sequence[str], stated: dict[str, Any]) -> Opened:
-    """Return the scenario that is named, or one that the options make."""
-    from tspsim.files.errors import UserError
-    from tspsim.scenario.loader import Opened
-
-    if len(sources) > 1:
-        raise UserError(f"one scenario at a time; found {', '.join(sources)}")
-    if sources:
-        return Opened.file(sources[0])
-    missing = [f"--{name}" for name in ("model", "topology", "sequence") if not stated[name]]
-    if missing:
-        raise UserError(
-            f"no scenario, and no {', '.join(missing)}: name a scenario, or say "
-            "--model, --topology and --sequence"
-        )
-    name = f"{Path(stated['model']).stem}"
-    return Opened.document({"name": name, "model": {}, "workload": {}, "topology": {}})
-
-
-def _overrides(stated: dict[str, Any]) -> list[str]:
-    """Return what the options state as overrides; files that they name are looked up first."""
-    from tspsim.files.errors import UserError
-    from tspsim.scenario import files
-
-    found = []
-    for name, folder, key in (("model", "models", "hf"), ("topology", "topologies", "file")):
-        value = stated[name]
-        if value is None:
-            continue
-        if files.find(value, folder) is None:  # type: ignore[arg-type]
-            told = files.not_found(value, folder)  # type: ignore[arg-type]
-            raise UserError(f"--{name}: {told}")
-        found.append(f"{name}={{{key}: {json_text.dumps(value)}}}")
-    keys = [name for name in ("sequence", "phase") if stated[name] is not None]
-    return [*found, *(f"workload.{name}={stated[name]}" for name in keys)]
 
 
 def _lengths(question: Question, jobs: int, advance: Any) -> list[Longest]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +12,16 @@ from tspsim.files.errors import ScenarioError, ScheduleError, UserError
 from tspsim.files.reading import is_there
 from tspsim.result import Result
 from tspsim.runner import checked_programs, simulate_scenario
+from tspsim.scenario.loader import Opened
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
 from tspsim.sweeps import values
 from tspsim.sweeps.points import Point, points
 from tspsim.sweeps.speed import speed
 from tspsim.sweeps.study import Axis, Study
+
+#: A scenario: the name of its file, or its keys.
+Asked = str | Mapping[str, Any]
 
 #: A comparison keeps whole results in memory: what is larger is a sweep.
 MOST = 48
@@ -53,7 +57,7 @@ class Candidate:
 
 
 def candidates(
-    sources: Sequence[str],
+    sources: Sequence[Asked],
     axes: Sequence[Axis],
     progress: Callable[[float], None] = lambda fraction: None,  # noqa: ARG005
 ) -> list[Candidate]:
@@ -61,8 +65,8 @@ def candidates(
 
     Parameters
     ----------
-    sources : sequence of str
-        Scenarios' files or names, and folders of results.
+    sources : sequence of str or Mapping
+        Scenarios' files, names or keys, and folders of results.
     axes : sequence of Axis
         What varies within each of them: ``strategy=tsp,tp``.
     progress : callable, optional
@@ -91,16 +95,19 @@ def candidates(
     return _told_apart(found)
 
 
-def _study(source: str, axes: Sequence[Axis]) -> Study:
+def _study(source: Asked, axes: Sequence[Axis]) -> Study:
+    if isinstance(source, Mapping):
+        return studies.make(Opened.document(source), axes)
     folder = Path(source) / "result.json"
     return studies.load(folder if is_there(folder) else source, axes)
 
 
-def _named(sources: Sequence[str], read: Sequence[Study]) -> Iterator[tuple[str, Study]]:
+def _named(sources: Sequence[Asked], read: Sequence[Study]) -> Iterator[tuple[str, Study]]:
     """Yield studies with what tells their scenarios apart: nothing, their names, their places."""
     names = [str(study.opened.data()["name"]) for study in read]
     for source, study, name in zip(sources, read, names, strict=True):
-        yield "" if len(read) == 1 else name if names.count(name) == 1 else source, study
+        alone = names.count(name) == 1 or isinstance(source, Mapping)
+        yield "" if len(read) == 1 else name if alone else str(source), study
 
 
 def _varies(key: str, asked: Sequence[tuple[str, Study, Point]]) -> bool:

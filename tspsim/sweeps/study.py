@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,6 +202,11 @@ def _check_filter(each: Filter) -> None:
     except UserError as error:
         told = str(error).replace("axis ", f"filter '{each.text}': ")
         raise UserError(told) from None
+
+
+def is_axis(text: str) -> bool:
+    """Whether a word says what varies: ``key=values``, and no file of that name is there."""
+    return bool(re.match(r"[\w.]+=", text)) and not is_there(Path(text))
 
 
 def parse_axis(text: str) -> Axis:

@@ -1,0 +1,115 @@
+"""The commands as functions of Python: the same answers, the same sentences, documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tspsim
+from tspsim.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "model": {"hidden": 64, "layers": 1, "heads": 8, "kv_heads": 4, "ffn": 128, "vocab": 0},
+    "workload": {"sequence": 64},
+    "topology": {"file": "h100-node", "ranks": 4},
+    "strategy": {"kind": "tsp", "degree": 4},
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """Return a file that runs in milliseconds."""
+    path = tmp_path / "small.yaml"
+    path.write_text(json.dumps(SMALL))
+    return str(path)
+
+
+def printed(*words: str) -> str:
+    """Return what a command prints."""
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    """All of them are imported when asked for, described, and stand in the reference."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    section = text.partition("## Python\n")[2].partition("\n## ")[0]
+    for name in tspsim.__all__:
+        assert getattr(tspsim, name).__doc__, name
+        assert f"`{name}" in section, name
+    assert dir(tspsim) == tspsim.__all__
+
+
+def test_packages_of_a_command_s_name_are_the_command() -> None:
+    """Whatever was imported before, ``tspsim.plan`` can be called, and its modules imported."""
+    text = (
+        "import tspsim.plan.search; from tspsim.plan.search import plan; import tspsim;"
+        "from tspsim.explain import path; assert tspsim.plan.search.plan is plan;"
+        "assert callable(tspsim.plan) and callable(tspsim.explain);"
+        "assert 'tspsim.commands' not in __import__('sys').modules"
+    )
+    assert subprocess.run([sys.executable, "-c", text], cwd=ROOT).returncode == 0
+
+
+def test_a_comparison_prints_as_the_command_does(small: str) -> None:
+    """Of files with axes, of mappings, and of loaded scenarios."""
+    found = tspsim.compare(small, "strategy=tsp,tp")
+    assert printed("compare", small, "strategy=tsp,tp").startswith(f"{found}\n")
+    assert found.winner is not None
+    assert found.why.startswith(found.winner.name)
+    other = tspsim.load(small, ["strategy={kind: tp, degree: 4}", "name=other"])
+    both = tspsim.compare(SMALL, other)
+    assert [each.name for each in both.candidates] == ["small", "other"]
+    times = [[each.figures["step_time"] for each in c.candidates] for c in (found, both)]
+    assert times[0] == times[1]
+
+
+def test_an_explanation_prints_as_the_command_does(small: str) -> None:
+    """Of a file, of what was run, of a folder, with and without changes."""
+    found = tspsim.explain(small, what_if=False)
+    assert printed("explain", small, "--quick") == f"{found}\n"
+    result = tspsim.run(small)
+    assert str(tspsim.explain(result, what_if=False)) == str(found)
+    folder = result.save(Path(small).parent / "out")
+    assert str(tspsim.explain(folder, what_if=False)) == str(found)
+    longer = tspsim.explain(result, "workload.sequence=128", what_if=False)
+    assert longer.path.total > found.path.total
+    assert "<pre>" in longer._repr_html_()
+
+
+def test_a_plan_prints_as_the_command_does_and_its_best_can_be_run(small: str) -> None:
+    """What it found is a scenario that takes as long as it says."""
+    words = (small, "strategy.kind=tsp,tp")
+    found = tspsim.plan(*words, top=2)
+    assert printed("plan", *words, "--top", "2", "--jobs", "1") == f"{found}\n"
+    best = tspsim.run(found.scenario())
+    assert best.summary.step_time == found.best[0].figures["step_time"]
+    assert len(found.to_dict()["best"]) == len(found.best) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "ask"),
+    [
+        (["compare", "tsp-layer"], lambda: tspsim.compare("tsp-layer")),
+        (["explain", "tsp-lair"], lambda: tspsim.explain("tsp-lair")),
+        (["plan"], lambda: tspsim.plan()),
+        (["plan", "tsp-layer", "--objective", "sped"],
+         lambda: tspsim.plan("tsp-layer", objective="sped")),
+    ],
+)  # fmt: skip
+def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -> None:
+    """An error of Python says what the command says on stderr."""
+    with pytest.raises(tspsim.TspsimError) as error:
+        ask()
+    assert CliRunner().invoke(app, words).stderr == f"{error.value}\n"
+    assert not re.search(r"Traceback", str(error.value))
