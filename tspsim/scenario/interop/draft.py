@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,10 +182,8 @@ def _packed(parts: Iterable[str]) -> Iterator[str]:
 
 
 def grouped(passed: Iterable[tuple[str, str, bool]]) -> tuple[Passed, ...]:
-    """Return what was passed over, from pairs of origin and reason: together what has one reason."""
+    """Return what was passed over, from origins and reasons: together what has one reason."""
     groups: dict[tuple[str, bool], list[str]] = {}
     for origin, why, changes in passed:
         groups.setdefault((why, changes), []).append(origin)
     return tuple(Passed(tuple(found), why, changes) for (why, changes), found in groups.items())
-
-

@@ -13,7 +13,7 @@ from tspsim.scenario.interop.machine import machine, size
 from tspsim.scenario.interop.megatron_checks import contradictions
 from tspsim.scenario.interop.megatron_experts import experts_of
 from tspsim.scenario.interop.megatron_flags import FLAGS
-from tspsim.scenario.interop.megatron_mesh import Mesh, mesh_of, mesh_keys
+from tspsim.scenario.interop.megatron_mesh import Mesh, mesh_keys, mesh_of
 from tspsim.scenario.interop.megatron_model import model_keys
 from tspsim.scenario.interop.megatron_step import step_keys
 
@@ -39,9 +39,7 @@ def command(text: str, name: str) -> CommandLine:
     return line
 
 
-def read(
-    text: str, name: str, world: int | None = None, topology: str | None = None
-) -> Draft:
+def read(text: str, name: str, world: int | None = None, topology: str | None = None) -> Draft:
     """Return the scenario that a command line asks for.
 
     Parameters
@@ -74,7 +72,7 @@ def draft(line: CommandLine, world: int | None = None, topology: str | None = No
     keys = [
         *model_keys(line, mesh.tp),
         *step_keys(line, mesh),
-        *_machine(line, mesh, topology),
+        *_machine(mesh, topology),
         *mesh_keys(line, mesh),
         *experts_of(line, mesh),
     ]
@@ -83,7 +81,7 @@ def draft(line: CommandLine, world: int | None = None, topology: str | None = No
     return Draft(head, tuple(keys), passed(line, keys))
 
 
-def _machine(line: CommandLine, mesh: Mesh, topology: str | None) -> Iterator[Key]:
+def _machine(mesh: Mesh, topology: str | None) -> Iterator[Key]:
     found: dict[str, Any] = machine(mesh.world, topology)
     for key, value in found.items():
         note = f"{mesh.world} devices" if key != "file" else ""

@@ -121,8 +121,8 @@ def _latent(line: CommandLine) -> Iterator[Key]:
     }  # fmt: skip
     for ours, theirs in widths.items():
         if line.get(theirs) is not None:
-            flags = (theirs, *(("multi-latent-attention", "qk-layernorm") if ours == "kv_rank" else ()))
-            yield key(line, f"model.latent.{ours}", line.get(theirs), *flags)
+            more = ("multi-latent-attention", "qk-layernorm") if ours == "kv_rank" else ()
+            yield key(line, f"model.latent.{ours}", line.get(theirs), theirs, *more)
 
 
 def window(line: CommandLine) -> int | list[int | None] | None:
@@ -159,7 +159,7 @@ def _evaluated(node: ast.expr) -> Any:
     left, right = _evaluated(node.left), _evaluated(node.right)
     if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
         return left + right
-    if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int):
-        if len(left) * right <= MOST:
-            return left * right
+    times = isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int)
+    if times and len(left) * right <= MOST:
+        return left * right
     raise ValueError

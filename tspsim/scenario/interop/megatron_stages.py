@@ -49,7 +49,7 @@ def chunks(line: CommandLine, stages: int) -> int:
         return int(line.get(CHUNKS))
     if not line.has(EACH):
         return 1
-    return max(1, counted(line) // stages // line.get(EACH))
+    return max(1, counted(line) // stages // int(line.get(EACH)))
 
 
 def layers(line: CommandLine, stages: int) -> list[int] | None:
