@@ -30,8 +30,10 @@ def machine(world: int, topology: str | None) -> dict[str, Any]:
     UserError
         When there is none of this name, or it cannot have so many.
     """
-    name = topology or (NODE if world <= size(NODE) else NODES)
+    name = topology or NODE
     form = _form(name)
+    if topology is None and world > form.count():
+        name, form = NODES, _form(NODES)
     has = form.count()
     if has == world:
         return {"file": name}

@@ -89,7 +89,7 @@ def _flags(line: CommandLine) -> Iterator[str]:
         if line.has(one) and line.has(other):
             yield line.line(other, f"contradicts --{one}, at {line.place(one)}; leave one out")
     for flag, needed in _WITH.items():
-        stated = line.has(flag) and line.get(flag) not in (1, False)
+        stated = line.get(flag) is True or (line.get(flag) or 0) > 1
         for other in needed:
             if stated and not line.has(other):
                 yield line.line(flag, f"needs --{other}, which is not given")

@@ -108,9 +108,8 @@ def _problems(file: TomlFile, world: int | None, model: str | None) -> Iterator[
         yield file.line(SHARDS, f"{message} 64, or --topology")
         return
     mesh = Mesh(world, file.get(TP), file.get(CP), file.get(PP))
-    ways = world // mesh.dp if mesh.dp else 0
-    shards = _shards(file, mesh) if mesh.dp else 0
-    if not mesh.dp or world % ways or shards * file.get(COPIES) != mesh.dp:
+    even = world % (mesh.tp * mesh.cp * mesh.pp) == 0
+    if not even or _shards(file, mesh) * file.get(COPIES) != mesh.dp:
         degrees = f"{file.get(COPIES)} x {file.get(SHARDS)} x {mesh.cp} x {mesh.tp} x {mesh.pp}"
         message = f"{degrees} (replicate, shard, context, tensor, pipeline) are not {world} devices"
         yield file.line(SHARDS if file.has(SHARDS) else TP, message)
