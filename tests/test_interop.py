@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from tspsim.cli.app import app
 from tspsim.cli.interop import _command
 from tspsim.files.errors import ScenarioError, TspsimError
-from tspsim.scenario.interop import hugging_face, megatron, torchtitan
+from tspsim.scenario.interop import hugging_face, machine, megatron, torchtitan
 from tspsim.scenario.interop.draft import Draft
 from tspsim.scenario.interop.flags import Flag
 from tspsim.scenario.interop.megatron_back import back, stated
@@ -34,8 +34,7 @@ def recipe(name: str) -> str:
 @pytest.fixture
 def any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read no topology: what is asked here does not depend on it, and it takes long."""
-    for tool in (megatron, torchtitan):
-        monkeypatch.setattr(tool, "machine", lambda *_: {"file": "h100-node"})
+    monkeypatch.setattr(machine, "machine", lambda *_: {"file": "h100-node"})
 
 
 def flags(text: str) -> dict[str, tuple[str, ...]]:
@@ -275,6 +274,7 @@ def test_a_pattern_of_layers_is_read_and_nothing_is_executed() -> None:
         ("--num-layers\n  x", "args:1:1: --num-layers: found 'x'; must be an integer of at least"),
         ("--num-layers", "args:1:1: --num-layers: found nothing; takes one integer"),
         ("--bf16\n --hidden-size $HIDDEN", "args:2:16: found '$HIDDEN', which only the shell"),
+        ("--save 'a\nb: 1'", "args:1:8: "),
         ("--split '1,2", "args:1:9: a quote is opened and not closed"),
         ("--normalization RMSNom", "found 'RMSNom'; allowed: LayerNorm, RMSNorm (did you mean"),
         ("--squared-relu", "--squared-relu: not modelled (another model than a decoder"),

@@ -10,7 +10,7 @@ from tspsim.files.source import in_order
 from tspsim.files.source import read as read_source
 from tspsim.scenario import files
 from tspsim.scenario.interop.draft import Draft, Key, Passed, grouped
-from tspsim.scenario.interop.machine import machine, size
+from tspsim.scenario.interop.machine import machine_keys, size
 from tspsim.scenario.interop.megatron_experts import place
 from tspsim.scenario.interop.megatron_mesh import Mesh
 from tspsim.scenario.interop.toml_file import TomlFile
@@ -60,7 +60,7 @@ def read(
         *_model(file, model),
         *_workload(file, mesh),
         *_optimizer(file, mesh),
-        *(Key(("topology", k), v) for k, v in machine(devices, topology).items()),
+        *machine_keys(devices, topology),
         *_strategy(file, mesh),
         *_pipeline(file),
         *_experts(file, mesh, model),
