@@ -650,16 +650,3 @@ def test_a_worker_of_another_version_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"a worker has tspsim [\d.]+, this is 0.0.9: install"):
         play([], "0.0.9")
-
-
-def test_times_of_inference_are_columns_where_a_phase_has_them() -> None:
-    """A prompt has one until its first token, a token of each sequence its own."""
-    work = "workload={phase: prefill, prompt: 1024},{phase: decode, cached: 1024}"
-    swept = tspsim.sweep("llama3-70b-decode-h100-tsp", work, "model.layers=2")
-    prefill, decode = (
-        {key.partition(".")[2]: value for key, value in row.figures.items() if "inference." in key}
-        for row in swept.rows
-    )
-    assert prefill.keys() == {"time_to_first_token", "latency"}
-    assert decode.keys() == {"time_per_token", "latency", "output_tokens_per_second"}
-    assert decode["time_per_token"] == decode["latency"]

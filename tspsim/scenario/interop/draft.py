@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tspsim.files.characters import printable
 from tspsim.files.errors import ScenarioError
 from tspsim.files.source import in_order
 
@@ -46,7 +47,7 @@ class Key:
     def comment(self) -> str:
         """Where it comes from, as a comment says it."""
         note = f"({self.note})" if self.note and self.origin else self.note
-        return " ".join(filter(None, (self.origin, note)))
+        return printable(" ".join(filter(None, (self.origin, note))), lines=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Passed:
     @property
     def lines(self) -> list[str]:
         """It in lines of a comment."""
-        return list(_packed([*self.origin, f"({self.why})"]))
+        parts = [printable(part, lines=False) for part in self.origin]
+        return list(_packed([*parts, f"({self.why})"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Draft:
         writer, text = YAML(), io.StringIO()
         writer.width = 4096
         writer.dump(root, text)
-        lines = [*(f"# {line}" for line in self.head), text.getvalue().rstrip("\n")]
+        head = (f"# {printable(line, lines=False)}" for line in self.head)
+        lines = [*head, text.getvalue().rstrip("\n")]
         return "\n".join([*lines, *self._tail()]) + "\n"
 
     def _tail(self) -> Iterator[str]:
@@ -182,10 +185,8 @@ def _packed(parts: Iterable[str]) -> Iterator[str]:
 
 
 def grouped(passed: Iterable[tuple[str, str, bool]]) -> tuple[Passed, ...]:
-    """Return what was passed over, from pairs of origin and reason: together what has one reason."""
+    """Return what was passed over, from origins and reasons: together what has one reason."""
     groups: dict[tuple[str, bool], list[str]] = {}
     for origin, why, changes in passed:
         groups.setdefault((why, changes), []).append(origin)
     return tuple(Passed(tuple(found), why, changes) for (why, changes), found in groups.items())
-
-

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Takes = Literal["nothing", "integer", "number", "word", "integers", "words"]
-#: What becomes of a flag: a key of the scenario; nothing, as a step is the same without it; nothing,
-#: although it is not; or no scenario at all.
+#: What becomes of a flag: a key of the scenario; nothing, as a step is the same without it;
+#: nothing, although it is not; or no scenario at all.
 Fate = Literal["mapped", "passed", "unmodelled", "refused"]
 
 

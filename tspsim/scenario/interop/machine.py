@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tspsim.files.errors import UserError
 from tspsim.files.shipped import locate
+from tspsim.scenario.interop.draft import Key
 from tspsim.topology.extends import read_whole
 from tspsim.topology.fabric import Fabric
 from tspsim.topology.load import parse
 
 #: Where nothing is said: a node, and nodes like it.
 NODE, NODES = "h100-node", "h100-4-nodes"
+_EXAMPLE = "an example: name another with --topology"
 #: Generators that have as many devices as they are told.
 _RANKS = ("ring", "line", "full", "switch")
 
@@ -30,8 +33,10 @@ def machine(world: int, topology: str | None) -> dict[str, Any]:
     UserError
         When there is none of this name, or it cannot have so many.
     """
-    name = topology or (NODE if world <= size(NODE) else NODES)
+    name = topology or NODE
     form = _form(name)
+    if topology is None and world > form.count():
+        name, form = NODES, _form(NODES)
     has = form.count()
     if has == world:
         return {"file": name}
@@ -43,6 +48,13 @@ def machine(world: int, topology: str | None) -> dict[str, Any]:
     if world % each:
         raise UserError(f"topology {name}: nodes of {each} devices cannot be {world} devices")
     return {"file": name, "nodes": world // each}
+
+
+def machine_keys(world: int, topology: str | None) -> Iterator[Key]:
+    """Yield the keys of `machine`."""
+    for name, value in machine(world, topology).items():
+        note = f"{world} devices" if name != "file" else "" if topology else _EXAMPLE
+        yield Key(("topology", name), value, note=note)
 
 
 def size(name: str) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from tspsim.files.errors import ScenarioError
 from tspsim.files.source import in_order
 from tspsim.scenario.interop.command_line import CommandLine, parse
 from tspsim.scenario.interop.draft import Draft, Key, Passed, grouped
-from tspsim.scenario.interop.machine import machine, size
+from tspsim.scenario.interop.machine import machine_keys, size
 from tspsim.scenario.interop.megatron_checks import contradictions
 from tspsim.scenario.interop.megatron_experts import experts_of
 from tspsim.scenario.interop.megatron_flags import FLAGS
-from tspsim.scenario.interop.megatron_mesh import Mesh, mesh_keys, mesh_of
+from tspsim.scenario.interop.megatron_mesh import mesh_keys, mesh_of
 from tspsim.scenario.interop.megatron_model import model_keys
 from tspsim.scenario.interop.megatron_step import step_keys
 
@@ -39,9 +38,7 @@ def command(text: str, name: str) -> CommandLine:
     return line
 
 
-def read(
-    text: str, name: str, world: int | None = None, topology: str | None = None
-) -> Draft:
+def read(text: str, name: str, world: int | None = None, topology: str | None = None) -> Draft:
     """Return the scenario that a command line asks for.
 
     Parameters
@@ -74,22 +71,13 @@ def draft(line: CommandLine, world: int | None = None, topology: str | None = No
     keys = [
         *model_keys(line, mesh.tp),
         *step_keys(line, mesh),
-        *_machine(line, mesh, topology),
+        *machine_keys(devices, topology),
         *mesh_keys(line, mesh),
         *experts_of(line, mesh),
     ]
     head = (f"Imported from a command line of {TOOL} by 'tspsim import megatron'; the way back is",
             "'tspsim import megatron --back'.")  # fmt: skip
     return Draft(head, tuple(keys), passed(line, keys))
-
-
-def _machine(line: CommandLine, mesh: Mesh, topology: str | None) -> Iterator[Key]:
-    found: dict[str, Any] = machine(mesh.world, topology)
-    for key, value in found.items():
-        note = f"{mesh.world} devices" if key != "file" else ""
-        if key == "file" and topology is None:
-            note = "an example: name another with --topology"
-        yield Key(("topology", key), value, note=note)
 
 
 def passed(line: CommandLine, keys: Sequence[Key]) -> tuple[Passed, ...]:

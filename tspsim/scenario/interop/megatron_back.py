@@ -71,39 +71,65 @@ def back(path: Path) -> Back:
     if scenario.workload.phase != "train":
         message = f"found '{scenario.workload.phase}'; the flags are those of training: train"
         raise ScenarioError([f"{path}: workload.phase: {message}"])
+    text = Path(scenario.path or path).read_text(encoding="utf-8-sig")
+    world, line = len(scenario.topology.devices), stated(text)
+    before = _scenario(line, world) if line else None
+    if line and before and not list(_differences(scenario, before)):
+        return Back({name: given.values for name, given in line.given.items()}, world, ())
     flags = written(scenario)
-    differ = list(_differences(scenario, flags))
-    wrong = [f"{path}: {line}" for key, line in differ if not key.startswith(_LEFT)]
+    differ = list(_differences(scenario, _scenario(_line(flags), world)))
+    wrong = [f"{path}: {told}" for key, told in differ if not key.startswith(_LEFT)]
     if wrong:
         raise ScenarioError(wrong)
-    stated = _as_stated(scenario, flags)
-    return Back(stated or flags, len(scenario.topology.devices), tuple(line for _, line in differ))
+    found = _changed(scenario, line, before, flags) if line else flags
+    return Back(found, world, tuple(told for _, told in differ))
 
 
-def _as_stated(scenario: Scenario, flags: Values) -> Values | None:
-    """Return the flags that the file's comments name, with what was changed since."""
-    assert scenario.path is not None, "it was read from a file"
-    line = stated(Path(scenario.path).read_text(encoding="utf-8-sig"))
-    if line is None:
-        return None
-    world, passed = len(scenario.topology.devices), _passed(line)
-    try:
-        before = written(draft(line, world).scenario())
-    except ScenarioError:
-        return {**flags, **passed}
+def _changed(
+    scenario: Scenario, line: CommandLine, before: Scenario | None, flags: Values
+) -> Values:
+    """Return the flags that the comments name, with what was changed since.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    line : CommandLine
+        What the comments name.
+    before : Scenario or None
+        What that says; None: nothing any more.
+    flags : dict
+        What the scenario says.
+    """
+    fates = {name: line.known[name].fate for name in line.given}
     result = {name: given.values for name, given in line.given.items()}
-    for name in [*before, *flags]:
-        if before.get(name) != flags.get(name):
+    rest = {name: values for name, values in result.items() if fates[name] != "mapped"}
+    had = written(before) if before else {}
+    for name in [*had, *flags]:
+        if had.get(name) != flags.get(name):
             result.pop(name, None)
             result |= {name: flags[name]} if name in flags else {}
-    if flags == before:
-        return result
     # What is padded for other degrees is another vocabulary.
     vocabulary = {name: flags[name] for name in _VOCABULARY if name in flags}
     for tried in (result, {**result, **vocabulary}):
-        if all(key.startswith(_LEFT) for key, _ in _differences(scenario, tried)):
+        again = _scenario(_line(tried), len(scenario.topology.devices))
+        if all(key.startswith(_LEFT) for key, _ in _differences(scenario, again)):
             return tried
-    return {**flags, **passed}
+    return {**flags, **rest}
+
+
+def _line(flags: Values) -> CommandLine | None:
+    try:
+        return command(shown(flags), "flags")
+    except ScenarioError:
+        return None
+
+
+def _scenario(line: CommandLine | None, world: int) -> Scenario | None:
+    """Return what a command line says; None where it contradicts itself."""
+    try:
+        return draft(line, world).scenario() if line else None
+    except ScenarioError:
+        return None
 
 
 def stated(text: str) -> CommandLine | None:
@@ -115,26 +141,36 @@ def stated(text: str) -> CommandLine | None:
         return None
 
 
-def _passed(line: CommandLine) -> Values:
-    fates = {name: line.known[name].fate for name in line.given}
-    return {n: line.given[n].values for n, fate in fates.items() if fate != "mapped"}
-
-
-def _differences(scenario: Scenario, flags: Values) -> Iterator[tuple[str, str]]:
-    """Yield what is another when flags are read back: the key, and a line about it."""
-    world = len(scenario.topology.devices)
-    try:
-        again = draft(command(shown(flags), "flags"), world).scenario()
-    except ScenarioError as error:
-        yield "", f"as flags of {TOOL}: {error.lines[0]}"
+def _differences(scenario: Scenario, again: Scenario | None) -> Iterator[tuple[str, str]]:
+    """Yield what is another in what flags say: the key, and a line about it."""
+    if again is None:
+        yield "", f"it says what the flags of {TOOL} cannot say together"
         return
     for section in SECTIONS:
-        mine, theirs = (dict(_leaves(s.document[section], section)) for s in (scenario, again))
+        mine, theirs = (dict(_leaves(meant(s)[section], section)) for s in (scenario, again))
         for key in dict.fromkeys([*mine, *theirs]):
             if mine.get(key) != theirs.get(key):
                 has = found(theirs.get(key)).removeprefix("found ")
                 message = f"{found(mine.get(key))}; {TOOL} with these flags has {has}"
                 yield key, printable(f"{key}: {message}")
+
+
+def meant(scenario: Scenario) -> dict[str, Any]:
+    """Return a scenario's document with what it leaves open as it is then done."""
+    document, strategy = dict(scenario.document), scenario.strategy
+    said = dict(document["strategy"])
+    if strategy.overlap_gradients is None and strategy.zero < 2:
+        said["overlap_gradients"] = strategy.zero == 0
+    pipeline = strategy.pp
+    if pipeline and pipeline.kind != "given":
+        options = {"kind": pipeline.kind, **pipeline.read_schedule().model_dump()}
+        if options.get("group_size", 0) is None:
+            options["group_size"] = pipeline.stages
+        many = pipeline.chunk_count
+        layers = pipeline.split(scenario.model, pipeline.stages * many)
+        counts = [len(each) for each in layers or ()]
+        said["pp"] = {**said["pp"], "schedule": options, "chunks": many, "layers": counts}
+    return {**document, "strategy": said}
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tspsim.scenario.interop.command_line import CommandLine
+from tspsim.scenario.interop.flags import whole
 from tspsim.scenario.interop.megatron_experts import EP, ETP, dense_in_front, placed
 from tspsim.scenario.interop.megatron_mesh import CP, PP, TP, Mesh, mesh_of
 from tspsim.scenario.interop.megatron_model import window
@@ -89,7 +90,7 @@ def _flags(line: CommandLine) -> Iterator[str]:
         if line.has(one) and line.has(other):
             yield line.line(other, f"contradicts --{one}, at {line.place(one)}; leave one out")
     for flag, needed in _WITH.items():
-        stated = line.has(flag) and line.get(flag) not in (1, False)
+        stated = line.get(flag) is True or (line.get(flag) or 0) > 1
         for other in needed:
             if stated and not line.has(other):
                 yield line.line(flag, f"needs --{other}, which is not given")
@@ -109,7 +110,7 @@ def _patterns(line: CommandLine) -> Iterator[str]:
         message = "keys before a query's own, and 0: 4095,0; or one layer in so many without, or a"
         yield line.line(flag, f"found '{line.get(flag)}'; must be {message} list: ([1]*3+[0])*8")
     every = line.get("no-rope-freq")
-    if every is not None and not (every.isdigit() and int(every) > 1):
+    if every is not None and (whole(every) or 0) < 2:
         message = "one layer in so many, such as 4; lists are not modelled"
         yield line.line("no-rope-freq", f"found '{every}'; must be {message}")
     types = line.get("cp-comm-type")

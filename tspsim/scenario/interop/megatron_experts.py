@@ -11,6 +11,7 @@ from tspsim.scenario.interop.megatron_mesh import Mesh
 from tspsim.scenario.interop.megatron_model import key, pattern
 
 EP, ETP = "expert-model-parallel-size", "expert-tensor-parallel-size"
+_DISPATCHER = "moe-token-dispatcher-type"
 
 
 class Place(NamedTuple):
@@ -109,7 +110,9 @@ def place(ways: int, cut: int, mesh: Mesh) -> Place | None:
 def _spread(line: CommandLine, mesh: Mesh) -> Iterator[Key]:
     found, where = placed(line, mesh), "strategy.experts"
     assert found is not None, "checked before"
-    yield key(line, f"{where}.layout", found.layout, EP, ETP)
+    sent = line.get(_DISPATCHER) == "allgather" and found.layout == "tokens"
+    note = "not modelled: every row to every rank; rows go to their experts" if sent else ""
+    yield key(line, f"{where}.layout", found.layout, EP, ETP, _DISPATCHER, note=note)
     yield key(line, f"{where}.over", list(found.over), EP, ETP)
     if found.degree is not None:
         yield key(line, f"{where}.degree", found.degree, EP)

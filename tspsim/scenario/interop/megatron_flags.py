@@ -81,6 +81,7 @@ _EXPERTS = {
     "moe-aux-loss-coeff": _number(0.0),
     "moe-z-loss-coeff": _number(),
     "moe-expert-capacity-factor": _number(),
+    "moe-token-dispatcher-type": _word("allgather", "alltoall", "flex", default="allgather"),
     "moe-enable-deepep": _SWITCH,
     "overlap-moe-expert-parallel-comm": _SWITCH,
 }
@@ -256,7 +257,7 @@ _UNMODELLED = {
         moe-use-legacy-grouped-gemm moe-router-dtype= moe-apply-probs-on-input
         fp16-lm-cross-entropy disable-bf16-reduced-precision-matmul deterministic-mode""",
     "who waits for whom beside tokens on their way": """moe-shared-expert-overlap
-        moe-pad-expert-input-to-capacity moe-input-jitter-eps= moe-token-dispatcher-type=""",
+        moe-pad-expert-input-to-capacity moe-input-jitter-eps=""",
     "pauses between steps": """manual-gc manual-gc-interval= no-manual-gc-eval
         empty-unused-memory-level= train-sync-interval=""",
     "batches that grow, or fit fewer devices": """rampup-batch-size*

@@ -9,6 +9,7 @@ from tspsim.scenario.interop.command_line import CommandLine
 from tspsim.scenario.interop.draft import Key
 from tspsim.scenario.interop.megatron_model import key, kv_heads
 from tspsim.scenario.interop.megatron_stages import pipeline_keys
+from tspsim.scenario.interop.megatron_types import gradient_bytes
 
 TP, CP = "tensor-model-parallel-size", "context-parallel-size"
 PP = "pipeline-model-parallel-size"
@@ -125,8 +126,6 @@ def _sharing(line: CommandLine, mesh: Mesh) -> Iterator[Key]:
 
 def _bucket(line: CommandLine, mesh: Mesh, early: bool) -> Key:
     """Return the bytes of a message of gradients: Megatron-LM counts their elements."""
-    from tspsim.scenario.interop.megatron_step import gradient_bytes
-
     path, flag = "strategy.bucket", "ddp-bucket-size"
     if not early:
         return key(line, path, WHOLE, note="one message: gradients are not overlapped")

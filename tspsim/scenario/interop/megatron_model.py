@@ -8,8 +8,9 @@ from typing import Any
 
 from tspsim.scenario.interop.command_line import CommandLine
 from tspsim.scenario.interop.draft import Key
+from tspsim.scenario.interop.flags import whole
 
-#: Layers of a pattern at most.
+#: Layers of a pattern at most, and stages of a pipeline.
 MOST = 16384
 
 
@@ -121,21 +122,22 @@ def _latent(line: CommandLine) -> Iterator[Key]:
     }  # fmt: skip
     for ours, theirs in widths.items():
         if line.get(theirs) is not None:
-            flags = (theirs, *(("multi-latent-attention", "qk-layernorm") if ours == "kv_rank" else ()))
-            yield key(line, f"model.latent.{ours}", line.get(theirs), *flags)
+            more = ("multi-latent-attention", "qk-layernorm") if ours == "kv_rank" else ()
+            yield key(line, f"model.latent.{ours}", line.get(theirs), theirs, *more)
 
 
 def window(line: CommandLine) -> int | list[int | None] | None:
     """Return the keys that a query sees; None where the flags say none that is modelled."""
-    parts = str(line.get("window-size")).strip("()").replace(" ", "").split(",")
-    if len(parts) != 2 or parts[1] != "0" or not parts[0].isdigit():
+    before, _, behind = line.get("window-size").strip("()").replace(" ", "").partition(",")
+    left, every = whole(before), line.get("window-attn-skip-freq")
+    if left is None or left < 0 or behind != "0":
         return None
-    keys, every = int(parts[0]) + 1, line.get("window-attn-skip-freq")
+    keys = left + 1
     if every is None:
         return keys
-    if str(every).isdigit() and 1 < int(every) <= MOST:
+    if 1 < (whole(every) or 0) <= MOST:
         return [*[keys] * (int(every) - 1), None]
-    layers = pattern(str(every))
+    layers = pattern(every)
     return None if layers is None else [keys if each else None for each in layers]
 
 
@@ -159,7 +161,7 @@ def _evaluated(node: ast.expr) -> Any:
     left, right = _evaluated(node.left), _evaluated(node.right)
     if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
         return left + right
-    if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int):
-        if len(left) * right <= MOST:
-            return left * right
+    times = isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int)
+    if times and len(left) * right <= MOST:
+        return left * right
     raise ValueError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tspsim.scenario.interop.command_line import CommandLine
 from tspsim.scenario.interop.draft import Key
-from tspsim.scenario.interop.megatron_model import key
+from tspsim.scenario.interop.megatron_model import MOST, key
 
 PP = "pipeline-model-parallel-size"
 EACH, CHUNKS = "num-layers-per-virtual-pipeline-stage", "num-virtual-stages-per-pipeline-rank"
@@ -49,12 +49,14 @@ def chunks(line: CommandLine, stages: int) -> int:
         return int(line.get(CHUNKS))
     if not line.has(EACH):
         return 1
-    return max(1, counted(line) // stages // line.get(EACH))
+    return max(1, counted(line) // stages // int(line.get(EACH)))
 
 
 def layers(line: CommandLine, stages: int) -> list[int] | None:
     """Return the layers of every stage in order; None where they cannot be dealt out."""
     many = chunks(line, stages)
+    if stages * many > MOST:
+        return None
     if not (line.has(FIRST) or line.has(LAST)):
         each, rest = divmod(counted(line), stages * many)
         dealt = [each] * (stages * many)

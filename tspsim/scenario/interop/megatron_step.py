@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from tspsim.model import ITEMSIZE
 from tspsim.scenario.interop.command_line import CommandLine
 from tspsim.scenario.interop.draft import Key
 from tspsim.scenario.interop.megatron_mesh import Mesh
 from tspsim.scenario.interop.megatron_model import key
+from tspsim.scenario.interop.megatron_types import dtype, gradient_bytes
 
 #: What a backend is called here; none: the preset's.
 BACKENDS = {"flash": "flash-2", "fused": "cudnn", "unfused": "unfused", "local": "unfused"}
@@ -33,11 +33,6 @@ def micro_batches(line: CommandLine, mesh: Mesh) -> int:
     """Return how many micro-batches a step has."""
     total = line.get("global-batch-size")
     return int(total // (line.get("micro-batch-size") * mesh.dp)) if total else 1
-
-
-def dtype(line: CommandLine) -> Literal["bf16", "fp16", "fp32"]:
-    """Return the type of activations."""
-    return "bf16" if line.has("bf16") else "fp16" if line.has("fp16") else "fp32"
 
 
 def recompute(line: CommandLine) -> tuple[str, str]:
@@ -109,10 +104,3 @@ def _optimizer(line: CommandLine) -> Iterator[Key]:
     moments = ITEMSIZE[line.get(first)]
     moments += ITEMSIZE[line.get(second)] if name == "adam" else 0
     yield key(line, f"{where}.moments", moments, first, second)
-
-
-def gradient_bytes(line: CommandLine) -> int:
-    """Return the bytes of a resident gradient, in which it travels too."""
-    narrow = line.has("grad-reduce-in-bf16") or line.get("main-grads-dtype") == "bf16"
-    half = dtype(line) == "fp16" and not line.has("accumulate-allreduce-grads-in-fp32")
-    return 2 if half or (dtype(line) == "bf16" and narrow) else 4

@@ -111,7 +111,7 @@ def _problem(known: Mapping[str, Flag], key: str, value: Any, tool: str) -> str 
     if flag.choices and value not in flag.choices:
         near = did_you_mean(str(value), flag.choices)
         return f"{found(value)}; allowed: {', '.join(flag.choices)}{near}"
-    if flag.takes == "integer" and value < flag.least:
+    if isinstance(value, int) and flag.takes == "integer" and value < flag.least:
         return f"{found(value)}; must be an integer of at least {flag.least}"
     return None
 

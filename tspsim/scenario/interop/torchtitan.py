@@ -10,7 +10,7 @@ from tspsim.files.source import in_order
 from tspsim.files.source import read as read_source
 from tspsim.scenario import files
 from tspsim.scenario.interop.draft import Draft, Key, Passed, grouped
-from tspsim.scenario.interop.machine import machine, size
+from tspsim.scenario.interop.machine import machine_keys, size
 from tspsim.scenario.interop.megatron_experts import place
 from tspsim.scenario.interop.megatron_mesh import Mesh
 from tspsim.scenario.interop.toml_file import TomlFile
@@ -60,7 +60,7 @@ def read(
         *_model(file, model),
         *_workload(file, mesh),
         *_optimizer(file, mesh),
-        *(Key(("topology", k), v) for k, v in machine(devices, topology).items()),
+        *machine_keys(devices, topology),
         *_strategy(file, mesh),
         *_pipeline(file),
         *_experts(file, mesh, model),
@@ -108,9 +108,8 @@ def _problems(file: TomlFile, world: int | None, model: str | None) -> Iterator[
         yield file.line(SHARDS, f"{message} 64, or --topology")
         return
     mesh = Mesh(world, file.get(TP), file.get(CP), file.get(PP))
-    ways = world // mesh.dp if mesh.dp else 0
-    shards = _shards(file, mesh) if mesh.dp else 0
-    if not mesh.dp or world % ways or shards * file.get(COPIES) != mesh.dp:
+    even = world % (mesh.tp * mesh.cp * mesh.pp) == 0
+    if not even or _shards(file, mesh) * file.get(COPIES) != mesh.dp:
         degrees = f"{file.get(COPIES)} x {file.get(SHARDS)} x {mesh.cp} x {mesh.tp} x {mesh.pp}"
         message = f"{degrees} (replicate, shard, context, tensor, pipeline) are not {world} devices"
         yield file.line(SHARDS if file.has(SHARDS) else TP, message)

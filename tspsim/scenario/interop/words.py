@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tspsim.files.characters import refused
+
 _WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
 _SPACE = re.compile(r"\s+")
@@ -37,6 +39,8 @@ def words(text: str, name: str) -> tuple[list[Word], list[str]]:
             found.append(Word(raw, place))
         elif (plain := _plain(raw)) is None:
             wrong.append(f"{place}: a quote is opened and not closed: {raw[:40]}")
+        elif why := refused(plain, lines=False):
+            wrong.append(f"{place}: {why}")
         else:
             found.append(Word(plain, place))
     return found, wrong
