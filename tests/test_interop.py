@@ -432,3 +432,21 @@ def test_a_flag_checks_its_values() -> None:
     assert Flag("integer").problem(("9" * 30,)) == f"found '{'9' * 30}'; must be an integer"
     assert Flag("number").problem(("nan",)) == "found 'nan'; must be a number"
     assert Flag().problem(("x",)) == "found 'x'; takes no value"
+
+
+def test_the_machine_has_as_many_devices_as_are_asked_for() -> None:
+    """More nodes, or a part of one; one node does not grow."""
+    assert machine.machine(64, None) == {"file": "h100-4-nodes", "nodes": 8}
+    assert machine.machine(4, None) == {"file": "h100-node", "ranks": 4}
+    with pytest.raises(TspsimError, match="has 8 devices; 16 are asked for: name one of several"):
+        machine.machine(16, "h200-node")
+    with pytest.raises(TspsimError, match="nodes of 8 devices cannot be 12 devices"):
+        machine.machine(12, "h100-4-nodes")
+
+
+def test_a_quote_in_a_value_comes_back() -> None:
+    """Comments hold flags as a shell would read them."""
+    text = f"{SMALL} --save \"it's (here)\" --wandb-project ''"
+    line = stated(megatron.read(text, "x", 8).yaml())
+    assert line is not None
+    assert {name: given.values for name, given in line.given.items()} == flags(text)

@@ -15,7 +15,7 @@ from tspsim.topology.load import parse
 #: Where nothing is said: a node, and nodes like it.
 NODE, NODES = "h100-node", "h100-4-nodes"
 _EXAMPLE = "an example: name another with --topology"
-#: Generators that have as many devices as they are told.
+#: Generators that have as many devices as they are told: a part of a node is one like it.
 _RANKS = ("ring", "line", "full", "switch")
 
 
@@ -26,7 +26,7 @@ def machine(world: int, topology: str | None) -> dict[str, Any]:
     ----------
     world : int
     topology : str or None
-        A file, or a shipped name: its nodes, or its ranks, become as many as are needed.
+        A file, or a shipped name: its nodes become as many as are needed, and its ranks fewer.
 
     Raises
     ------
@@ -40,10 +40,13 @@ def machine(world: int, topology: str | None) -> dict[str, Any]:
     has = form.count()
     if has == world:
         return {"file": name}
-    if form.kind in _RANKS:
+    if form.kind in _RANKS and world < has:
         return {"file": name, "ranks": world}
     if form.kind != "nodes":
-        raise UserError(f"topology {name}: has {has} devices; {world} are asked for")
+        hint = (
+            f"name one of several nodes, such as {NODES}" if world > has else "name a smaller one"
+        )
+        raise UserError(f"topology {name}: has {has} devices; {world} are asked for: {hint}")
     each = has // form.model_dump()["nodes"]
     if world % each:
         raise UserError(f"topology {name}: nodes of {each} devices cannot be {world} devices")

@@ -27,7 +27,7 @@ _VOCABULARY = ("vocab-size", "make-vocab-size-divisible-by")
 #: A comment that begins with a flag.
 _COMMENT = re.compile(r"(?:^|\s)# +(--[a-z].*)$", re.MULTILINE)
 #: Flags, up to what a comment says about them.
-_FLAGS = re.compile(r"((?:'[^']*'|[^'])*?)(?: \(.*)?$")
+_FLAGS = re.compile(r"""((?:'[^']*'|"[^"]*"|[^'"])*?)(?: \(.*)?$""")
 
 
 @dataclass(frozen=True, slots=True)
