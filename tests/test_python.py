@@ -102,6 +102,7 @@ def test_a_plan_prints_as_the_command_does_and_its_best_can_be_run(small: str) -
     [
         (["compare", "tsp-layer"], lambda: tspsim.compare("tsp-layer")),
         (["explain", "tsp-lair"], lambda: tspsim.explain("tsp-lair")),
+        (["explain", str(ROOT)], lambda: tspsim.explain(ROOT)),
         (["plan"], lambda: tspsim.plan()),
         (["plan", "tsp-layer", "--objective", "sped"],
          lambda: tspsim.plan("tsp-layer", objective="sped")),
@@ -113,3 +114,9 @@ def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -
         ask()
     assert CliRunner().invoke(app, words).stderr == f"{error.value}\n"
     assert not re.search(r"Traceback", str(error.value))
+
+
+def test_a_plan_of_inference_is_refused_with_what_is_near() -> None:
+    """The function finds meshes of a step; the command knows limits."""
+    with pytest.raises(tspsim.TspsimError, match="planned by the command 'tspsim plan'"):
+        tspsim.plan("llama3-70b-decode-h100-tsp")
