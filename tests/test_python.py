@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tspsim
+from tspsim import commands
 from tspsim.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +61,12 @@ def test_packages_of_a_command_s_name_are_the_command() -> None:
         "assert 'tspsim.commands' not in __import__('sys').modules"
     )
     assert subprocess.run([sys.executable, "-c", text], cwd=ROOT).returncode == 0
+
+
+def test_what_a_command_takes_can_be_looked_up() -> None:
+    """A notebook completes the arguments of a function, whichever way it is offered."""
+    for name in ("compare", "explain", "plan"):
+        assert signature(getattr(tspsim, name)) == signature(getattr(commands, name))
 
 
 def test_a_comparison_prints_as_the_command_does(small: str) -> None:
