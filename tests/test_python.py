@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 import tspsim
 from tspsim import commands
 from tspsim.cli.app import app
+from tspsim.output.plain import plain
+from tspsim.reports import plan_table
 
 ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
@@ -95,11 +97,11 @@ def test_an_explanation_prints_as_the_command_does(small: str) -> None:
     assert "<pre>" in longer._repr_html_()
 
 
-def test_a_plan_prints_as_the_command_does_and_its_best_can_be_run(small: str) -> None:
+def test_a_plan_prints_its_table_and_its_best_can_be_run(small: str) -> None:
     """What it found is a scenario that takes as long as it says."""
-    words = (small, "strategy.kind=tsp,tp")
-    found = tspsim.plan(*words, top=2)
-    assert printed("plan", *words, "--top", "2", "--jobs", "1") == f"{found}\n"
+    found = tspsim.plan(small, "strategy.kind=tsp,tp", top=2)
+    assert str(found) == plain(plan_table.render(found))
+    assert f"{found.counts.candidates} candidates" in str(found)
     best = tspsim.run(found.scenario())
     assert best.summary.step_time == found.best[0].figures["step_time"]
     assert len(found.to_dict()["best"]) == len(found.best) == 2
