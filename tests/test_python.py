@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 import tspsim
+from tspsim import commands
 from tspsim.cli.app import app
+from tspsim.output.plain import plain
+from tspsim.reports import plan_table
 
 ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
@@ -61,6 +65,12 @@ def test_packages_of_a_command_s_name_are_the_command() -> None:
     assert subprocess.run([sys.executable, "-c", text], cwd=ROOT).returncode == 0
 
 
+def test_what_a_command_takes_can_be_looked_up() -> None:
+    """A notebook completes the arguments of a function, whichever way it is offered."""
+    for name in ("compare", "explain", "plan"):
+        assert signature(getattr(tspsim, name)) == signature(getattr(commands, name))
+
+
 def test_a_comparison_prints_as_the_command_does(small: str) -> None:
     """Of files with axes, of mappings, and of loaded scenarios."""
     found = tspsim.compare(small, "strategy=tsp,tp")
@@ -87,11 +97,11 @@ def test_an_explanation_prints_as_the_command_does(small: str) -> None:
     assert "<pre>" in longer._repr_html_()
 
 
-def test_a_plan_prints_as_the_command_does_and_its_best_can_be_run(small: str) -> None:
+def test_a_plan_prints_its_table_and_its_best_can_be_run(small: str) -> None:
     """What it found is a scenario that takes as long as it says."""
-    words = (small, "strategy.kind=tsp,tp")
-    found = tspsim.plan(*words, top=2)
-    assert printed("plan", *words, "--top", "2", "--jobs", "1") == f"{found}\n"
+    found = tspsim.plan(small, "strategy.kind=tsp,tp", top=2)
+    assert str(found) == plain(plan_table.render(found))
+    assert f"{found.counts.candidates} candidates" in str(found)
     best = tspsim.run(found.scenario())
     assert best.summary.step_time == found.best[0].figures["step_time"]
     assert len(found.to_dict()["best"]) == len(found.best) == 2
@@ -102,6 +112,7 @@ def test_a_plan_prints_as_the_command_does_and_its_best_can_be_run(small: str) -
     [
         (["compare", "tsp-layer"], lambda: tspsim.compare("tsp-layer")),
         (["explain", "tsp-lair"], lambda: tspsim.explain("tsp-lair")),
+        (["explain", str(ROOT)], lambda: tspsim.explain(ROOT)),
         (["plan"], lambda: tspsim.plan()),
         (["plan", "tsp-layer", "--objective", "sped"],
          lambda: tspsim.plan("tsp-layer", objective="sped")),
@@ -113,3 +124,9 @@ def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -
         ask()
     assert CliRunner().invoke(app, words).stderr == f"{error.value}\n"
     assert not re.search(r"Traceback", str(error.value))
+
+
+def test_a_plan_of_inference_is_refused_with_what_is_near() -> None:
+    """The function finds meshes of a step; the command knows limits."""
+    with pytest.raises(tspsim.TspsimError, match="planned by the command 'tspsim plan'"):
+        tspsim.plan("llama3-70b-decode-h100-tsp")

@@ -18,6 +18,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from inspect import Signature
+
     from tspsim.commands import Comparison, Explained, Plan, compare, explain, plan
     from tspsim.files.errors import TspsimError
     from tspsim.result import Result
@@ -61,8 +64,20 @@ class Command(ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function of this name in `tspsim.commands`."""
+        return self._function(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> Signature:
+        """What the function takes, for those who complete or look it up."""
+        from inspect import signature  # quick as the rest, where nobody asks
+
+        return signature(self._function)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
         commands = importlib.import_module("tspsim.commands")
-        return getattr(commands, self.__name__.rpartition(".")[2])(*args, **kwargs)
+        function: Callable[..., Any] = getattr(commands, self.__name__.rpartition(".")[2])
+        return function
 
 
 def __getattr__(name: str) -> Any:

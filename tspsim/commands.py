@@ -20,7 +20,7 @@ from tspsim.files.errors import UserError
 from tspsim.output import folder
 from tspsim.output.plain import plain
 from tspsim.plan import asking, search
-from tspsim.plan.objectives import objective as named
+from tspsim.plan.objectives import objective as wanted
 from tspsim.plan.search import Answer
 from tspsim.reports import comparison, explanation, plan_table
 from tspsim.result import Result
@@ -144,7 +144,7 @@ def explain(source: Source | Result, *overrides: str, what_if: bool = True) -> E
     if isinstance(source, Result):
         result = run(source.scenario, *overrides) if overrides else source
     else:
-        place = folder.held(source) if isinstance(source, str | Path) else source
+        place = folder.source_of(source) if isinstance(source, str | Path) else source
         result = run(place, *overrides)
     found = explained(result, what_if=what_if)
     return Explained(*(getattr(found, field.name) for field in fields(found)))
@@ -190,7 +190,7 @@ def plan(
     UserError
         With everything that is wrong with the question.
     """
-    named(objective)
+    wanted(objective)  # an unknown name is told before anything is read
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
     opened = asking.made(stated) if source is None else _opened(source)
     question = asking.question(opened, changes, stated, batch)

@@ -46,7 +46,7 @@ def explain(
     from tspsim.cli.progress import progress
     from tspsim.explain.explanation import explain as explained
     from tspsim.explain.report import to_dict
-    from tspsim.output import pictures
+    from tspsim.output import folder, pictures
     from tspsim.reports import explanation
     from tspsim.runner import simulate_scenario
     from tspsim.scenario import load
@@ -55,7 +55,7 @@ def explain(
         if quick:
             raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
         pictures.check_suffix(output)
-    scenario = load(_place(source), overrides or ())
+    scenario = load(folder.source_of(source), overrides or ())
     with progress("simulating") as advance:
         result = simulate_scenario(scenario, advance)
     with progress("asking what if") as advance:
@@ -75,16 +75,3 @@ def _draw(found: WhatIf, name: str, path: Path) -> None:
 
     drawn: Any = tornado(found, name)
     pictures.save(drawn.figure, path, f"tornado of {name}")
-
-
-def _place(source: str) -> str:
-    """Return the file to load: of a folder, the result in it."""
-    from tspsim.files.reading import is_folder, is_there
-
-    folder = Path(source)
-    if not is_folder(folder):
-        return source
-    found = folder / "result.json"
-    if not is_there(found):
-        raise OutputError(f"{found}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
-    return str(found)

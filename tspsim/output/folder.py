@@ -84,6 +84,22 @@ def held(directory: str | Path) -> Path:
     return path / "result.json" if is_folder(path) else path
 
 
+def source_of(name: str | Path) -> str | Path:
+    """Return the scenario that a name stands for: of a folder, the result in it.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds no result.
+    """
+    if not is_folder(Path(name)):
+        return name
+    found = held(name)
+    if not is_there(found):
+        raise OutputError(f"{found}: there is none; 'tspsim run SCENARIO -o DIR' makes a result")
+    return found
+
+
 def document(directory: str | Path) -> dict[str, Any]:
     """Return the scenario of the result that a folder holds, as it was resolved.
 
