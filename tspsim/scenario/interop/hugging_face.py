@@ -95,7 +95,7 @@ def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...]
 
 
 def _rest(config: Source, topology: str) -> Iterator[Key]:
-    longest = config.data.get("max_position_embeddings")
+    longest = config.data.get("max_position_embeddings", config.data.get("n_positions"))
     known = isinstance(longest, int) and 0 < longest < SEQUENCE
     tokens = longest if known else SEQUENCE
     yield Key(("workload", "sequence"), tokens, note="an example")
