@@ -78,7 +78,7 @@ def test_a_comparison_prints_as_the_command_does(small: str) -> None:
     assert found.winner is not None
     assert found.why.startswith(found.winner.name)
     other = tspsim.load(small, ["strategy={kind: tp, degree: 4}", "name=other"])
-    both = tspsim.compare(SMALL, other)
+    both = tspsim.compare(SMALL, tspsim.run(other))
     assert [each.name for each in both.candidates] == ["small", "other"]
     times = [[each.figures["step_time"] for each in c.candidates] for c in (found, both)]
     assert times[0] == times[1]

@@ -109,13 +109,13 @@ class Plan(_Shown, Answer):
         return plan_table.render(self)
 
 
-def compare(*sources: Source) -> Comparison:
+def compare(*sources: Source | Result) -> Comparison:
     """Run candidates and say which is the fastest that fits, and why.
 
     Parameters
     ----------
-    *sources : str, Path, Mapping or Scenario
-        Scenarios, folders of results, and what varies: ``"strategy=tsp,tp,sp,tp_sp"``.
+    *sources : str, Path, Mapping, Scenario or Run
+        Scenarios, folders of results, results, and what varies: ``"strategy=tsp,tp,sp,tp_sp"``.
 
     Raises
     ------
@@ -203,8 +203,10 @@ def _opened(source: Source) -> Opened:
     return Opened.document(named) if isinstance(named, Mapping) else Opened.file(named)
 
 
-def _named(source: Source) -> str | Mapping[str, Any]:
+def _named(source: Source | Result) -> str | Mapping[str, Any]:
     """Return a scenario's name, or its keys."""
+    if isinstance(source, Result):
+        return source.scenario.document
     if isinstance(source, Scenario):
         return source.document
     return str(source) if isinstance(source, Path) else source
