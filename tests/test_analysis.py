@@ -13,6 +13,7 @@ from tests.toy import Toy, full, shared
 from tspsim.analysis.summary import Summary, TimeFigures, summarize, time_of
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import trace
+from tspsim.mesh import Mesh
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.scenario.types import Scenario
 from tspsim.topology.graph import Topology
@@ -25,6 +26,10 @@ class Strategy:
 
     kind = "tsp"
     pp = None
+
+    def mesh(self) -> Mesh:
+        """Return two ranks."""
+        return Mesh((("tsp", 2),))
 
 
 def scenario(topology: Topology, phase: str = "train") -> Scenario:

@@ -674,7 +674,8 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
             ("SMALL", "strategy.zer=1", "strategy.kind=sp"),
             "strategy.zer: an option of none of sp (did you mean 'zero'?); known: bucket, degree, "
             "dp, experts, gather_latent, keep_gathered_kv, kind, kv, offload, overlap_gradients, "
-            "overlap_weights, placement, pp, reduce, reshard, shard, sync, ulysses_degree, zero",
+            "overlap_weights, passes, placement, pp, reduce, reshard, shard, sync, ulysses_degree, "
+            "zero",
         ),
         (
             ("SMALL", "strategy=tp", "strategy.degree=3"),
@@ -688,7 +689,8 @@ def test_a_miss_is_the_smallest_memory_of_the_strategy(small: str) -> None:
             ("SMALL", "workload.sequnce=3"),
             "override 'workload.sequnce=3': workload.sequnce: unknown key (did you mean "
             "'sequence'?); known: sequence, batch, micro_batches, phase, dtype, linears, "
-            "recompute, causal, logits_chunks, routing",
+            "recompute, causal, logits_chunks, routing, prompt, requests, cached, new_tokens, "
+            "chunk, cache, weights, overhead",
         ),
         (("SMALL", "tsp-layer"), "one scenario at a time; found SMALL, tsp-layer"),
         (

@@ -11,6 +11,7 @@ from typing import Any
 from tspsim.files.characters import printable
 from tspsim.files.errors import ScenarioError
 from tspsim.files.faults import found
+from tspsim.files.reading import read_text
 from tspsim.scenario.interop.command_line import CommandLine, shown
 from tspsim.scenario.interop.megatron import TOOL, command, draft
 from tspsim.scenario.interop.megatron_written import written
@@ -71,7 +72,7 @@ def back(path: Path) -> Back:
     if scenario.workload.phase != "train":
         message = f"found '{scenario.workload.phase}'; the flags are those of training: train"
         raise ScenarioError([f"{path}: workload.phase: {message}"])
-    text = Path(scenario.path or path).read_text(encoding="utf-8-sig")
+    text = read_text(Path(scenario.path or path))
     world, line = len(scenario.topology.devices), stated(text)
     before = _scenario(line, world) if line else None
     if line and before and not list(_differences(scenario, before)):
