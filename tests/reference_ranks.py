@@ -91,7 +91,8 @@ def counted(job: Any, mesh: Any, rank: int = 0) -> list[Any]:
         return []
     from tspsim.calibrate.oracle.observe import observe
 
-    seen = observe(lambda: model.step(x.pop()), model, *x, collect=False)  # type: ignore[arg-type]
+    # When Python frees circles of references depends on all that has run before.
+    seen = observe(lambda: model.step(x.pop()), model, *x, collect=True)  # type: ignore[arg-type]
     return [seen.flops, seen.peak, [list(call) for call in seen.calls]]
 
 
