@@ -151,19 +151,26 @@ class Attention:
         core = self.core
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
         scores = capped(qh @ kh.swapaxes(-1, -2) / np.sqrt(qh.shape[-1]), core.cap)
-        scores = np.where(core.mask(where), scores, -np.inf)
-        top = scores.max(-1, keepdims=True)
-        top = np.where(np.isfinite(top), top, 0.0)
-        weights = np.exp(scores - top)
-        total = sum((np.exp(by_head(s) - top) for s in sinks), weights.sum(-1, keepdims=True))
-        o = (weights @ vh) / np.where(total > 0, total, 1.0)
-        with np.errstate(divide="ignore"):
-            lse = np.log(total) + top
+        o, lse = softmaxed(np.where(core.mask(where), scores, -np.inf), vh, *sinks)
         return core.joined(o), lse[..., 0]
 
     def text(self) -> str:
         """Return heads and mask."""
         return self.core.text(self.name)
+
+
+def softmaxed(scores: Array, v: Array, *sinks: Array) -> tuple[Array, Array]:
+    """Return what scores [..., heads, queries, keys] sum up of v, and their log-sum-exp.
+
+    A query with no key gives 0 and -inf. Sinks, a number per head, are in both.
+    """
+    top = scores.max(-1, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    weights = np.exp(scores - top)
+    total = sum((np.exp(by_head(s) - top) for s in sinks), weights.sum(-1, keepdims=True))
+    o = (weights @ v) / np.where(total > 0, total, 1.0)
+    with np.errstate(divide="ignore"):
+        return o, np.log(total) + top
 
 
 def by_head(sinks: Array) -> Array:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from tspsim.program.cached import Rows, seen, together, twice_pairs
+from tspsim.program.kinds.attention import MergeAttention, softmaxed
 from tspsim.program.kinds.base import Array, Where, elementwise
 from tspsim.program.kinds.soft_cap import capped
 from tspsim.program.types import Operand, PerCoordinate, Work
@@ -149,16 +150,7 @@ class CachedAttention:
         qh, kh, vh = core.split(q, core.heads), core.expand(k), core.expand(v)
         scale = np.sqrt(core.width or qh.shape[-1])
         scores = capped(qh @ kh.swapaxes(-1, -2) / scale, core.cap)
-        scores = np.where(core.mask(where), scores, -np.inf)
-        top = scores.max(-1, keepdims=True, initial=-np.inf)
-        top = np.where(np.isfinite(top), top, 0.0)
-        weights = np.exp(scores - top)
-        total = weights.sum(-1, keepdims=True)
-        if sinks:
-            total = total + np.exp(sinks[0][:, None, None] - top)
-        o = (weights @ vh) / np.where(total > 0, total, 1.0)
-        with np.errstate(divide="ignore"):
-            lse = np.log(total) + top
+        o, lse = softmaxed(np.where(core.mask(where), scores, -np.inf), vh, *sinks)
         groups, heads, tokens, wide = o.shape
         o = o.transpose(0, 2, 1, 3).reshape(groups, tokens, heads * wide)
         return o, lse[..., 0].transpose(0, 2, 1)
@@ -238,29 +230,14 @@ class MergeParts:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeMore:
-    """``(o, lse, o', lse') -> (o, lse)``: joins one more partial softmax, [1, rows, width]."""
-
-    heads: int
-    name = "merge_attention"
-
-    def work(self, inputs: tuple[Operand, ...], outputs: tuple[Operand, ...]) -> Work:
-        """Return memory traffic only."""
-        return elementwise(inputs, outputs)
+class MergeMore(MergeAttention):
+    """As `MergeAttention`, of log-sum-exps [1, rows, heads]: joins one more partial softmax."""
 
     def values(
-        self,
-        where: Where,
-        o: Array,
-        lse: Array,
-        more: Array,
-        more_lse: Array,
+        self, where: Where, o: Array, lse: Array, more: Array, more_lse: Array
     ) -> tuple[Array, ...]:
         """Return the joined output and log-sum-exp."""
-        both, joint = np.concatenate([o, more]), np.concatenate([lse, more_lse])
-        (joined,) = MergeParts(self.heads).values(where, both, joint)
-        return joined, np.logaddexp(lse, more_lse)
-
-    def text(self) -> str:
-        """Return the name."""
-        return self.name
+        mine, theirs = (x.transpose(0, 2, 1) for x in (lse, more_lse))
+        # Two-argument super() has no class to find in a dataclass with slots.
+        joined, joint = MergeAttention.values(self, where, o, mine, more, theirs)
+        return joined, joint.transpose(0, 2, 1)
