@@ -218,9 +218,9 @@ def _slots(programs: Programs, mesh: Mesh) -> tuple[int, int]:
         program = programs.of(rank)
         place = next((b.place for b in program.bindings if b.role == "cache"), None)
         if place is not None:
-            coordinate = mesh.coordinate(rank, place.rows.axis) if place.rows.axis else 0
-            whole += place.rows.local
-            used += place.rows.taken(coordinate)
+            coordinate = mesh.coordinate(rank, place.axis) if place.axis else 0
+            whole += place.local
+            used += place.taken(coordinate)
     return whole, used
 
 

@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from tspsim.plan.inference import Asked, Limits, Served
     from tspsim.scenario.loader import Opened
 
-#: Phases whose plan this is.
-PHASES = ("prefill", "decode", "generate")
-
 
 def is_asked(data: Mapping[str, Any]) -> bool:
     """Whether a scenario's keys are of a phase of inference."""
+    from tspsim.kernels import INFERENCE
+
     workload = data.get("workload")
-    return isinstance(workload, dict) and workload.get("phase") in PHASES
+    return isinstance(workload, dict) and workload.get("phase") in INFERENCE
 
 
 def plan_inference(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.errors import ScenarioError, UserError
+from tspsim.kernels import INFERENCE
 from tspsim.plan.question import Question, ask
 from tspsim.scenario import files
 from tspsim.scenario.loader import Opened
@@ -57,7 +58,7 @@ def _check_phase(data: Mapping[str, Any]) -> None:
     """Raise where a phase of inference is planned: there are limits to hold, and no best mesh."""
     workload = data.get("workload")
     phase = workload.get("phase") if isinstance(workload, dict) else None
-    if phase in ("prefill", "decode", "generate"):
+    if phase in INFERENCE:
         raise UserError(
             f"workload.phase: found '{phase}'; this plan is of train and forward; what inference "
             "serves within limits is planned by the command 'tspsim plan'"

@@ -79,6 +79,11 @@ class Trial:
     left: float
 
     @property
+    def seconds(self) -> float:
+        """The time that counts: per token, where there are any."""
+        return self.per_token if self.per_token is not None else self.first_token or 0.0
+
+    @property
     def does(self) -> bool:
         """Whether all that is asked holds."""
         return self.left >= 0
@@ -110,7 +115,7 @@ class Served:
     def front(self) -> tuple[Trial, ...]:
         """The batches that do, by time; of each there is none that is faster and gives more."""
         best: list[Trial] = []
-        for trial in sorted((t for t in self.trials if t.does), key=_seconds):
+        for trial in sorted((t for t in self.trials if t.does), key=lambda trial: trial.seconds):
             if not best or trial.rate > best[-1].rate:
                 best.append(trial)
         return tuple(best)
@@ -131,10 +136,6 @@ def check(document: Document) -> None:
                 f"workload.{key}: found {len(workload[key])} lengths; a plan looks for how many "
                 f"sequences of one length: give {other} in place of the list"
             )
-
-
-def _seconds(trial: Trial) -> float:
-    return trial.per_token if trial.per_token is not None else trial.first_token or 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,9 @@ class Binding(NamedTuple):
     operand : Operand
     tensor : str
         Name in the dense model, for example ``"L3.wq"`` or ``"tokens"``.
-    place : Shard or ActivationShard
-        Which part of it: a `Shard` of a weight, or the `ActivationShard` of an activation.
+    place : Shard, ActivationShard or Rows
+        Which part of it: a `Shard` of a weight, the `ActivationShard` of an activation, or the
+        `Rows` that a cache has.
     role : {"value", "gradient", "moved", "loss", "cache"}
         Filled in before the first op; or compared with the dense gradient after the last: by
         itself, or by how far it has moved down from where it was (a weight); or compared with the

@@ -167,10 +167,8 @@ class Held(NamedTuple):
     def count(self, first: int = 0) -> int:
         """Return the tokens at positions from `first` on."""
         start, turns = self.singles
-        some = sum(max(0, b - max(a, first)) for a, b in self.ranges)
-        return some + sum(1 for turn in turns if start + turn >= first) if first else (
-            some + len(turns)
-        )  # fmt: skip
+        before = sum(1 for turn in turns if start + turn < first) if first else 0
+        return sum(max(0, b - max(a, first)) for a, b in self.ranges) + len(turns) - before
 
 
 @lru_cache(maxsize=1024)

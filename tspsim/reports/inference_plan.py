@@ -67,7 +67,7 @@ def _table(asked: Asked, found: Sequence[Served], hourly: float | None) -> Table
     for number, each in enumerate(e for e in found if e.largest):
         best = each.largest
         assert best is not None
-        cells = [each.strategy.kind, mesh_name(each), f"{best.batch:,}", _time(best)]
+        cells = [each.strategy.kind, mesh_name(each), f"{best.batch:,}", time(best.seconds)]
         cells.append(f"{best.rate:,.0f}")
         cost = dollars(best, hourly)
         cells += [f"{cost:.3g}"] if cost is not None else []
@@ -76,10 +76,6 @@ def _table(asked: Asked, found: Sequence[Served], hourly: float | None) -> Table
             cells.append(f"{each.longest.tokens:,}" if each.longest else "none")
         table.add_row(*cells, style="" if number else "bold green")
     return table
-
-
-def _time(trial: Trial) -> str:
-    return time(trial.per_token if trial.per_token is not None else trial.first_token or 0.0)
 
 
 def _misses(left: Sequence[Served]) -> Table:
@@ -97,7 +93,7 @@ def _why(each: Served) -> str:
     first = each.trials[0]
     if not first.fits:
         return f"one sequence a replica needs {size(first.peak)}"
-    return f"one sequence a replica takes {_time(first)}"
+    return f"one sequence a replica takes {time(first.seconds)}"
 
 
 def to_dict(asked: Asked, found: Sequence[Served], hourly: float | None) -> dict[str, Any]:
@@ -137,10 +133,10 @@ def plot(asked: Asked, found: Sequence[Served], ax: Axes | None = None) -> Axes:
     """
     ax = axes(ax, 8.0, 5.0)
     drawn = [each for each in found if each.front]
-    times = [_of(trial) for each in drawn for trial in each.front]
+    times = [trial.seconds for each in drawn for trial in each.front]
     scale, unit = time_unit(max(times, default=1.0))
     for number, each in enumerate(drawn):
-        points = [(_of(trial) / scale, trial.rate) for trial in each.front]
+        points = [(trial.seconds / scale, trial.rate) for trial in each.front]
         marker = MARKERS[number % len(MARKERS)]
         label = f"{each.strategy.kind}: {mesh_name(each)}"
         ax.plot(*zip(*points, strict=True), marker=marker, ms=5, lw=1.4, label=label)
@@ -160,7 +156,3 @@ def plot(asked: Asked, found: Sequence[Served], ax: Axes | None = None) -> Axes:
 def _lead(value: float) -> bool:
     """Whether a number is written on an axis: 1, 2 and 5 of every power of ten."""
     return f"{value:.0e}"[0] in "125"
-
-
-def _of(trial: Trial) -> float:
-    return trial.per_token if trial.per_token is not None else trial.first_token or 0.0

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tspsim.files.errors import Problem
 from tspsim.files.units import Seconds
+from tspsim.kernels import INFERENCE
 from tspsim.model import Workload
 from tspsim.requests import CacheForm, Series, WeightForm
 from tspsim.scenario.section import MOST, Count, Section
@@ -36,7 +37,7 @@ ALLOWED = {
     ),
 }  # fmt: skip
 #: Keys of inference, and those of training that it does not have.
-INFERENCE = ("prompt", "cached", "new_tokens", "requests", "chunk", "cache", "weights", "overhead")
+STATED = ("prompt", "cached", "new_tokens", "requests", "chunk", "cache", "weights", "overhead")
 TRAINING = {"recompute": "none", "logits_chunks": 1}
 #: Sequences of a step.
 MOST_SEQUENCES = 16384
@@ -100,13 +101,13 @@ class InferenceKeys(Section):
 
 def infers(phase: str) -> bool:
     """Whether a phase is one of inference."""
-    return phase in ALLOWED
+    return phase in INFERENCE
 
 
 def inference_problems(keys: Any) -> Iterator[Problem]:
     """Yield what is wrong with the keys of a workload, by its phase."""
     phase = keys.phase
-    stated = [name for name in INFERENCE if getattr(keys, name) is not None]
+    stated = [name for name in STATED if getattr(keys, name) is not None]
     if not infers(phase):
         for name in stated:
             message = f"a key of the phases {', '.join(ALLOWED)}; phase is {phase}"

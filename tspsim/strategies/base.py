@@ -222,7 +222,7 @@ class StrategyOptions(BaseModel):
         """Yield what makes a strategy, or its pipeline, impossible for this model and workload."""
         yield from self.problems(model, workload)
         if workload.requests:
-            yield from inference_problems(self, workload)
+            yield from inference_problems(self, model, workload)
         yield from spread_problems(self, model, workload)
         if self.pp:
             yield from self.pp.problems(model, workload)

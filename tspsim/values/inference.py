@@ -95,7 +95,7 @@ class _Steps:
 
     def _filled(self, rank: int, bound: Binding) -> Array:
         """Return a cache as the step finds it; what is looked for and is not there is unknown."""
-        rows, store = bound.place.rows, self.stores.get(rank, {})
+        rows, store = bound.place, self.stores.get(rank, {})
         out = np.zeros(bound.operand.shape)
         each = rows.requests.each
         for place, (request, position) in enumerate(_entries(rows, self.mesh, rank)):
@@ -105,7 +105,7 @@ class _Steps:
 
     def _keep(self, rank: int, bound: Binding, value: Array) -> None:
         store = self.stores.setdefault(rank, {})
-        for place, (request, position) in enumerate(_entries(bound.place.rows, self.mesh, rank)):
+        for place, (request, position) in enumerate(_entries(bound.place, self.mesh, rank)):
             if position >= 0:
                 store[bound.tensor, request, position] = value[:, place]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 from tspsim.model import ITEMSIZE, Workload
-from tspsim.program.bindings import Shard
 from tspsim.program.cached import Layout, Rows
-from tspsim.program.kinds.cache import CacheWrite
+from tspsim.program.kinds.cache import CacheWrite, InOrder
 from tspsim.program.kinds.cached_attention import CachedAttention, CachedCore, MergeMore, MergeParts
 from tspsim.program.kinds.cached_latents import LatentAttention
 from tspsim.program.rank import Rank
@@ -20,20 +18,6 @@ from tspsim.strategies.parts.weights import Cut
 
 #: Keys and values.
 Pair = tuple[Operand, Operand]
-
-
-class CachePlace(NamedTuple):
-    """Where a cache lies in the dense model's keys or values [sequences, tokens, width].
-
-    Attributes
-    ----------
-    rows : Rows
-    shard : Shard
-        Of the width.
-    """
-
-    rows: Rows
-    shard: Shard
 
 
 class KvCache:
@@ -55,17 +39,14 @@ class KvCache:
     def __init__(self, rank: Rank, cut: Cut, layout: Layout, *, everything: bool = False) -> None:
         assert rank.workload.requests is not None
         self.rank, self.requests = rank, rank.workload.requests
-        self.layout, self.repeats = layout, cut.replicas if everything else 1
+        self.repeats = cut.replicas if everything else 1
         self.groups = cut.degree // cut.replicas if everything else 1
         self.rows = Rows(self.requests, layout, "all")
-        self._shard = Shard() if everything else Shard(0, cut.degree // cut.replicas, cut.axis)
-        self._shard = self._shard._replace(replicas=1 if everything else cut.replicas)
         latent = rank.model.latent
         width = cut.kv_heads * rank.model.head_dim
         self.widths = (latent.kv_rank, latent.rope) if latent else (width, width)
         if latent:  # of all heads at once: nothing of it is cut, and all turns bring the same
-            self.groups, self._shard = 1, Shard()
-            self.repeats = cut.degree if everything else 1
+            self.groups, self.repeats = 1, cut.degree if everything else 1
         count = range(rank.workload.micro_batches)
         self._held = {(n, i): self._declare(n, i) for n in rank.layers for i in count}
 
@@ -76,8 +57,7 @@ class KvCache:
             for name, width in zip(names, self.widths, strict=True):
                 shape = (self.groups, self.rows.local, width)
                 buffer = self.rank.resident(f"{name}_cache", shape, ITEMSIZE[dtype], "kv_cache")
-                place = CachePlace(self.rows, self._shard)
-                self.rank.bind(buffer, f"L{layer}.{name}.{micro_batch}", place, "cache")
+                self.rank.bind(buffer, f"L{layer}.{name}.{micro_batch}", self.rows, "cache")
                 held.append(buffer)
         return held[0], held[1]
 
@@ -159,6 +139,29 @@ class CachedExchange(Exchange):
     ) -> tuple[Operand, Operand, Operand]:
         """Not there: inference has none."""
         raise NotImplementedError
+
+    # ---- what travels of keys and values -----------------------------------------------------
+
+    @property
+    def _travels(self) -> Rows:
+        """What a rank gives: all that it has cached, or the new rows where nothing else is."""
+        return self.cache.rows if self.cache.requests.resumes else self.rows
+
+    def _given(self, new: Pair, cached: Pair) -> Pair:
+        """Return the keys and values of these."""
+        return cached if self.cache.requests.resumes else new
+
+    @property
+    def _everyone(self) -> Rows:
+        """Those of all ranks, in logical order."""
+        return replace(self._travels.gathered(), ordered=True)
+
+    def _in_order(self, arrived: Pair) -> Pair:
+        """Bring what was gathered into that order."""
+        k, v = (self.rank.tensor(x.buffer.name, x.shape, "workspace") for x in arrived)
+        kind = InOrder(self._travels.gathered())
+        self.rank.compute(kind, arrived, (k, v), "reorder.logical")
+        return k, v
 
     # ---- shared ------------------------------------------------------------------------------
 

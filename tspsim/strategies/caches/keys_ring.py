@@ -20,10 +20,9 @@ class KeysRing(CachedExchange):
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record D partial attentions over D-1 hops, and their merging."""
         assert tape.gathered is not None
-        resumes, degree = self.cache.requests.resumes, self.axis.degree
-        rows = self.cache.rows if resumes else self.rows
         assert tape.k is not None and tape.v is not None
-        block = tape.gathered if resumes else (tape.k, tape.v)
+        rows, degree = self._travels, self.axis.degree
+        block = self._given((tape.k, tape.v), tape.gathered)
         result: Pair | None = None
         for step in range(degree):
             arriving = block if step + 1 == degree else self._hop(block)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tspsim.program.cached import Rows
-from tspsim.program.kinds.cache import InOrder
 from tspsim.program.kinds.cached_latents import AbsorbQueries, ValuesOfLatents
 from tspsim.program.rank import Rank
 from tspsim.program.types import Operand
@@ -20,22 +19,15 @@ from tspsim.strategies.parts.projections import Bucket
 class LatentsGathered(CachedExchange):
     """Latents travel where tokens are cut, once for all heads; K and V are expanded from them."""
 
-    @property
-    def _travels(self) -> Rows:
-        return self.cache.rows if self.cache.requests.resumes else self.rows
-
     def spread(self, new: Pair) -> Pair:
         """Write new latents, once for all heads; return those of all tokens, in logical order."""
         cached = self.cache.here
         self.cache.write(*new, self.rows, cached)
-        own = cached if self.cache.requests.resumes else new
+        own = self._given(new, cached)
         if self.axis.degree == 1:
             return own
-        arrived = self.axis.all_gather(*own, dim=1, lane="kv", label="latent")
-        kv, shared = (self.rank.tensor(x.buffer.name, x.shape, "workspace") for x in arrived)
-        kind = InOrder(self._travels.gathered())
-        self.rank.compute(kind, arrived, (kv, shared), "reorder.logical")
-        return kv, shared
+        kv, shared = self.axis.all_gather(*own, dim=1, lane="kv", label="latent")
+        return self._in_order((kv, shared))
 
     def project(
         self,
@@ -50,9 +42,7 @@ class LatentsGathered(CachedExchange):
     def attend(self, heads: Heads, tape: CoreTape) -> CoreTape:
         """Record attention to what was expanded."""
         assert tape.gathered is not None
-        rows = self._travels
-        if self.axis.degree > 1:
-            rows = replace(rows.gathered(), ordered=True)
+        rows = self._everyone if self.axis.degree > 1 else self._travels
         core = self._core(heads, self.rows, rows)
         o, _ = self._expanded_attention(core, tape.q, tape.gathered)
         return replace(tape, o=o)

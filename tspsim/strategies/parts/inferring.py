@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tspsim.files.errors import Problem
-from tspsim.model import Workload
+from tspsim.model import ModelShape, Workload
 
 if TYPE_CHECKING:
     from tspsim.strategies.base import StrategyOptions
@@ -30,7 +30,9 @@ _ABSENT = {
 }
 
 
-def inference_problems(strategy: StrategyOptions, workload: Workload) -> Iterator[Problem]:
+def inference_problems(
+    strategy: StrategyOptions, model: ModelShape, workload: Workload
+) -> Iterator[Problem]:
     """Yield what makes a step of inference impossible."""
     if not strategy.infers():
         message = f"found '{strategy.kind}'; phase {workload.phase} is there for strategies that "
@@ -47,6 +49,29 @@ def inference_problems(strategy: StrategyOptions, workload: Workload) -> Iterato
         if found != without:
             message = f"found {found}; in phase {workload.phase} {why}: leave it out"
             yield Problem(("strategy", key), message)
-    if getattr(strategy, "kv", "ring") in ("ulysses", "usp"):
-        message = f"found '{strategy.kv}'; in phase {workload.phase} all_gather or ring"  # type: ignore[attr-defined]
-        yield Problem(("strategy", "kv"), message)
+    yield from _exchange_problems(strategy, model, workload)
+    yield from _kernel_problems(workload)
+
+
+def _exchange_problems(
+    strategy: StrategyOptions, model: ModelShape, workload: Workload
+) -> Iterator[Problem]:
+    """Yield ways for keys and values to travel that are not there."""
+    way, path = getattr(strategy, "kv", None), ("strategy", "kv")
+    if way in ("ulysses", "usp"):
+        yield Problem(path, f"found '{way}'; in phase {workload.phase} all_gather or ring")
+    stated, series = getattr(strategy, "passes", None), workload.series
+    keys = stated == "kv" or (stated is None and bool(series and series.prefills))
+    if way == "ring" and model.latent and keys:
+        message = "found 'ring'; latents travel at once, and are expanded: all_gather, or "
+        yield Problem(path, f"{message}strategy.passes=queries, which go round a ring")
+
+
+def _kernel_problems(workload: Workload) -> Iterator[Problem]:
+    """Yield kernels that no step of inference has."""
+    kernels = workload.kernels
+    if kernels.attention == "unfused":
+        message = "found 'unfused'; attention to a cache is one kernel: flash-2, flash-3 or cudnn"
+        yield Problem(("kernels", "attention"), f"{message}, or kernels=serving")
+    if kernels.dropout:
+        yield Problem(("kernels", "dropout"), "found true; there is none in inference: false")

@@ -12,7 +12,7 @@ from tspsim.program.tokens import Tokens
 from tspsim.program.types import Operand
 from tspsim.strategies.caches.base import CachedExchange
 from tspsim.strategies.caches.latents import AbsorbedLatents, ExpandedLatents, LatentsGathered
-from tspsim.strategies.exchanges.base import CoreTape
+from tspsim.strategies.exchanges.base import CoreTape, Exchange
 from tspsim.strategies.parts.head_norms import NormWeights
 from tspsim.strategies.parts.latent_heads import LatentGather, LatentProjections
 from tspsim.strategies.parts.projections import Bucket, Gradients, Projections
@@ -66,7 +66,7 @@ def projections_of(
     tokens: Tokens | Rows,
     axis: Axis | None = None,
     gather: LatentGather | None = None,
-    exchange: object = None,
+    exchange: Exchange | None = None,
 ) -> Projecting:
     """Return what a rank's model has in front of the core.
 
@@ -78,7 +78,7 @@ def projections_of(
         Cuts the heads.
     gather : LatentGather, optional
         Brings the latents of all tokens, where these travel and not keys and values.
-    exchange : object, optional
+    exchange : Exchange, optional
         Of a step of inference.
     """
     if isinstance(exchange, LatentsGathered):
