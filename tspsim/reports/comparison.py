@@ -42,7 +42,7 @@ def render(found: Sequence[Candidate]) -> RenderableType:
     best = winner(found)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("", "candidate"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", min_width=len(name))
     for name in titles(found):
         table.add_column(name, justify="right", no_wrap=True)
     same, row = alike(found), cells(found)
@@ -57,11 +57,13 @@ def render(found: Sequence[Candidate]) -> RenderableType:
 
 
 def step_cell(figures: dict[str, Any]) -> str:
-    """Return a step's time, and on a line of its own where it lies, if that is known."""
+    """Return a step's time, and below it, in the same unit, where it lies if that is known."""
     step, known = figures["step_time"], figures["interval"]
     if known is None:
         return time(step)
-    return f"{time(step)}\n{between(known['low'], known['high'], time_unit(step))}"
+    unit = time_unit(step)
+    bounds = between(known["low"], known["high"], unit)
+    return f"{time(step)}\n{bounds.removesuffix(f' {unit[1]}')}"
 
 
 def step_title(known: bool) -> str:
