@@ -1,5 +1,4 @@
-"""A newcomer's first session, timed: ``python benchmarks/bench_first_session.py`` writes its part
-of results.json.
+"""A newcomer's first session: ``python benchmarks/bench_first_session.py`` writes results.json.
 
 In an empty folder and a virtual environment of its own: install tspsim, bring a config.json that
 tspsim does not ship, ask a question, read the answer and why, look at a picture, do the same from

@@ -74,15 +74,15 @@ def test_the_commands_that_the_readme_only_names_run(tmp_path: Path) -> None:
     (block,) = (
         block
         for block in made.blocks(text)
-        if block.language == "text" and "tspsim compare" in block.lines[0]
+        if block.language == "text" and "tspsim explain" in block.lines[0]
     )
     commands = re.sub(r"\s*\\\n\s*", " ", "\n".join(block.lines)).splitlines()
     assert {line.split()[1] for line in commands} == {
-        "compare", "explain", "plan", "sweep", "plot", "export", "report",
+        "explain", "plan", "sweep", "plot", "export", "report",
     }  # fmt: skip
     sandbox = made.Sandbox(tmp_path)
     for command in (line.partition("#")[0].strip() for line in commands):
-        simulates = command.split()[1] in ("compare", "explain", "plan", "sweep")
+        simulates = command.split()[1] in ("explain", "plan", "sweep")
         less = "model.layers=2" if simulates else ""
         less += " topology.nodes=2 strategy.kind=tsp" if "topology.nodes=8" in command else ""
         ((_, printed),) = sandbox.console(made.Block("console", (f"$ {command} {less}",), 0))
