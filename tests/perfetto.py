@@ -96,7 +96,7 @@ def opened(trace: Path, profile: Path) -> Iterator[Perfetto]:
     try:
         with browser(profile) as chromium:
             chromium.size(1600, 1000)
-            chromium.call("Network.setBlockedURLs", urls=["https://*"])
+            chromium.call("Network.setBlockedURLs", urls=["https://*", "http://127.0.0.1:9001/*"])
             at = f"http://127.0.0.1:{server.server_port}"
             chromium.call("Page.navigate", url=f"{at}/#!/?url={at}/{trace.name}")
             chromium.run(_LOADED)

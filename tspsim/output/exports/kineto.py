@@ -1,4 +1,4 @@
-"""What torch.profiler would write of each rank, for Holistic Trace Analysis (``rank0.json.gz``...).
+"""What torch.profiler would write of each rank, for Holistic Trace Analysis.
 
 Kernels stand on streams, communication as kernels of NCCL with their sizes and groups, and each has
 its launch on the host's thread. All moments are whole microseconds: a reader that rounds fractions
