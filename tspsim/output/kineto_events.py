@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import Mesh
@@ -43,7 +43,7 @@ def events(result: Result, rank: int) -> Iterator[Event]:
     """
     timeline = result.timeline
     yield from _names(timeline, rank)
-    step = math.ceil(timeline.step_time * 1e6) + 1
+    step = math.ceil(timeline.step_time * 1e6) + 1  # a launch at its very end is still inside
     yield _on_host(rank, "user_annotation", "ProfilerStep#1", 0, step, {})
     yield from _launches(timeline, rank)
     yield from _kernels(result, rank)
@@ -79,14 +79,14 @@ def _on_host(rank: int, cat: str, name: str, start: int, took: int, args: Event)
 def _launches(timeline: Timeline, rank: int) -> Iterator[Event]:
     """Yield what the host does, and one launch for every kernel."""
     program = timeline.programs.of(rank)
-    for launch in launches(timeline, rank):
-        op = program.ops[launch.op]
-        start, took = _whole(launch.start, launch.end)
+    for index, since, until in launches(timeline, rank):
+        op, start = program.ops[index], round(since * 1e6)
+        took = round(until * 1e6) - start
         if program.lanes[op.lane] == HOST:
             yield _on_host(rank, "cpu_op", op.name, start, took, {})
         else:
             name = "cudaLaunchKernelExC" if op.message else "cudaLaunchKernel"
-            yield _on_host(rank, "cuda_runtime", name, start, took, {"correlation": op.index + 1})
+            yield _on_host(rank, "cuda_runtime", name, start, took, {"correlation": index + 1})
 
 
 def _kernels(result: Result, rank: int) -> Iterator[Event]:
@@ -127,13 +127,7 @@ def _args(op: Op, lane: Lane, mesh: Mesh, rank: int, dtype: str) -> Event:
     return place | about(op, lane, mesh, rank, dtype) | group
 
 
-def _whole(start: float, end: float) -> tuple[int, int]:
-    """Return start and duration in whole microseconds."""
-    first, last = _moments([start, end])
-    return first, last - first
-
-
-def _moments(times: ArrayLike) -> list[int]:
+def _moments(times: NDArray[np.float64]) -> list[int]:
     """Return moments in whole microseconds."""
-    whole: list[int] = np.rint(np.asarray(times, float) * 1e6).astype(np.int64).tolist()
+    whole: list[int] = np.rint(times * 1e6).astype(np.int64).tolist()
     return whole

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FILES = "rank*.json.gz"
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def export(result: Result, target: Path) -> list[Path]:
     """Write a file for every rank, also for those that others stand for."""
@@ -33,8 +35,8 @@ def export(result: Result, target: Path) -> list[Path]:
 
 def _blocks(result: Result, rank: int) -> Iterator[str]:
     """Yield a rank's trace; readers look for its number in the first lines."""
-    yield json.dumps(_about(result, rank), ensure_ascii=False)[:-1] + ',\n"traceEvents":[\n'
-    yield ",\n".join(json.dumps(event, ensure_ascii=False) for event in events(result, rank))
+    yield _encode(_about(result, rank))[:-1] + ',\n"traceEvents":[\n'
+    yield ",\n".join(map(_encode, events(result, rank)))
     yield "\n]}\n"
 
 
