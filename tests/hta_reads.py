@@ -27,7 +27,6 @@ def answers(folder: str) -> dict[str, Any]:
         "breakdown": rows(analysis.get_temporal_breakdown(visualize=False)),
         "overlap": rows(analysis.get_comm_comp_overlap(visualize=False)),
         "kernels": rows(kernels),
-        "launches": rows(analysis.get_cuda_kernel_launch_stats(ranks=[0], visualize=False)[0]),
         "ranks": {rank: played(analysis, rank) for rank in analysis.t.get_ranks()},
     }
 

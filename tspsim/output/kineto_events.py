@@ -61,10 +61,8 @@ def _names(timeline: Timeline, rank: int) -> Iterator[Event]:
         yield _name("process_name", pid, 0, name)
     yield _name("thread_name", PROCESS + rank, THREAD, "launches")
     for number, lane in enumerate(timeline.programs.of(rank).lanes):
-        if lane != HOST:
-            yield _name(
-                "thread_name", rank, STREAM + number, f"stream {STREAM + number} {lane.name}"
-            )
+        if lane != HOST:  # viewers put the number of the stream behind its name themselves
+            yield _name("thread_name", rank, STREAM + number, lane.name)
 
 
 def _name(what: str, pid: int, tid: int, name: str) -> Event:
