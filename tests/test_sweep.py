@@ -587,8 +587,9 @@ def test_export_into_a_file(small: str, tmp_path: Path) -> None:
     assert wrong.stderr == (
         "unknown format 'cvs' (did you mean 'csv'?); known: csv, json, latex, md, parquet\n"
     )
-    assert call("export", str(tmp_path / "none")).stderr.endswith(
-        "there is none; 'tspsim sweep SCENARIO -o DIR' makes one\n"
+    assert call("export", str(tmp_path)).stderr == (
+        f"{tmp_path}: holds no result and no sweep; 'tspsim run SCENARIO -o DIR' or "
+        "'tspsim sweep SCENARIO -o DIR' makes one\n"
     )
     assert call("export", out, "-o", str(tmp_path / "no" / "file")).exit_code == 2
 

@@ -1,4 +1,4 @@
-"""Finds strategies, schedules, collectives, topologies and plots by name: one file each.
+"""Finds strategies, schedules, collectives, topologies, plots and exports by name: a file each.
 
 The name of a thing is the name of the module that holds it, so adding one file adds one name and
 nothing else changes; a name that no module can have (``1f1b``) is the module's ``NAME``. Other
@@ -131,6 +131,7 @@ SCHEDULES = Registry("pipeline schedule", "tspsim.schedules", "SCHEDULE", "tspsi
 TOPOLOGIES = Registry("topology kind", "tspsim.topology.generators", "Spec", "tspsim.topologies")
 PLOTS = Registry("plot", "tspsim.output.plots", "plot")
 MAPS = Registry("map", "tspsim.reports.maps", "plot")
+EXPORTS = Registry("format", "tspsim.output.exports", "export")
 
 #: Modules by name, for each of the registries below.
 Modules: TypeAlias = tuple[dict[str, str], ...]

@@ -9,6 +9,7 @@ import typer
 
 from tspsim.cli import calibrate, compare, explain, interop, plan, plot, report, sweep
 from tspsim.cli.collective import collective
+from tspsim.cli.export import export
 from tspsim.cli.guard import DOES_NOT_FIT, FAILED, guarded, say, show, show_json, write
 from tspsim.cli.new import new
 from tspsim.cli.schedule import schedule
@@ -215,8 +216,8 @@ def list_names(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="strategies, schedules, collectives, topologies, devices, models, scenarios "
-            "or plots",
+            help="strategies, schedules, collectives, topologies, devices, models, scenarios, "
+            "plots or exports",
         ),
     ],
     json: Json = False,
@@ -248,7 +249,7 @@ app.command()(collective)
 app.command()(schedule)
 app.command()(explain.explain)
 app.command()(sweep.sweep)
-app.command()(sweep.export)
+app.command()(export)
 app.command()(compare.compare)
 app.command()(plan.plan)
 app.command()(report.report)

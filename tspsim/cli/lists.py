@@ -17,7 +17,16 @@ from rich.text import Text
 
 from tspsim.files.errors import UnknownNameError
 from tspsim.files.shipped import Kind, shipped
-from tspsim.registry import COLLECTIVES, MAPS, PLOTS, SCHEDULES, STRATEGIES, TOPOLOGIES, Registry
+from tspsim.registry import (
+    COLLECTIVES,
+    EXPORTS,
+    MAPS,
+    PLOTS,
+    SCHEDULES,
+    STRATEGIES,
+    TOPOLOGIES,
+    Registry,
+)
 
 Entry = dict[str, str]
 
@@ -39,6 +48,7 @@ def entries(what: str) -> list[Entry]:
         "models": _models,
         "scenarios": lambda: _files("scenarios"),
         "plots": lambda: _registered(PLOTS) + _registered(MAPS),
+        "exports": lambda: _registered(EXPORTS),
     }
     if what not in lists:
         raise UnknownNameError("list", what, lists)

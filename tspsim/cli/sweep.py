@@ -1,4 +1,4 @@
-"""``tspsim sweep`` and ``tspsim export``: a scenario at every point of a grid, and its table."""
+"""``tspsim sweep``: a scenario at every point of a grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tspsim.cli.guard import guarded, say, show, write
+from tspsim.cli.guard import guarded, say, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -178,34 +178,3 @@ def _cells(row: Row, axes: list[str]) -> list[str]:
     low, unit = found.get("step_time_low"), time_unit(found["step_time"])
     lies = "" if low is None else f"\n{between(low, found['step_time_high'], unit)}"
     return [*shown, found["mesh"], f"{time(found['step_time'])}{lies}", rate, peak, verdict]
-
-
-@guarded
-def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="That 'sweep -o' wrote.")],
-    form: Annotated[
-        str, typer.Option("--format", metavar="FORM", help="csv, parquet, json, md or latex.")
-    ] = "csv",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to [default: stdout]."),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(metavar="C,C...", help="Which columns behind the axes [default: all]."),
-    ] = None,
-) -> None:
-    """Write the table of a sweep: a row per point, figures in SI units."""
-    from tspsim.files.errors import UserError
-    from tspsim.sweeps import export as forms
-    from tspsim.sweeps.store import Store
-
-    store = Store.open(directory)
-    wanted = [name.strip() for name in columns.split(",")] if columns else []
-    if output is not None:
-        forms.write(store, form, output, wanted)
-        say(f"wrote {output}")
-    elif form == "parquet":
-        raise UserError("Parquet is no text: say where it goes, -o FILE")
-    else:
-        write(forms.text(store, form, wanted))

@@ -27,3 +27,13 @@ def write(path: Path, blocks: Iterable[str]) -> None:
     ):
         for block in blocks:
             file.write(block.encode())
+
+
+def write_named(path: Path, blocks: Iterable[str]) -> list[Path]:
+    """Write blocks of text into a file, packed where its name ends in ``.gz``; return the file."""
+    if path.suffix == ".gz":
+        write(path, blocks)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(blocks)
+    return [path]

@@ -37,7 +37,7 @@ def text(store: Store, form: str, wanted: Sequence[str] = ()) -> str:
         When there is no such form or column.
     """
     if form not in WRITERS:
-        raise UnknownNameError("format", form, [*WRITERS, "parquet"])
+        raise UnknownNameError("format", form, FORMS)
     columns = store.columns()
     for column in wanted:
         if column not in columns:
@@ -133,3 +133,6 @@ def _plain(cell: Any) -> str:
 WRITERS: dict[str, Callable[[Sequence[str], Cells], str]] = {
     "csv": _csv, "json": _json, "md": _markdown, "latex": _latex,
 }  # fmt: skip
+
+#: All forms of a table: Parquet is no text, and goes into a file.
+FORMS = (*WRITERS, "parquet")
