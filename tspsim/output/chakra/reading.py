@@ -68,11 +68,9 @@ def _parsed(path: Path, stream: io.BytesIO, kind: str) -> Iterator[tuple[int, An
             message = parse_length_prefixed(getattr(messages(), kind), stream)
         except (DecodeError, EOFError, ValueError):
             place = f"node {count}, at byte {byte}" if kind == "Node" else f"byte {byte}"
-            left = len(stream.getbuffer()) - byte
-            found = "the end of the file" if stream.tell() == byte + left else "other bytes"
             raise UnreadableError(
-                f"{path}: {place}: found {found}; must be a {kind} of Chakra behind its length: is "
-                "this a whole execution trace?"
+                f"{path}: {place} of {len(stream.getbuffer())}: found no whole {kind} of Chakra; "
+                "is this an execution trace, and all of it?"
             ) from None
         if message is None:
             return
