@@ -47,7 +47,8 @@ def check(form: str, target: Path, force: bool = False) -> None:
     """
     module = _module(form)
     if hasattr(module, "NEEDS"):
-        need(*module.NEEDS, f"form '{form}'")
+        imported, extra = module.NEEDS
+        need(imported, extra, f"form '{form}'")
     with _said_clearly(target):
         if _is_folder(module):
             _refuse_folder(target, module.FILES, force)
