@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim import __version__
+from tspsim.engine.timeline import Timeline
 from tspsim.output.chakra.nodes import RankNodes
 from tspsim.output.chakra.numbers import Groups, Tags
 from tspsim.output.chakra.schema import VERSION, messages
+from tspsim.program.by_rank import axes_of
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -23,15 +26,23 @@ def write(result: Result, folder: Path) -> list[Path]:
     from google.protobuf.proto import serialize_length_prefixed
 
     timeline, groups, tags = result.timeline, Groups(), Tags()
+    alike: dict[object, dict[int, bytes]] = defaultdict(dict)
     paths = [folder / f"{STEM}.{rank}.et" for rank in range(timeline.mesh.ranks)]
     for rank, path in enumerate(paths):
         with path.open("wb") as file:
             serialize_length_prefixed(_about(result, rank), file)
-            for node in RankNodes(timeline, rank, groups, tags):
-                serialize_length_prefixed(node, file)
+            shared = alike[_shared_by(timeline, rank)]
+            file.writelines(RankNodes(timeline, rank, groups, tags, shared))
     beside = folder / GROUPS
     beside.write_text(json.dumps(groups.members()) + "\n", encoding="utf-8")
     return [*paths, beside]
+
+
+def _shared_by(timeline: Timeline, rank: int) -> object:
+    """Return what ranks have in common that compute the same at the same times."""
+    program = timeline.programs.of(rank)
+    place = tuple(timeline.mesh.coordinate(rank, axis) for axis in axes_of(program))
+    return id(program), place, id(timeline.start[rank]), id(timeline.end[rank])
 
 
 def _about(result: Result, rank: int) -> Any:

@@ -12,6 +12,7 @@ What attributes mean, and which of protobuf's types they have, is what ASTRA-sim
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,7 @@ _TYPES = {
 
 
 class RankNodes:
-    """The nodes of one rank.
+    """The nodes of one rank, as bytes with their length in front.
 
     Parameters
     ----------
@@ -49,33 +50,52 @@ class RankNodes:
     groups : Groups
     tags : Tags
         As the groups, shared by all ranks.
+    alike : dict of int to bytes
+        By op, the nodes that say the same for other ranks: those of compute, of ranks that share
+        program, times and sizes. What is missing is added.
     """
 
-    def __init__(self, timeline: Timeline, rank: int, groups: Groups, tags: Tags) -> None:
+    def __init__(
+        self, timeline: Timeline, rank: int, groups: Groups, tags: Tags, alike: dict[int, bytes]
+    ) -> None:
         self._mesh, self._rank, self._groups, self._tags = timeline.mesh, rank, groups, tags
-        self._program = program = timeline.programs.of(rank)
+        self._program, self._alike = (program := timeline.programs.of(rank)), alike
         self._members = [lane.members(self._mesh, rank) for lane in program.lanes]
         self._ordinals, self._before = shape_of(program).ordinals, _before(program)
-        self._seconds = timeline.end[rank] - timeline.start[rank]
-        self._start, self._staged = timeline.start[rank], self._mesh.degree(PP) > 1
+        self._start, self._seconds = timeline.start[rank], timeline.end[rank] - timeline.start[rank]
+        self._staged = self._mesh.degree(PP) > 1
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[bytes]:
         """Yield the nodes in the order in which the ops are issued."""
-        ops, starts = self._program.ops, np.floor(self._start * 1e6).astype(np.int64).tolist()
+        starts = np.floor(self._start * 1e6).astype(np.int64).tolist()
         exact, rounded = self._seconds.tolist(), _durations(self._program, self._seconds)
-        for op in ops:
-            awaited = [id_ for at in self._before[op.index] for id_ in self._ids(ops[at])]
-            for node in self._nodes(op):
-                node.data_deps.extend(awaited)
-                node.start_time_micros = starts[op.index]
-                node.duration_micros = rounded[op.index]
-                _add(node, seconds=exact[op.index])
-                yield node
+        twice = set[int]()  # ops of two nodes: both are awaited
+        for op in self._program.ops:
+            if op.index in self._alike:
+                yield self._alike[op.index]
+                continue
+            nodes, at = list(self._nodes(op)), op.index
+            for node in nodes:
+                for before in self._before[at]:
+                    node.data_deps.append(2 * before)
+                    if before in twice:
+                        node.data_deps.append(2 * before + 1)
+                node.start_time_micros, node.duration_micros = starts[at], rounded[at]
+                _add(node, seconds=exact[at])
+            if len(nodes) > 1:
+                twice.add(at)
+            yield self._written(op, nodes)
 
-    def _ids(self, op: Op) -> tuple[int, ...]:
-        first = 2 * op.index
-        both = op.message is not None and op.message.collective == "shift" and self._meets(op)
-        return (first, first + 1) if both else (first,)
+    def _written(self, op: Op, nodes: list[Any]) -> bytes:
+        from google.protobuf.proto import serialize_length_prefixed
+
+        stream = io.BytesIO()
+        for node in nodes:
+            serialize_length_prefixed(node, stream)
+        found = stream.getvalue()
+        if op.message is None:
+            self._alike[op.index] = found
+        return found
 
     def _meets(self, op: Op) -> bool:
         """Whether communication needs somebody else."""
