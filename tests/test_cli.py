@@ -242,6 +242,7 @@ def test_plot_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         ("models", "llama-3-8b"),
         ("scenarios", "tsp-layer"),
         ("plots", "gantt"),
+        ("exports", "trace"),
     ],
 )
 def test_list_has_a_line_about_everything(what: str, name: str) -> None:

@@ -241,7 +241,8 @@ def test_a_trace_has_a_track_of_passes_and_names_micro_batches() -> None:
     events: list[dict[str, Any]] = json.loads("".join(trace.blocks(result)))["traceEvents"]
     named = [e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "process_name"]
     assert named[:4] == [
-        "rank 0: stages 0, 7", "rank 1: stages 1, 6", "rank 2: stages 2, 5", "rank 3: stages 3, 4",
+        "rank 0 (stages 0, 7)", "rank 1 (stages 1, 6)", "rank 2 (stages 2, 5)",
+        "rank 3 (stages 3, 4)",
     ]  # fmt: skip
     passes = [e["name"] for e in events if e.get("cat") == "pass" and e["pid"] == 1]
     recorded = result.timeline.programs.of(1).actions

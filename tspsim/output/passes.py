@@ -52,7 +52,9 @@ def passes(timeline: Timeline, rank: int) -> Iterator[Pass]:
 
 def named(rank: int, stages: tuple[int, ...]) -> str:
     """Return what a rank is called, with the stages that lie on it: ``"rank 8: stages 1, 6"``."""
-    several = "s" if len(stages) > 1 else ""
-    return (
-        f"rank {rank}: stage{several} {', '.join(map(str, stages))}" if stages else f"rank {rank}"
-    )
+    return f"rank {rank}: {told(stages)}" if stages else f"rank {rank}"
+
+
+def told(stages: tuple[int, ...]) -> str:
+    """Return stages in words: ``"stages 1, 6"``."""
+    return f"stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))}"

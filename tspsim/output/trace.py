@@ -22,7 +22,7 @@ from tspsim.memory import RankMemory
 from tspsim.mesh import PP, Mesh
 from tspsim.output import gzipped
 from tspsim.output.columns import figures, varies
-from tspsim.output.passes import named, passes, stages_of
+from tspsim.output.passes import passes, stages_of, told
 from tspsim.output.trace_arrows import arrows
 from tspsim.output.trace_links import LinkTracks, choose
 from tspsim.output.trace_times import Times, microseconds
@@ -80,7 +80,9 @@ def _names(timeline: Timeline) -> Iterator[str]:
     staged = _staged(timeline.mesh)
     for rank in timeline.shown:
         program = timeline.programs.of(rank)
-        yield from name_process(rank, named(rank, stages_of(program)) if staged else f"rank {rank}")
+        # Perfetto adds the number of the process, which must not look like one more stage.
+        more = f" ({told(stages_of(program))})" if staged else ""
+        yield from name_process(rank, f"rank {rank}{more}")
         for lane, found in enumerate(program.lanes):
             yield from name_track(rank, lane, found.name)
         if staged:

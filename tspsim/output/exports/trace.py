@@ -1,4 +1,4 @@
-"""Every stream, link, counter of memory and message, for Perfetto (``trace.json.gz``)."""
+"""Every stream, link, counter of memory and message, for Perfetto."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""When the host launches what a device plays.
+
+Where kernels give the host time, it issues a layer's pass in a piece, and the launches of the pass
+are spread evenly over that. Where they give it none, and of what belongs to no pass of a layer, a
+launch takes no time and stands at the start of its kernel: nothing waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+from tspsim.engine.timeline import Timeline
+from tspsim.program.recorder import HOST
+from tspsim.program.types import Op
+
+
+class Launch(NamedTuple):
+    """From when to when, in seconds, the host issues an op, or launches its kernel."""
+
+    op: int
+    start: float
+    end: float
+
+
+def launches(timeline: Timeline, rank: int) -> Iterator[Launch]:
+    """Yield what a rank's host does, in issue order: its own ops, and a launch per kernel.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    rank : int
+    """
+    program = timeline.programs.of(rank)
+    start, end = timeline.start[rank].tolist(), timeline.end[rank].tolist()
+    host = program.lanes.index(HOST) if HOST in program.lanes else None
+    issued: dict[int, tuple[float, float]] = {}
+    for op in program.ops:
+        if op.lane == host:
+            yield Launch(op.index, start[op.index], end[op.index])
+            issued = _spread(_pass(program.ops, op), start[op.index], end[op.index])
+        elif end[op.index] > start[op.index]:
+            first, last = issued.get(op.index, (start[op.index],) * 2)
+            if last > start[op.index]:  # a message that did not wait for its layer's issue
+                first = last = start[op.index]
+            yield Launch(op.index, first, last)
+
+
+def _pass(ops: Sequence[Op], issue: Op) -> list[int]:
+    """Return the ops that an op of the host issues: those of its pass, up to the next issue."""
+    place = issue.layer, issue.micro_batch
+    until = takewhile(lambda op: op.lane != issue.lane, ops[issue.index + 1 :])
+    return [op.index for op in until if (op.layer, op.micro_batch) == place]
+
+
+def _spread(ops: list[int], start: float, end: float) -> dict[int, tuple[float, float]]:
+    """Return an equal stretch of the time of an issue for each of its ops."""
+    each = (end - start) / max(len(ops), 1)
+    return {op: (start + i * each, start + (i + 1) * each) for i, op in enumerate(ops)}
