@@ -68,6 +68,8 @@ def test_a_document_that_makes_a_frame_says_first_what_to_install() -> None:
         ("distributed", "cluster", "sweep tsp-layer workload.batch=1,2 -o made --scheduler tcp:1"),
         ("scipy", "samples", "sweep tsp-layer 'workload.batch=log(1, 9)' --sample sobol:2 -o made"),
         ("pyarrow", "parquet", "export swept --format parquet -o made"),
+        ("google.protobuf", "chakra", "export tsp-layer --format chakra -o made"),
+        ("google.protobuf", "chakra", "show made.et"),
     ],
 )  # fmt: skip
 def test_a_command_without_its_extra_says_so_before_it_begins(
@@ -75,7 +77,7 @@ def test_a_command_without_its_extra_says_so_before_it_begins(
 ) -> None:
     """One line with what installs it: not a traceback, nothing simulated, nothing written."""
     monkeypatch.chdir(tmp_path)
-    if "export" in command:
+    if "swept" in command:
         tspsim.sweep(SMALL, "workload.sequence=64", output="swept")
     before = set(tmp_path.iterdir())
     gone = [name for name in sys.modules if name.partition(".")[0] == module]

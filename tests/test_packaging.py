@@ -59,6 +59,11 @@ def test_the_wheel_holds_the_parts_of_a_report(site: Path) -> None:
     assert {"page.html", "style.css", *SCRIPTS} <= held
 
 
+def test_the_wheel_holds_the_schema_of_execution_traces(site: Path) -> None:
+    """Its classes are made from that file, wherever the package is installed."""
+    assert (site / "tspsim" / "output" / "chakra" / "execution_trace.proto").is_file()
+
+
 @pytest.mark.parametrize("what", ["topologies", "devices", "scenarios", "models"])
 def test_an_installation_finds_its_shipped_files(site: Path, tmp_path: Path, what: str) -> None:
     """After a wheel install, shipped files are found from any working directory."""

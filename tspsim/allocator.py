@@ -43,12 +43,14 @@ class CachingAllocator:
     ----------
     taken, most : int
         Bytes of all segments, now and at most.
+    segments : dict of int to int
+        Bytes of every segment that is held, by its place.
     """
 
     def __init__(self, limit: float = inf) -> None:
         self.taken = self.most = 0
         self._limit, self._next = limit, 0
-        self._segments: dict[int, int] = {}  # size by place
+        self.segments: dict[int, int] = {}
         self._free: tuple[list[_Block], list[_Block]] = ([], [])  # large and small, by size
         self._begins: dict[int, _Block] = {}  # free blocks by where they begin, and end
         self._ends: dict[int, _Block] = {}
@@ -84,14 +86,14 @@ class CachingAllocator:
         self.taken += size
         self.most = max(self.most, self.taken)
         place, self._next = self._next, self._next + size + BLOCK  # no two are neighbours
-        self._segments[place] = size
+        self.segments[place] = size
         return _Block(size, place, small)
 
     def _give_back(self) -> None:
         for block in [*self._free[0], *self._free[1]]:
-            if self._segments.get(block.place) == block.size:
+            if self.segments.get(block.place) == block.size:
                 self._out(block)
-                self.taken -= self._segments.pop(block.place)
+                self.taken -= self.segments.pop(block.place)
 
     def _in(self, block: _Block) -> None:
         insort(self._free[block.small], block)

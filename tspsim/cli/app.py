@@ -194,10 +194,16 @@ def check(scenario: ScenarioName, overrides: Overrides = None, json: Json = Fals
 @app.command("show")
 @guarded
 def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Json = False) -> None:
-    """Show a scenario with everything resolved, and what its programs hold; simulate nothing."""
-    from tspsim.cli import overview
+    """Show a scenario with everything resolved, and what its programs hold; simulate nothing.
+
+    Of an execution trace (FILE.et), what it holds.
+    """
+    from tspsim.cli import execution_trace, overview
     from tspsim.scenario import load
 
+    if execution_trace.is_one(scenario):
+        execution_trace.show_trace(scenario, overrides or [], json)
+        return
     found = overview.overview(load(scenario, overrides or ()))
     if json:
         show_json(found)

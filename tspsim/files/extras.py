@@ -7,7 +7,9 @@ from typing import Literal
 
 from tspsim.files.errors import UserError
 
-Extra = Literal["calibrate", "cluster", "frames", "kernels", "parquet", "report", "samples"]
+Extra = Literal[
+    "calibrate", "chakra", "cluster", "frames", "kernels", "parquet", "report", "samples"
+]
 
 
 def need(module: str, extra: Extra, what: str) -> None:
@@ -18,8 +20,15 @@ def need(module: str, extra: Extra, what: str) -> None:
     UserError
         It names the command that installs the extra.
     """
-    if importlib.util.find_spec(module) is None:
+    if not _there(module):
         raise UserError(f"{what} needs {module}, which is not installed: {install(extra)}")
+
+
+def _there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def install(extra: Extra) -> str:

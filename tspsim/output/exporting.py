@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tspsim.files.errors import OutputError
+from tspsim.files.extras import need
 from tspsim.registry import EXPORTS
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ def check(form: str, target: Path, force: bool = False) -> None:
         When there is no such form.
     OutputError
         When the target has another suffix, is there already, or cannot be written.
+    UserError
+        When what the form needs is not installed.
     """
     module = _module(form)
+    if hasattr(module, "NEEDS"):
+        imported, extra = module.NEEDS
+        need(imported, extra, f"form '{form}'")
     with _said_clearly(target):
         if _is_folder(module):
             _refuse_folder(target, module.FILES, force)
