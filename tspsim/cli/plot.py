@@ -31,7 +31,9 @@ def plot(
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="START:END", help="gantt, pipeline: a stretch, '400 ms:430 ms'."),
+        typer.Option(
+            metavar="START:END", help="gantt, pipeline: a stretch, '400 ms:430 ms', or 'all'."
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
+from tspsim.output.plots.phases import LOOKS, phases
 from tspsim.output.plots.style import BESIDE, DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
-from tspsim.output.plots.titles import titled
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
 from tspsim.program.by_expert import expert_states
@@ -26,14 +28,6 @@ GIB = 2**30
 MOMENTS = 4000
 #: A capacity beyond this many times the peak is said, not drawn: it would flatten the curve.
 FAR = 2.5
-
-
-class Stretch(NamedTuple):
-    """A phase on the page: seconds."""
-
-    phase: str
-    start: float
-    end: float
 
 
 def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> Axes:
@@ -64,7 +58,8 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     ax.set_ylim(0, top / GIB)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_ylabel("memory [GiB]")
-    ax.set_title(_title(result, rank), loc="left", fontsize=10, pad=27)
+    plain_ticks(ax.xaxis, ax.yaxis)
+    set_title(ax, _title(result, rank), pad=27)
     _legend(ax)
     return ax
 
@@ -165,28 +160,14 @@ def _mark_peak(ax: Axes, memory: RankMemory, beside: float, scale: float, step_t
 
 def _phases(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
     """Mark above the axes when the rank is in which phase."""
-    for place, stretch in enumerate(phases(timeline, rank)):
+    for stretch in phases(timeline, rank):
         start, end = stretch.start / scale, stretch.end / scale
-        ax.axvspan(start, end, 1.01, 1.04, clip_on=False, lw=0, color=DARK if place % 2 else GREY)
+        ax.axvspan(start, end, 1.01, 1.04, clip_on=False, lw=0.3, **LOOKS[stretch.phase])
         if stretch.end - stretch.start > 0.08 * timeline.step_time:
             ax.text(
                 (start + end) / 2, 1.05, stretch.phase, transform=ax.get_xaxis_transform(),
                 ha="center", va="bottom", fontsize=8,
             )  # fmt: skip
-
-
-def phases(timeline: Timeline, rank: int) -> list[Stretch]:
-    """Return the stretches of forward, backward (with its recomputation) and optimizer."""
-    found: list[Stretch] = []
-    for span in timeline.spans(rank):
-        if span.op.lane:
-            continue
-        phase = "backward" if span.op.phase == "recompute" else span.op.phase
-        if found and found[-1].phase == phase:
-            found[-1] = found[-1]._replace(end=span.end)
-        else:
-            found.append(Stretch(phase, span.start, span.end))
-    return found
 
 
 def _legend(ax: Axes) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from tspsim.output.plots.paper import figure
 from tspsim.program.by_expert import ROUTING
 from tspsim.program.types import BufferKind, MessageKind, Op
 
@@ -60,6 +60,10 @@ HELD = Style("waits for the host", DARK, "xxxxx")
 #: How what stands still is drawn, and the ground under its hatch.
 WAITS = (WAIT, HELD)
 PALE = "#FBE3D4"
+#: The order of legends, and of classes in a stack from the bottom up, whatever a run met first.
+ORDER = tuple(
+    dict.fromkeys((*COMPUTE.values(), *RECOMPUTED.values(), ISSUE, *WAITS, *COMMUNICATION.values()))
+)
 
 MEMORY: dict[BufferKind, str] = {
     "weight": BLUE, "gradient": PURPLE, "optimizer": ORANGE, "activation": GREEN,
@@ -79,6 +83,16 @@ def style_of(op: Op) -> Style:
     return (RECOMPUTED if op.phase == "recompute" else COMPUTE)[_class(name)]
 
 
+def face_of(style: Style) -> str:
+    """Return the ground of a style."""
+    return PALE if style in WAITS else style.colour
+
+
+def edge_of(style: Style) -> str:
+    """Return the colour of a style's edges and of its hatch."""
+    return style.colour if style in WAITS else "white"
+
+
 def _class(kind: str) -> str:
     """Return the class of compute that an op kind is of."""
     if kind == "grouped_matmul":
@@ -90,9 +104,6 @@ def _class(kind: str) -> str:
     return kind if kind == "matmul" else "other"
 
 
-def axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return the given axes, or those of a new figure of a size in inches."""
-    if ax is not None:
-        return ax
-    # A Figure of its own: pyplot would keep it, and count it, until someone closes it.
-    return Figure(figsize=(width, height)).add_subplot()
+def axes(ax: Axes | None, width: float, height: float, *, rows: bool = False) -> Axes:
+    """Return the given axes, or those of a new figure of a size in inches: see `paper.figure`."""
+    return figure(width, height, rows=rows).add_subplot() if ax is None else ax
