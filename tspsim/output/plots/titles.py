@@ -11,7 +11,7 @@ from tspsim.output.plots.paper import MOST, asked
 from tspsim.result import Result
 
 #: Points of a title on a screen, and the width of a letter over its height.
-POINTS, LETTER = 10.0, 0.56
+POINTS, LETTER = 10.0, 0.52
 
 
 def titled(result: Result, rest: str, name: str = "") -> str:
