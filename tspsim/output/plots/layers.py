@@ -116,7 +116,7 @@ def _strip(ax: Axes, row: Row, found: Sequence[Stretch], scale: float) -> None:
 def _names(ax: Axes, found: Sequence[Stretch], part: Window, page: Page, points: float) -> None:
     """Write so many points above the chart what phase it is, where there is room."""
     for phase, start, end in found:
-        if page.inches * (end - start) / (part.end - part.start) > LETTER * len(phase):
+        if page.inches * (end - start) / (part.end - part.start) > 1.25 * LETTER * len(phase):
             ax.annotate(
                 phase, (start / page.scale, 1), (2, points), xycoords=("data", "axes fraction"),
                 textcoords="offset points", fontsize=8, fontweight="bold", color=DARK,

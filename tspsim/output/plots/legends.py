@@ -9,8 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
+#: Columns at most, and the width of a letter and of all that is beside an entry's text, both over
+#: the letters' height.
+MOST, LETTER, BESIDE = 5, 0.56, 5.0
 
-def below(figure: Figure, panels: Iterable[Axes], columns: int, size: float) -> Legend | None:
+
+def below(figure: Figure, panels: Iterable[Axes], size: float) -> Legend | None:
     """Move what the legends of some axes say into one below the figure, each thing once.
 
     Parameters
@@ -18,8 +22,6 @@ def below(figure: Figure, panels: Iterable[Axes], columns: int, size: float) -> 
     figure : Figure
         Laid out by constraints, which make room for it.
     panels : iterable of Axes
-    columns : int
-        At most.
     size : float
         Of the letters, in points.
     """
@@ -37,5 +39,20 @@ def below(figure: Figure, panels: Iterable[Axes], columns: int, size: float) -> 
         return None
     return figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", frameon=False,
-        fontsize=size, ncols=min(columns, len(entries)), title=title or None, title_fontsize=size,
+        fontsize=size, ncols=columns(entries, 72 * figure.get_figwidth() / size),
+        title=title or None, title_fontsize=size,
     )  # fmt: skip
+
+
+def columns(entries: Iterable[str], room: float) -> int:
+    """Return in how many columns some entries stand side by side.
+
+    Parameters
+    ----------
+    entries : iterable of str
+    room : float
+        Width of the figure over the letters' height.
+    """
+    lines = [line for entry in entries for line in entry.split("\n")]
+    longest = LETTER * max(map(len, lines)) + BESIDE
+    return max(1, min(MOST, len(lines), int(room / longest)))

@@ -11,22 +11,20 @@ from matplotlib.text import Text
 
 from tspsim.output.plots.legends import below
 
-#: Inches of a picture, by where it stands: in one of two columns, or across both.
-WIDTHS = {"column": 3.35, "page": 7.0}
 #: Least height of a picture over its width.
 FLAT = 0.62
 #: Points of letters at least, and at most.
 LEAST, MOST = 5.5, 7.5
-#: Inches of a line of a legend or a title, and of a legend's entry.
-LINE, ENTRY = 0.15, 1.65
+#: Inches of a line of a legend or a title.
+LINE = 0.14
 
 _wide: ContextVar[float | None] = ContextVar("inches of the picture", default=None)
 
 
 @contextmanager
-def paper(width: str | None) -> Iterator[None]:
-    """Let new figures be as wide as one of `WIDTHS`; as suits a screen where that is None."""
-    token = _wide.set(WIDTHS[width] if width else None)
+def paper(inches: float | None) -> Iterator[None]:
+    """Let new figures be so wide, as print asks for; as suits a screen where that is None."""
+    token = _wide.set(inches)
     try:
         yield
     finally:
@@ -59,20 +57,18 @@ def figure(width: float, height: float, *, rows: bool = False) -> Figure:
 
 def settle(drawn: Figure) -> None:
     """Give a figure for print its letters, its title and its legend, which stands below."""
-    inches = drawn.get_figwidth()
     for text in drawn.findobj(Text):
         assert isinstance(text, Text)
         text.set_fontsize(min(max(text.get_fontsize(), LEAST), MOST))
     titled = [ax for ax in drawn.axes if ax.get_title(loc="left")]
-    lines = 0
+    lines = 0.0
     if len(titled) == 1:
         title = titled[0].get_title(loc="left")
         titled[0].set_title("", loc="left")
         drawn.suptitle(title, x=0.01, ha="left", fontsize=MOST)
-        lines = 1 + title.count("\n")
-    outside = [ax for ax in drawn.axes if ax.get_legend() is not None]
-    legend = below(drawn, outside, max(1, int(inches / ENTRY)), MOST - 1)
+        lines += 1 + title.count("\n")
+    legend = below(drawn, drawn.axes, MOST - 1)
     if legend is not None:
-        entries = len(legend.get_texts())
-        lines += -(-entries // min(entries, max(1, int(inches / ENTRY))))
+        lines += sum(text.get_text().count("\n") + 1 for text in legend.get_texts()) / legend._ncols
+        lines += bool(legend.get_title().get_text())
     drawn.set_figheight(drawn.get_figheight() + LINE * lines)

@@ -11,7 +11,7 @@ from tspsim.output.plots.paper import MOST, asked
 from tspsim.result import Result
 
 #: Points of a title on a screen, and the width of a letter over its height.
-POINTS, LETTER = 10.0, 0.52
+POINTS, LETTER = 10.0, 0.55
 
 
 def titled(result: Result, rest: str, name: str = "") -> str:
@@ -53,8 +53,10 @@ def _work(result: Result) -> str:
 
 
 def set_title(ax: Axes, text: str, pad: float = 6.0) -> None:
-    """Set the title of axes, in lines no longer than the picture is wide."""
+    """Set the title of axes, in lines no longer than the picture, or its column, is wide."""
     size = POINTS if asked() is None else MOST
-    letters = int(72 * ax.figure.get_figwidth() / (LETTER * size))  # type: ignore[union-attr]
+    spec = ax.get_subplotspec()
+    width = ax.figure.get_figwidth() / (spec.get_gridspec().ncols if spec else 1)  # type: ignore[union-attr]
+    letters = int(72 * width / (LETTER * size))
     lines = [line for part in text.split("\n") for line in wrap(part, max(letters, 20)) or [""]]
     ax.set_title("\n".join(lines), loc="left", fontsize=size, pad=pad)
