@@ -20,8 +20,8 @@ from tspsim.output.plots.layers import Page, every_layer, some_layers, strips
 from tspsim.output.plots.phases import LOOKS
 from tspsim.output.plots.roomy import Roomy
 from tspsim.output.plots.style import (
+    BLACK,
     BLUE,
-    DARK,
     GREEN,
     INDIGO,
     ORDER,
@@ -47,6 +47,8 @@ WIDTH = 12.0
 MANY = 10_000
 #: Texts in bars beyond this say nothing more, and are slow.
 TEXTS = 400
+#: What is written on these is white.
+DARK_GROUNDS = (BLUE, GREEN, BLACK, INDIGO, WINE)
 #: Letters of a line of the legend.
 LONG = 34
 #: What a chart of shares says about itself.
@@ -145,7 +147,7 @@ def _write_in_bars(ax: Axes, drawn: Chart, scale: float) -> None:
     texts = [(bar, text) for bar, text in texts if text]
     texts.sort(key=lambda each: each[0].start - each[0].end)
     for bar, text in texts[:TEXTS]:
-        dark = bar.op is not None and style_of(bar.op).colour in (BLUE, GREEN, DARK, INDIGO, WINE)
+        dark = bar.op is not None and style_of(bar.op).colour in DARK_GROUNDS
         ends = bar.start / scale, bar.end / scale
         y = bar.row.bottom + 0.47 * bar.row.height
         ax.add_artist(Roomy(ends, y, text, fontsize=6, color="white" if dark else "black"))

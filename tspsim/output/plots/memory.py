@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tspsim.result import Result
 
 GIB = 2**30
+#: Points of the white line between two bands, whose greys may be alike in print.
+EDGE = 0.4
 #: Moments drawn at most: more than a page has columns.
 MOMENTS = 4000
 #: A capacity beyond this many times the peak is said, not drawn: it would flatten the curve.
@@ -94,8 +96,8 @@ def _areas(
         if values.any():
             top = base + values
             ax.fill_between(
-                times, base, top, step="post", color=MEMORY[kind], lw=0, label=kind,
-                rasterized=raster,
+                times, base, top, step="post", facecolor=MEMORY[kind], edgecolor="white", lw=EDGE,
+                label=kind, rasterized=raster,
             )  # fmt: skip
             if inside.get(kind):
                 ax.fill_between(

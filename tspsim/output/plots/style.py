@@ -1,7 +1,7 @@
 """Colours, hatches and axes that the plots share.
 
-The colours are those of Okabe and Ito (2008), "Color Universal Design": people with any kind of
-colour vision can tell them apart.
+Most colours are those of Okabe and Ito (2008), "Color Universal Design": people with any kind of
+colour vision can tell them apart; tests/test_colours.py measures it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, YELLOW = "#E69F00", "#D55E00", "#F0E442"
 PURPLE, GREY, DARK = "#CC79A7", "#BBBBBB", "#444444"
 #: Beside theirs: a green as far from the other as a second kind of the same thing should be.
-LIME, PALE_GREY = "#8DB93F", "#E6E6E6"
+LIME, PALE_GREY = "#8FD694", "#E6E6E6"
+#: A grey that is told from orange in print, and a dark that is told from wine-red.
+LIGHT, BLACK = "#D0D0D0", "#1A1A1A"
 #: Of Paul Tol's muted colours, two that are darker than all of those: what experts add.
 INDIGO, WINE = "#332288", "#882255"
 
@@ -36,13 +38,13 @@ COMPUTE = {
     "attention": Style("attention", ORANGE),
     "experts": Style("products of experts", INDIGO),
     "routing": Style("rows to and from experts", WINE),
-    "other": Style("norm, element-wise", GREY),
+    "other": Style("norm, element-wise", LIGHT),
 }
 RECOMPUTED = {
     key: Style(f"{style.name}, recomputed", style.colour, "////") for key, style in COMPUTE.items()
 }
 _REDUCTION = Style("reduction", PURPLE)
-_HALF_HOP = Style("send, receive", SKY)
+_HALF_HOP = Style("send, receive", SKY, "\\\\\\\\")
 COMMUNICATION: dict[MessageKind, Style] = {
     "broadcast": Style("broadcast", GREEN),
     "shift": Style("shift", SKY),
@@ -52,7 +54,7 @@ COMMUNICATION: dict[MessageKind, Style] = {
     "reduce": _REDUCTION,
     "reduce_scatter": _REDUCTION,
     "all_reduce": _REDUCTION,
-    "all_to_all": Style("all_to_all", DARK),
+    "all_to_all": Style("all_to_all", BLACK),
 }
 WAIT = Style("waits for communication", VERMILLION, "xxxxx")
 ISSUE = Style("issued by the host", GREY, "....")

@@ -12,6 +12,8 @@ from tspsim.result import Result
 
 #: Points of a title on a screen, and the width of a letter over its height.
 POINTS, LETTER = 10.0, 0.55
+#: Part of its width that a panel's title has: it begins where the axes do.
+BESIDE = 0.8
 
 
 def titled(result: Result, rest: str, name: str = "") -> str:
@@ -56,7 +58,14 @@ def set_title(ax: Axes, text: str, pad: float = 6.0) -> None:
     """Set the title of axes, in lines no longer than the picture, or its column, is wide."""
     size = POINTS if asked() is None else MOST
     spec = ax.get_subplotspec()
-    width = ax.figure.get_figwidth() / (spec.get_gridspec().ncols if spec else 1)  # type: ignore[union-attr]
-    letters = int(72 * width / (LETTER * size))
-    lines = [line for part in text.split("\n") for line in wrap(part, max(letters, 20)) or [""]]
-    ax.set_title("\n".join(lines), loc="left", fontsize=size, pad=pad)
+    columns, rows = (spec.get_gridspec().ncols, spec.get_gridspec().nrows) if spec else (1, 1)
+    width = ax.figure.get_figwidth() / columns  # type: ignore[union-attr]
+    if columns * rows > 1:
+        width *= BESIDE
+    ax.set_title(wrapped(text, width, size), loc="left", fontsize=size, pad=pad)
+
+
+def wrapped(text: str, inches: float, size: float) -> str:
+    """Return a text in lines that are so wide at most, in letters of a size in points."""
+    letters = max(int(72 * inches / (LETTER * size)), 20)
+    return "\n".join(line for part in text.split("\n") for line in wrap(part, letters) or [""])

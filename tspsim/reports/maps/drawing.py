@@ -16,6 +16,7 @@ from tspsim.files.errors import UserError
 from tspsim.output.pictures import check_suffix, inches, save
 from tspsim.output.plots.legends import below
 from tspsim.output.plots.paper import asked, paper, settle
+from tspsim.output.plots.titles import wrapped
 from tspsim.registry import MAPS
 from tspsim.reports.maps.choose import Asked, values_of
 from tspsim.sweeps.store import Store
@@ -24,7 +25,7 @@ from tspsim.sweeps.values import label
 #: Maps beside each other at most, and inches of each.
 MOST, WIDTH, HEIGHT = 9, 5.2, 4.3
 #: Inches of one at least, in print.
-NARROWEST, LOWEST = 2.3, 2.1
+NARROWEST, LOWEST = 2.3, 2.4
 
 
 def draw(
@@ -100,7 +101,8 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
         _same_axes(panels)
     below(whole, panels, 8)
     if left_out:
-        whole.suptitle(left_out, fontsize=8, x=0.01, ha="left")
+        text = wrapped(left_out, width * columns, 8)
+        whole.suptitle(text, fontsize=8, x=0.01, ha="left")
     return whole
 
 
