@@ -76,8 +76,8 @@ def _cache(ax: Axes, found: Serving) -> None:
     ax.fill_between(over.times, taken, step="post", color=SKY, alpha=0.6, lw=0)
     ax.axhline(100, color=DARK, ls="--", lw=0.8)
     ax.set_ylim(0, 108)
-    ax.set_ylabel("cache taken (%)")
-    ax.set_xlabel("seconds since the first arrival")
+    ax.set_ylabel("cache taken [%]")
+    ax.set_xlabel("time since the first arrival [s]")
     ax.set_xlim(0, over.times[-1])
     _dress(ax)
 

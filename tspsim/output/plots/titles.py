@@ -12,7 +12,7 @@ from tspsim.result import Result
 
 #: Points of a title on a screen, and the width of a letter over its height.
 POINTS, LETTER = 10.0, 0.55
-#: Part of its width that a panel's title has: it begins where the axes do.
+#: Part of its width that a panel's title has, which begins where the axes do; as beside a bar.
 BESIDE = 0.8
 
 
@@ -57,11 +57,12 @@ def _work(result: Result) -> str:
 def set_title(ax: Axes, text: str, pad: float = 6.0) -> None:
     """Set the title of axes, in lines no longer than the picture, or its column, is wide."""
     size = POINTS if asked() is None else MOST
-    spec = ax.get_subplotspec()
-    columns, rows = (spec.get_gridspec().ncols, spec.get_gridspec().nrows) if spec else (1, 1)
-    width = ax.figure.get_figwidth() / columns  # type: ignore[union-attr]
-    if columns * rows > 1:
-        width *= BESIDE
+    width = ax.figure.get_figwidth()  # type: ignore[union-attr]
+    if spec := ax.get_subplotspec():
+        grid = spec.get_topmost_subplotspec().get_gridspec()
+        # A colour bar beside the axes has made a grid of its own.
+        alone = grid.ncols * grid.nrows == 1 and spec.get_gridspec() is grid
+        width *= (1.0 if alone else BESIDE) / grid.ncols
     ax.set_title(wrapped(text, width, size), loc="left", fontsize=size, pad=pad)
 
 
