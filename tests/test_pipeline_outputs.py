@@ -196,7 +196,7 @@ def test_two_pipelines_are_drawn_one_above_the_other_on_one_axis() -> None:
     assert above.get_xlim() == below.get_xlim()
     assert (len(above.get_yticks()), len(below.get_yticks())) == (4, 1)
     assert "earlier" in above.get_title(loc="left")
-    assert below.get_title(loc="left").startswith("tp 1: step ")
+    assert below.get_title(loc="left").startswith("tp 1: training step of ")
 
 
 # ---- files ---------------------------------------------------------------------------------------

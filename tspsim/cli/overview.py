@@ -15,6 +15,7 @@ from rich.text import Text
 from tspsim.analysis.inference import cache_of
 from tspsim.cli import placement, stages
 from tspsim.cli.closed_forms import forward_volume
+from tspsim.files.numbers import plain
 from tspsim.files.units import format_bytes
 from tspsim.flops import forward_flops, model_flops
 from tspsim.mesh import Mesh
@@ -127,8 +128,8 @@ def render(found: Mapping[str, Any]) -> RenderableType:
     sizes = [
         ("mesh", f"{axes}: {found['ranks']} ranks"),
         ("parameters", _parameters(found)),
-        ("flops, forward", f"{flops['forward']:.4g}"),
-        ("flops, whole step", f"{flops['model']:.4g} (as MFU counts them: nothing twice)"),
+        ("flops, forward", _tflop(flops["forward"])),
+        ("flops, whole step", f"{_tflop(flops['model'])} (as MFU counts them: nothing twice)"),
     ]
     if found["disturbances"]:
         sizes.append(("disturbed", found["disturbances"]))
@@ -154,6 +155,10 @@ def _steps(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield ("step" if sum(steps.values()) == 1 else "last step"), told["step"]
     token = f"{format_bytes(round(cache['bytes_per_token']))} a token of a sequence"
     yield "cache of a rank", f"{format_bytes(round(cache['bytes']))}: {token}"
+
+
+def _tflop(flops: float) -> str:
+    return f"{plain(flops / 1e12, 4)} Tflop"
 
 
 def _parameters(found: Mapping[str, Any]) -> str:

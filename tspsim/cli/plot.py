@@ -31,7 +31,9 @@ def plot(
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="START:END", help="gantt, pipeline: a stretch, '400 ms:430 ms'."),
+        typer.Option(
+            metavar="START:END", help="gantt, pipeline: a stretch, '400 ms:430 ms', or 'all'."
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="FIRST:LAST", help="gantt: the forward of some layers.")
@@ -41,6 +43,10 @@ def plot(
     ] = None,
     rank: Annotated[
         str | None, typer.Option(metavar="R", help="memory, roofline: which rank.")
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTH", help="For print: 'column' (3.35 in) or 'page' (7 in)."),
     ] = None,
     x: Annotated[
         str | None, typer.Option("--x", metavar="KEY", help="Maps: the axis along the page.")
@@ -67,9 +73,9 @@ def plot(
     of_sweep: dict[str, Any] = {"x": x, "y": y, "value": value, "by": by, "at": at}
     given = {name: told for name, told in (of_run | of_sweep).items() if told}
     if _is_sweep(directory, kind):
-        _map(directory, kind, target, given)
+        _map(directory, kind, target, width, given)
     else:
-        _plot(directory, kind, target, given)
+        _plot(directory, kind, target, width, given)
     say(f"wrote {target}")
 
 
@@ -97,23 +103,28 @@ def _is_sweep(directory: Path, kind: str) -> bool:
     return sweep
 
 
-def _plot(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
+def _plot(
+    directory: Path, kind: str, target: Path, width: str | None, given: dict[str, Any]
+) -> None:
     from tspsim.cli.plot_options import plot_options
-    from tspsim.output.pictures import check_options, check_suffix, draw
+    from tspsim.output.pictures import check_options, check_suffix, draw, inches
     from tspsim.runner import load_result
 
     check_suffix(target)
+    inches(width)
     check_options(kind, given)
-    draw(kind, load_result(directory), target, **plot_options(given))
+    draw(kind, load_result(directory), target, width=width, **plot_options(given))
 
 
-def _map(directory: Path, kind: str, target: Path, given: dict[str, Any]) -> None:
+def _map(
+    directory: Path, kind: str, target: Path, width: str | None, given: dict[str, Any]
+) -> None:
     from tspsim.reports.maps.drawing import draw
     from tspsim.sweeps.store import Store
 
     if "at" in given:
         given["at"] = dict(map(_value, given["at"]))
-    draw(kind, Store.open(directory), target, **given)
+    draw(kind, Store.open(directory), target, width=width, **given)
 
 
 def _value(text: str) -> tuple[str, Any]:

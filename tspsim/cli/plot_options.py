@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,8 @@ def plot_options(given: Mapping[str, str | None]) -> dict[str, Any]:
     Parameters
     ----------
     given : mapping of str to str or None
-        ``window``: ``"400 ms:430 ms"``; ``layers``: ``"3:4"`` or ``"3"``; ``ranks``: ``"0,4"``;
-        ``rank``: ``"2"``. What is None is left to the plot.
+        ``window``: ``"400 ms:430 ms"`` or ``"all"``; ``layers``: ``"3:4"`` or ``"3"``;
+        ``ranks``: ``"0,4"``; ``rank``: ``"2"``. What is None is left to the plot.
 
     Raises
     ------
@@ -36,9 +37,11 @@ def plot_options(given: Mapping[str, str | None]) -> dict[str, Any]:
 def _window(text: str) -> tuple[float, float]:
     from tspsim.files.units import quantity
 
+    if text.strip() == "all":
+        return 0.0, math.inf
     start, colon, end = text.partition(":")
     if not colon:
-        raise ValueError(f"'{text}' is not a window; write for example '400 ms:430 ms'")
+        raise ValueError(f"'{text}' is not a window; write for example '400 ms:430 ms', or 'all'")
     return quantity(start.strip(), "s"), quantity(end.strip(), "s")
 
 

@@ -11,6 +11,7 @@ import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json, write
 from tspsim.files.errors import OutputError, UserError
+from tspsim.files.numbers import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -162,7 +163,7 @@ def _drawn(what: str, order: Order, play: Play) -> str:
     sizes = f"{order.ranks} ranks, {order.microbatches} micro-batches"
     head = f"{what}: {sizes}" + (f", {chunks} stages on each rank" if chunks > 1 else "")
     rows = [f"{rank:>{digits}}  {line}" for rank, line in enumerate(lines)]
-    return "\n".join([head, *rows, f"{'':{digits}}  a column is {unit:.4g}; . waits"])
+    return "\n".join([head, *rows, f"{'':{digits}}  a column is {plain(unit, 4)}; . waits"])
 
 
 def _data(what: str, order: Order, play: Play) -> dict[str, Any]:
@@ -199,9 +200,7 @@ def _table(order: Order, play: Play) -> Table:
         busy, bubble = play.busy(rank), play.bubble(rank)
         stages = " ".join(map(str, order.on(rank)))
         share = f"{100 * bubble / play.span:.1f} %"
-        table.add_row(
-            str(rank), stages, f"{busy:.6g}", f"{bubble:.6g}", share, str(held(order, rank))
-        )
+        table.add_row(str(rank), stages, plain(busy), plain(bubble), share, str(held(order, rank)))
     return table
 
 

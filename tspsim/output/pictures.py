@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tspsim.files.errors import OutputError, UserError, did_you_mean
+from tspsim.files.errors import OutputError, UnknownNameError, UserError, did_you_mean
 from tspsim.registry import PLOTS
 
 if TYPE_CHECKING:
@@ -24,7 +24,17 @@ SUFFIXES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 #: Ids in an svg are hashes with a random salt unless it is given: same input, same bytes.
-_SVG: dict[Any, Any] = {"svg.hashsalt": "tspsim", "svg.fonttype": "none"}
+#: Texts stay texts, to be searched and edited: in a pdf with its TrueType fonts, which publishers
+#: ask for, and not as Type 3.
+_AS_IT_IS: dict[Any, Any] = {
+    "svg.hashsalt": "tspsim", "svg.fonttype": "none", "pdf.fonttype": 42,
+}  # fmt: skip
+
+#: Inches of a picture in print: in one of a paper's two columns, or across both.
+WIDTHS = {"column": 3.35, "page": 7.0}
+
+#: Pixels of an inch, on a screen and in print.
+SCREEN, PRINT = 150, 300
 
 #: What matplotlib's own formulas, the powers of ten on an axis, begin with.
 _TICK = "\\mathdefault"
@@ -42,7 +52,9 @@ _PAGE = """<!doctype html>
 """
 
 
-def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
+def draw(
+    kind: str, result: Result, path: str | Path, *, width: str | None = None, **options: Any
+) -> None:
     """Draw a plot and save it.
 
     Parameters
@@ -52,6 +64,8 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
     result : Result
     path : str or Path
         Its suffix, ``.png``, ``.svg``, ``.pdf`` or ``.html``, says the format.
+    width : {"column", "page"}, optional
+        For print: as wide as that of a paper.
     **options
         Handed to the plot.
 
@@ -67,8 +81,13 @@ def draw(kind: str, result: Result, path: str | Path, **options: Any) -> None:
     path = Path(path)
     check_suffix(path)
     check_options(kind, options)
-    axes = PLOTS.get(kind)(result, **options)
-    save(axes.figure, path, f"{kind} of {result.scenario.name}")
+    from tspsim.output.plots.paper import paper, settle
+
+    with paper(inches(width)):
+        drawn = PLOTS.get(kind)(result, **options).figure
+        if width:
+            settle(drawn)
+    save(drawn, path, f"{kind} of {result.scenario.name}", exact=bool(width))
 
 
 def check_options(kind: str, options: Iterable[str]) -> None:
@@ -85,6 +104,19 @@ def check_options(kind: str, options: Iterable[str]) -> None:
         raise UserError(f"a {kind} plot has no {' and no '.join(foreign)} to choose")
 
 
+def inches(width: str | None) -> float | None:
+    """Return how wide a picture for print is; None: as suits a screen.
+
+    Raises
+    ------
+    UnknownNameError
+        When it is none of `WIDTHS`.
+    """
+    if width is not None and width not in WIDTHS:
+        raise UnknownNameError("width", width, tuple(WIDTHS))
+    return None if width is None else WIDTHS[width]
+
+
 def check_suffix(path: Path) -> None:
     """Raise unless a picture can be written in the format of a path's suffix.
 
@@ -99,8 +131,17 @@ def check_suffix(path: Path) -> None:
         raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
 
 
-def save(figure: Figure, path: Path, title: str) -> None:
+def save(figure: Figure, path: Path, title: str, *, exact: bool = False) -> None:
     """Save a figure in the format of the path's suffix, whole or not at all.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : Path
+    title : str
+        Of a page that holds it.
+    exact : bool
+        Whether the picture is as large as the figure says; else it ends where what is drawn does.
 
     Raises
     ------
@@ -108,23 +149,24 @@ def save(figure: Figure, path: Path, title: str) -> None:
         When the file cannot be written.
     """
     try:
-        _save(figure, path, title)
+        _save(figure, path, title, exact)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _save(figure: Figure, path: Path, title: str) -> None:
+def _save(figure: Figure, path: Path, title: str, exact: bool) -> None:
     import matplotlib as mpl
 
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     metadata = SUFFIXES[path.suffix.lower()]
     _without_formulas(figure)
     try:
-        with mpl.rc_context(_SVG):
+        with mpl.rc_context(_AS_IT_IS):
             if path.suffix.lower() == ".html":
                 partial.write_text(_page(figure, title), encoding="utf-8")
             else:
-                figure.savefig(partial, dpi=150, metadata=metadata, bbox_inches="tight")
+                dpi, box = (PRINT, None) if exact else (SCREEN, "tight")
+                figure.savefig(partial, dpi=dpi, metadata=metadata, bbox_inches=box)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -141,7 +183,7 @@ def svg(figure: Figure) -> str:
 
     text = io.StringIO()
     _without_formulas(figure)
-    with mpl.rc_context(_SVG):
+    with mpl.rc_context(_AS_IT_IS):
         figure.savefig(text, format="svg", dpi=150, metadata=SUFFIXES[".svg"], bbox_inches="tight")
     drawing = text.getvalue()
     return drawing[drawing.index("<svg") :]

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tspsim.files.between import rests_on, within
+from tspsim.files.numbers import plain
 from tspsim.memory import alive
 from tspsim.output.fitting import would_fit
 from tspsim.output.units import share, size, time, time_unit
@@ -130,7 +131,7 @@ def _inference(figures: dict[str, Any]) -> list[RenderableType]:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{rate:,.0f}" if rate >= 10 else plain(rate, 2)
 
 
 def _cache(found: dict[str, Any]) -> list[tuple[str, ...]]:

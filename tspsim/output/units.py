@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tspsim.files.between import stated, within
+from tspsim.files.numbers import plain
 
 TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -64,5 +65,5 @@ def duration(seconds: float) -> str:
     """Return a time of a job, for example ``"7 d"``, ``"1.5 h"``, ``"12.3 min"`` or ``"8 s"``."""
     for scale, name in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
         if seconds >= scale:
-            return f"{float(f'{seconds / scale:.3g}'):,g} {name}"
-    return f"{float(f'{seconds:.3g}'):g} s" if seconds >= 0.1 or not seconds else time(seconds)
+            return f"{plain(seconds / scale, 3)} {name}"
+    return f"{plain(seconds, 3)} s" if seconds >= 0.1 or not seconds else time(seconds)

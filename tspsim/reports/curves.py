@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "o^sD"
-_COLOURS = ("#1f77b4", "#d95f02", "#2a9d55", "#7a5195", "#b8860b", "#c2185b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +64,25 @@ def draw_curves(panels: Sequence[Panel], path: Path, columns: int = 1, title: st
 
 def _panel(panel: Panel, ax: Axes) -> None:
     """Draw one curve; where the algorithm changes the line goes on from the last point."""
-    known: dict[str, str] = {}
+    from tspsim.output.plots.ticks import plain_ticks
+    from tspsim.reports.maps.groups import LOOKS, Look
+
+    known: dict[str, Look] = {}
     last: list[Point] = []
     for algorithm, some in groupby(panel.points, key=lambda point: point.algorithm):
         part = list(some)
         fresh = algorithm not in known
-        colour = known.setdefault(algorithm, _COLOURS[len(known) % len(_COLOURS)])
+        look = known.setdefault(algorithm, Look(*LOOKS[len(known) % len(LOOKS)]))
         x, y = _figures([*last, *part])
         label = f"simulated: {algorithm.replace('_', ' ')}" if fresh else None
-        ax.plot(x, y, color=colour, lw=1.8, label=label)
+        ax.plot(x, y, color=look.colour, ls=look.line, lw=1.8, label=label)
         last = part[-1:]
     for (label, dots), marker in zip(panel.measured, cycle(_MARKERS), strict=False):
         x, y = [size for size, _ in dots], [rate / 1e9 for _, rate in dots]
         ax.plot(x, y, marker, ms=4.5, color="black", mfc="white", label=label)
     ax.set_title(panel.title, fontsize=9.5, loc="left")
     ax.set_ylim(bottom=0)
+    plain_ticks(ax.yaxis)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, loc="upper left", framealpha=0.9)
     seen = [size for _, dots in panel.measured for size, _ in dots]

@@ -50,7 +50,7 @@ def draw(found: Goodput, path: Path) -> None:
     _curve(ax, found, found.best)
     _points(ax, found.best)
     _marks(ax, found.best)
-    ax.set_ylabel("goodput: useful part of the time (%)")
+    ax.set_ylabel("goodput: useful part of the time [%]")
     ax.set_xlabel("useful work between two checkpoints")
     fails = duration(found.system_mtbf or 0.0)
     checkpoint = f"a checkpoint takes {duration(found.checkpoint_time)}"

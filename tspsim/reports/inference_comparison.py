@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tspsim.files.numbers import plain
 from tspsim.output.units import size, time
 from tspsim.sweeps.candidates import Candidate
 from tspsim.sweeps.speed import speed
@@ -26,7 +27,7 @@ def row_of(each: Candidate) -> tuple[str, ...]:
     return (
         _time(found, "time_to_first_token"),
         _time(found, "time_per_token"),
-        f"{speed(figures):,.0f}" if speed(figures) >= 10 else f"{speed(figures):.2g}",
+        f"{speed(figures):,.0f}" if speed(figures) >= 10 else plain(speed(figures), 2),
         time(figures["time"]["exposed_communication"]),
         size(found["cache"]["bytes"]),
         size(memory["peak"]),

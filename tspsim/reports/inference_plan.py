@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tspsim.files.numbers import plain
 from tspsim.output.plots.style import axes
 from tspsim.output.units import size, time, time_unit
 from tspsim.plan.inference import Asked, Served, Trial
@@ -70,7 +71,7 @@ def _table(asked: Asked, found: Sequence[Served], hourly: float | None) -> Table
         cells = [each.strategy.kind, mesh_name(each), f"{best.batch:,}", time(best.seconds)]
         cells.append(f"{best.rate:,.0f}")
         cost = dollars(best, hourly)
-        cells += [f"{cost:.3g}"] if cost is not None else []
+        cells += [plain(cost, 3)] if cost is not None else []
         cells.append(size(best.peak))
         if asked.longest:
             cells.append(f"{each.longest.tokens:,}" if each.longest else "none")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tspsim.analysis.apart import apart
 from tspsim.files.between import rests_on
+from tspsim.files.numbers import plain
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
 from tspsim.plan.misses import Miss
@@ -119,7 +120,7 @@ def _cells(answer: Answer, ranked: Ranked) -> tuple[str, ...]:
     return (
         step_cell(figures),
         f"{figures['tokens_per_second_per_device']:,.0f}",
-        mfu if dollars is None else f"{dollars:.3g}",
+        mfu if dollars is None else plain(dollars, 3),
         size(figures["memory"]["peak"]),
     )
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tspsim.files.numbers import plain
 from tspsim.output.pictures import save
 from tspsim.output.units import time_unit
 from tspsim.reports.serving_table import latencies
@@ -43,9 +44,9 @@ def draw(found: Serving, path: Path) -> None:
 
 def _title(found: Serving) -> str:
     rate, second = found.offered.arrival_rate, found.throughput
-    come = "all requests come at once" if rate is None else f"{rate:.3g} requests/s come"
-    served = f"{second['requests']:.3g}/s are served: {second['new_tokens']:,.0f} new tokens/s"
-    return f"{found.scenario}: {come}, {served}"
+    come = "all requests come at once" if rate is None else f"{plain(rate, 3)} requests/s come"
+    served = f"{plain(second['requests'], 3)}/s are served"
+    return f"{found.scenario}: {come}, {served}: {second['new_tokens']:,.0f} new tokens/s"
 
 
 def _requests(ax: Axes, found: Serving) -> None:
@@ -63,7 +64,7 @@ def _requests(ax: Axes, found: Serving) -> None:
     ax.set_ylim(bottom=0)
     ax.tick_params(labelbottom=False)
     ax.legend(fontsize=9, **_ABOVE, ncols=2)
-    _plain(ax)
+    _dress(ax)
 
 
 def _cache(ax: Axes, found: Serving) -> None:
@@ -75,10 +76,10 @@ def _cache(ax: Axes, found: Serving) -> None:
     ax.fill_between(over.times, taken, step="post", color=SKY, alpha=0.6, lw=0)
     ax.axhline(100, color=DARK, ls="--", lw=0.8)
     ax.set_ylim(0, 108)
-    ax.set_ylabel("cache taken (%)")
-    ax.set_xlabel("seconds since the first arrival")
+    ax.set_ylabel("cache taken [%]")
+    ax.set_xlabel("time since the first arrival [s]")
     ax.set_xlim(0, over.times[-1])
-    _plain(ax)
+    _dress(ax)
 
 
 def _percentiles(ax: Axes, found: Serving) -> None:
@@ -118,9 +119,9 @@ def _marks(ax: Axes, place: int, times: Times) -> None:
 def _short(seconds: float) -> str:
     """Return a time with three digits that tell."""
     scale, name = time_unit(seconds) if seconds < 1 else (1.0, "s")
-    return f"{float(f'{seconds / scale:.3g}'):,g} {name}"
+    return f"{plain(seconds / scale, 3)} {name}"
 
 
-def _plain(ax: Axes) -> None:
+def _dress(ax: Axes) -> None:
     ax.grid(axis="y", alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)

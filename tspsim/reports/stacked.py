@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tspsim.analysis.apart import apart
+from tspsim.files.numbers import plain
 from tspsim.output.pictures import check_suffix, save
 from tspsim.output.plots import gantt, pipeline
 from tspsim.output.plots.bars import chart
 from tspsim.output.plots.style import DARK
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import Window, choose, middle
 from tspsim.output.units import time, time_unit
 from tspsim.result import Result
@@ -63,9 +65,10 @@ def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
         _same_axis(ax, shown, longest)
         if not window.note:
             _mark_end(ax, shown[1], longest, draw=_is_draw(results))
-        title = f"{name}: step {gantt.step_of(result)}"
-        ax.set_title(f"{title}. Shown: {window.note}" if window.note else title, loc="left",
-                     fontsize=10, pad=16)  # fmt: skip
+        shares = f"\n{gantt.DENSE}" if gantt.is_dense(ax) else ""
+        title = titled(result, f"step {gantt.step_of(result)}", name)
+        note = f". Shown: {window.note}" if window.note else ""
+        set_title(ax, title + note + shares, pad=26 if shares else 16)
     both[0].set_xlabel("")
     _, unit = time_unit(longest)
     both[-1].set_xlabel(f"time since {_since(results, windows)} [{unit}]")
@@ -86,7 +89,7 @@ def _passes(results: Sequence[Result], names: Sequence[str]) -> Figure:
         if end < longest:
             ax.axvline(end / time_unit(longest)[0], color=DARK, lw=1.0, ls="--")
             title += f"; {_earlier(end, longest, draw=_is_draw(results))}"
-        ax.set_title(title, loc="left", fontsize=10)
+        set_title(ax, title)
     both[0].set_xlabel("")
     return drawn
 
@@ -140,4 +143,4 @@ def _same_axis(ax: Axes, shown: tuple[float, float], longest: float) -> None:
         t for t in MaxNLocator(10).tick_values(0, longest / scale) if 0 <= t * scale <= longest
     ]
     ax.set_xlim(start / drawn, (start + longest) / drawn)
-    ax.set_xticks([(start + tick * scale) / drawn for tick in ticks], [f"{t:g}" for t in ticks])
+    ax.set_xticks([(start + tick * scale) / drawn for tick in ticks], [plain(t) for t in ticks])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tspsim.files.errors import Problem
+from tspsim.files.numbers import plain
 from tspsim.files.source import KeyPath
 from tspsim.scenario.disturbances import DisturbancesKeys
 from tspsim.scenario.topologies import Hardware
@@ -88,7 +89,8 @@ def _failure_problems(keys: DisturbancesKeys, devices: int) -> Iterator[Problem]
         return
     for place, failure in enumerate(keys.failures):
         if failure.at >= job.horizon:
-            message = f"found {failure.at:g} s; the job ends at its horizon of {job.horizon:g} s"
+            ends = f"the job ends at its horizon of {plain(job.horizon)} s"
+            message = f"found {plain(failure.at)} s; {ends}"
             yield Problem(("disturbances", "failures", place, "at"), message)
     here: KeyPath = ("disturbances", "reliability")
     if job.mtbf is None:
@@ -99,5 +101,5 @@ def _failure_problems(keys: DisturbancesKeys, devices: int) -> Iterator[Problem]
             yield Problem((*here, "checkpoint"), "needs an 'interval' where there is no 'mtbf'")
     elif job.horizon * devices / job.mtbf > MOST_FAILURES:
         count = job.horizon * devices / job.mtbf
-        message = f"found {job.mtbf:g} s: {devices} devices fail {count:,.0f} times"
+        message = f"found {plain(job.mtbf)} s: {devices:,} devices fail {count:,.0f} times"
         yield Problem((*here, "mtbf"), f"{message} in the horizon; at most {MOST_FAILURES:,}")

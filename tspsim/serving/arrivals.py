@@ -10,6 +10,7 @@ import numpy as np
 from tspsim.engine.jitter import ARRIVALS, LENGTHS, generator
 from tspsim.engine.serving.types import Cache, Request
 from tspsim.files.errors import UserError
+from tspsim.files.numbers import plain
 from tspsim.serving.lengths import Lengths
 
 _RATE = re.compile(r"\s*(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d{1,2}))?\s*/\s*(s|min|h)\s*")
@@ -87,7 +88,7 @@ def poisson(rate: float, count: int, prompt: Lengths, new_tokens: Lengths, seed:
     prompts = prompt.draw(generator(LENGTHS, seed, 0), count)
     answers = new_tokens.draw(generator(LENGTHS, seed, 1), count)
     columns = zip(times.tolist(), prompts.tolist(), answers.tolist(), strict=True)
-    about = f"Poisson, {rate:g} /s, seed {seed}"
+    about = f"Poisson, {plain(rate)} /s, seed {seed}"
     return Traffic(tuple(Request(*row) for row in columns), about, rate, seed)
 
 
@@ -105,5 +106,5 @@ def parse_rate(text: str) -> float | None:
     number, exponent, unit = match.groups()
     rate = float(f"{number}e{exponent or 0}") / _SECONDS[unit]
     if not _SLOWEST <= rate <= _FASTEST:
-        raise UserError(f"--arrivals: '{text}': from {_SLOWEST:g}/s to {_FASTEST:g}/s")
+        raise UserError(f"--arrivals: '{text}': from {plain(_SLOWEST)}/s to {plain(_FASTEST)}/s")
     return rate

@@ -13,6 +13,7 @@ from pathlib import Path
 from tspsim.engine.serving.types import Request
 from tspsim.files.errors import UserError, did_you_mean
 from tspsim.files.faults import found
+from tspsim.files.numbers import plain
 from tspsim.files.reading import STORED, UnreadableError, read_text
 from tspsim.serving.arrivals import Traffic
 from tspsim.serving.lengths import LONGEST
@@ -117,7 +118,7 @@ class _Reader:
             return
         arrival, *tokens = self._cells(cells)
         last = self.requests[-1].arrival if self.requests else 0.0
-        allowed = f"seconds from {last:g} on" + (", the row above's" if self.requests else "")
+        allowed = f"seconds from {plain(last)} on" + (", the row above's" if self.requests else "")
         if not last <= _seconds(arrival) <= LATEST:
             yield f"arrival: {found(arrival)}; must be {allowed}"
         for name, cell in zip(COLUMNS[1:], tokens, strict=True):

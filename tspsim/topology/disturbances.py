@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from tspsim.files.numbers import plain
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -31,9 +33,9 @@ class SlowDevice:
     def text(self) -> str:
         """Return for example ``"device 3 at 0.8 of its speed"``."""
         if self.compute == self.memory == self.launch:
-            return f"device {self.device} at {self.compute:g} of its speed"
+            return f"device {self.device} at {plain(self.compute)} of its speed"
         parts = (("compute rates", self.compute), ("memory bandwidth", self.memory))
-        slow = " and ".join(f"{part:g} of its {what}" for what, part in parts if part < 1)
+        slow = " and ".join(f"{plain(part)} of its {what}" for what, part in parts if part < 1)
         return f"device {self.device} at {slow or '1 of its speed'}"
 
 
@@ -76,11 +78,11 @@ class ChangedLink:
             return f"link {self.name} lost"
         changes = []
         if self.bandwidth is not None:
-            changes.append(f"{self.bandwidth / 1e9:g} GB/s")
+            changes.append(f"{plain(self.bandwidth / 1e9)} GB/s")
         elif self.speed < 1:
-            changes.append(f"{self.speed:g} of its bandwidth")
+            changes.append(f"{plain(self.speed)} of its bandwidth")
         if self.latency is not None:
-            changes.append(f"a latency of {self.latency * 1e6:g} us")
+            changes.append(f"a latency of {plain(self.latency * 1e6)} us")
         return f"link {self.name} at {' and '.join(changes)}"
 
 
@@ -96,7 +98,7 @@ class Lognormal:
 
     def text(self) -> str:
         """Return for example ``"lognormal, sigma 0.02"``."""
-        return f"lognormal, sigma {self.sigma:g}"
+        return f"lognormal, sigma {plain(self.sigma)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Exponential:
 
     def text(self) -> str:
         """Return for example ``"exponential, mean 0.02"``."""
-        return f"exponential, mean {self.mean:g}"
+        return f"exponential, mean {plain(self.mean)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Uniform:
 
     def text(self) -> str:
         """Return for example ``"uniform, 1 to 1.1"``."""
-        return f"uniform, {self.low:g} to {self.high:g}"
+        return f"uniform, {plain(self.low)} to {plain(self.high)}"
 
 
 #: How the factor by which a duration is multiplied is drawn.

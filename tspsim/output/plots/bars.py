@@ -64,8 +64,9 @@ def chart(timeline: Timeline, part: Window) -> Chart:
     bars: dict[Style, list[Bar]] = defaultdict(list)
     for row in rows:
         for style, bar in _bars(timeline, row, seen[row.rank, row.lane]):
-            start, end = max(bar.start, part.start), min(bar.end, part.end)
-            if end > start:
+            if part.start <= bar.start < bar.end <= part.end:
+                bars[style].append(bar)
+            elif (start := max(bar.start, part.start)) < (end := min(bar.end, part.end)):
                 bars[style].append(bar._replace(start=start, end=end))
     return Chart(rows, dict(bars))
 

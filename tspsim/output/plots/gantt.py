@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,25 +14,26 @@ from matplotlib.patches import Patch
 from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
 from tspsim.output.passes import named, stages_of
-from tspsim.output.plots.bars import Bar, Chart, Row, chart
+from tspsim.output.plots import density
+from tspsim.output.plots.bars import SPACE, Bar, Chart, Row, chart
+from tspsim.output.plots.layers import Page, every_layer, some_layers, strips
+from tspsim.output.plots.phases import LOOKS
+from tspsim.output.plots.roomy import Roomy
 from tspsim.output.plots.style import (
+    BLACK,
     BLUE,
-    COMMUNICATION,
-    COMPUTE,
-    DARK,
     GREEN,
-    GREY,
     INDIGO,
-    ISSUE,
-    PALE,
-    RECOMPUTED,
-    WAITS,
+    ORDER,
     WINE,
     Style,
     axes,
+    edge_of,
+    face_of,
     style_of,
 )
-from tspsim.output.plots.titles import titled
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import Window, choose
 from tspsim.output.units import step_time, time_unit
 from tspsim.program.by_expert import EXPERTS
@@ -39,14 +41,18 @@ from tspsim.program.by_expert import EXPERTS
 if TYPE_CHECKING:
     from tspsim.result import Result
 
-#: Inches of a new figure, and of the axes in it.
-WIDTH, AXES = 12.0, 9.3
+#: Inches of a new figure.
+WIDTH = 12.0
 #: Vector files with more bars than this hold them as a picture.
 MANY = 10_000
 #: Texts in bars beyond this say nothing more, and are slow.
 TEXTS = 400
-#: The legend's order.
-ORDER = [*COMPUTE.values(), *RECOMPUTED.values(), ISSUE, *WAITS, *COMMUNICATION.values()]
+#: What is written on these is white.
+DARK_GROUNDS = (BLUE, GREEN, BLACK, INDIGO, WINE)
+#: Letters of a line of the legend.
+LONG = 34
+#: What a chart of shares says about itself.
+DENSE = "Heights: share of the time, where tasks are too short to be seen; zoom: --window START:END"
 
 
 def plot(
@@ -60,7 +66,8 @@ def plot(
     """Draw ranks as lanes over time, compute and every communicator on a row of its own.
 
     A gap in a compute row is hatched: the rank waits there for communication, or for its host. A
-    run of many tasks is cut to a few layers in its middle.
+    run of many tasks is cut to a few layers in its middle; where a window is asked for in which
+    tasks are narrower than a pixel, the share of the time is drawn that each class of them takes.
 
     Parameters
     ----------
@@ -81,19 +88,45 @@ def plot(
     """
     part = choose(result, window, layers, ranks)
     drawn = chart(result.timeline, part)
-    ax = axes(ax, WIDTH, drawn.height + 1.2)
+    ax = axes(ax, WIDTH, drawn.height + 1.2, rows=True)
     scale, unit = time_unit(part.end)
-    _mark_layers(ax, drawn, result.timeline, part, scale)
-    many = sum(map(len, drawn.bars.values())) > MANY
-    for style, bars in drawn.bars.items():
-        ax.add_collection(_collection(style, bars, scale, many))
-    _write_in_bars(ax, drawn, part, scale)
+    page = Page(ax.get_window_extent().width / ax.figure.dpi, scale)
+    dense = density.is_dense(drawn, page.inches)
+    phases = (_densely if dense else _one_by_one)(ax, drawn, result.timeline, part, page)
     _dress(ax, drawn, result.timeline)
     ax.set_xlim(part.start / scale, part.end / scale)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
-    ax.set_title(_title(result, part), loc="left", fontsize=10, pad=16)
-    _legend(ax, drawn)
+    set_title(ax, _title(result, part, dense), pad=26 if phases else 16)
+    _legend(ax, drawn, phases)
     return ax
+
+
+def _one_by_one(
+    ax: Axes, drawn: Chart, timeline: Timeline, part: Window, page: Page
+) -> Iterable[str]:
+    """Draw every bar, with lines where layers begin."""
+    ax.set_ylim(0, drawn.height)
+    every_layer(ax, drawn, timeline, part, page)
+    many = sum(map(len, drawn.bars.values())) > MANY
+    for style, bars in drawn.bars.items():
+        ax.add_collection(_collection(style, bars, page.scale, many))
+    _write_in_bars(ax, drawn, page.scale)
+    return ()
+
+
+def is_dense(ax: Axes) -> bool:
+    """Say whether axes hold shares of the time in place of tasks."""
+    return DENSE in ax.get_title(loc="left").replace("\n", " ")
+
+
+def _densely(ax: Axes, drawn: Chart, timeline: Timeline, part: Window, page: Page) -> Iterable[str]:
+    """Draw the share of each class; return the phases that are marked."""
+    ax.set_ylim(0, drawn.height + SPACE)
+    if len(timeline.programs.roles) == 1:
+        some_layers(ax, timeline, part, page)
+    for shares in density.collections(drawn, part, page.inches, page.scale):
+        ax.add_collection(shares)
+    return strips(ax, drawn, timeline, part, page)
 
 
 def _collection(style: Style, bars: list[Bar], scale: float, many: bool) -> PolyCollection:
@@ -103,69 +136,21 @@ def _collection(style: Style, bars: list[Bar], scale: float, many: bool) -> Poly
     corners = np.stack([x[:, [0, 0, 1, 1]], y[:, [0, 1, 1, 0]]], axis=-1)
     return PolyCollection(
         corners,  # type: ignore[arg-type]
-        facecolors=_face(style), edgecolors=_edge(style), hatch=style.hatch or None,
+        facecolors=face_of(style), edgecolors=edge_of(style), hatch=style.hatch or None,
         linewidths=0.0 if style.hatch else 0.3, rasterized=many, label=style.name,
     )  # fmt: skip
 
 
-def _face(style: Style) -> str:
-    return PALE if style in WAITS else style.colour
-
-
-def _edge(style: Style) -> str:
-    return style.colour if style in WAITS else "white"
-
-
-def _mark_layers(ax: Axes, drawn: Chart, timeline: Timeline, part: Window, scale: float) -> None:
-    """Draw a line where the first rank begins a layer, with the layer's name if there is room.
-
-    Past the rows of that rank only where the others have the same layers: not in a pipeline.
-    """
-    marks = list(layer_starts(timeline, part))
-    pipelined = len(timeline.programs.roles) > 1
-    last = min(row.bottom for row in drawn.rows if row.rank == part.ranks[0] or not pipelined)
-    below = last / drawn.height if pipelined else 0.0
-    ends = [start for start, _ in marks[1:]] + [part.end]
-    for (start, name), end in zip(marks, ends, strict=False):  # of no mark there is no end
-        ax.axvline(start / scale, ymin=below, color=GREY, lw=0.8, zorder=0)
-        room = _inches(end - start, part) / 0.08
-        text = next((form for form in (name, name.rpartition(" ")[0]) if len(form) < room), "")
-        if text:
-            ax.annotate(
-                text, (start / scale, 1), (2, 3), xycoords=("data", "axes fraction"),
-                textcoords="offset points", fontsize=7, color=DARK,
-            )  # fmt: skip
-
-
-def layer_starts(timeline: Timeline, part: Window) -> Iterator[tuple[float, str]]:
-    """Yield when the first shown rank begins to compute a layer, and which."""
-    before = None
-    for span in timeline.spans(part.ranks[0]):
-        if span.op.lane or span.end <= part.start or span.start >= part.end:
-            continue
-        layer = "" if span.op.layer is None else f"layer {span.op.layer} "
-        # Backward recomputes piece by piece: a line at each of them would hide what they mark.
-        phase = "backward" if span.op.phase == "recompute" else span.op.phase
-        here = f"{layer}{phase}"
-        if here != before:
-            yield max(span.start, part.start), here
-        before = here
-
-
-def _inches(seconds: float, part: Window) -> float:
-    return seconds * AXES / (part.end - part.start)
-
-
-def _write_in_bars(ax: Axes, drawn: Chart, part: Window, scale: float) -> None:
+def _write_in_bars(ax: Axes, drawn: Chart, scale: float) -> None:
     """Write into bars that are wide enough what they are."""
     texts = [(bar, _bar_text(bar)) for bars in drawn.bars.values() for bar in bars if bar.op]
-    room = [(b, text) for b, text in texts if _inches(b.end - b.start, part) > 0.07 * len(text)]
-    for bar, text in room[:TEXTS]:
-        dark = bar.op is not None and style_of(bar.op).colour in (BLUE, GREEN, DARK, INDIGO, WINE)
-        ax.text(
-            (bar.start + bar.end) / 2 / scale, bar.row.bottom + 0.47 * bar.row.height, text,
-            ha="center", va="center", fontsize=6, clip_on=True, color="white" if dark else "black",
-        )  # fmt: skip
+    texts = [(bar, text) for bar, text in texts if text]
+    texts.sort(key=lambda each: each[0].start - each[0].end)
+    for bar, text in texts[:TEXTS]:
+        dark = bar.op is not None and style_of(bar.op).colour in DARK_GROUNDS
+        ends = bar.start / scale, bar.end / scale
+        y = bar.row.bottom + 0.47 * bar.row.height
+        ax.add_artist(Roomy(ends, y, text, fontsize=6, color="white" if dark else "black"))
 
 
 def _bar_text(bar: Bar) -> str:
@@ -179,7 +164,7 @@ def _bar_text(bar: Bar) -> str:
 
 def _dress(ax: Axes, drawn: Chart, timeline: Timeline) -> None:
     """Name the rows and take away what only distracts."""
-    ax.set_ylim(0, drawn.height)
+    plain_ticks(ax.xaxis)
     ax.set_yticks([row.bottom + row.height / 2 for row in drawn.rows])
     ax.set_yticklabels([_row_name(row, timeline) for row in drawn.rows])
     for label, row in zip(ax.get_yticklabels(), drawn.rows, strict=True):
@@ -202,24 +187,28 @@ def step_of(result: Result) -> str:
     return step_time(result.timeline.step_time, result.summary.to_dict()["interval"])
 
 
-def _title(result: Result, part: Window) -> str:
+def _title(result: Result, part: Window, dense: bool) -> str:
     title = titled(result, f"step {step_of(result)}")
-    more = f". Shown: {part.note} (others: --window, --layers, --ranks)"
-    return title + more if part.note else title
+    if part.note:
+        title += f". Shown: {part.note} (others: --window, --layers, --ranks)"
+    if part.cut:
+        title += "; the whole step: --window all"
+    return f"{title}\n{DENSE}" if dense else title
 
 
-def _legend(ax: Axes, drawn: Chart) -> None:
-    """Explain the styles in the order of `ORDER`, whatever the run met first."""
+def _legend(ax: Axes, drawn: Chart, phases: Iterable[str]) -> None:
+    """Explain the styles in the order of `ORDER`, and the strips of phases."""
     patches = [
         Patch(
-            facecolor=_face(style), edgecolor=_edge(style), hatch=style.hatch or None,
+            facecolor=face_of(style), edgecolor=edge_of(style), hatch=style.hatch or None,
             label=_called(style, drawn.bars[style]),
         )
         for style in sorted(drawn.bars, key=ORDER.index)
     ]  # fmt: skip
+    strips = [Patch(**LOOKS[phase], label=phase) for phase in LOOKS if phase in phases]
     ax.legend(
-        handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0,
-        frameon=False, fontsize=8,
+        handles=[*patches, *strips], loc="upper left", bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0, frameon=False, fontsize=8,
     )  # fmt: skip
 
 
@@ -229,7 +218,7 @@ def _called(style: Style, bars: list[Bar]) -> str:
     lanes = {_lane(bar) for bar in bars}
     if not collectives:
         return style.name
-    return f"{', '.join(sorted(collectives))} ({', '.join(sorted(lanes))})"
+    return fill(f"{', '.join(sorted(collectives))} ({', '.join(sorted(lanes))})", LONG)
 
 
 def _lane(bar: Bar) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import RankMemory
+from tspsim.output.plots.paper import asked
+from tspsim.output.plots.phases import LOOKS, phases
 from tspsim.output.plots.style import BESIDE, DARK, GREY, MEMORY, RESERVED, VERMILLION, axes
-from tspsim.output.plots.titles import titled
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
 from tspsim.program.by_expert import expert_states
@@ -22,18 +25,12 @@ if TYPE_CHECKING:
     from tspsim.result import Result
 
 GIB = 2**30
+#: Points of the white line between two bands, whose greys may be alike in print.
+EDGE = 0.4
 #: Moments drawn at most: more than a page has columns.
 MOMENTS = 4000
 #: A capacity beyond this many times the peak is said, not drawn: it would flatten the curve.
 FAR = 2.5
-
-
-class Stretch(NamedTuple):
-    """A phase on the page: seconds."""
-
-    phase: str
-    start: float
-    end: float
 
 
 def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> Axes:
@@ -64,7 +61,8 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     ax.set_ylim(0, top / GIB)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_ylabel("memory [GiB]")
-    ax.set_title(_title(result, rank), loc="left", fontsize=10, pad=27)
+    plain_ticks(ax.xaxis, ax.yaxis)
+    set_title(ax, _title(result, rank), pad=27)
     _legend(ax)
     return ax
 
@@ -98,8 +96,8 @@ def _areas(
         if values.any():
             top = base + values
             ax.fill_between(
-                times, base, top, step="post", color=MEMORY[kind], lw=0, label=kind,
-                rasterized=raster,
+                times, base, top, step="post", facecolor=MEMORY[kind], edgecolor="white", lw=EDGE,
+                label=kind, rasterized=raster,
             )  # fmt: skip
             if inside.get(kind):
                 ax.fill_between(
@@ -137,7 +135,7 @@ def _capacity(ax: Axes, capacity: float, peak: float) -> float:
             0.995, 0.98, f"{said} lies far above ↑, {size(capacity - peak)} free",
             transform=ax.transAxes, ha="right", va="top", fontsize=9, color=DARK,
         )  # fmt: skip
-        return 1.25 * peak
+        return (1.25 if asked() is None else 1.6) * peak  # where two texts need the room
     ax.axhline(capacity / GIB, color=VERMILLION if over else DARK, lw=1.5, ls="--")
     verdict = f": {size(peak - capacity)} too little" if over else f", {size(capacity - peak)} free"
     ax.annotate(
@@ -165,28 +163,14 @@ def _mark_peak(ax: Axes, memory: RankMemory, beside: float, scale: float, step_t
 
 def _phases(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
     """Mark above the axes when the rank is in which phase."""
-    for place, stretch in enumerate(phases(timeline, rank)):
+    for stretch in phases(timeline, rank):
         start, end = stretch.start / scale, stretch.end / scale
-        ax.axvspan(start, end, 1.01, 1.04, clip_on=False, lw=0, color=DARK if place % 2 else GREY)
+        ax.axvspan(start, end, 1.01, 1.04, clip_on=False, lw=0.3, **LOOKS[stretch.phase])
         if stretch.end - stretch.start > 0.08 * timeline.step_time:
             ax.text(
                 (start + end) / 2, 1.05, stretch.phase, transform=ax.get_xaxis_transform(),
                 ha="center", va="bottom", fontsize=8,
             )  # fmt: skip
-
-
-def phases(timeline: Timeline, rank: int) -> list[Stretch]:
-    """Return the stretches of forward, backward (with its recomputation) and optimizer."""
-    found: list[Stretch] = []
-    for span in timeline.spans(rank):
-        if span.op.lane:
-            continue
-        phase = "backward" if span.op.phase == "recompute" else span.op.phase
-        if found and found[-1].phase == phase:
-            found[-1] = found[-1]._replace(end=span.end)
-        else:
-            found.append(Stretch(phase, span.start, span.end))
-    return found
 
 
 def _legend(ax: Axes) -> None:

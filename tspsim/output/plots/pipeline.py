@@ -13,10 +13,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from tspsim.output.passes import Pass, named
+from tspsim.output.plots.density import shares
 from tspsim.output.plots.gantt import step_of
 from tspsim.output.plots.stages import Lane, Stretch, lanes
 from tspsim.output.plots.style import BLUE, DARK, GREEN, LIME, ORANGE, PALE_GREY, PURPLE, axes
-from tspsim.output.plots.titles import titled
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import stretch
 from tspsim.output.units import share, time_unit
 
@@ -101,7 +103,7 @@ def plot(
     height = row_height(len(found))
     dense = most > DENSE
     width = WIDTH if dense else min(max(WIDTH, EACH * most), WIDEST)
-    ax = axes(ax, width, height * len(found) + 1.1)
+    ax = axes(ax, width, height * len(found) + 1.1, rows=True)
     rows = [Row(height * (len(found) - place - 1), height) for place in range(len(found))]
     end = max(end, until or 0.0)
     part = Span(start, end, *time_unit(end), _inches(ax))
@@ -109,7 +111,7 @@ def plot(
         (_density if dense else _bars)(ax, row, lane, part)
         _beside(ax, row, lane, part)
     _dress(ax, rows, found, part)
-    ax.set_title(_title(result, dense), loc="left", fontsize=10)
+    set_title(ax, _title(result, dense))
     _legend(ax, found, dense)
     return ax
 
@@ -220,9 +222,7 @@ def _density(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
     for face, found in [*parts, (PALE_GREY, list(lane.bubble))]:
         if not found:
             continue
-        spent = np.cumsum([seconds for a, b in found for seconds in (0.0, b - a)])
-        shares = np.diff(np.interp(edges, np.ravel(found), spent)) / np.diff(edges)
-        top = base + FULL * row.height * shares
+        top = base + FULL * row.height * shares(found, edges)
         ax.fill_between(
             edges / part.scale, np.append(base, base[-1]), np.append(top, top[-1]), step="post",
             color=face, lw=0,
@@ -241,6 +241,7 @@ def _dress(ax: Axes, rows: Sequence[Row], found: Sequence[Lane], part: Span) -> 
     ax.set_yticklabels([named(lane.rank, lane.stages) for lane in found])
     ax.tick_params(axis="y", length=0, labelsize=min(8.0, 55 * rows[0].height))
     ax.set_xlabel(f"time since the start of the step [{part.unit}]")
+    plain_ticks(ax.xaxis)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
 

@@ -7,23 +7,38 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
+from tspsim.files.numbers import plain
 from tspsim.output.columns import figures
-from tspsim.output.plots.style import DARK, axes, style_of
+from tspsim.output.plots.style import DARK, GREY, axes, style_of
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
 from tspsim.program.types import Op
+from tspsim.topology.hardware import Device
 
 if TYPE_CHECKING:
     from tspsim.result import Result
 
-#: Dots that are named on the page: those that take most time.
-NAMED = 10
+#: Dots that are named on the page, and kinds without flops: those that take most time.
+NAMED, FLOPLESS = 8, 3
+#: A share of the time below this is not worth a name.
+LEAST = 0.005
+#: Points about a letter that nothing else takes.
+ROOM = 5.0
+#: Where letters may stand about their dot, in points: near it first.
+PLACES = [
+    (round(far * math.sin(turn)), round(far * math.cos(turn)))
+    for far in (10, 15, 21, 28)
+    for turn in np.arange(0, 2 * math.pi, math.pi / 6)
+]
 TERA = 1e12
 
 
@@ -69,16 +84,14 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     device, workload = result.scenario.topology.devices[rank], result.scenario.workload
     dtype = workload.linears or workload.dtype
     found, flopless = dots(timeline, rank)
-    ax = axes(ax, 9.0, 5.5)
-    bandwidth = device.memory_bandwidth
-    _roof(ax, found, device.peak(dtype), bandwidth)
+    ax = axes(ax, 9.0, 5.0)
+    _roof(ax, found, device, dtype)
     total = sum(dot.seconds for dot in (*found, *flopless)) or 1.0
     _dots(ax, merged(found), total)
     _triangles(ax, merged(flopless), total)
-    ax.set_xlabel("arithmetic intensity [flop / byte of device memory]")
+    ax.set_xlabel("arithmetic intensity [flop/byte of device memory]")
     ax.set_ylabel("reached [Tflop/s]")
-    title = f"{result.scenario.name}: rank {rank} on {device.name}, {dtype}"
-    ax.set_title(title, loc="left", fontsize=10)
+    set_title(ax, titled(result, f"roofline of rank {rank}, a {device.name}, {dtype}"))
     ax.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8,
         title="share of the compute time",
@@ -104,45 +117,89 @@ def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], list[Dot]]:
     return [d for d in found if d.intensity], [d for d in found if not d.intensity]
 
 
-def _roof(ax: Axes, found: list[Dot], peak: float, bandwidth: float) -> None:
+def _roof(ax: Axes, found: list[Dot], device: Device, dtype: str) -> None:
+    peak, bandwidth = device.peak(dtype), device.memory_bandwidth
     ridge = peak / bandwidth
     intensities = [dot.intensity for dot in found] or [ridge]
     low, high = min(*intensities, ridge) / 5, max(*intensities, ridge) * 5
     x = np.array([low, ridge, high])
-    ax.loglog(x, np.minimum(peak, bandwidth * x) / TERA, color=DARK, lw=2)
+    ax.loglog(x, np.minimum(peak, bandwidth * x) / TERA, color=DARK, lw=2, zorder=2)
     ax.set_xlim(low, high)
     lowest = min([peak / 20, bandwidth * low / 5, *(dot.rate for dot in found)])
-    ax.set_ylim(lowest / 2 / TERA, peak * 2 / TERA)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(lowest / 2 / TERA, peak * 2.2 / TERA)
+    plain_ticks(ax.xaxis, ax.yaxis)
+    ax.grid(alpha=0.25)
     ax.annotate(
-        f"peak {peak / TERA:,.0f} Tflop/s", (high, peak / TERA), (-4, 16), ha="right",
+        f"peak {plain(peak / TERA, 4)} Tflop/s", (high, peak / TERA), (-4, 5), ha="right",
         textcoords="offset points", fontsize=9,
     )  # fmt: skip
+    _along(ax, low, ridge, bandwidth)
+
+
+def _along(ax: Axes, low: float, ridge: float, bandwidth: float) -> None:
+    """Write the bandwidth along the slope of the roof."""
+    ends = ax.transData.transform([(x, bandwidth * x / TERA) for x in (low, ridge)])
+    (dx, dy), middle = ends[1] - ends[0], math.sqrt(low * ridge)
     ax.annotate(
-        f"memory {bandwidth / TERA:.2f} TB/s", (low, bandwidth * low / TERA), (22, 4),
-        textcoords="offset points", fontsize=9,
+        f"memory {plain(bandwidth / TERA, 3)} TB/s", (middle, bandwidth * middle / TERA), (-4, 5),
+        textcoords="offset points", rotation=math.degrees(math.atan2(dy, dx)), fontsize=9,
+        rotation_mode="anchor", ha="center",
     )  # fmt: skip
 
 
 def _dots(ax: Axes, found: list[Dot], total: float) -> None:
     """Draw dots whose area is their share of the time; letters lead to the names of the largest."""
-    # Neighbours get their letters on different sides.
-    upper = sorted(range(len(found)), key=lambda i: found[i].intensity)[::2]
+    letters = []
     for place, dot in enumerate(found):
         letter, share = chr(ord("A") + place), 100 * dot.seconds / total
-        named = place < NAMED
+        named = place < NAMED and dot.seconds >= LEAST * total
         ax.scatter(
             dot.intensity, dot.rate / TERA, s=25 + 300 * dot.seconds / total, alpha=0.8,
             color=style_of(dot.op).colour, edgecolors="black", linewidths=0.6, zorder=3,
             label=f"{letter}  {dot.label}: {_percent(share)}" if named else None,
         )  # fmt: skip
         if named:
-            ax.annotate(
-                letter, (dot.intensity, dot.rate / TERA), (0, 8 if place in upper else -15),
-                textcoords="offset points", ha="center", fontsize=8, zorder=4,
-            )  # fmt: skip
+            letters.append((letter, dot))
+    places = ax.transData.transform([(d.intensity, d.rate / TERA) for d in found] or [(1, 1)])
+    around = [(place, _points(d, total)) for place, d in zip(places, found, strict=False)]
+    around += [(place, 1.0) for place in _on_roof(ax)]
+    for (letter, dot), offset in zip(letters, _free(ax, letters, around), strict=True):
+        ax.annotate(
+            letter, (dot.intensity, dot.rate / TERA), offset, textcoords="offset points",
+            ha="center", va="center", fontsize=8, zorder=4,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY, "shrinkA": 4, "shrinkB": 2},
+        )  # fmt: skip
+
+
+def _on_roof(ax: Axes) -> NDArray[np.float64]:
+    """Return places of the page along the roof, so close that no letter passes between them."""
+    ends = ax.transData.transform(ax.lines[0].get_xydata())
+    x = np.linspace(ends[0, 0], ends[-1, 0], 200)
+    return np.stack([x, np.interp(x, ends[:, 0], ends[:, 1])], axis=-1)
+
+
+def _points(dot: Dot, total: float) -> float:
+    """Return the radius of a dot in points."""
+    return math.sqrt((25 + 300 * dot.seconds / total) / math.pi)
+
+
+def _free(
+    ax: Axes, letters: Sequence[tuple[str, Dot]], around: Sequence[tuple[Any, float]]
+) -> Iterator[tuple[int, int]]:
+    """Yield for every letter the nearest place that no dot and no other letter takes."""
+    point = ax.figure.dpi / 72
+    taken = [(x / point, y / point, radius) for (x, y), radius in around]
+    for _, dot in letters:
+        x, y = ax.transData.transform((dot.intensity, dot.rate / TERA)) / point
+
+        def crowded(place: tuple[int, int], x: float = x, y: float = y) -> float:
+            """Return by how many points a letter there would reach into others."""
+            gaps = (math.hypot(x + place[0] - u, y + place[1] - v) - r for u, v, r in taken)
+            return sum(max(0.0, ROOM - gap) for gap in gaps)
+
+        best = min(PLACES, key=crowded)  # the first one of equals, which is the nearest
+        taken.append((x + best[0], y + best[1], ROOM))
+        yield best
 
 
 def _triangles(ax: Axes, found: list[Dot], total: float) -> None:
@@ -151,13 +208,20 @@ def _triangles(ax: Axes, found: list[Dot], total: float) -> None:
     What would lie below the page, reaching next to nothing, lies on its lower edge.
     """
     left, bottom = ax.get_xlim()[0], ax.get_ylim()[0]
-    for dot in found[:NAMED]:
+    for place, dot in enumerate(found):
         share, height = 100 * dot.seconds / total, max(bottom, dot.rate * left / TERA)
         ax.scatter(
-            left, height, s=40 + 3 * share, marker="<", alpha=0.8, clip_on=False,
+            left, height, s=40 + 3 * share, marker=">", alpha=0.8, clip_on=False,
             color=style_of(dot.op).colour, edgecolors="black", linewidths=0.6, zorder=3,
-            label=f"no flops, {dot.rate / TERA:.2f} TB/s: {dot.label}: {_percent(share)}",
+            label=_flopless(dot, share) if place < FLOPLESS else None,
         )  # fmt: skip
+    if rest := found[FLOPLESS:]:
+        share = 100 * sum(dot.seconds for dot in rest) / total
+        ax.scatter([], [], s=0, label=f"and {len(rest)} more of no flops: {_percent(share)}")
+
+
+def _flopless(dot: Dot, share: float) -> str:
+    return f"no flops, {plain(dot.rate / TERA, 3)} TB/s: {dot.label}: {_percent(share)}"
 
 
 def _percent(share: float) -> str:

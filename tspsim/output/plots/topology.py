@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from functools import cache
@@ -17,8 +18,11 @@ from matplotlib.patches import Rectangle
 
 from tspsim.output.fabric_layout import Drawing, drawing_of
 from tspsim.output.plots.links import Use, uses
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import DARK, GREY, axes
-from tspsim.topology.graph import Topology
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title, titled
+from tspsim.topology.graph import Link, Topology
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 ASIDE = 0.018
 #: A link that goes round the edge of a torus is drawn as two stubs of this length.
 STUB = 0.45
+#: Arrowheads are drawn where there are no more vertices than this: how far along a line, how large
+#: in points.
+ARROWS, ALONG, HEAD = 10, 0.8, 7.0
 #: Devices beyond this many are dots without a name.
 NAMED = 80
 
@@ -49,28 +56,35 @@ def plot(result: Result, ax: Axes | None = None) -> Axes:
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.autoscale_view()
-    ax.margins(0.04)
+    ax.margins(0.04 if asked() is None else 0.08)
     bar = ScalarMappable(norm, _colours())
     label = "bytes, as a share of what\nthe link could carry in the step [%]"
-    ax.figure.colorbar(bar, ax=ax, shrink=0.75, pad=0.02, label=label)
-    ax.set_title(_title(result, drawing), loc="left", fontsize=10)
+    shades = ax.figure.colorbar(bar, ax=ax, shrink=0.75, pad=0.02, label=label)
+    plain_ticks(shades.ax.yaxis)
+    set_title(ax, titled(result, _title(result, drawing)))
     return ax
 
 
 def _title(result: Result, drawing: Drawing) -> str:
     """Return what is drawn, and what stands in a disc."""
     topology = result.scenario.topology
-    first = f"{result.scenario.name} on {topology.name}: load of every link"
     more = []
+    if _few(drawing):
+        more.append("an arrowhead shows which way a line goes")
     axes_ = [name for name, degree in result.timeline.mesh.axes if degree > 1]
     if sum(name[0] == "d" for name in drawing.places) <= NAMED:
         inside = f"the rank and its {', '.join(axes_)}" if len(axes_) > 1 else "the rank"
-        more.append(f"In a disc: {inside}")
+        more.append(f"in a disc: {inside}")
     if topology.grid:
         more.append("a stub goes round the edge")
     if drawing.note:
         more.append(f"drawn: {drawing.note}")
-    return "\n".join([first, "; ".join(more)])
+    return "; ".join([f"load of every link of {topology.name}", *more])
+
+
+def _few(drawing: Drawing) -> bool:
+    """Say whether there is room for an arrowhead on every line."""
+    return len(drawing.places) <= ARROWS and not drawing.boxes
 
 
 @cache
@@ -149,8 +163,11 @@ def _links(
     """Draw every direction as a line: grey where nothing goes, thicker where much does."""
     lines, faces, widths, colours = [], [], [], _colours()
     thin = 1.0 if len(drawing.places) <= 2 * NAMED else 0.5
+    few = _few(drawing)
     for link in drawing.shown(topology.links):
         used = found[link.index].used
+        if few and used:
+            _arrowhead(ax, drawing, link, bool(topology.grid), colours(norm(100 * used)))
         for line in _line(drawing, link.source, link.target, bool(topology.grid)):
             lines.append(line)
             faces.append(colours(norm(100 * used)) if used else "#DDDDDD")
@@ -165,6 +182,14 @@ def _links(
     for name, (left, right, y) in drawing.bars.items():
         ax.plot([left, right], [y, y], color=GREY, lw=3, zorder=0, solid_capstyle="butt")
         ax.text(left - 0.06, y, name, ha="right", va="center", fontsize=7, color=DARK)
+
+
+def _arrowhead(ax: Axes, drawing: Drawing, link: Link, grid: bool, face: tuple[float, ...]) -> None:
+    """Draw which way a line goes, close to its end, where no other line crosses it."""
+    for (x0, y0), (x1, y1) in _line(drawing, link.source, link.target, grid):
+        turn = math.degrees(math.atan2(y1 - y0, x1 - x0)) - 90
+        place = x0 + ALONG * (x1 - x0), y0 + ALONG * (y1 - y0)
+        ax.plot(*place, marker=(3, 0, turn), ms=HEAD, color=face, mec="white", mew=0.5, zorder=2)
 
 
 def _line(
@@ -206,7 +231,9 @@ def _vertices(ax: Axes, result: Result, drawing: Drawing) -> None:
     size = 420 if len(devices) <= 16 and not drawing.boxes else 180 if named else 14
     size = 80 if crowded and named else size
     points = np.array([drawing.places[name] for name in devices])
-    ax.scatter(points[:, 0], points[:, 1], s=size, c="white", edgecolors=DARK, zorder=3)
+    ax.scatter(
+        points[:, 0], points[:, 1], s=size, c="white", edgecolors=DARK, zorder=3, clip_on=False
+    )
     for name in devices if named else ():
         ax.text(
             *drawing.places[name], _rank(result, int(name[1:])), ha="center", va="center",
@@ -217,7 +244,7 @@ def _vertices(ax: Axes, result: Result, drawing: Drawing) -> None:
             short = re.sub(r"^node\d+\.", "", name)
             ax.text(
                 x, y, "" if crowded and "nic" in short else short.replace("nic", ""),
-                ha="center", va="center", fontsize=7, zorder=4,
+                ha="center", va="center", fontsize=5.5 if "nic" in short else 7, zorder=4,
                 bbox={"boxstyle": "square,pad=0.3", "fc": "#EEEEEE", "ec": DARK, "lw": 0.7},
             )  # fmt: skip
 

@@ -35,12 +35,15 @@ class Window:
     ranks : tuple of int
     note : str
         What was left out, for the reader; empty when nothing was.
+    cut : bool
+        Whether a part of the step was chosen that nobody asked for.
     """
 
     start: float
     end: float
     ranks: tuple[int, ...]
     note: str
+    cut: bool = False
 
 
 def choose(
@@ -68,7 +71,8 @@ def choose(
     timeline = result.timeline
     shown, notes = _ranks(timeline, ranks, layers if window is None else None)
     count = result.scenario.model.layers
-    if window is None and layers is None:
+    free = window is None and layers is None
+    if free:
         if len(timeline.programs.roles) > 1:
             window = steady(timeline, shown[0])
         else:
@@ -78,8 +82,10 @@ def choose(
         start, end = _of_layers(timeline, shown, layers)
     else:
         start, end = stretch(timeline, window)
-        notes[:0] = [f"{time(window[0])} to {time(window[1])}"] if window else []
-    return Window(start, end, shown, "; ".join(notes))
+        whole = start == 0 and end == timeline.step_time
+        notes[:0] = [] if whole else [f"{time(start)} to {time(end)}"]
+    cut = free and (start, end) != (0.0, timeline.step_time)
+    return Window(start, end, shown, "; ".join(notes), cut)
 
 
 def stretch(timeline: Timeline, window: tuple[float, float] | None) -> tuple[float, float]:
@@ -93,8 +99,8 @@ def stretch(timeline: Timeline, window: tuple[float, float] | None) -> tuple[flo
     start, end = window or (0.0, timeline.step_time)
     if window is not None and (not 0 <= start < end or start >= timeline.step_time):
         raise UserError(
-            f"window {start:g} to {end:g} s: start and end must lie, in this order, between"
-            f" 0 and the step time, {timeline.step_time:g} s"
+            f"window {time(start)} to {time(end)}: start and end must lie, in this order, between"
+            f" 0 and the step time, {time(timeline.step_time)}"
         )
     return start, min(end, timeline.step_time)
 
@@ -126,7 +132,7 @@ def _ranks(
 
 
 def _rank_note(ranks: Sequence[int], named: str, count: int) -> str:
-    return f"rank {ranks[0]} of {count}" if len(ranks) == 1 else f"ranks {named} of {count}"
+    return f"rank {ranks[0]} of {count:,}" if len(ranks) == 1 else f"ranks {named} of {count:,}"
 
 
 def middle(timeline: Timeline, rank: int, layers: int) -> tuple[int, int] | None:

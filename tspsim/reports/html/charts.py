@@ -16,9 +16,10 @@ import numpy as np
 from tspsim.analysis.fullest import fill
 from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
-from tspsim.output.plots.gantt import ORDER, layer_starts
-from tspsim.output.plots.memory import phases, thin
-from tspsim.output.plots.style import BESIDE, MEMORY, PALE, RESERVED, WAITS, Style
+from tspsim.output.plots.layers import layer_starts
+from tspsim.output.plots.memory import thin
+from tspsim.output.plots.phases import phases
+from tspsim.output.plots.style import BESIDE, MEMORY, ORDER, PALE, RESERVED, WAITS, Style
 from tspsim.output.plots.window import Window, one_of_each
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS

@@ -13,7 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tspsim.files.errors import UserError
-from tspsim.output.pictures import check_suffix, save
+from tspsim.output.pictures import check_suffix, inches, save
+from tspsim.output.plots.legends import below
+from tspsim.output.plots.paper import asked, paper, settle
+from tspsim.output.plots.titles import wrapped
 from tspsim.registry import MAPS
 from tspsim.reports.maps.choose import Asked, values_of
 from tspsim.sweeps.store import Store
@@ -21,9 +24,13 @@ from tspsim.sweeps.values import label
 
 #: Maps beside each other at most, and inches of each.
 MOST, WIDTH, HEIGHT = 9, 5.2, 4.3
+#: Inches of one at least, in print.
+NARROWEST, LOWEST = 2.3, 2.4
 
 
-def draw(kind: str, store: Store, path: str | Path, **options: Any) -> None:
+def draw(
+    kind: str, store: Store, path: str | Path, *, width: str | None = None, **options: Any
+) -> None:
     """Draw a map and save it.
 
     Parameters
@@ -33,6 +40,8 @@ def draw(kind: str, store: Store, path: str | Path, **options: Any) -> None:
     store : Store
     path : str or Path
         Its suffix, ``.png``, ``.svg``, ``.pdf`` or ``.html``, says the format.
+    width : {"column", "page"}, optional
+        For print: as wide as that of a paper.
     **options
         ``x``, ``y``, ``value``, ``by``, ``at``, as far as the map has them.
 
@@ -49,7 +58,11 @@ def draw(kind: str, store: Store, path: str | Path, **options: Any) -> None:
     foreign = [name for name in options if name not in inspect.signature(plot).parameters]
     if foreign:
         raise UserError(f"a {kind} map has no {' and no '.join(foreign)} to choose")
-    save(figure(kind, store, **options), path, f"{kind} of {store.name}")
+    with paper(inches(width)):
+        drawn = figure(kind, store, **options)
+        if width:
+            settle(drawn)
+    save(drawn, path, f"{kind} of {store.name}", exact=bool(width))
 
 
 def figure(kind: str, store: Store, **options: Any) -> Figure:
@@ -68,8 +81,13 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
         only: Figure = plot(store, **options).figure
         return only
     columns = 2 if len(places) == 4 else min(3, len(places))
+    width = WIDTH
+    if wide := asked():
+        columns = min(columns, int(wide / NARROWEST))
+        width = wide / columns
     rows = math.ceil(len(places) / columns)
-    whole = Figure(figsize=(WIDTH * columns, HEIGHT * rows), layout="constrained")
+    size = width * columns, max(HEIGHT * width / WIDTH, LOWEST) * rows
+    whole = Figure(figsize=size, layout="constrained")
     grid = whole.subplots(rows, columns, squeeze=False)
     bars = "bar" in inspect.signature(plot).parameters
     for number, (ax, at) in enumerate(zip(grid.flat, places, strict=False), 1):
@@ -78,9 +96,13 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
         plot(store, ax, **options | {"at": at} | more)
     for ax in list(grid.flat)[len(places) :]:
         ax.set_visible(False)
-    _share_legend(whole, list(grid.flat)[: len(places)])
+    panels = list(grid.flat)[: len(places)]
+    if "x" in inspect.signature(plot).parameters:  # else points of other work, far from each other
+        _same_axes(panels)
+    below(whole, panels, 8)
     if left_out:
-        whole.suptitle(left_out, fontsize=8, x=0.01, ha="left")
+        text = wrapped(left_out, width * columns, 8)
+        whole.suptitle(text, fontsize=8, x=0.01, ha="left")
     return whole
 
 
@@ -139,20 +161,14 @@ def _values(rows: Any, key: str) -> list[Any]:
     return list(told.values())
 
 
-def _share_legend(whole: Figure, panels: list[Axes]) -> None:
-    """Move what the legends of all maps say into one, and say each thing once."""
-    entries: dict[str, Any] = {}
-    title = ""
-    for ax in panels:
-        legend = ax.get_legend()
-        if legend is None:
-            continue
-        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            entries.setdefault(text.get_text(), handle)
-        title = legend.get_title().get_text().replace("\n", " ")
-        legend.remove()
-    if entries:
-        whole.legend(
-            list(entries.values()), list(entries), loc="outside lower center", frameon=False,
-            fontsize=8, ncols=min(5, len(entries)), title=title or None, title_fontsize=8,
-        )  # fmt: skip
+def _same_axes(panels: list[Axes]) -> None:
+    """Let all maps begin and end alike along both axes, so that eyes may compare."""
+    if "log" in {ax.get_yscale() for ax in panels}:
+        for ax in panels:
+            if ax.get_yscale() != "log":  # its values span less than those of another one
+                ax.set_yscale("log")
+                ax.set_ylim(bottom=0.9 * ax.dataLim.minposy)
+    for limits, setter in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+        ends = [getattr(ax, limits)() for ax in panels]
+        for ax in panels:
+            getattr(ax, setter)(min(low for low, _ in ends), max(high for _, high in ends))

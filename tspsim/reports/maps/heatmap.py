@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import FuncFormatter
 
 from tspsim.output.plots.style import axes
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title
 from tspsim.reports.maps import grid
 from tspsim.reports.maps.choose import Asked, Chosen, choose
 from tspsim.sweeps.store import Store
@@ -65,9 +66,8 @@ def plot(
     grid.limits(ax, found.scales)
     if bar:
         colours = ax.figure.colorbar(shades, ax=ax, label=found.figure.title)
-        colours.formatter = FuncFormatter(lambda v, _: f"{v:,g}")
-        colours.update_ticks()
-    ax.set_title(found.title, loc="left", fontsize=10)
+        plain_ticks(colours.ax.yaxis)
+    set_title(ax, found.title)
     if states:
         ax.legend(handles=[*map(grid.hatch_patch, sorted(states))], loc="upper left",
                   bbox_to_anchor=(0, -0.16), frameon=False, fontsize=8)  # fmt: skip

@@ -8,9 +8,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from tspsim.output.plots.style import DARK, axes
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title
 from tspsim.reports.maps.choose import Asked, Chosen, choose
 from tspsim.reports.maps.groups import Look
 from tspsim.sweeps.store import Row, Store
@@ -97,9 +98,9 @@ def _dress(ax: Axes, found: Chosen, rows: Sequence[Row]) -> None:
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0 if min(values) >= 0 else None)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+    plain_ticks(ax.yaxis)
     ax.set_ylabel(found.figure.title)
-    ax.set_title(found.title, loc="left", fontsize=10)
+    set_title(ax, found.title)
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from tspsim.output.plots.style import DARK, axes
+from tspsim.output.plots.ticks import plain_ticks
+from tspsim.output.plots.titles import set_title
 from tspsim.reports.maps.choose import Asked, Chosen, choose
 from tspsim.reports.maps.groups import STRATEGY, varying
 from tspsim.reports.maps.scale import written
@@ -129,9 +130,9 @@ def _dress(ax: Axes, found: Chosen, best: Sequence[Row]) -> None:
                     textcoords="offset points", fontsize=7, color=DARK)  # fmt: skip
     ax.set_xlim(0, 1.08 * ax.get_xlim()[1])
     ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+    plain_ticks(ax.xaxis, ax.yaxis)
     ax.set_xlabel("peak memory of a device [GiB]")
     ax.set_ylabel(found.figure.title)
-    ax.set_title(found.title, loc="left", fontsize=10)
+    set_title(ax, found.title)
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from tspsim.files.numbers import plain
 from tspsim.sweeps.store import Row
 from tspsim.sweeps.values import TIMES, label, number
 
@@ -117,8 +118,8 @@ def tokens(count: float) -> str:
     """Return a whole number in binary thousands where it is round in them: ``131072`` is 128K."""
     for unit, name in ((2**30, "G"), (2**20, "M"), (2**10, "K")):
         if count >= unit and (count / unit * 4).is_integer():
-            return f"{count / unit:g}{name}"
-    return f"{count:,.0f}" if float(count).is_integer() else f"{count:g}"
+            return f"{plain(count / unit)}{name}"
+    return plain(count, 12)
 
 
 def scale(rows: Iterable[Row], key: str) -> Scale:

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from tspsim.files.errors import UserError
 from tspsim.output.plots.style import DARK, axes
+from tspsim.output.plots.titles import set_title
 from tspsim.reports.maps import grid
 from tspsim.reports.maps.choose import SEQUENCE, Asked, Chosen, choose
 from tspsim.reports.maps.rule import batch, rule
@@ -84,7 +85,7 @@ def plot(
     handles += _crossovers(ax, found)
     grid.limits(ax, found.scales)
     handles += _rule(ax, found)
-    ax.set_title(found.title, loc="left", fontsize=10)
+    set_title(ax, found.title)
     best = f"best {found.figure.title.partition(' [')[0]},\nand its lead over the second"
     ax.legend(
         handles=handles, title=best, title_fontsize=8, alignment="left", loc="upper left",
