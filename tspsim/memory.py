@@ -162,10 +162,10 @@ class Lifetimes(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """Into which of `count` heaps the buffers of a program are put: a place by buffer."""
+    """Into which of so many heaps the buffers of a program are put: a place by buffer."""
 
     places: Numbers
-    count: int
+    heaps: int
 
 
 class _Accesses(NamedTuple):
@@ -371,7 +371,7 @@ def _steps(
     freed = counted[np.isfinite(lives.death[counted])]
     moments = np.concatenate([[0.0], lives.birth[counted], lives.death[freed]])
     times, where = np.unique(moments, return_inverse=True)
-    change = np.zeros((into.count, len(times)), dtype=np.int64)
+    change = np.zeros((into.heaps, len(times)), dtype=np.int64)
     born, died = np.split(where[1:], [len(counted)])
     np.add.at(change, (into.places[counted], born), sizes[counted])
     np.add.at(change, (into.places[freed], died), -sizes[freed])

@@ -152,9 +152,10 @@ def _mark_peak(ax: Axes, result: Result, rank: int, beside: float) -> None:
     lines = [f"peak {size(memory.peak + beside)} at {time(memory.peak_time)}"]
     lines += _living(result.timeline, rank, memory.peak_time)
     ax.plot([x], [y], "o", color="black", ms=4, zorder=5)
+    ha, va = ("right", "top") if right else ("left", "bottom")
     ax.annotate(
-        "\n".join(lines), (x, y), (-8 if right else 8, -8 if right else 6), textcoords="offset points",
-        ha="right" if right else "left", va="top" if right else "bottom", fontsize=8,
+        "\n".join(lines), (x, y), (-8, -8) if right else (8, 6), textcoords="offset points",
+        ha=ha, va=va, fontsize=8,
         bbox={"boxstyle": "round", "fc": "white", "ec": GREY, "alpha": 0.85},
     )  # fmt: skip
 
