@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import fsum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tspsim.engine.tasks import Durations
 from tspsim.engine.timeline import Timeline
@@ -84,12 +84,12 @@ class Kernels:
                 continue
             slowed = end - start - alone[op.index]
             slowed = slowed if abs(slowed) > _DUST * end else 0.0
-            name, launch = class_of(op, work), peaks.launch(work)
+            name, (launch, products) = class_of(op, work), peaks.of(work)
             found["slowed", ""].append(slowed)
             found["launch", ""].append(launch)
             found["busy", name].append(end - start - launch - slowed)
             found["read", name].append(reads(op))
-            for amount, value in peaks.products(work).items():
+            for amount, value in products.items():
                 found[amount, name].append(value)
         return {key: fsum(values) for key, values in found.items()}
 
@@ -117,19 +117,38 @@ class Kernels:
         return read
 
 
+class Known(NamedTuple):
+    """What is known of a piece of work before it is played.
+
+    Attributes
+    ----------
+    launch : float
+        Seconds of a kernel that do not depend on how much it does.
+    products : Mapping of Amount to float
+        Of what it multiplies.
+    """
+
+    launch: float
+    products: Mapping[Amount, float]
+
+
 class _Peaks:
-    """What the device of a rank can do."""
+    """What the device of a rank can do; layers repeat each other, so few works are different."""
 
     def __init__(self, topology: Topology, rank: int, dtype: str) -> None:
         self._device: Device = topology.devices[rank]
         self._roofline = Roofline(self._device, topology.profile, dtype)
         self._dtype = dtype
+        self._known: dict[int, Known] = {}  # by identity: programs share equal works
 
-    def launch(self, work: Work) -> float:
-        """Return the seconds of a kernel that do not depend on how much it does."""
-        return self._roofline.launching(work) if work.flops or work.bytes else 0.0
+    def of(self, work: Work) -> Known:
+        """Return what is known of a piece of work."""
+        if id(work) not in self._known:
+            launch = self._roofline.launching(work) if work.flops or work.bytes else 0.0
+            self._known[id(work)] = Known(launch, self._products(work))
+        return self._known[id(work)]
 
-    def products(self, work: Work) -> dict[Amount, float]:
+    def _products(self, work: Work) -> dict[Amount, float]:
         """Return what a kernel multiplies: seconds at the peak rate, and flops."""
         if not work.flops:
             return {}

@@ -110,12 +110,17 @@ def bands(timeline: Timeline, rank: int) -> Bands:
 
 def _named(layers: Set[int]) -> dict[int | None, str]:
     """Return what the band of every layer is called."""
-    found: dict[int | None, str] = {}
-    for group in np.array_split(sorted(layers), max(1, min(len(layers), MOST))):
-        for layer in group.tolist():
-            span = f"layers {group[0]} to {group[-1]}" if len(group) > 1 else f"layer {layer}"
-            found[layer] = f"activation, {span}"
-    return found
+    groups = np.array_split(sorted(layers), max(1, min(len(layers), MOST)))
+    return {layer: _span(group.tolist()) for group in groups for layer in group.tolist()}
+
+
+def _span(layers: list[int]) -> str:
+    """Return a band's name; chunks of a pipeline's stage lie apart."""
+    breaks = [n for n in range(1, len(layers)) if layers[n] > layers[n - 1] + 1]
+    ends = zip([0, *breaks], [*breaks, len(layers)], strict=True)
+    runs = (dict.fromkeys((layers[first], layers[stop - 1])) for first, stop in ends)
+    told = ", ".join(" to ".join(map(str, run)) for run in runs)
+    return f"activation, layer{'s' if len(layers) > 1 else ''} {told}"
 
 
 def _shades(names: list[str]) -> dict[str, str]:
