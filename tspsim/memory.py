@@ -161,6 +161,13 @@ class Lifetimes(NamedTuple):
     death: NDArray[np.float64]
 
 
+class Sorted(NamedTuple):
+    """Into which of so many heaps the buffers of a program are put: a place by buffer."""
+
+    places: Numbers
+    heaps: int
+
+
 class _Accesses(NamedTuple):
     """Which ops of a program touch which buffer, sorted by buffer, and the buffers' bytes.
 
@@ -206,7 +213,8 @@ def trace(timeline: Timeline, allocator: Allocator = "exact") -> MemoryTrace:
             accesses = _accesses_of(timeline, rank)
             lives = _lifetimes(timeline, rank, accesses)
             placed = _lives(lives, accesses.sizes) if allocator == "torch" else None
-            times, by_kind = _steps(lives, accesses)
+            kinds = Sorted(accesses.kinds, len(BUFFER_KINDS))
+            times, by_kind = _steps(lives, accesses.sizes, kinds)
             known[key] = RankMemory(times, by_kind, _libraries(program), placed)
         played[rank] = known[key]
     by_rank = timeline.fold.stand_ins if timeline.fold else None
@@ -230,6 +238,12 @@ def _lives(lives: Lifetimes, sizes: NDArray[np.int64]) -> tuple[Life, ...]:
 def lifetimes(timeline: Timeline, rank: int) -> Lifetimes:
     """Return when every buffer of a rank is alive."""
     return _lifetimes(timeline, rank, _accesses_of(timeline, rank))
+
+
+def over_time(timeline: Timeline, rank: int, into: Sorted) -> tuple[Times, NDArray[np.int64]]:
+    """Return when something changes on a rank, and the bytes alive from then on in every heap."""
+    accesses = _accesses_of(timeline, rank)
+    return _steps(_lifetimes(timeline, rank, accesses), accesses.sizes, into)
 
 
 def alive(timeline: Timeline, rank: int, moment: float) -> tuple[Buffer, ...]:
@@ -350,15 +364,17 @@ def _lifetimes(timeline: Timeline, rank: int, accesses: _Accesses) -> Lifetimes:
     return Lifetimes(birth, death)
 
 
-def _steps(lives: Lifetimes, accesses: _Accesses) -> tuple[Times, NDArray[np.int64]]:
+def _steps(
+    lives: Lifetimes, sizes: NDArray[np.int64], into: Sorted
+) -> tuple[Times, NDArray[np.int64]]:
     counted = np.flatnonzero(~np.isnan(lives.birth))
     freed = counted[np.isfinite(lives.death[counted])]
     moments = np.concatenate([[0.0], lives.birth[counted], lives.death[freed]])
     times, where = np.unique(moments, return_inverse=True)
-    change = np.zeros((len(BUFFER_KINDS), len(times)), dtype=np.int64)
+    change = np.zeros((into.heaps, len(times)), dtype=np.int64)
     born, died = np.split(where[1:], [len(counted)])
-    np.add.at(change, (accesses.kinds[counted], born), accesses.sizes[counted])
-    np.add.at(change, (accesses.kinds[freed], died), -accesses.sizes[freed])
+    np.add.at(change, (into.places[counted], born), sizes[counted])
+    np.add.at(change, (into.places[freed], died), -sizes[freed])
     kept = np.asarray(change.any(axis=0), dtype=np.bool_)
     kept[0] = True
     return times[kept], change.cumsum(axis=1)[:, kept]

@@ -12,6 +12,8 @@ from tspsim.files.errors import OutputError
 
 if TYPE_CHECKING:
     from tspsim.explain.explanation import WhatIf
+    from tspsim.explain.why import Why
+    from tspsim.result import Result
 
 
 @guarded
@@ -37,6 +39,12 @@ def explain(
             help="Draw what changing each constant does: a tornado as png, svg, pdf or html.",
         ),
     ] = None,
+    why: Annotated[
+        Path | None,
+        typer.Option(
+            "--why", metavar="FILE", help="Draw the step from the ideal one to the real one."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="No what-if: read the one run, simulate no other.")
@@ -55,6 +63,8 @@ def explain(
         if quick:
             raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
         pictures.check_suffix(output)
+    if why is not None:
+        pictures.check_suffix(why)
     scenario = load(folder.source_of(source), overrides or ())
     with progress("simulating") as advance:
         result = simulate_scenario(scenario, advance)
@@ -64,9 +74,18 @@ def explain(
         show_json(to_dict(found))
     else:
         show(explanation.render(found))
+    if why is not None:
+        _draw_why(result, found.why, why)
+        say(f"wrote {why}")
     if output is not None and found.what_if is not None:
         _draw(found.what_if, scenario.name, output)
         say(f"wrote {output}")
+
+
+def _draw_why(result: Result, found: Why, path: Path) -> None:
+    from tspsim.reports.waterfall import draw
+
+    draw(result, found, path)
 
 
 def _draw(found: WhatIf, name: str, path: Path) -> None:

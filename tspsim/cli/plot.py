@@ -9,6 +9,9 @@ import typer
 
 from tspsim.cli.guard import guarded, say
 
+#: What is drawn of a run and of what explains it.
+WHY = "why"
+
 
 @guarded
 def plot(
@@ -19,7 +22,7 @@ def plot(
         str,
         typer.Option(
             "--kind",
-            help="Of a run: gantt, pipeline, memory, links, roofline... Of a sweep: lines, "
+            help="Of a run: gantt, why, memory, pipeline, links, roofline... Of a sweep: lines, "
             "heatmap, winner, pareto.",
         ),
     ],
@@ -86,19 +89,20 @@ def _is_sweep(directory: Path, kind: str) -> bool:
     from tspsim.registry import MAPS, PLOTS
     from tspsim.sweeps.store import FILE
 
-    if kind not in (*PLOTS.names(), *MAPS.names()):
+    of_run = sorted((*PLOTS.names(), WHY))
+    if kind not in (*of_run, *MAPS.names()):
         # an unknown name is told before anything is simulated
-        raise UnknownNameError("plot", kind, (*PLOTS.names(), *MAPS.names()))
+        raise UnknownNameError("plot", kind, (*of_run, *MAPS.names()))
     sweep = is_there(directory / FILE)
     if sweep and kind not in MAPS.names():
         raise UserError(
             f"{directory}: holds a sweep, and '{kind}' is a picture of one run; of a sweep there "
             f"are: {', '.join(MAPS.names())}"
         )
-    if not sweep and kind not in PLOTS.names():
+    if not sweep and kind not in of_run:
         raise UserError(
             f"{directory}: holds no sweep, and '{kind}' is a map of one ('tspsim sweep SCENARIO "
-            f"KEY=VALUES -o DIR' makes it); of a run there are: {', '.join(PLOTS.names())}"
+            f"KEY=VALUES -o DIR' makes it); of a run there are: {', '.join(of_run)}"
         )
     return sweep
 
@@ -112,8 +116,23 @@ def _plot(
 
     check_suffix(target)
     inches(width)
+    if kind == WHY:
+        _why(directory, target, width, given)
+        return
     check_options(kind, given)
     draw(kind, load_result(directory), target, width=width, **plot_options(given))
+
+
+def _why(directory: Path, target: Path, width: str | None, given: dict[str, Any]) -> None:
+    from tspsim.explain.why import why
+    from tspsim.files.errors import UserError
+    from tspsim.reports import waterfall
+    from tspsim.runner import load_result
+
+    if given:
+        raise UserError(f"a {WHY} plot has no {' and no '.join(given)} to choose")
+    result = load_result(directory)
+    waterfall.draw(result, why(result), target, width)
 
 
 def _map(

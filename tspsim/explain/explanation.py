@@ -29,6 +29,7 @@ from tspsim.explain.remedies import (
 )
 from tspsim.explain.replay import Replay, Replayed
 from tspsim.explain.whatif import FACTORS, Sensitivity, sensitivities
+from tspsim.explain.why import Why, why
 from tspsim.topology.graph import Topology
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Explanation:
     Parameters
     ----------
     result : Result
+    why : Why
+        From the ideal step to this one.
     path : CriticalPath
     bottlenecks : tuple of Bottleneck
         The largest first.
@@ -127,6 +130,7 @@ class Explanation:
     """
 
     result: Result
+    why: Why
     path: CriticalPath
     bottlenecks: tuple[Bottleneck, ...]
     causes: tuple[Cause, ...]
@@ -155,6 +159,7 @@ def explain(
     path = critical_path(timeline, scenario)
     return Explanation(
         result,
+        why(result),
         path,
         bottlenecks(path, scenario.topology),
         tuple(causes(timeline, timeline.slowest_rank)),

@@ -8,10 +8,10 @@ from math import fsum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tspsim.engine.held import held
 from tspsim.engine.timeline import Timeline
+from tspsim.program.columns import columns_of
 from tspsim.program.types import Op
 
 
@@ -71,13 +71,11 @@ def exposed(timeline: Timeline, rank: int) -> Iterator[Interval]:
     """
     program = timeline.programs.of(rank)
     starts, ends = timeline.start[rank], timeline.end[rank]
-    lanes = np.array([op.lane for op in program.ops], dtype=np.intp)
-    talks = np.array([op.message is not None for op in program.ops], dtype=np.bool_)
-    said = np.flatnonzero(talks & (ends > starts))
+    said = np.flatnonzero(columns_of(program).talks & (ends > starts))
     said = said[np.argsort(starts[said], kind="stable")]
     begin, end = starts[said], ends[said]
     latest = np.maximum.accumulate(end) if end.size else end
-    for gap_start, gap_end in _gaps(timeline, rank, lanes):
+    for gap_start, gap_end in gaps(timeline, rank):
         # Sorted by start: what starts before the gap ends, from the first that may reach into it.
         first = int(np.searchsorted(latest, gap_start, side="right"))
         stop = int(np.searchsorted(begin, gap_end, side="left"))
@@ -86,13 +84,13 @@ def exposed(timeline: Timeline, rank: int) -> Iterator[Interval]:
         yield from _blamed(gap_start, gap_end, spans)
 
 
-def _gaps(timeline: Timeline, rank: int, lanes: NDArray[np.intp]) -> Iterator[tuple[float, float]]:
+def gaps(timeline: Timeline, rank: int) -> Iterator[tuple[float, float]]:
     """Yield the times in which a rank's compute stands still, up to the end of the step.
 
     Those in which it waits for its host alone are left out.
     """
     free, since = 0.0, {until: since for since, until in held(timeline, rank)}
-    compute = np.flatnonzero(lanes == 0)
+    compute = np.flatnonzero(columns_of(timeline.programs.of(rank)).lanes == 0)
     starts, ends = timeline.start[rank][compute].tolist(), timeline.end[rank][compute].tolist()
     for start, end in zip(starts, ends, strict=True):  # a lane is in order
         if (stop := since.get(start, start)) > free:

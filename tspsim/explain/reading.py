@@ -8,7 +8,8 @@ from math import fsum
 from typing import NamedTuple
 
 from tspsim.engine.timeline import Timeline
-from tspsim.explain.pieces import CriticalPath, Piece
+from tspsim.explain.pieces import CriticalPath
+from tspsim.mesh import Mesh
 from tspsim.program.by_rank import work_of
 from tspsim.program.types import Op, Operand
 from tspsim.program.varying import of_rank
@@ -50,11 +51,13 @@ class Reading(NamedTuple):
 def reading(path: CriticalPath, timeline: Timeline) -> Reading:
     """Return what is read on a critical path."""
     seconds, sizes = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    names = {rank: _weights(timeline, rank) for rank in {piece.rank for piece in path.pieces}}
+    ranks = {piece.rank for piece in path.pieces}
+    names = {rank: weight_names(timeline, rank) for rank in ranks}
     for piece in path.pieces:
         if piece.limit != "memory":
             continue
-        for kind, share, amount in _parts(piece, timeline, names[piece.rank]):
+        rank = piece.rank
+        for kind, share, amount in traffic(piece.op, timeline.mesh, rank, names[rank]):
             seconds[kind].append(share * (piece.end - piece.start))
             sizes[kind].append(amount)
     tasks = {(piece.rank, piece.op.index): piece for piece in path.pieces}.values()
@@ -67,24 +70,31 @@ def reading(path: CriticalPath, timeline: Timeline) -> Reading:
     )
 
 
-def _weights(timeline: Timeline, rank: int) -> frozenset[str]:
+def weight_names(timeline: Timeline, rank: int) -> frozenset[str]:
     """Return what weights are called: those that travel lie in places of the same name."""
     return frozenset(b.name for b in timeline.programs.of(rank).buffers if b.kind == "weight")
 
 
-def _parts(
-    piece: Piece, timeline: Timeline, weights: frozenset[str]
+def traffic(
+    op: Op, mesh: Mesh, rank: int, weights: frozenset[str]
 ) -> Iterator[tuple[str, float, float]]:
     """Yield kinds, their shares of an op's traffic, and bytes of it.
 
     Of an operand that is larger than all the traffic a part is touched: rows of a table that are
     looked up, places of a cache that are written. It is as much as goes to or comes from there.
+
+    Parameters
+    ----------
+    op : Op
+    mesh : Mesh
+    rank : int
+    weights : frozenset of str
+        What `weight_names` says of the rank.
     """
-    mesh, rank = timeline.mesh, piece.rank
-    work = work_of(piece.op, mesh, rank)
+    work = work_of(op, mesh, rank)
     whole = work.bytes if work is not None else 0
     touched: Counter[str] = Counter()
-    for kind, operand in _operands(piece.op, weights):
+    for kind, operand in _operands(op, weights):
         size = of_rank(operand.bytes, mesh, rank)
         touched[kind] += size if size <= whole else whole // 2
     total = sum(touched.values())

@@ -10,6 +10,7 @@ from tspsim.explain.pieces import Piece
 from tspsim.explain.remedies import Remedy
 from tspsim.explain.replay import Replayed
 from tspsim.explain.whatif import Sensitivity
+from tspsim.explain.why import Why
 
 
 def to_dict(explanation: Explanation) -> dict[str, Any]:
@@ -19,6 +20,7 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
         "scenario": figures["scenario"],
         "step_time": figures["step_time"],
         "interval": figures["interval"],
+        "why": _why(explanation.why),
         "critical_path": _path(explanation),
         **_reading(explanation),
         "bottleneck": explanation.bottlenecks[0]._asdict() if explanation.bottlenecks else None,
@@ -33,6 +35,12 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
         "memory": _memory(explanation),
         "what_if": _what_if(explanation.what_if) if explanation.what_if else None,
     }
+
+
+def _why(found: Why) -> dict[str, Any]:
+    """Return the waterfall: its parts in order, which add up to the step time."""
+    parts = [part._asdict() for part in found.parts]
+    return {"ideal": found.ideal, "ranks": found.ranks, "total": found.total, "parts": parts}
 
 
 def _bubble(explanation: Explanation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import fsum
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,11 +11,12 @@ from rich.text import Text
 
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.fill import OUTSIDE, layer_name
+from tspsim.explain.why import SAID
 from tspsim.files.between import rests_on
 from tspsim.output.fitting import would_fit
 from tspsim.output.units import share, size, step_time, time
 from tspsim.reports import inference_explanation as inference
-from tspsim.reports.rows import Row, bars, table
+from tspsim.reports.rows import NAME, Row, bars, table
 from tspsim.reports.what_if import gains, remedies, spreads, what_if
 
 
@@ -22,6 +24,7 @@ def render(explanation: Explanation) -> RenderableType:
     """Return the explanation as text and tables, at most 80 columns wide."""
     parts: list[RenderableType] = [
         Text(f"{sentence(explanation)}\n", "bold"),
+        *_why(explanation),
         *_path(explanation),
         *inference.read(explanation),
         *_host(explanation),
@@ -67,6 +70,23 @@ def _interval(explanation: Explanation) -> dict[str, Any] | None:
     """Return where the step time lies, as in ``--json``."""
     found: dict[str, Any] | None = explanation.result.summary.to_dict()["interval"]
     return found
+
+
+# ---- from the ideal step to this one -------------------------------------------------------------
+
+
+def _why(explanation: Explanation) -> Iterable[RenderableType]:
+    found, step = explanation.why, explanation.path.total
+    mean = "mean of ranks" if found.ranks > 1 else ""
+    rows: list[Row] = [("from the ideal step to this one", time(step), share(step, step), mean)]
+    for group, parts in found.groups.items():
+        if len(parts) == 1 and len(parts[0].said) <= NAME - 2:
+            rows += bars({parts[0].said: parts[0].seconds}, step)
+            continue
+        rows += bars({SAID[group]: fsum(part.seconds for part in parts)}, step)
+        rows += bars({f"  {part.name}": part.seconds for part in parts}, step)
+    yield table(rows)
+    yield Text()
 
 
 # ---- the path ------------------------------------------------------------------------------------

@@ -308,8 +308,8 @@ class Roofline:
         if not work.flops and not work.bytes:
             return fixed
         cast, dtype = 0.0, work.dtype or self.dtype
-        like = self._like(work, _ALIKE.get(dtype, dtype))
-        table = self._table(like, _ALIKE.get(dtype, dtype))
+        like = self._like(work, self._rated(work))
+        table = self._table(like, self._rated(work))
         measured = table.of(like) if table else None
         if dtype != self.dtype:
             work, cast = self._narrowed(work, dtype, measured is not None)
@@ -319,13 +319,32 @@ class Roofline:
             rate *= measured or self._efficiency(like.curve, work.flops)
             rate *= self.profile.sustained * self._kernels.get(work.kernel, 1.0)
             flops = work.flops / (rate * self.device.pace.compute)
-        host = {"host_link": self.device.host_link, "host_memory": self.device.host_memory}
-        if passes := host.get(work.curve):
+        if passes := self._passes(work):
             return work.bytes / passes + fixed
         moving = self._moving(work.bytes, measured)
+        return max(flops, moving) + cast + self._launching(work, measured) + fixed
+
+    def launching(self, work: Work) -> float:
+        """Return what of the time of a piece of work its launches are, and its kernels' starts."""
+        if self._passes(work):
+            return 0.0
+        like = self._like(work, self._rated(work))
+        table = self._table(like, self._rated(work))
+        return self._launching(work, table.of(like) if table else None)
+
+    def _passes(self, work: Work) -> float | None:
+        """Return the bytes/s of work on the host, or on the way there."""
+        host = {"host_link": self.device.host_link, "host_memory": self.device.host_memory}
+        return host.get(work.curve)
+
+    def _rated(self, work: Work) -> str:
+        """Return the dtype in whose tables a piece of work is looked up."""
+        dtype = work.dtype or self.dtype
+        return _ALIKE.get(dtype, dtype)
+
+    def _launching(self, work: Work, measured: float | None) -> float:
         # What was measured holds the start of its kernel.
-        launch = self._launch + (self._replayed if measured is None else 0.0)
-        return max(flops, moving) + cast + work.launches * launch + fixed
+        return work.launches * (self._launch + (self._replayed if measured is None else 0.0))
 
     def _like(self, work: Work, dtype: str) -> Work:
         """Return the work whose efficiency counts."""

@@ -54,16 +54,16 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     program = result.timeline.programs.of(rank)
     inside = expert_states(program, result.timeline.mesh, rank)
     _areas(ax, memory, inside, result.timeline.step_time, beside, scale)
-    top = _capacity(ax, device.memory, memory.peak + beside)
+    top = capacity_line(ax, device.memory, memory.peak + beside)
     _mark_peak(ax, memory, beside, scale, result.timeline.step_time)
-    _phases(ax, result.timeline, rank, scale)
+    phase_marks(ax, result.timeline, rank, scale)
     ax.set_xlim(0, result.timeline.step_time / scale)
     ax.set_ylim(0, top / GIB)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_ylabel("memory [GiB]")
     plain_ticks(ax.xaxis, ax.yaxis)
     set_title(ax, _title(result, rank), pad=27)
-    _legend(ax)
+    band_legend(ax)
     return ax
 
 
@@ -126,7 +126,7 @@ def thin(total: NDArray[np.int64], moments: int) -> NDArray[np.intp]:
     return np.array(sorted(chosen), dtype=np.intp)
 
 
-def _capacity(ax: Axes, capacity: float, peak: float) -> float:
+def capacity_line(ax: Axes, capacity: float, peak: float) -> float:
     """Draw the capacity, or say it where it lies far above; return the top of the axes in bytes."""
     over = peak > capacity
     said = f"capacity {size(capacity)}"
@@ -161,7 +161,7 @@ def _mark_peak(ax: Axes, memory: RankMemory, beside: float, scale: float, step_t
     )  # fmt: skip
 
 
-def _phases(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
+def phase_marks(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
     """Mark above the axes when the rank is in which phase."""
     for stretch in phases(timeline, rank):
         start, end = stretch.start / scale, stretch.end / scale
@@ -173,7 +173,7 @@ def _phases(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
             )  # fmt: skip
 
 
-def _legend(ax: Axes) -> None:
+def band_legend(ax: Axes) -> None:
     """List the bands from top to bottom, as they lie."""
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(

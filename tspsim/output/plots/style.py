@@ -71,6 +71,10 @@ MEMORY: dict[BufferKind, str] = {
     "weight": BLUE, "gradient": PURPLE, "optimizer": ORANGE, "activation": GREEN,
     "workspace": YELLOW, "kv_cache": SKY,
 }  # fmt: skip
+#: Of activations by layer, the first one lightest: greens of matplotlib's map, told apart in grey.
+LAYERS = (
+    "#d3eecd", "#b0dfaa", "#88ce87", "#57b668", "#309950", "#157f3b", "#006227", "#00441b",
+)  # fmt: skip
 RESERVED = "#DDDDDD"
 BESIDE = "runtime and libraries"
 

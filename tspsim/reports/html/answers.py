@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from tspsim.explain.explanation import explain
+from tspsim.explain.explanation import Explanation
 from tspsim.files.between import a_draw
 from tspsim.output.units import size
 from tspsim.reports import explanation
 from tspsim.reports.comparison import why
 from tspsim.reports.html.settings import Setting, number, rate, short, shown, step_time
 from tspsim.reports.html.sources import Subject, Swept
-from tspsim.result import Result
 from tspsim.sweeps.candidates import strategy_name
 from tspsim.sweeps.store import AxisInfo
 
@@ -52,19 +51,26 @@ def question(subject: Subject) -> str:
     )
 
 
-def answer(subject: Subject) -> str:
-    """Return the answer in a sentence or two, made from the numbers."""
+def answer(subject: Subject, explained: Sequence[Explanation] = ()) -> str:
+    """Return the answer in a sentence or two, made from the numbers.
+
+    Parameters
+    ----------
+    subject : Subject
+    explained : sequence of Explanation
+        Of what is drawn.
+    """
     if subject.swept:
         return _answer_of_sweep(subject.swept)
     if subject.compared:
         return why(subject.compared)
-    return answer_of_run(subject.drawn[0].result)
+    return answer_of_run(explained[0])
 
 
-def answer_of_run(result: Result) -> str:
+def answer_of_run(found: Explanation) -> str:
     """Return how long a step takes, what limits it, and whether it fits."""
-    said = explanation.sentence(explain(result, what_if=False))
-    memory = result.summary.memory
+    said = explanation.sentence(found)
+    memory = found.result.summary.memory
     if not memory.fits:  # the sentence has said so
         return said
     left = memory.capacity - memory.peak

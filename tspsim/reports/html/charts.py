@@ -12,14 +12,25 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tspsim.analysis.fullest import fill
+from tspsim.analysis.fullest import MemoryFigures, fill
 from tspsim.engine.timeline import Timeline
 from tspsim.output.plots.bars import Bar, Chart, chart
 from tspsim.output.plots.layers import layer_starts
 from tspsim.output.plots.memory import thin
+from tspsim.output.plots.memory_layers import Band, Bands, bands
 from tspsim.output.plots.phases import phases
-from tspsim.output.plots.style import BESIDE, MEMORY, ORDER, PALE, RESERVED, WAITS, Style
+from tspsim.output.plots.style import (
+    BESIDE,
+    LAYERS,
+    MEMORY,
+    ORDER,
+    PALE,
+    RESERVED,
+    WAITS,
+    Style,
+)
 from tspsim.output.plots.window import Window, one_of_each
 from tspsim.output.units import size, time
 from tspsim.program.types import BUFFER_KINDS
@@ -65,6 +76,7 @@ def run(drawn: Drawn, share: int = 1) -> dict[str, Any]:
         "ticks": TICKS,
         "gantt": _gantt(result, MOST_BARS // share, MOST_RANKS // share),
         "memory": _memory(result),
+        "layers": _layers(result),
     }
 
 
@@ -72,7 +84,9 @@ def _gantt(result: Result, most: int, ranks: int) -> dict[str, Any]:
     timeline, step = result.timeline, result.timeline.step_time
     part = Window(0.0, step, one_of_each(timeline)[:ranks], "")
     found = chart(timeline, part)
-    rows = _few_ranks(_by_row(found), most)
+    rows = _by_row(found)
+    if len(timeline.programs.roles) == 1:  # stages do different things: all of them are drawn
+        rows = _few_ranks(rows, most)
     count = sum(map(len, rows.values()))
     drawn, least = _joined(rows, most, step)
     styles = sorted({piece.style for row in drawn.values() for piece in row}, key=ORDER.index)
@@ -215,17 +229,31 @@ def _style(style: Style) -> dict[str, Any]:
 
 
 def _memory(result: Result) -> dict[str, Any]:
-    """Return the memory curve of the fullest rank, in KiB, from the bottom of the stack up."""
-    figures = fill(result.memory, result.scenario.topology)  # of the step that is drawn
-    step = result.timeline.step_time
-    memory = result.memory.ranks[figures.peak_rank]
-    seen = thin(memory.total, MOMENTS)
-    amounts = np.rint(memory.by_kind[:, seen] / 1024).astype(int)
-    beside = round((figures.peak - memory.peak) / 1024)
+    """Return the memory curve of the fullest rank by kind."""
+    memory = result.memory.ranks[_fullest(result).peak_rank]
+    kinds = zip(BUFFER_KINDS, memory.by_kind, strict=True)
+    each = (Band(kind, MEMORY[kind], row) for kind, row in kinds if row.any())
+    return _areas(result, Bands(memory.times, tuple(each)))
+
+
+def _layers(result: Result) -> dict[str, Any] | None:
+    """Return its memory with activations by layer; None where no two layers have any."""
+    found = bands(result.timeline, _fullest(result).peak_rank)
+    several = sum(band.colour in LAYERS for band in found.each) > 1
+    return _areas(result, found) if several else None
+
+
+def _fullest(result: Result) -> MemoryFigures:
+    return fill(result.memory, result.scenario.topology)  # of the step that is drawn
+
+
+def _areas(result: Result, found: Bands) -> dict[str, Any]:
+    """Return an area over time, in KiB, from the bottom of the stack up."""
+    figures, step = _fullest(result), result.timeline.step_time
+    seen = thin(np.sum([band.amounts for band in found.each], axis=0, dtype=np.int64), MOMENTS)
+    beside = round((figures.peak - result.memory.ranks[figures.peak_rank].peak) / 1024)
     kinds = [
-        {"name": kind, "colour": MEMORY[kind], "kib": row.tolist()}
-        for kind, row in zip(BUFFER_KINDS, amounts, strict=True)
-        if row.any()
+        {"name": band.name, "colour": band.colour, "kib": _kib(band, seen)} for band in found.each
     ]
     if beside:
         flat = {"name": BESIDE, "colour": RESERVED}
@@ -233,7 +261,7 @@ def _memory(result: Result) -> dict[str, Any]:
     left = figures.capacity - figures.peak
     verdict = f"{size(left)} free" if left >= 0 else f"{size(-left)} too little"
     return {
-        "times": [_tick(moment, step) for moment in memory.times[seen].tolist()],
+        "times": [_tick(moment, step) for moment in found.times[seen].tolist()],
         "kinds": kinds,
         "capacity": figures.capacity / 1024,
         "capacity_text": f"capacity {size(figures.capacity)}, {verdict}",
@@ -244,3 +272,8 @@ def _memory(result: Result) -> dict[str, Any]:
             for p in phases(result.timeline, figures.peak_rank)
         ],
     }
+
+
+def _kib(band: Band, seen: NDArray[np.intp]) -> list[int]:
+    amounts: list[int] = np.rint(band.amounts[seen] / 1024).astype(int).tolist()
+    return amounts

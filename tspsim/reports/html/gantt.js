@@ -95,7 +95,7 @@ class Gantt {
     this.rows.forEach((row) => {
       const short = left < 100;
       const name = row.main ? `rank ${row.rank}` : short ? row.name.split("/").pop() : row.name;
-      pen.font = `${row.main ? "bold 12" : 10}px ${FONT}`;
+      pen.font = `${row.main ? "bold " : ""}12px ${FONT}`;
       pen.fillStyle = row.main ? INK : SOFT;
       pen.fillText(name, left - 6, row.y + row.height / 2, left - 6);
     });
@@ -104,7 +104,7 @@ class Gantt {
   // Where the first rank begins a layer; its name where there is room.
   marks(frame) {
     const { pen } = frame;
-    pen.font = `10px ${FONT}`;
+    pen.font = `12px ${FONT}`;
     pen.textAlign = "left";
     pen.textBaseline = "top";
     let free = -Infinity, line = -Infinity;
@@ -125,7 +125,7 @@ class Gantt {
 
   bars(frame, row) {
     const { pen } = frame, { labels, styles } = this.run.gantt;
-    pen.font = `10px ${FONT}`;
+    pen.font = `12px ${FONT}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     let painted = -Infinity;
@@ -138,7 +138,7 @@ class Gantt {
       pen.fillStyle = this.fills[style];
       pen.fillRect(x, row.y + 0.5, width - gap, row.height - 1);
       painted = Math.max(painted, end);
-      if (text && this.text[style] && width > 6 * text.length + 4) {
+      if (text && this.text[style] && width > 7 * text.length + 4) {
         pen.fillStyle = this.text[style];
         pen.fillText(text, x + width / 2, row.y + row.height / 2 + 0.5);
       }
@@ -156,7 +156,7 @@ class Gantt {
     pen.lineTo(x, this.bottom);
     pen.stroke();
     pen.setLineDash([]);
-    pen.font = `11px ${FONT}`;
+    pen.font = `12px ${FONT}`;
     pen.fillStyle = INK;
     pen.textAlign = "left";
     const text = `ends ${timeText(view.longest - this.run.step)} earlier`;

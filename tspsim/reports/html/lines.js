@@ -46,16 +46,16 @@ class Lines {
     const { told } = this;
     ticks(0, most, 5).found.forEach((tick) => {
       drawn.append(element("line", { x1: box.left, x2: box.right, y1: y(tick), y2: y(tick), stroke: GRID }));
-      drawn.append(element("text", { x: box.left - 6, y: y(tick) + 4, "text-anchor": "end", "font-size": 11, fill: SOFT }, tick.toLocaleString("en")));
+      drawn.append(element("text", { x: box.left - 6, y: y(tick) + 4, "text-anchor": "end", "font-size": 12, fill: SOFT }, tick.toLocaleString("en")));
     });
     let free = -Infinity;
     const seen = new Map(told.points.map((point) => [point.x, point.xt]));
     [...seen.entries()].sort((a, b) => a[0] - b[0]).forEach(([value, text]) => {
-      const at = x(value), half = 3.2 * text.length;
+      const at = x(value), half = 3.5 * text.length;
       drawn.append(element("line", { x1: at, x2: at, y1: box.bottom, y2: box.bottom + 4, stroke: SOFT }));
       if (at - half < free) return;
       free = at + half + 6;
-      drawn.append(element("text", { x: at, y: box.bottom + 17, "text-anchor": "middle", "font-size": 11, fill: SOFT }, text));
+      drawn.append(element("text", { x: at, y: box.bottom + 17, "text-anchor": "middle", "font-size": 12, fill: SOFT }, text));
     });
     drawn.append(element("text", { x: (box.left + box.right) / 2, y: height - 8, "text-anchor": "middle", "font-size": 12, fill: INK }, told.axis));
     drawn.append(element("text", { x: 12, y: (box.top + box.bottom) / 2, "text-anchor": "middle", "font-size": 12, fill: INK, transform: `rotate(-90 12 ${(box.top + box.bottom) / 2})` }, "tokens/s per device"));

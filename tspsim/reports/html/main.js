@@ -1,8 +1,15 @@
 // Charts into their places, buttons to what they do, headings to the order of their tables.
 const placed = (name) => document.querySelectorAll(name);
+// A chart of its own, with its own legend: other runs have other layers.
+function byLayer(canvas, run) {
+  canvas.parentElement.hidden = canvas.closest("section").hidden = false;
+  legend(canvas.nextElementSibling, [...run.layers.kinds].reverse());
+  view.charts.push(new Memory(canvas, run, run.layers));
+}
 data.runs.forEach((run, at) => {
   view.charts.push(new Gantt(placed("canvas.gantt")[at], placed(".gantt-note")[at], run));
-  view.charts.push(new Memory(placed("canvas.memory")[at], run));
+  view.charts.push(new Memory(placed("canvas.memory")[at], run, run.memory));
+  if (run.layers) byLayer(placed("canvas.layers")[at], run);
 });
 placed(".tools button").forEach((button) => button.addEventListener("click", DO[button.dataset.do]));
 // One legend for all runs: what any of them has, in the order in which they have it.

@@ -1,9 +1,9 @@
-// What fills the fullest rank's memory over the step, by kind, one on top of the other.
+// What fills the fullest rank's memory over the step: `bands` of it, one on top of the other.
 class Memory {
-  constructor(canvas, run) {
+  constructor(canvas, run, bands) {
     this.canvas = canvas;
     this.run = run;
-    const memory = this.memory = run.memory, tick = run.step / run.ticks;
+    const memory = this.memory = bands, tick = run.step / run.ticks;
     this.times = memory.times.map((time) => time * tick);
     this.peak = [memory.peak[0] * tick, memory.peak[1], memory.peak[2]];
     // The same top on every chart of the page, and no capacity so far up that it flattens them.
@@ -66,7 +66,7 @@ class Memory {
 
   phases(frame) {
     const { pen } = frame, tick = this.run.step / this.run.ticks;
-    pen.font = `11px ${FONT}`;
+    pen.font = `12px ${FONT}`;
     pen.textAlign = "center";
     pen.textBaseline = "top";
     this.memory.phases.forEach(([name, start, end], place) => {
@@ -75,7 +75,7 @@ class Memory {
       pen.fillStyle = place % 2 ? "#444444" : "#bbbbbb";
       pen.fillRect(x, 14, stop - x, 3);
       pen.fillStyle = SOFT;
-      if (stop - x > 7 * name.length) pen.fillText(name, (x + stop) / 2, 0);
+      if (stop - x > 7.5 * name.length) pen.fillText(name, (x + stop) / 2, 0);
     });
   }
 
@@ -103,7 +103,7 @@ class Memory {
 
   // Text on a light ground, so that it can be read over any colour.
   say({ pen }, text, x, y, align, colour) {
-    pen.font = `11px ${FONT}`;
+    pen.font = `12px ${FONT}`;
     pen.textAlign = align;
     pen.textBaseline = "top";
     const width = pen.measureText(text).width;

@@ -20,7 +20,15 @@ from tspsim.files.extras import install
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
 from tspsim.reports.comparison import ALIKE, MARK, alike, cells, titles
-from tspsim.reports.html import answers, assumptions, charts, maps, pipelines, sweep_tables
+from tspsim.reports.html import (
+    answers,
+    assumptions,
+    charts,
+    maps,
+    pipelines,
+    sweep_tables,
+    waterfalls,
+)
 from tspsim.reports.html.sources import Drawn, Subject
 from tspsim.result import Result
 from tspsim.sweeps.candidates import winner
@@ -108,17 +116,19 @@ def _data(subject: Subject) -> dict[str, Any]:
 def _parts(subject: Subject) -> dict[str, Any]:
     """Return what the template writes."""
     swept = subject.swept
+    explained = [explain(drawn.result, what_if=False) for drawn in subject.drawn]
+    longest = max((found.why.total for found in explained), default=0.0)
     return {
         "title": answers.title(subject),
         "question": answers.question(subject),
-        "answer": answers.answer(subject),
+        "answer": answers.answer(subject, explained),
         "figures": [] if swept or subject.compared else _figures(subject.drawn[0].result),
         "compared": _compared(subject),
         "heads": titles(subject.compared),
         "sweep": sweep_tables.tables(swept) if swept else None,
         "winner_map": maps.winner_map(swept) if swept else "",
         "study": json.dumps(assumptions.study(swept.store), indent=1) if swept else "",
-        "runs": [_run(drawn) for drawn in subject.drawn],
+        "runs": [_run(*each, longest) for each in zip(subject.drawn, explained, strict=True)],
         "assumptions": assumptions.assumptions(subject),
         "not_modelled": assumptions.NOT_MODELLED,
         "provenance": [
@@ -205,14 +215,15 @@ def _compared(subject: Subject) -> list[dict[str, Any]]:
     ]
 
 
-def _run(drawn: Drawn) -> dict[str, Any]:
+def _run(drawn: Drawn, found: Explanation, longest: float) -> dict[str, Any]:
     """Return what stands beside the charts of one run: what limits it."""
-    found = explain(drawn.result, what_if=False)
     step = found.path.total
     return {
         "name": drawn.name,
         "title": drawn.title,
         "sentence": explanation.sentence(found),
+        "why": waterfalls.rows(found.why, longest),
+        "ranks": found.why.ranks,
         "path": _bars([(b.resource, b.seconds) for b in found.bottlenecks], step),
         "ops": _bars(list(found.path.by(lambda piece: piece.op.kind.name).items()), step),
         "exposed": _bars(_causes(found), step),

@@ -153,18 +153,33 @@ def number(key: str, value: Any) -> float:
 
 
 def settings(rows: Sequence[Row]) -> tuple[Setting, ...]:
-    """Return the settings of a sweep in the order of the study, with who ran at each."""
+    """Return the settings of a sweep in the order of the study, with who ran at each.
+
+    Axes with but one value tell no settings apart; they are left out where others do.
+    """
+    keys = _telling(rows)
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_place(row)].append(row)
     found = []
     for group in groups.values():
-        axes = {k: v for k, v in group[0].axes.items() if not is_of_strategy(k)}
+        axes = {key: group[0].axes[key] for key in keys}
         fitting = [row for row in group if row.status == "ok"]
         ranked = sorted(fitting, key=lambda row: (-rate(row), row.figures["memory.peak"]))
         others = tuple(row for row in group if row.status != "ok")
         found.append(Setting(axes, tuple(ranked), others))
     return tuple(found)
+
+
+def _telling(rows: Sequence[Row]) -> list[str]:
+    """Return the axes that make settings."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for key, value in row.axes.items():
+            if not is_of_strategy(key):
+                seen[key].add(values.label(value))
+    several = [key for key, labels in seen.items() if len(labels) > 1]
+    return several or list(seen)
 
 
 def _place(row: Row) -> tuple[str, ...]:

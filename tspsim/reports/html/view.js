@@ -79,7 +79,7 @@ function timeAxis(frame, top, bottom) {
   const { pen } = frame, [scale, name] = unitOf(view.longest);
   const { found, step } = ticks(view.start / scale, view.end / scale, frame.span / 90);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  pen.font = `11px ${FONT}`;
+  pen.font = `12px ${FONT}`;
   pen.textBaseline = "top";
   found.forEach((tick) => {
     const x = frame.x(tick * scale);
