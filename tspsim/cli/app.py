@@ -196,12 +196,13 @@ def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Jso
     """Show a scenario with everything resolved, and what its programs hold; simulate nothing."""
     from tspsim.cli import overview
     from tspsim.scenario import load
+    from tspsim.scenario.writing import to_text
 
     found = overview.overview(load(scenario, overrides or ()))
     if json:
         show_json(found)
     else:
-        write(overview.resolved(found["document"]) + "\n")
+        write(to_text(found["document"]) + "\n")
         show(overview.render(found))
 
 

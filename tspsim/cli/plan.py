@@ -179,9 +179,9 @@ def _check_suffix(output: Path | None) -> None:
 
 def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     """Write the whole answer, or the best of it as a scenario."""
-    from tspsim.cli.overview import resolved
     from tspsim.files.errors import OutputError
     from tspsim.reports import plan_table
+    from tspsim.scenario.writing import to_text
 
     if output.suffix == ".json":
         text = json_text.dumps(plan_table.to_dict(answer, lengths), indent=2) + "\n"
@@ -190,7 +190,7 @@ def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
         return
     else:
         best = answer.best[0].candidate
-        text = resolved(best.scenario(answer.question).document)
+        text = to_text(best.scenario(answer.question).document)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
