@@ -178,10 +178,11 @@ app.command()(serve)
 @guarded
 def check(scenario: ScenarioName, overrides: Overrides = None, json: Json = False) -> None:
     """Prove the schedule: play it with NumPy values, small, against the dense model."""
-    from tspsim.cli import proof
+    from tspsim.commands.proof import prove
+    from tspsim.reports import proof_table as proof
     from tspsim.scenario import load
 
-    found = proof.prove(load(scenario, overrides or ()))
+    found = prove(load(scenario, overrides or ()))
     if json:
         show_json(proof.to_dict(found))
     else:

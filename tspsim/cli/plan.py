@@ -133,17 +133,15 @@ def _infers(
     options: dict[str, Any],
 ) -> bool:
     """Plan a phase of inference if that is what the command line asks; say whether it was."""
-    from tspsim.cli.plan_inference import is_asked, plan_inference
-    from tspsim.files.errors import UserError
+    from tspsim.cli.plan_inference import plan_inference
     from tspsim.plan.asking import besides, fixed
+    from tspsim.plan.inference_asking import is_asked, refuse_limits
 
     overrides = besides(changes, stated)
     if is_asked(opened.data(overrides)):
         plan_inference(opened, overrides, fixed(changes), limits, options)
         return True
-    for name, limit in zip(("--per-token", "--first-token"), limits, strict=True):
-        if limit is not None:
-            raise UserError(f"{name}: a limit of the phases prefill, decode and generate")
+    refuse_limits(limits)
     return False
 
 

@@ -26,23 +26,25 @@ class Stated:
     """
 
     #: The forms that say which keys there are; the key that a name alone stands for; the kind;
-    #: whether something that is named elsewhere may hold what is not stated; other keys' type.
+    #: whether something that is named elsewhere may hold what is not stated; other keys' type; and
+    #: by key, types that are read into those of its form.
     forms: ClassVar[tuple[type[BaseModel], ...]] = ()
     named: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     partial: ClassVar[bool] = False
     others: ClassVar[str] = ""
+    also: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     __slots__ = ("stated",)
     stated: Mapping[str, Any]
 
     def __init_subclass__(
         cls, *, forms: tuple[type[BaseModel], ...] = (), named: str = "", kind: str = "",
-        partial: bool = False, others: str = "",
+        partial: bool = False, others: str = "", also: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:  # fmt: skip
         """Take the keys of the forms, and describe them."""
         cls.forms, cls.named, cls.kind = forms, named, kind
-        cls.partial, cls.others = partial or bool(named), others
+        cls.partial, cls.others, cls.also = partial or bool(named), others, also or {}
         about = [cleandoc(cls.__doc__ or ""), "", "Parameters", "----------"]
         about += [line for key in cls.known() for line in _described(key)]
         cls.__doc__ = "\n".join(about)
@@ -76,7 +78,12 @@ class Stated:
         # Of several forms not all have every key.
         needed = {name for name in found if not cls.partial and all(name in keys for keys in every)}
         return [
-            replace(key, required=key.required and name in needed) for name, key in found.items()
+            replace(
+                key,
+                required=key.required and name in needed,
+                types=(*cls.also.get(name, ()), *key.types),
+            )
+            for name, key in found.items()
         ]
 
     def replace(self, **keys: Any) -> Self:

@@ -56,7 +56,7 @@ class Weights(Stated, forms=(inference.WeightKeys,)):
     """What a layer's matrices are kept in, and multiply: ``Workload(weights=...)``."""
 
 
-class Workload(Stated, forms=(schema.WorkloadKeys,)):
+class Workload(Stated, forms=(schema.WorkloadKeys,), also={"routing": ("str",)}):
     """What one step processes."""
 
 
@@ -83,7 +83,7 @@ class Profile(Stated, forms=(ProfileForm,), named="file"):
     """
 
 
-class Timing(Stated, forms=(schema.TimingKeys,)):
+class Timing(Stated, forms=(schema.TimingKeys,), also={"profile": ("str", "Profile")}):
     """The constants that turn work into time; not given: the device's own."""
 
 

@@ -930,14 +930,14 @@ class Timing(Stated):
 
     Parameters
     ----------
-    profile : Mapping[str, Any] | None, optional
+    profile : str | Profile | Mapping[str, Any] | None, optional
         name, file or keys of a profile (default: the device's own)
     """
 
     def __init__(
         self,
         *,
-        profile: Mapping[str, Any] | None = None,
+        profile: str | Profile | Mapping[str, Any] | None = None,
     ) -> None: ...
 
 
@@ -1057,7 +1057,7 @@ class Workload(Stated):
         causal mask and the order of tokens over ranks
     logits_chunks : int, optional
         pieces in which head and loss run
-    routing : Routing | Mapping[str, Any] | None, optional
+    routing : str | Routing | Mapping[str, Any] | None, optional
         how tokens spread over experts (default: balanced)
     prompt : int | None, optional
         prefill, generate: tokens of a prompt (or sequence)
@@ -1090,7 +1090,7 @@ class Workload(Stated):
         recompute: Literal['none', 'selective', 'full'] = 'none',
         causal: Literal['zigzag', 'contiguous', 'off'] = 'zigzag',
         logits_chunks: int = 1,
-        routing: Routing | Mapping[str, Any] | None = None,
+        routing: str | Routing | Mapping[str, Any] | None = None,
         prompt: int | None = None,
         requests: Sequence[int] | None = None,
         cached: int | Sequence[int] | None = None,
