@@ -14,7 +14,7 @@ A scenario needs no file:
     ...     topology="h100-node",
     ...     strategy=tspsim.TSP(degree=8),
     ... )
-    >>> tspsim.compare(scenario, scenario.replace(strategy=tspsim.TP(degree=8))).winner.name
+    >>> tspsim.compare(scenario, "strategy=tsp,tp").winner.name
     'tp 8'
 
 Commands that answer a question are functions: `run`, `compare`, `sweep`, `plan`, `explain`, `serve`

@@ -131,7 +131,7 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
         With everything that is wrong with the scenario, each with its place.
     """
     if isinstance(source, Scenario):
-        scenario = from_document(source.document, overrides) if overrides else source
+        scenario = source.replace(*overrides) if overrides else source
     elif isinstance(source, Mapping):
         scenario = from_document(source, overrides)
     else:

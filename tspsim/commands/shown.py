@@ -12,6 +12,7 @@ from tspsim.output.html import html
 from tspsim.output.plain import plain
 from tspsim.result import Result
 from tspsim.scenario.loader import Opened
+from tspsim.scenario.stating import restated
 from tspsim.scenario.types import Scenario
 
 #: A scenario's file or its name among the shipped ones, its keys, or one that is loaded or made.
@@ -34,9 +35,9 @@ class Shown:
 def named(source: Source | Result) -> str | Mapping[str, Any]:
     """Return a scenario's name, or its keys."""
     if isinstance(source, Result):
-        return source.scenario.document
+        return restated(source.scenario)
     if isinstance(source, Scenario):
-        return source.document
+        return restated(source)
     return str(source) if isinstance(source, Path) else source
 
 

@@ -124,7 +124,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, PathLike):
         return fspath(value)
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool):
         return value
     if isinstance(value, Integral):  # of NumPy, for example
         return int(value)

@@ -37,10 +37,16 @@ def replaced(base: Scenario, changes: Sequence[str], sections: Mapping[str, Any]
     ScenarioError
         With everything that is wrong.
     """
-    document = {**base.document, **_keys(sections)}
-    if "workload" in sections and "kernels" not in sections and _by_default(base):
-        del document["kernels"]  # the new phase may have others
+    document = {**restated(base), **_keys(sections)}
     return Opened.document(document, PLACE).scenario(changes)
+
+
+def restated(base: Scenario) -> Mapping[str, Any]:
+    """Return the keys of a scenario, less kernels that nobody chose: another phase has others."""
+    phase: Any = {"preset": SERVING} if infers(base.workload.phase) else {}
+    if base.document["kernels"] != KernelsKeys(**phase).document():
+        return base.document
+    return {name: keys for name, keys in base.document.items() if name != "kernels"}
 
 
 def _keys(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,9 +54,3 @@ def _keys(sections: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: {key: stated[name]} for name, key in _NAMED.items()
              if isinstance(stated.get(name), str)}  # fmt: skip
     return stated | named
-
-
-def _by_default(base: Scenario) -> bool:
-    """Whether the kernels are those of the phase where nobody says whose."""
-    stated: Any = {"preset": SERVING} if infers(base.workload.phase) else {}
-    return bool(base.document["kernels"] == KernelsKeys(**stated).document())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
 from tspsim.scenario.loader import Opened
+from tspsim.scenario.stating import restated
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.crew import Crew, check, crew
@@ -124,7 +125,7 @@ def _study(
 ) -> Study:
     if isinstance(source, str | Path):
         return studies.load(source, axes, link, sample, where)
-    document = source.document if isinstance(source, Scenario) else source
+    document = restated(source) if isinstance(source, Scenario) else source
     return studies.make(Opened.document(document), axes, link, sample, where)
 
 
