@@ -30,6 +30,7 @@ import mixtures_table
 import pictures
 import published_inference_table
 import topology_tables
+import typed_stub
 from blocks import TOP, documents, with_outputs
 from studies import regenerate
 
@@ -60,6 +61,11 @@ def schema() -> Iterator[Text]:
 
     text = json.dumps(scenario_schema(), indent=2, ensure_ascii=False)
     yield TOP / "schema" / "scenario.schema.json", text + "\n"
+
+
+def python() -> Iterator[Text]:
+    """Yield what editors and type checkers read of a scenario's sections."""
+    yield typed_stub.PAGE, typed_stub.written()
 
 
 def profiles() -> Iterator[Text]:
@@ -149,6 +155,7 @@ def listed() -> Iterator[Text]:
 #: Each after those that it shows.
 PARTS = {
     "schema": Part("the JSON Schema of scenarios", schema),
+    "python": Part("the types of a scenario's sections", python),
     "profiles": Part("profiles fitted to published rows", profiles),
     "topologies": Part("the tables of shipped files", topologies, topology_tables.draw),
     "kernels": Part("the table of kernels", kernels),

@@ -36,7 +36,10 @@ def scenario(topology: Topology, phase: str = "train") -> Scenario:
     """Return a scenario of 16 tokens on a topology."""
     workload = Workload(sequence=8, batch=2, phase=cast(Any, phase), causal="off")
     strategy = cast(Any, Strategy())
-    return Scenario("toy", None, MODEL, workload, Optimizer(), strategy, topology, "auto", {})
+    return Scenario.resolved(
+        name="toy", path=None, model=MODEL, workload=workload, optimizer=Optimizer(),
+        strategy=strategy, topology=topology, algorithm="auto", document={},
+    )  # fmt: skip
 
 
 def summary(timeline: Timeline, topology: Topology) -> Summary:

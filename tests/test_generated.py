@@ -15,10 +15,10 @@ TOP = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "name", ["schema", "topologies", "kernels", "mixtures", "inference", "studies"]
+    "name", ["schema", "python", "topologies", "kernels", "mixtures", "inference", "studies"]
 )
 def test_what_is_generated_is_up_to_date(name: str) -> None:
-    """Schema, and tables of files, kernels and the studies' results, byte for byte."""
+    """Schema, types, and tables of files, kernels and the studies' results, byte for byte."""
     texts = list(refresh.PARTS[name].texts())
     assert texts
     for path, text in texts:

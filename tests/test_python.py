@@ -45,13 +45,16 @@ def printed(*words: str) -> str:
 
 
 def test_every_public_name_is_there_and_documented() -> None:
-    """All of them are imported when asked for, described, and stand in the reference."""
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    section = text.partition("## Python\n")[2].partition("\n## ")[0]
+    """All are imported when asked for and described; docs/python.md has these and no others."""
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    section = text.partition("## Every public name\n")[2]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(told) == sorted(tspsim.__all__)
     for name in tspsim.__all__:
         assert getattr(tspsim, name).__doc__, name
-        assert f"`{name}" in section, name
-    assert dir(tspsim) == tspsim.__all__
+    assert dir(tspsim) == sorted(tspsim.__all__)
+    assert "Scenario(" in (tspsim.__doc__ or "")
 
 
 def test_packages_of_a_command_s_name_are_the_command() -> None:
@@ -67,7 +70,7 @@ def test_packages_of_a_command_s_name_are_the_command() -> None:
 
 def test_what_a_command_takes_can_be_looked_up() -> None:
     """A notebook completes the arguments of a function, whichever way it is offered."""
-    for name in ("compare", "explain", "plan"):
+    for name in ("check", "compare", "explain", "plan", "serve"):
         assert signature(getattr(tspsim, name)) == signature(getattr(commands, name))
 
 
@@ -94,7 +97,7 @@ def test_an_explanation_prints_as_the_command_does(small: str) -> None:
     assert str(tspsim.explain(folder, what_if=False)) == str(found)
     longer = tspsim.explain(result, "workload.sequence=128", what_if=False)
     assert longer.path.total > found.path.total
-    assert "<pre>" in longer._repr_html_()
+    assert "critical path" in longer._repr_html_()
 
 
 def test_a_plan_prints_its_table_and_its_best_can_be_run(small: str) -> None:
@@ -116,6 +119,16 @@ def test_a_plan_prints_its_table_and_its_best_can_be_run(small: str) -> None:
         (["plan"], lambda: tspsim.plan()),
         (["plan", "tsp-layer", "--objective", "sped"],
          lambda: tspsim.plan("tsp-layer", objective="sped")),
+        (["plan", "tsp-layer", "--per-token", "1 ms"],
+         lambda: tspsim.plan("tsp-layer", per_token="1 ms")),
+        (["plan", "llama3-70b-decode-h100-tsp", "--per-token", "30"],
+         lambda: tspsim.plan("llama3-70b-decode-h100-tsp", per_token="30")),
+        (["check", "tsp-layer", "strategy.degree=3"],
+         lambda: tspsim.check("tsp-layer", "strategy.degree=3")),
+        (["serve", "tsp-layer", "--arrivals", "8/s", "--prompt", "8", "--new-tokens", "8"],
+         lambda: tspsim.serve("tsp-layer", arrivals="8/s", prompt=8, new_tokens=8)),
+        (["serve", "tsp-layer", "--arrivals", "8/s"],
+         lambda: tspsim.serve("tsp-layer", arrivals="8/s")),
     ],
 )  # fmt: skip
 def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -> None:
@@ -126,7 +139,32 @@ def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -
     assert not re.search(r"Traceback", str(error.value))
 
 
-def test_a_plan_of_inference_is_refused_with_what_is_near() -> None:
-    """The function finds meshes of a step; the command knows limits."""
-    with pytest.raises(tspsim.TspsimError, match="planned by the command 'tspsim plan'"):
-        tspsim.plan("llama3-70b-decode-h100-tsp")
+def test_a_plan_of_inference_prints_as_the_command_does(small: str) -> None:
+    """What keeps a limit is a scenario that keeps it; where nothing does, that is told."""
+    changes = ["workload={phase: decode, cached: 64}", "strategy={kind: tp, degree: 4}"]
+    found = tspsim.plan(small, *changes, per_token="100 us")
+    assert isinstance(found, tspsim.InferencePlan)
+    words = ["plan", small, *changes, "--per-token", "100 us", "--jobs", "1"]
+    assert printed(*words) == f"{found}\n"
+    assert [each["mesh"] for each in found.to_dict()["served"]] == ["tp 4"]
+    largest = found.best[0].largest
+    assert largest is not None
+    again = tspsim.run(found.scenario()).summary.inference
+    assert again is not None
+    assert again.time_per_token == largest.per_token
+    none = tspsim.plan(small, *changes, per_token="1 ns")
+    assert not none.best
+    with pytest.raises(tspsim.UserError, match="no strategy does what is asked"):
+        none.scenario()
+
+
+def test_a_proof_and_a_service_print_as_the_commands_do(small: str) -> None:
+    """Of files and of scenarios that were loaded."""
+    assert printed("check", small) == f"{tspsim.check(small)}\n"
+    assert tspsim.check(tspsim.load(small)).passed
+    decode = "workload={phase: decode, cached: 64}"
+    options = ["--arrivals", "900/s", "--prompt", "64", "--new-tokens", "4..8", "--requests", "9"]
+    found = tspsim.serve(
+        tspsim.load(small), decode, arrivals="900/s", prompt=64, new_tokens="4..8", requests=9
+    )
+    assert printed("serve", small, decode, *options) == f"{found}\n"

@@ -6,9 +6,20 @@
     True
     >>> axes = result.plot.gantt()
 
-Commands that answer a question are functions: `run`, `compare`, `sweep`, `plan` and `explain`.
-The public names below are imported when they are first used, so that ``import tspsim`` and the
-command line's help stay quick.
+A scenario needs no file:
+
+    >>> scenario = tspsim.Scenario(
+    ...     model=tspsim.Model("llama-3-8b", layers=2),
+    ...     workload=tspsim.Workload(sequence=8192),
+    ...     topology="h100-node",
+    ...     strategy=tspsim.TSP(degree=8),
+    ... )
+    >>> tspsim.compare(scenario, "strategy=tsp,tp").winner.name
+    'tp 8'
+
+Commands that answer a question are functions: `run`, `compare`, `sweep`, `plan`, `explain`, `serve`
+and `check`. The public names below are imported when they are first used, so that ``import tspsim``
+and the command line's help stay quick.
 """
 
 from __future__ import annotations
@@ -21,38 +32,98 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature
 
-    from tspsim.commands import Comparison, Explained, Plan, compare, explain, plan
-    from tspsim.files.errors import TspsimError
+    from tspsim.commands import (
+        Comparison,
+        Explained,
+        InferencePlan,
+        Plan,
+        Proof,
+        Serving,
+        check,
+        compare,
+        explain,
+        plan,
+        serve,
+    )  # fmt: skip
+    from tspsim.files.errors import (
+        OutputError,
+        ScenarioError,
+        ScheduleError,
+        TspsimError,
+        UserError,
+    )  # fmt: skip
     from tspsim.result import Result
-    from tspsim.runner import Run, run
+    from tspsim.runner import Run, load_result, run
     from tspsim.scenario import Scenario, load
+    from tspsim.scenario.typed import (
+        FSDP,
+        SP,
+        TP,
+        TPSP,
+        TSP,
+        Blocks,
+        BytesPerParameter,
+        Cache,
+        ChangedLink,
+        Checkpoint,
+        Device,
+        Distribution,
+        Disturbances,
+        Engine,
+        Experts,
+        Failure,
+        Jitter,
+        Kernels,
+        Latent,
+        Link,
+        Memory,
+        Model,
+        Network,
+        Optimizer,
+        Pipeline,
+        Profile,
+        Reliability,
+        Router,
+        Routing,
+        SlowDevice,
+        Spread,
+        Strategy,
+        Timing,
+        Topology,
+        Weights,
+        Workload,
+    )  # fmt: skip
     from tspsim.sweeps import Sample, Store, Sweep, sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Comparison", "Explained", "Plan", "Result", "Run", "Sample", "Scenario", "Store", "Sweep",
-    "TspsimError", "__version__", "compare", "explain", "load", "plan", "run", "sweep",
+    "FSDP", "SP", "TP", "TPSP", "TSP", "Blocks", "BytesPerParameter", "Cache", "ChangedLink",
+    "Checkpoint", "Comparison", "Device", "Distribution", "Disturbances", "Engine", "Experts",
+    "Explained", "Failure", "InferencePlan", "Jitter", "Kernels", "Latent", "Link", "Memory",
+    "Model", "Network", "Optimizer", "OutputError", "Pipeline", "Plan", "Profile", "Proof",
+    "Reliability", "Result", "Router", "Routing", "Run", "Sample", "Scenario", "ScenarioError",
+    "ScheduleError", "Serving", "SlowDevice", "Spread", "Store", "Strategy", "Sweep", "Timing",
+    "Topology", "TspsimError", "UserError", "Weights", "Workload", "__version__", "check",
+    "compare", "explain", "load", "load_result", "plan", "run", "serve", "sweep",
 ]  # fmt: skip
 
-_HOME = {
-    "Comparison": "tspsim.commands",
-    "Explained": "tspsim.commands",
-    "Plan": "tspsim.commands",
-    "Result": "tspsim.result",
-    "Run": "tspsim.runner",
-    "Sample": "tspsim.sweeps",
-    "Scenario": "tspsim.scenario",
-    "Store": "tspsim.sweeps",
-    "Sweep": "tspsim.sweeps",
-    "TspsimError": "tspsim.files.errors",
-    "compare": "tspsim.commands",
-    "explain": "tspsim.explain",
-    "load": "tspsim.scenario",
-    "plan": "tspsim.plan",
-    "run": "tspsim.runner",
-    "sweep": "tspsim.sweeps",
-}
+#: Where the public names are; sections of a scenario are in `tspsim.scenario.typed`.
+_HOMES = {
+    "tspsim.commands": (
+        "Comparison", "Explained", "InferencePlan", "Plan", "Proof", "Serving", "check", "compare",
+        "explain", "plan", "serve",
+    ),
+    "tspsim.files.errors": (
+        "OutputError", "ScenarioError", "ScheduleError", "TspsimError", "UserError",
+    ),
+    "tspsim.result": ("Result",),
+    "tspsim.runner": ("Run", "load_result", "run"),
+    "tspsim.scenario": ("Scenario", "load"),
+    "tspsim.sweeps": ("Sample", "Store", "Sweep", "sweep"),
+}  # fmt: skip
+_HOME = dict.fromkeys(__all__, "tspsim.scenario.typed")
+_HOME |= {name: home for home, names in _HOMES.items() for name in names}
 
 
 class Command(ModuleType):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import platform
 from dataclasses import asdict, dataclass
 from functools import cache
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tspsim import __version__
 from tspsim.analysis.summary import Summary
 from tspsim.engine.timeline import Span, Timeline
 from tspsim.files.between import within
-from tspsim.files.errors import UserError
-from tspsim.files.extras import install
+from tspsim.files.frames import frame
+from tspsim.files.notebook import pairs
 from tspsim.memory import MemoryTrace
 from tspsim.scenario.types import Scenario
 
@@ -110,35 +108,26 @@ class Result:
         return bool(self.summary.to_dict()["memory"]["fits"])
 
     def frame(self) -> pd.DataFrame:
-        """Return the spans as a table, one row per task of every rank (times in seconds).
+        """Return the tasks as a table, one row per task of every rank that is shown.
+
+        Columns are `rank`, `lane` (``compute``, or that of a communicator), `op` (its number in the
+        program), `name`, `kind`, `phase`, `layer` and `micro_batch` (none outside of them), `start`
+        and `end` in seconds.
 
         Raises
         ------
         UserError
             When pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            raise UserError(
-                f"Result.frame() needs pandas, which is not installed: {install('frames')}"
-            ) from None
-        rows = [_row(span) for rank in self.timeline.shown for span in self.timeline.spans(rank)]
-        table = pandas.DataFrame(rows, columns=list(COLUMNS))
-        frame: pd.DataFrame = table.astype({"layer": "Int64"})
-        return frame
+        rows = (_row(span) for rank in self.timeline.shown for span in self.timeline.spans(rank))
+        return frame(rows, COLUMNS).astype({"layer": "Int64"})
 
     def __repr__(self) -> str:
         lines = (f"  {name:<12} {value}" for name, value in headline(self))
         return "\n".join([f"<tspsim.Result {self.scenario.name!r}", *lines]) + ">"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in headline(self)
-        )
-        title = escape(self.scenario.name)
-        return f"<table><caption>tspsim: {title}</caption><tbody>{rows}</tbody></table>"
+        return pairs(f"tspsim: {self.scenario.name}", headline(self))
 
 
 def headline(result: Result) -> list[tuple[str, str]]:

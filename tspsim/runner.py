@@ -49,6 +49,11 @@ class Run(Result):
         """The pictures: ``run.plot.gantt(ax=ax)``, ``run.plot.memory()``."""
         return Plots(self)
 
+    def _repr_html_(self) -> str:
+        from tspsim.output.svg import gantt  # which needs matplotlib's colours
+
+        return Result._repr_html_(self) + gantt(self)
+
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the result's files into a folder and return it.
 
@@ -126,7 +131,7 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
         With everything that is wrong with the scenario, each with its place.
     """
     if isinstance(source, Scenario):
-        scenario = from_document(source.document, overrides) if overrides else source
+        scenario = source.replace(*overrides) if overrides else source
     elif isinstance(source, Mapping):
         scenario = from_document(source, overrides)
     else:

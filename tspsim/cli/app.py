@@ -179,10 +179,11 @@ app.command()(serve)
 @guarded
 def check(scenario: ScenarioName, overrides: Overrides = None, json: Json = False) -> None:
     """Prove the schedule: play it with NumPy values, small, against the dense model."""
-    from tspsim.cli import proof
+    from tspsim.commands.proof import prove
+    from tspsim.reports import proof_table as proof
     from tspsim.scenario import load
 
-    found = proof.prove(load(scenario, overrides or ()))
+    found = prove(load(scenario, overrides or ()))
     if json:
         show_json(proof.to_dict(found))
     else:
@@ -200,6 +201,7 @@ def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Jso
     """
     from tspsim.cli import execution_trace, overview
     from tspsim.scenario import load
+    from tspsim.scenario.writing import to_text
 
     if execution_trace.is_one(scenario):
         execution_trace.show_trace(scenario, overrides or [], json)
@@ -208,7 +210,7 @@ def show_scenario(scenario: ScenarioName, overrides: Overrides = None, json: Jso
     if json:
         show_json(found)
     else:
-        write(overview.resolved(found["document"]) + "\n")
+        write(to_text(found["document"]) + "\n")
         show(overview.render(found))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -208,22 +207,3 @@ def _table(title: str, rows: Iterable[tuple[str, str]]) -> RenderableType:
     for name, value in rows:
         table.add_row(f"  {name}", value)
     return Group(Text(title, "bold"), table) if title else table
-
-
-def resolved(document: Mapping[str, Any]) -> str:
-    """Return a resolved scenario as YAML, without the sources of its numbers."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()  # the round-trip writer keeps the order of keys
-    yaml.default_flow_style = None
-    yaml.width = 100
-    text = io.StringIO()
-    yaml.dump(_without_sources(document), text)
-    return text.getvalue()
-
-
-def _without_sources(value: Any) -> Any:
-    """Return a document without the texts that say where its numbers come from."""
-    if isinstance(value, Mapping):
-        return {key: _without_sources(v) for key, v in value.items() if key != "source"}
-    return value

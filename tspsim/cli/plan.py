@@ -133,17 +133,15 @@ def _infers(
     options: dict[str, Any],
 ) -> bool:
     """Plan a phase of inference if that is what the command line asks; say whether it was."""
-    from tspsim.cli.plan_inference import is_asked, plan_inference
-    from tspsim.files.errors import UserError
+    from tspsim.cli.plan_inference import plan_inference
     from tspsim.plan.asking import besides, fixed
+    from tspsim.plan.inference_asking import is_asked, refuse_limits
 
     overrides = besides(changes, stated)
     if is_asked(opened.data(overrides)):
         plan_inference(opened, overrides, fixed(changes), limits, options)
         return True
-    for name, limit in zip(("--per-token", "--first-token"), limits, strict=True):
-        if limit is not None:
-            raise UserError(f"{name}: a limit of the phases prefill, decode and generate")
+    refuse_limits(limits)
     return False
 
 
@@ -179,9 +177,9 @@ def _check_suffix(output: Path | None) -> None:
 
 def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     """Write the whole answer, or the best of it as a scenario."""
-    from tspsim.cli.overview import resolved
     from tspsim.files.errors import OutputError
     from tspsim.reports import plan_table
+    from tspsim.scenario.writing import to_text
 
     if output.suffix == ".json":
         text = json_text.dumps(plan_table.to_dict(answer, lengths), indent=2) + "\n"
@@ -190,7 +188,7 @@ def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
         return
     else:
         best = answer.best[0].candidate
-        text = resolved(best.scenario(answer.question).document)
+        text = to_text(best.scenario(answer.question).document)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
 
-if TYPE_CHECKING:
-    from tspsim.engine.serving.types import Limits
-    from tspsim.serving.arrivals import Traffic
-
-#: Requests that are drawn where nobody says how many.
+#: Requests that are drawn where nobody says how many (`tspsim.serving.asking.REQUESTS`).
 REQUESTS = 1000
 #: More are no question for one replica.
 MOST = 1_000_000
@@ -105,16 +101,17 @@ def serve(
     from tspsim.reports import serving_plot, serving_table
     from tspsim.scenario import load
     from tspsim.serving.answer import serve as answer
+    from tspsim.serving.asking import limits, traffic
     from tspsim.serving.replica import replica_of
 
     if output is not None:
         check_suffix(output)
-    limits = _limits(max_tokens, max_sequences)
-    traffic = _traffic(arrivals, prompt, new_tokens, requests, seed)
+    bounds = limits(max_tokens, max_sequences)
+    asked = traffic(arrivals, prompt, new_tokens, requests, seed)
     loaded = load(scenario, overrides or ())
-    replica = replica_of(loaded, limits, block, cache_tokens)
+    replica = replica_of(loaded, bounds, block, cache_tokens)
     with progress("serving") as advance:
-        found = answer(loaded.name, replica, traffic, limits, advance)
+        found = answer(loaded.name, replica, asked, bounds, advance)
     if json:
         show_json(found.to_dict())
     else:
@@ -122,47 +119,3 @@ def serve(
     if output is not None:
         serving_plot.draw(found, output)
         say(f"wrote {output}")
-
-
-def _limits(tokens: int, sequences: int) -> Limits:
-    from tspsim.engine.serving.types import Limits
-    from tspsim.files.errors import UserError
-
-    if tokens < sequences:
-        raise UserError(
-            f"--max-tokens: {tokens:,} tokens; must be at least --max-sequences, {sequences:,}: "
-            "every sequence that runs may need one in a step"
-        )
-    return Limits(tokens, sequences)
-
-
-def _traffic(
-    arrivals: str,
-    prompt: str | None,
-    new_tokens: str | None,
-    requests: int | None,
-    seed: int | None,
-) -> Traffic:
-    """Return the requests that the options state."""
-    from tspsim.files.errors import UserError
-    from tspsim.serving.arrivals import parse_rate, poisson
-    from tspsim.serving.lengths import FORMS, parse_lengths
-    from tspsim.serving.trace import read_trace
-
-    lengths = {"--prompt": prompt, "--new-tokens": new_tokens}
-    if not arrivals:
-        raise UserError("no --arrivals: write a rate, 8/s, or name a trace, a .csv file")
-    rate = parse_rate(arrivals)
-    if rate is None:
-        stated = [name for name, value in (lengths | {"--seed": seed}).items() if value is not None]
-        if stated:
-            raise UserError(
-                f"{', '.join(stated)}: nothing is drawn where --arrivals is a trace, '{arrivals}'; "
-                "leave them out, or write a rate such as 8/s"
-            )
-        return read_trace(Path(arrivals)).first(requests)
-    missing = [name for name, value in lengths.items() if value is None]
-    if missing:
-        raise UserError(f"no {', '.join(missing)}: a rate needs lengths; write {FORMS}")
-    prompts, answers = (parse_lengths(value or "", name) for name, value in lengths.items())
-    return poisson(rate, requests or REQUESTS, prompts, answers, seed or 0)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tspsim.files.errors import ScenarioError, UserError
-from tspsim.kernels import INFERENCE
 from tspsim.plan.question import Question, ask
 from tspsim.scenario import files
 from tspsim.scenario.loader import Opened
@@ -47,22 +46,10 @@ def question(opened: Opened, changes: Sequence[str], stated: Stated, batch: int 
             recompute = override.value
     rest = besides(changes, stated)
     data = opened.data(rest)
-    _check_phase(data)
     try:
         return ask(data, fixed(changes), batch, recompute)
     except ScenarioError as error:
         raise _placed(opened, rest, error) from None
-
-
-def _check_phase(data: Mapping[str, Any]) -> None:
-    """Raise where a phase of inference is planned: there are limits to hold, and no best mesh."""
-    workload = data.get("workload")
-    phase = workload.get("phase") if isinstance(workload, dict) else None
-    if phase in INFERENCE:
-        raise UserError(
-            f"workload.phase: found '{phase}'; this plan is of train and forward; what inference "
-            "serves within limits is planned by the command 'tspsim plan'"
-        )
 
 
 def made(stated: Stated) -> Opened:

@@ -294,7 +294,10 @@ def _most(trial: Callable[[int], Trial], first: int, most: int, close: float = 0
 
 
 def plan_inference(
-    asked: Asked, ways: Sequence[StrategyOptions], jobs: int, advance: Callable[[float], None]
+    asked: Asked,
+    ways: Sequence[StrategyOptions],
+    jobs: int | None = None,
+    advance: Callable[[float], None] = lambda fraction: None,  # noqa: ARG005
 ) -> list[Served]:
     """Return what strategies can do, those with the highest rate first.
 
@@ -302,9 +305,9 @@ def plan_inference(
     ----------
     asked : Asked
     ways : sequence of StrategyOptions
-    jobs : int
-        Processes.
-    advance : callable
+    jobs : int, optional
+        Processes. Not given: this process does it.
+    advance : callable, optional
         Told the fraction that is done.
 
     Raises
@@ -315,9 +318,17 @@ def plan_inference(
     if not ways:
         raise UserError("no strategy of inference divides the model over these devices")
     found: list[Served] = []
+    for each in _mapped(asked, ways, jobs):
+        found.append(each)
+        advance(len(found) / len(ways))
+    return sorted(found, key=lambda each: -max((t.rate for t in each.front), default=0.0))
+
+
+def _mapped(asked: Asked, ways: Sequence[StrategyOptions], jobs: int | None) -> Iterator[Served]:
+    """Yield what every strategy can do, in their order."""
+    if jobs is None:
+        yield from (served(asked, way) for way in ways)
+        return
     # Not forked: a fork would share locks and threads of whoever imports tspsim.
     with ProcessPoolExecutor(jobs, get_context("spawn"), begin_worker, (registered(),)) as pool:
-        for each in pool.map(served, [asked] * len(ways), ways):
-            found.append(each)
-            advance(len(found) / len(ways))
-    return sorted(found, key=lambda each: -max((t.rate for t in each.front), default=0.0))
+        yield from pool.map(served, [asked] * len(ways), ways)

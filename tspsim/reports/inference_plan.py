@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tspsim.files.numbers import plain
-from tspsim.output.plots.style import axes
 from tspsim.output.units import size, time, time_unit
 from tspsim.plan.inference import Asked, Served, Trial
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Of one strategy after another.
 MARKERS = "os^Dv<>P"
@@ -132,6 +132,10 @@ def plot(asked: Asked, found: Sequence[Served], ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw; a new figure when not given.
     """
+    from matplotlib.ticker import FuncFormatter  # a table needs no matplotlib
+
+    from tspsim.output.plots.style import axes
+
     ax = axes(ax, 8.0, 5.0)
     drawn = [each for each in found if each.front]
     times = [trial.seconds for each in drawn for trial in each.front]

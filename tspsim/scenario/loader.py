@@ -19,6 +19,7 @@ from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
 from tspsim.scenario.overrides import Override, apply, parse_overrides
 from tspsim.scenario.parts import read_parts
+from tspsim.scenario.stated import plain
 from tspsim.scenario.types import Scenario
 
 
@@ -80,15 +81,22 @@ class Opened:
         return cls(read(path, str(source) if is_there(Path(source)) else str(path)), path)
 
     @classmethod
-    def document(cls, document: Mapping[str, Any]) -> Opened:
+    def document(cls, document: Mapping[str, Any], place: str = "<document>") -> Opened:
         """Take a scenario that is a mapping already.
+
+        Parameters
+        ----------
+        document : Mapping
+            Its sections, as in a file or as Python states them.
+        place : str
+            What stands in messages where a file's name would.
 
         Raises
         ------
         ScenarioError
             When a text in it holds control characters.
         """
-        source = Source("<document>", dict(document), None)
+        source = Source(place, plain(document), None)
         if wrong := problem(source.data):
             raise ScenarioError([source.line(wrong)])
         return cls(source, None)

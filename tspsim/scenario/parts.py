@@ -43,7 +43,7 @@ class Parts:
         """Return the scenario; `name` counts where its file gives none."""
         keys = self.keys
         name = keys.name or name
-        return Scenario(
+        return Scenario.resolved(
             name=name,
             path=path,
             model=keys.model.value(),

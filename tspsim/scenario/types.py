@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import MISSING, Field, dataclass, field, fields
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.disturbances import Disturbances
 from tspsim.topology.graph import Topology
 
+if TYPE_CHECKING:
+    from tspsim.scenario import typed
 
-@dataclass(frozen=True, slots=True)
+#: The sections, in the order of a file; those that have to be stated first.
+SECTIONS = (
+    "model", "workload", "topology", "strategy", "name", "kernels", "optimizer", "memory",
+    "timing", "network", "engine", "disturbances",
+)  # fmt: skip
+NEEDED = SECTIONS[:4]
+
+
+def signature() -> Signature:
+    """Return what a scenario is made of, for those who look it up."""
+    defaults = {name: Parameter.empty if name in NEEDED else None for name in SECTIONS}
+    return Signature(
+        [Parameter(name, Parameter.KEYWORD_ONLY, default=each) for name, each in defaults.items()]
+    )
+
+
+def default(value: Field[Any]) -> Any:
+    """Return what a field has that nothing is said of."""
+    return value.default if value.default_factory is MISSING else value.default_factory()
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Scenario:
     """What is asked: a model, the work, the way of splitting it, and the hardware.
 
-    Parameters
+    It is made of what a file says under the same keys: ``Scenario(model="llama-3-8b",
+    workload=Workload(sequence=8192), topology="h100-node", strategy=TSP(degree=8))``. Everything
+    that is wrong is told at once, as a `ScenarioError`. What it has, like a scenario that
+    `tspsim.load` returns, is all of that resolved:
+
+    Attributes
     ----------
     name : str
     path : str or None
@@ -57,3 +87,106 @@ class Scenario:
     fold: bool = True
     allocator: Literal["exact", "torch"] = "exact"
     disturbances: Disturbances = field(default_factory=Disturbances)
+
+    __signature__: ClassVar[Signature] = signature()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            model: typed.Model | Mapping[str, Any] | str,
+            workload: typed.Workload | Mapping[str, Any],
+            topology: typed.Topology | Mapping[str, Any] | str,
+            strategy: typed.Strategy | Mapping[str, Any],
+            name: str | None = None,
+            kernels: typed.Kernels | Mapping[str, Any] | str | None = None,
+            optimizer: typed.Optimizer | Mapping[str, Any] | None = None,
+            memory: typed.Memory | Mapping[str, Any] | None = None,
+            timing: typed.Timing | Mapping[str, Any] | None = None,
+            network: typed.Network | Mapping[str, Any] | None = None,
+            engine: typed.Engine | Mapping[str, Any] | None = None,
+            disturbances: typed.Disturbances | Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, **stated: Any) -> None:
+            if "document" not in stated:  # with it they are values, as dataclasses.replace has them
+                from tspsim.scenario import stating  # which makes one of these
+
+                made = stating.scenario(stated)
+                stated = {each.name: getattr(made, each.name) for each in fields(made)}
+            for each in fields(self):
+                value = stated[each.name] if each.name in stated else default(each)
+                object.__setattr__(self, each.name, value)
+
+    @classmethod
+    def resolved(cls, **values: Any) -> Self:
+        """Return the scenario of values, by their names here, that go together."""
+        return cls(**values)
+
+    def replace(self, *changes: str, **sections: Any) -> Scenario:
+        """Return the scenario with other sections, and with changes of single keys.
+
+        Parameters
+        ----------
+        *changes : str
+            Such as ``"strategy.degree=4"``.
+        **sections
+            As `Scenario` takes them: ``strategy=TP(degree=8)``. What is not stated of a section is
+            not kept.
+
+        Raises
+        ------
+        ScenarioError
+            With everything that is wrong.
+        """
+        from tspsim.scenario import stating
+
+        return stating.replaced(self, changes, sections)
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the scenario as the text of a file that gives the same results; write it, too.
+
+        Every default and every file that it names is in it.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to write it.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be written.
+        """
+        from tspsim.scenario.writing import to_file, to_text
+
+        text = to_text(self.document)
+        if path is not None:
+            to_file(text, Path(path))
+        return text
+
+    def __repr__(self) -> str:
+        lines = (f"  {name:<10} {text}" for name, text in self._told())
+        return "\n".join([f"<tspsim.Scenario {self.name!r}", *lines]) + ">"
+
+    def _repr_html_(self) -> str:
+        from tspsim.files.notebook import pairs
+
+        return pairs(f"tspsim scenario: {self.name}", self._told())
+
+    def _told(self) -> list[tuple[str, str]]:
+        """Return what it is about, by name."""
+        model, work = self.model, self.workload
+        step = f"{work.batch} x {work.sequence:,} tokens"
+        step += f", {work.micro_batches} micro-batches" if work.micro_batches > 1 else ""
+        axes = " x ".join(f"{axis} {degree}" for axis, degree in self.strategy.mesh().axes)
+        devices = self.topology.devices
+        return [
+            ("model", f"{model.parameters:,} parameters, {model.layers} layers"),
+            ("workload", f"{work.phase}: {work.requests.text if work.requests else step}"),
+            ("strategy", f"{self.strategy.kind} ({axes})"),
+            ("topology", f"{len(devices)} x {devices[0].name} ({self.topology.name})"),
+        ]

@@ -14,7 +14,6 @@ from typing import Any
 from tspsim.files.errors import OutputError, UnknownNameError, UserError
 from tspsim.files.extras import install
 from tspsim.sweeps import values
-from tspsim.sweeps.run import frame
 from tspsim.sweeps.store import Store
 
 Cells = Sequence[Sequence[Any]]
@@ -81,7 +80,7 @@ def _parquet(store: Store, path: Path) -> None:
         raise UserError(
             f"Parquet needs pandas and pyarrow, which are not installed: {install('parquet')}"
         ) from None
-    table = frame(store)
+    table = store.frame()
     for info in store.axes:  # a column has one type: what is no number throughout becomes text
         if not info.numeric or info.unit:
             told = table[info.key].map(lambda v: None if v is None else values.label(v))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
-from tspsim.files.extras import install
 from tspsim.scenario.loader import Opened
+from tspsim.scenario.stating import restated
 from tspsim.scenario.types import Scenario
 from tspsim.sweeps import study as studies
 from tspsim.sweeps.crew import Crew, check, crew
 from tspsim.sweeps.points import Point, points
 from tspsim.sweeps.samples import Sample
+from tspsim.sweeps.shown import html
 from tspsim.sweeps.store import Row, Store
 from tspsim.sweeps.study import Axis, Study
 from tspsim.sweeps.work import Outcome, Report
@@ -50,30 +50,23 @@ class Sweep:
     def frame(self) -> pd.DataFrame:
         """Return the rows as a table: the axes, then the figures in SI units.
 
+        An axis is called by its key (``workload.sequence``), a figure by its name in ``--json``
+        (``step_time``, ``memory.peak``); `status` is ``ok``, ``unfit``, ``invalid`` or ``failed``,
+        and `reason` says why.
+
         Raises
         ------
         UserError
             When pandas is not installed.
         """
-        return frame(self.store)
+        return self.store.frame()
 
     def __repr__(self) -> str:
         told = ", ".join(f"{count} {status}" for status, count in self.store.statuses().items())
         return f"<tspsim.Sweep of {self.store.name!r}: {self.store.count} points ({told})>"
 
-
-def frame(store: Store) -> pd.DataFrame:
-    """Return a store's rows as a table of pandas."""
-    try:
-        pandas = importlib.import_module("pandas")
-    except ImportError:
-        raise UserError(
-            f"a frame needs pandas, which is not installed: {install('frames')}"
-        ) from None
-    columns = store.columns()
-    cells = [[row.cell(column) for column in columns] for row in store.rows()]
-    table: pd.DataFrame = pandas.DataFrame(cells, columns=columns)
-    return table
+    def _repr_html_(self) -> str:
+        return html(self.store)
 
 
 def sweep(
@@ -132,7 +125,7 @@ def _study(
 ) -> Study:
     if isinstance(source, str | Path):
         return studies.load(source, axes, link, sample, where)
-    document = source.document if isinstance(source, Scenario) else source
+    document = restated(source) if isinstance(source, Scenario) else source
     return studies.make(Opened.document(document), axes, link, sample, where)
 
 

@@ -23,14 +23,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tspsim import __version__
 from tspsim.files.errors import OutputError
+from tspsim.files.frames import frame
 from tspsim.files.reading import check_regular, is_folder, is_there
 from tspsim.sweeps import stored, values
 from tspsim.sweeps.columns import order
 from tspsim.sweeps.lock import locked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Name of the file in a sweep's folder, and the form of its tables.
 FILE, FORMAT = "sweep.sqlite", 1
@@ -317,6 +321,11 @@ class Store:
                 if value is not None:
                     found[key].setdefault(json.dumps(value), value)
         return tuple(_info(key, tuple(seen.values())) for key, seen in found.items())
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a table of pandas: see `tspsim.Sweep.frame`."""
+        columns = self.columns()
+        return frame(([row.cell(name) for name in columns] for row in self.rows()), columns)
 
     def columns(self) -> list[str]:
         """Return the columns of the table."""

@@ -8,24 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.engine.checks import dryrun
-from tspsim.scenario.types import Scenario
-from tspsim.values import Proof, check
+from tspsim.values import Proof
 from tspsim.values.check import TOLERANCE
-
-
-def prove(scenario: Scenario) -> Proof:
-    """Play a scenario's schedule at a small size of the same family, after the static dry run.
-
-    Raises
-    ------
-    ScheduleError
-        When its collectives do not meet.
-    """
-    mesh = scenario.strategy.mesh()
-    programs = scenario.strategy.record(scenario.model, scenario.workload, scenario.optimizer)
-    dryrun.check(programs, mesh)
-    return check(scenario)
 
 
 def to_dict(proof: Proof) -> dict[str, Any]:

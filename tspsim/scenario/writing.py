@@ -1,0 +1,43 @@
+"""A resolved scenario as the text of a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tspsim.files.errors import OutputError
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """Return a resolved scenario as YAML, without the sources of its numbers."""
+    yaml = YAML()  # the round-trip writer keeps the order of keys
+    yaml.default_flow_style = None
+    yaml.width = 100
+    text = io.StringIO()
+    yaml.dump(_without_sources(document), text)
+    return text.getvalue()
+
+
+def to_file(text: str, path: Path) -> None:
+    """Write a scenario's text.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _without_sources(value: Any) -> Any:
+    """Return a document without the texts that say where its numbers come from."""
+    if isinstance(value, Mapping):
+        return {key: _without_sources(v) for key, v in value.items() if key != "source"}
+    return value
