@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tspsim.commands import Comparison, Explained, Plan, compare, explain, plan
     from tspsim.files.errors import TspsimError
+    from tspsim.reports.beside import Beside, compare_trace
     from tspsim.result import Result
     from tspsim.runner import Run, run
     from tspsim.scenario import Scenario, load
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Comparison", "Explained", "Plan", "Result", "Run", "Sample", "Scenario", "Store", "Sweep",
-    "TspsimError", "__version__", "compare", "explain", "load", "plan", "run", "sweep",
+    "Beside", "Comparison", "Explained", "Plan", "Result", "Run", "Sample", "Scenario", "Store",
+    "Sweep", "TspsimError", "__version__", "compare", "compare_trace", "explain", "load", "plan",
+    "run", "sweep",
 ]  # fmt: skip
 
 _HOME = {
+    "Beside": "tspsim.reports.beside",
     "Comparison": "tspsim.commands",
     "Explained": "tspsim.commands",
     "Plan": "tspsim.commands",
@@ -47,6 +50,7 @@ _HOME = {
     "Sweep": "tspsim.sweeps",
     "TspsimError": "tspsim.files.errors",
     "compare": "tspsim.commands",
+    "compare_trace": "tspsim.reports.beside",
     "explain": "tspsim.explain",
     "load": "tspsim.scenario",
     "plan": "tspsim.plan",

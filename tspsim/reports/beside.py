@@ -93,10 +93,7 @@ def compare_trace(
     step = measured(places)
     result = _result(source, overrides)
     _check_ranks(step, result.timeline.mesh)
-    timeline = result.timeline
-    simulated = tuple(
-        tuple(_activities(timeline.spans(rank.rank), timeline.mesh)) for rank in step.ranks
-    )
+    simulated = tuple(tuple(activities_of(result, rank.rank)) for rank in step.ranks)
     return Beside(result, step, simulated)
 
 
@@ -118,8 +115,11 @@ def _check_ranks(step: Step, mesh: Mesh) -> None:
             raise UserError(f"{name}: {told}: name the scenario of this run")
 
 
-def _activities(spans: Any, mesh: Mesh) -> list[Activity]:
-    return [_activity(s, mesh) for s in spans if s.end > s.start or s.op.message is not None]
+def activities_of(result: Result, rank: int) -> list[Activity]:
+    """Return what a rank does in a simulation, in the words of a trace."""
+    timeline = result.timeline
+    spans = (s for s in timeline.spans(rank) if s.end > s.start or s.op.message is not None)
+    return [_activity(span, timeline.mesh) for span in spans]
 
 
 def _activity(span: Span, mesh: Mesh) -> Activity:
@@ -133,5 +133,3 @@ def _activity(span: Span, mesh: Mesh) -> Activity:
         return Activity(HOST, op.name, span.start, span.end, span.start)
     work = op.work.works[0] if isinstance(op.work, PerCoordinate) else op.work
     return Activity(work.curve, op.name, span.start, span.end, span.start)
-
-

@@ -141,14 +141,15 @@ def _by_kind(side: Side) -> dict[str, list[list[Activity]]]:
 def _row(
     kind: str, measured: dict[str, list[list[Activity]]], predicted: dict[str, list[list[Activity]]]
 ) -> Row:
-    sides = [side.get(kind) for side in (measured, predicted)]
-    some = next(a for side in sides if side for rank in side for a in rank)
-    amounts = [_amount(side) if side else None for side in sides]
-    return Row(kind, some.communication, *amounts, _differing(*sides))
+    one, other = measured.get(kind, []), predicted.get(kind, [])
+    some = next(activity for rank in (*one, *other) for activity in rank)
+    return Row(kind, some.communication, _amount(one), _amount(other), _differing(one, other))
 
 
-def _amount(ranks: Side) -> Amount:
+def _amount(ranks: Side) -> Amount | None:
     every = list(chain.from_iterable(ranks))
+    if not every:
+        return None
     count, seconds = len(ranks), sum(activity.seconds for activity in every)
     sizes = [activity.bytes for activity in every]
     known = [size for size in sizes if size is not None]
@@ -172,9 +173,7 @@ def _least(ranks: Side) -> float:
     return sum(min(activity.seconds for activity in call) for call in calls)
 
 
-def _differing(
-    measured: Side | None, predicted: Side | None
-) -> tuple[tuple[int, int, int], ...]:
+def _differing(measured: Side | None, predicted: Side | None) -> tuple[tuple[int, int, int], ...]:
     """Return the messages that one side sends more often than the other."""
     if not measured or not predicted:
         return ()
@@ -206,6 +205,5 @@ def _busy(some: Iterable[Activity]) -> float:
     if not len(spans):
         return 0.0
     before = np.maximum.accumulate(spans[:, 1])
-    starts = np.maximum(spans[1:, 0], before[:-1])
-    first = spans[0, 1] - spans[0, 0]
-    return float(first + np.maximum(spans[1:, 1] - starts, 0).sum())
+    starts = np.append(spans[0, 0], np.maximum(spans[1:, 0], before[:-1]))
+    return float(np.maximum(spans[:, 1] - starts, 0.0).sum())

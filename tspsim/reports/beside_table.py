@@ -63,7 +63,14 @@ def _cells(row: Row) -> tuple[str, ...]:
     waiting = time(measured.waiting) if measured.waiting else ""
     sent = [size(round(a.bytes)) if a.bytes is not None else "" for a in (measured, predicted)]
     message = (_both(*sent) if all(sent) else sent[1]) if row.communication else ""
-    return calls, time(measured.seconds), waiting, time(predicted.seconds), _ratio(row.ratio), message
+    return (
+        calls,
+        time(measured.seconds),
+        waiting,
+        time(predicted.seconds),
+        _ratio(row.ratio),
+        message,
+    )
 
 
 def _both(first: str, second: str) -> str:
@@ -87,7 +94,9 @@ def _times(measured: Times, predicted: Times) -> list[tuple[str, ...]]:
         one, other = getattr(measured, key), getattr(predicted, key)
         ratio = _ratio(other / one) if one else ""
         lines.append((name, time(one), "", time(other), ratio))
-    shares = ("-" if t.overlap is None else f"{100 * t.overlap:.0f} %" for t in (measured, predicted))
+    shares = (
+        "-" if t.overlap is None else f"{100 * t.overlap:.0f} %" for t in (measured, predicted)
+    )
     one, other = shares
     return [*lines, ("overlap", one, "", other, "")]
 
@@ -140,9 +149,7 @@ def _kind(row: Row) -> dict[str, Any]:
         name: None if amount is None else amount._asdict() | {"names": list(amount.names)}
         for name, amount in sides.items()
     }
-    differing = [
-        {"bytes": n, "measured": one, "predicted": other} for n, one, other in row.sizes
-    ]
+    differing = [{"bytes": n, "measured": one, "predicted": other} for n, one, other in row.sizes]
     about = {"kind": row.kind, "communication": row.communication}
     return {**about, **amounts, "ratio": row.ratio, "differing_messages": differing}
 

@@ -47,6 +47,9 @@ def activities(trace: Trace) -> Ran:
     events = list(numbered(trace.events))
     _check(events, trace.name)
     on_gpu = any(event.get("cat") == "kernel" for _, event in events)
+    if not on_gpu and "nccl" in trace.backend.split(":")[-1]:
+        told = "is of a run on nccl, but has no kernels; profile with ProfilerActivity.CUDA"
+        raise UserError(f"{trace.name}: {told}")
     found: Sequence[Activity] = (gpu if on_gpu else cpu).activities(events, trace.name)
     if not found:
         told = "no kernel, no op of torch and no collective in it"

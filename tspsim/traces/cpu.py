@@ -89,5 +89,3 @@ class _Asked:
             return None
         waiting[0].found = True
         return waiting.popleft()
-
-

@@ -32,6 +32,9 @@ SUFFIXES = (".json", ".json.gz")
 _KEYS = re.compile(r'"(?:traceEvents|schemaVersion|deviceProperties|distributedInfo|ph)"')
 _HEAD = 2**16
 
+#: How an event begins.
+_EVENT = re.compile(r'"ph"\s*:')
+
 _RANK = re.compile(r"rank[-_.]?(\d+)", re.IGNORECASE)
 
 
@@ -45,6 +48,8 @@ class Trace:
         Of the file.
     rank, world : int or None
         Of whom it is, and of how many; None: it does not say.
+    backend : str
+        What its collectives run on; empty: it does not say.
     host : str
         The machine whose clock it is; empty: it does not say.
     base : float
@@ -56,6 +61,7 @@ class Trace:
     name: str
     rank: int | None
     world: int | None
+    backend: str
     host: str
     base: float
     events: list[dict[str, Any]]
@@ -96,28 +102,34 @@ def read(path: Path) -> Trace:
     base = data.get("baseTimeNanoseconds", 0)
     return Trace(
         name, _number(about, "rank", name), _number(about, "world_size", name),
-        str(data.get("host_name", "")), base * 1e-9 if isinstance(base, int) else 0.0, events,
+        str(about.get("backend", "")), str(data.get("host_name", "")),
+        base * 1e-9 if isinstance(base, int) else 0.0, events,
     )  # fmt: skip
 
 
 def _data(path: Path, name: str) -> Any:
+    text = _unpacked(path, name) if path.name.endswith(".gz") else read_text(path, most=STORED)
     try:
-        if not path.name.endswith(".gz"):
-            return parse_json(read_text(path, most=STORED), name)
-        packed = io.BytesIO(read_bytes(path, most=STORED))
-        with gzip.open(packed) as file:
-            found = file.read(MOST + 1)
-        if len(found) > MOST:
-            raise UserError(f"{name}: unpacked it is longer than {MOST >> 20} MiB; record less")
-        return parse_json(found.decode("utf-8", "replace"), name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        told = f"cannot be unpacked ({error}): was it cut?"
-        raise UserError(f"{name}: {told} export it again") from None
+        return parse_json(text, name)
     except UnreadableError as error:
         if "not valid JSON" not in str(error):
             raise
-        told = "was it cut? a trace is whole when export_chrome_trace has returned"
-        raise UserError(f"{error}; {told}") from None
+        event = len(_EVENT.findall(text))
+        told = f"in event {event}; was it cut? a trace is whole when export_chrome_trace returns"
+        raise UserError(f"{error}, {told}") from None
+
+
+def _unpacked(path: Path, name: str) -> str:
+    packed = io.BytesIO(read_bytes(path, most=STORED))
+    try:
+        with gzip.open(packed) as file:
+            found = file.read(MOST + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        told = f"cannot be unpacked ({error}): was it cut?"
+        raise UserError(f"{name}: {told} export it again") from None
+    if len(found) > MOST:
+        raise UserError(f"{name}: unpacked it is longer than {MOST >> 20} MiB; record less")
+    return found.decode("utf-8", "replace")
 
 
 def _number(about: dict[str, Any], key: str, name: str) -> int | None:

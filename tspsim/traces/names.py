@@ -20,22 +20,24 @@ _COLLECTIVES = {
 }  # fmt: skip
 
 #: Ops that only make another view of what is there, or room for what will be.
-_NO_WORK = frozenset(
-    "alias as_strided chunk contiguous detach detach_ diagonal empty empty_like empty_strided "
-    "expand expand_as flatten is_nonzero item lift_fresh movedim narrow new_empty "
-    "new_empty_strided permute promote_types reshape resize_ resolve_conj resolve_neg result_type "
-    "select set_ slice split split_with_sizes squeeze swapaxes t to transpose unbind unflatten "
-    "unfold unsqueeze view view_as _local_scalar_dense _reshape_alias _unsafe_view".split()
-)
+_NO_WORK = frozenset({
+    "alias", "as_strided", "chunk", "contiguous", "detach", "detach_", "diagonal", "empty",
+    "empty_like", "empty_strided", "expand", "expand_as", "flatten", "is_nonzero", "item",
+    "lift_fresh", "movedim", "narrow", "new_empty", "new_empty_strided", "permute",
+    "promote_types", "reshape", "resize_", "resolve_conj", "resolve_neg", "result_type",
+    "select", "set_", "slice", "split", "split_with_sizes", "squeeze", "swapaxes", "t", "to",
+    "transpose", "unbind", "unflatten", "unfold", "unsqueeze", "view", "view_as",
+    "_local_scalar_dense", "_reshape_alias", "_unsafe_view",
+})  # fmt: skip
 
 _ATTENTION = re.compile(r"attention|flash|fmha|sdpa|_mha_|mla_", re.IGNORECASE)
 _BACKWARD = re.compile(r"backward|bwd|bprop", re.IGNORECASE)
 _GROUPED = re.compile(r"grouped_mm|grouped_?gemm|group_gemm|fused_moe", re.IGNORECASE)
 _PRODUCT = re.compile(r"gemm|gemv|nvjet|cublas|splitk|xmma|cijk|matmul|_mm(?:_|$)", re.IGNORECASE)
-_PRODUCT_OPS = frozenset(
-    "mm addmm bmm baddbmm addbmm mv addmv dot vdot linear matmul _scaled_mm _int_mm "
-    "mkldnn_linear convolution".split()
-)
+_PRODUCT_OPS = frozenset({
+    "mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot", "linear",
+    "matmul", "_scaled_mm", "_int_mm", "mkldnn_linear", "convolution",
+})  # fmt: skip
 
 
 def collective(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Steps of the reference under ``torch.profiler``: one trace a rank, and the scenario beside them."""
+"""Steps of the reference under ``torch.profiler``: a trace a rank, and the scenario beside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ STEPS = 3
 
 
 def trace(
-    step: Callable[[], Any], barrier: Callable[[], Any], case: dict[str, Any], place: Path, rank: int
+    step: Callable[[], Any],
+    barrier: Callable[[], Any],
+    case: dict[str, Any],
+    place: Path,
+    rank: int,
 ) -> None:
     """Write a rank's trace of some steps to ``PLACE/BLOCK/rankN.json.gz``.
 
