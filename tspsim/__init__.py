@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature
 
-    from tspsim.commands import Comparison, Explained, Plan, compare, explain, plan
+    from tspsim.commands import (
+        Beside,
+        Comparison,
+        Explained,
+        Plan,
+        compare,
+        compare_trace,
+        explain,
+        plan,
+    )
     from tspsim.files.errors import TspsimError
-    from tspsim.reports.beside import Beside, compare_trace
     from tspsim.result import Result
     from tspsim.runner import Run, run
     from tspsim.scenario import Scenario, load
@@ -38,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "Beside": "tspsim.reports.beside",
+    "Beside": "tspsim.commands",
     "Comparison": "tspsim.commands",
     "Explained": "tspsim.commands",
     "Plan": "tspsim.commands",
@@ -50,7 +58,7 @@ _HOME = {
     "Sweep": "tspsim.sweeps",
     "TspsimError": "tspsim.files.errors",
     "compare": "tspsim.commands",
-    "compare_trace": "tspsim.reports.beside",
+    "compare_trace": "tspsim.commands",
     "explain": "tspsim.explain",
     "load": "tspsim.scenario",
     "plan": "tspsim.plan",

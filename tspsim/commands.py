@@ -23,6 +23,8 @@ from tspsim.plan import asking, search
 from tspsim.plan.objectives import objective as wanted
 from tspsim.plan.search import Answer
 from tspsim.reports import comparison, explanation, plan_table
+from tspsim.reports.beside import Beside as Beside
+from tspsim.reports.beside import compare_trace as compare_trace
 from tspsim.result import Result
 from tspsim.runner import run
 from tspsim.scenario.loader import Opened

@@ -169,7 +169,7 @@ def _least(ranks: Side) -> float:
     """
     if len({tuple(activity.bytes for activity in rank) for rank in ranks}) > 1:
         return sum(activity.seconds for rank in ranks for activity in rank) / len(ranks)
-    calls = zip(*ranks, strict=True)
+    calls: Iterable[tuple[Activity, ...]] = zip(*ranks, strict=True)
     return sum(min(activity.seconds for activity in call) for call in calls)
 
 

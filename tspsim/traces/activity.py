@@ -17,6 +17,9 @@ from tspsim.traces import cpu, gpu
 from tspsim.traces.events import Activity
 from tspsim.traces.files import Trace, numbered
 
+#: Microseconds: no clock counts further.
+_LATEST = 10**18
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ran:
@@ -58,17 +61,31 @@ def activities(trace: Trace) -> Ran:
 
 
 def _check(events: Sequence[tuple[int, dict[str, Any]]], name: str) -> None:
-    """Raise unless every event that lasts has a name and times."""
+    """Raise unless every event that lasts has a name, times and a thread."""
     for place, event in events:
-        place_of = f"{name}: event {place}"
         if not isinstance(event.get("name"), str):
-            raise UserError(f"{place_of}: found name {event.get('name')!r}; a text is expected")
-        for key in ("ts", "dur"):
-            value = event.get(key)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                told = f"'{event['name']}': found {key} {value!r}; a number is expected"
-                raise UserError(f"{place_of}, {told}: was it cut?")
-        if event["dur"] < 0:
-            raise UserError(f"{place_of}, '{event['name']}': lasts {event['dur']:g} us: below 0")
-        if not isinstance(event.get("args", {}), dict):
-            raise UserError(f"{place_of}, '{event['name']}': args is no object")
+            found = event.get("name")
+            raise UserError(f"{name}: event {place}: found name {found!r}; a text is expected")
+        told = _wrong(event)
+        if told:
+            raise UserError(f"{name}: event {place}, '{event['name']}': {told}")
+
+
+def _wrong(event: dict[str, Any]) -> str:
+    """Return what is wrong with an event; empty: nothing."""
+    for key in ("ts", "dur"):
+        value = event.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"found {key} {value!r}; a number is expected: was it cut?"
+        if abs(value) > _LATEST:
+            return f"found {key} {str(value)[:20]}; microseconds are expected"
+    if event["dur"] < 0:
+        return f"lasts {event['dur']:g} us: below 0"
+    args = event.get("args", {})
+    if not isinstance(args, dict):
+        return "args is no object"
+    keys = {key: event.get(key) for key in ("pid", "tid")}
+    for key, value in (*keys.items(), ("args.correlation", args.get("correlation"))):
+        if not isinstance(value, int | str | None):
+            return f"found {key} {value!r}; a number or a text is expected"
+    return ""

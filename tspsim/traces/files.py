@@ -53,7 +53,7 @@ class Trace:
     host : str
         The machine whose clock it is; empty: it does not say.
     base : float
-        Seconds that its times count from.
+        Seconds that its times count from; of a run's traces, since those of its first file.
     events : list of dict
         As they stand there, microseconds.
     """
@@ -162,7 +162,8 @@ def read_all(places: Sequence[str | Path]) -> tuple[Trace, ...]:
             told = f"is of rank {trace.rank}, and so is {other.name}"
             raise UserError(f"{trace.name}: {told}: give the files of one run, one a rank")
         _check_world(trace, found[0])
-    return tuple(known[rank] for rank in sorted(known))
+    first = found[0].base
+    return tuple(replace(known[rank], base=known[rank].base - first) for rank in sorted(known))
 
 
 def _files(place: Path) -> list[Path]:
