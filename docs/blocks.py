@@ -28,7 +28,7 @@ from typing import NamedTuple
 import warm
 
 TOP = Path(__file__).resolve().parent.parent
-COPIED = ("scenarios", "topologies", "models")
+COPIED = ("scenarios", "topologies", "models", "calibration")
 
 #: Steps of a shell block that set up an environment, or run the tests that run this.
 _SETUP = re.compile(r"python3? -m venv|\. \.venv|pip install|\.venv/bin/(pip|pytest)|\.ci/run")

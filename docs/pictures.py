@@ -32,6 +32,15 @@ def draw(folder: Path) -> None:
     draw_profiles(TOP / "published", folder)
     draw_goodput(folder / "goodput.png")
     draw_serving(folder / "serving.png")
+    draw_traces(folder / "traces.png")
+
+
+def draw_traces(path: Path) -> None:
+    """Draw the measured step of docs/traces.md above the simulated one."""
+    import tspsim
+
+    place = TOP / "calibration" / "traces" / "tsp-2"
+    tspsim.compare_trace(place / "scenario.yaml", place).save(path)
 
 
 def draw_goodput(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.kineto import TSP, check_collectives
 from tspsim.calibrate import rows as raw
 from tspsim.calibrate.measure import grid, links, machine, supervise
 from tspsim.calibrate.measure.grid import Point
@@ -16,6 +17,7 @@ from tspsim.calibrate.measure.run import Setup, measure
 from tspsim.calibrate.rows import CalibrationError, Machine, Row
 from tspsim.cli.app import app
 from tspsim.files.errors import UserError
+from tspsim.reports.beside import compare_trace
 
 MACHINE = Machine("a processor", 2, 2**34, "Linux 6", {"torch": "2.13.0"}, "gloo", "loopback", None)
 ADD = {"op": "add", "ranks": 2, "flops": 0, "bytes": 48}
@@ -268,7 +270,8 @@ def test_two_ranks_measure_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     ]  # fmt: skip
     told: list[tuple[int, int]] = []
     assert measure(_setup(tmp_path), None, first) == 2
-    assert measure(_setup(tmp_path), lambda *at: told.append(at), first + more) == 4
+    traced = replace(_setup(tmp_path), trace=tmp_path / "traces")
+    assert measure(traced, lambda *at: told.append(at), first + more) == 4
     found = raw.read(tmp_path)
     assert [row.key for row in found.rows] == [point.key for point in first + more]
     assert all(len(row.seconds) >= 2 and min(row.seconds) > 0 for row in found.rows)
@@ -279,6 +282,16 @@ def test_two_ranks_measure_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert ("compute", "mm") in lanes
     assert told[-1] == (6, 6)
     assert found.machine.link == "loopback"
+    check_traces(tmp_path / "traces")
+
+
+def check_traces(folder: Path) -> None:
+    """Lay the block's traces beside its simulation: the same collectives, as many bytes."""
+    (block,) = folder.iterdir()
+    topology = Path(__file__).parent.parent / "calibration" / "profile-2-ranks.yaml"
+    found = compare_trace(block / "scenario.yaml", block, f"topology.file={topology}")
+    assert "the median of steps 0 to 2" in found.step.chosen
+    check_collectives(found, TSP)
 
 
 @pytest.mark.parametrize(

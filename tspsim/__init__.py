@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from inspect import Signature
 
     from tspsim.commands import (
+        Beside,
         Comparison,
         Explained,
         InferencePlan,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Serving,
         check,
         compare,
+        compare_trace,
         explain,
         plan,
         serve,
@@ -98,21 +100,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "FSDP", "SP", "TP", "TPSP", "TSP", "Blocks", "BytesPerParameter", "Cache", "ChangedLink",
-    "Checkpoint", "Comparison", "Device", "Distribution", "Disturbances", "Engine", "Experts",
-    "Explained", "Failure", "InferencePlan", "Jitter", "Kernels", "Latent", "Link", "Memory",
-    "Model", "Network", "Optimizer", "OutputError", "Pipeline", "Plan", "Profile", "Proof",
-    "Reliability", "Result", "Router", "Routing", "Run", "Sample", "Scenario", "ScenarioError",
-    "ScheduleError", "Serving", "SlowDevice", "Spread", "Store", "Strategy", "Sweep", "Timing",
-    "Topology", "TspsimError", "UserError", "Weights", "Workload", "__version__", "check",
-    "compare", "explain", "load", "load_result", "plan", "run", "serve", "sweep",
+    "FSDP", "SP", "TP", "TPSP", "TSP", "Beside", "Blocks", "BytesPerParameter", "Cache",
+    "ChangedLink", "Checkpoint", "Comparison", "Device", "Distribution", "Disturbances", "Engine",
+    "Experts", "Explained", "Failure", "InferencePlan", "Jitter", "Kernels", "Latent", "Link",
+    "Memory", "Model", "Network", "Optimizer", "OutputError", "Pipeline", "Plan", "Profile",
+    "Proof", "Reliability", "Result", "Router", "Routing", "Run", "Sample", "Scenario",
+    "ScenarioError", "ScheduleError", "Serving", "SlowDevice", "Spread", "Store", "Strategy",
+    "Sweep", "Timing", "Topology", "TspsimError", "UserError", "Weights", "Workload", "__version__",
+    "check", "compare", "compare_trace", "explain", "load", "load_result", "plan", "run", "serve",
+    "sweep",
 ]  # fmt: skip
 
 #: Where the public names are; sections of a scenario are in `tspsim.scenario.typed`.
 _HOMES = {
     "tspsim.commands": (
-        "Comparison", "Explained", "InferencePlan", "Plan", "Proof", "Serving", "check", "compare",
-        "explain", "plan", "serve",
+        "Beside", "Comparison", "Explained", "InferencePlan", "Plan", "Proof", "Serving", "check",
+        "compare", "compare_trace", "explain", "plan", "serve",
     ),
     "tspsim.files.errors": (
         "OutputError", "ScenarioError", "ScheduleError", "TspsimError", "UserError",

@@ -55,6 +55,10 @@ def measure(
         str,
         typer.Option("--timeout", metavar="TIME", help="Give up ranks that measured nothing."),
     ] = "120 s",
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="DIR", help="Trace each block that is measured, too."),
+    ] = None,
 ) -> None:
     """Measure ops, collectives and blocks of the reference; goes on where it stopped."""
     from tspsim.calibrate.measure import links
@@ -66,7 +70,7 @@ def measure(
         say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
     setup = Setup(
         output, _numbers(ranks), 8 * _quantity("--rate", rate, "B/s"), quick, throttled, allow_busy,
-        _quantity("--timeout", timeout, "s"), real_time,
+        _quantity("--timeout", timeout, "s"), real_time, trace,
     )  # fmt: skip
     with _bar() as advance:
         new = run(setup, advance)

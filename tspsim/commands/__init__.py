@@ -10,8 +10,9 @@ from tspsim.commands.explanation import Explained, explain
 from tspsim.commands.planning import InferencePlan, Plan, plan
 from tspsim.commands.proof import Proof, check
 from tspsim.commands.served import Serving, serve
+from tspsim.reports.beside import Beside, compare_trace
 
 __all__ = [
-    "Comparison", "Explained", "InferencePlan", "Plan", "Proof", "Serving", "check", "compare",
-    "explain", "plan", "serve",
+    "Beside", "Comparison", "Explained", "InferencePlan", "Plan", "Proof", "Serving", "check",
+    "compare", "compare_trace", "explain", "plan", "serve",
 ]  # fmt: skip

@@ -14,9 +14,10 @@ import numpy as np
 from tspsim.calibrate.kernels import rows
 from tspsim.calibrate.kernels.rows import Asked, Measured, check_agreement
 from tspsim.files.errors import UserError
-from tspsim.files.reading import STORED, parse_json, read_text
 from tspsim.model import ITEMSIZE
 from tspsim.topology.tables import TableKind
+from tspsim.traces import files
+from tspsim.traces.gpu import LAUNCHES
 
 #: What a trace calls the types; both half-precision types run at one rate.
 _DTYPES = {
@@ -75,11 +76,9 @@ def read(path: Path, ranks: int | None = None) -> list[Measured]:
     UserError
         When it is no such trace, is of another number of ranks, or has no kernels.
     """
-    data, name = parse_json(read_text(path, most=STORED), str(path)), str(path)
-    events = data.get("traceEvents") if isinstance(data, dict) else None
-    if not isinstance(events, list):
-        raise UserError(f"{name}: no trace of torch.profiler: it has no list 'traceEvents'")
-    _check_ranks(data, ranks, name)
+    trace = files.read(path)
+    events, name = trace.events, trace.name
+    _check_ranks(trace, ranks)
     groups: defaultdict[tuple[TableKind, str], list[_Timed]] = defaultdict(list)
     try:
         for timed in _timed(events, name):
@@ -93,11 +92,10 @@ def read(path: Path, ranks: int | None = None) -> list[Measured]:
     return [_measured(kind, dtype, some, name) for (kind, dtype), some in groups.items()]
 
 
-def _check_ranks(data: dict[str, Any], ranks: int | None, name: str) -> None:
-    about = data.get("distributedInfo")
-    found = about.get("world_size", 1) if isinstance(about, dict) else 1
+def _check_ranks(trace: files.Trace, ranks: int | None) -> None:
+    found = 1 if trace.world is None else trace.world
     if ranks is not None and found != ranks:
-        raise UserError(f"{name}: is of a run of {found} ranks, not of {ranks} (--ranks)")
+        raise UserError(f"{trace.name}: is of a run of {found} ranks, not of {ranks} (--ranks)")
 
 
 def _timed(events: list[Any], name: str) -> Iterator[_Timed]:
@@ -121,7 +119,7 @@ def _launches(events: list[Any], name: str) -> dict[Any, list[tuple[float, float
         for event in events
         if event.get("cat") == "kernel"
     }
-    runtime = [e for e in events if e.get("cat") in {"cuda_runtime", "cuda_driver", "hip_runtime"}]
+    runtime = [event for event in events if event.get("cat") in LAUNCHES]
     if not kernels:
         if runtime:
             told = "launches kernels, but none of them is in it"

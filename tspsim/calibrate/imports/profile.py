@@ -24,8 +24,10 @@ def document(calls: Sequence[Sequence[Call]], topology: str, name: str) -> dict[
     Raises
     ------
     UserError
-        When the topology has fewer devices than a log has ranks, or two logs are of one kind.
+        When the topology has fewer devices than a log has ranks, two logs are of one kind, or they
+        are of different numbers of ranks.
     """
+    _check_alike(calls)
     stated = with_protocols(topology, ())
     ways: list[Protocol] = []
     fits: dict[str, Any] = {}
@@ -61,6 +63,17 @@ def render(found: dict[str, Any]) -> str:
         cells = f"{fit['rows']:>5} {fit['residual']:>9.1%} {fit['error']:>7.1%}"
         lines.append(f"{kind:16} {cells}  {fit['source']}")
     return "\n".join(lines)
+
+
+def _check_alike(calls: Sequence[Sequence[Call]]) -> None:
+    """Raise unless all logs are of as many ranks: one profile is of one of them."""
+    first = calls[0][0]
+    for call, *_ in calls[1:]:
+        if call.ranks != first.ranks:
+            raise UserError(
+                f"{call.source}: is of {call.ranks} ranks, {first.source} of {first.ranks}: mixed "
+                "numbers of ranks; import each number of its own, into a profile of its own"
+            )
 
 
 def _check_ranks(call: Call, topology: Topology) -> None:

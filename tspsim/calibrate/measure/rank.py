@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tspsim.calibrate.measure import blocks, calls, machine, ops
+from tspsim.calibrate.measure import blocks, calls, machine, ops, traced
 from tspsim.calibrate.rows import Row, append
 
 #: A repeat of a compute op lasts at least this long: the op is called often enough.
@@ -162,6 +162,8 @@ class Worker:
         step = blocks.step(case, self.rank, self.device)
         step()
         seconds = self.together(self.repeat(step, repeats))
+        if self.job.get("trace"):
+            traced.trace(step, self.barrier, case, Path(self.job["trace"]), self.rank)
         if not case.get("timeline"):
             return {"seconds": seconds}
         seen = blocks.watched(step, self.barrier)

@@ -51,6 +51,8 @@ class Setup:
         Seconds after which ranks that measured nothing are given up.
     real_time : bool
         Ranks go before everything else on the machine, where the user may ask for that.
+    trace : Path, optional
+        A folder for a trace of every block that is measured; none are made when not given.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Setup:
     allow_busy: bool = False
     timeout: float = TIMEOUT
     real_time: bool = False
+    trace: Path | None = None
 
 
 def measure(
@@ -161,6 +164,7 @@ class _Batch:
             "parent": os.getpid(), "timeout": self.setup.timeout, "store": str(links.store(folder)),
             "real_time": self.setup.real_time,
             "attempts": 1 if self.setup.allow_busy else ATTEMPTS,
+            "trace": str(self.setup.trace.absolute()) if self.setup.trace else None,
         }  # fmt: skip
         path = folder / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Traces of ``torch.profiler`` (Kineto), read: whose they are, what ran in them, and when."""
