@@ -1,7 +1,8 @@
 """Sphinx extension: the names that a module makes public, each with its docstring.
 
 In a Markdown document ``<!-- names: tspsim -->`` stands for all that ``tspsim.__all__`` has, and
-``<!-- names: tspsim.mesh: Mesh -->`` for some names of a module. In the repository nothing is seen of it.
+``<!-- names: tspsim.mesh: Mesh -->`` for some names of a module. In the repository nothing of it is
+seen.
 """
 
 from __future__ import annotations
@@ -9,33 +10,31 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from sphinx.application import Sphinx
 
 import tspsim
 
+#: In the order in which they are shown.
+_KINDS = ("autofunction", "autoclass", "autoexception", "autodata")
 _MARK = re.compile(r"^<!-- names: ([\w.]+)(?:: ([\w, ]+))? -->$", re.MULTILINE)
 
 
-def directive(module: str, name: str) -> str:
+def kind(module: str, name: str) -> str:
     """Return the directive that shows a name."""
     found = getattr(importlib.import_module(module), name)
     if inspect.isclass(found):
-        kind = "autoexception" if issubclass(found, BaseException) else "autoclass"
-    else:
-        kind = "autofunction" if callable(found) else "autodata"
-    return f".. {kind}:: {module}.{name}\n"
+        return "autoexception" if issubclass(found, BaseException) else "autoclass"
+    return "autofunction" if callable(found) else "autodata"
 
 
 def shown(match: re.Match[str]) -> str:
     """Return what stands for a mark."""
     module, names = match[1], match[2]
     listed = re.split(r", *", names) if names else importlib.import_module(module).__all__
-    listed = [n for n in listed if not n.startswith("__")]
-    found = (directive(module, name) for name in listed)
-    body = "\n".join(sorted(found, key=lambda text: text.index("::"), reverse=True))
+    found = sorted((_KINDS.index(kind(module, n)), n) for n in listed if not n.startswith("__"))
+    body = "\n".join(f".. {_KINDS[which]}:: {module}.{name}\n" for which, name in found)
     return f"```{{eval-rst}}\n{body}```"
 
 
