@@ -23,13 +23,14 @@ author = "the authors of tspsim"
 version = release = tspsim.__version__
 html_title = f"tspsim {version}"
 language = "en"
-smartquotes = False  # words stand as they are written
+smartquotes_action = "D"  # dashes alone; quotes stand as they are written
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "public_names",
+    "python_names",
     "repository_links",
 ]
 
@@ -44,12 +45,12 @@ exclude_patterns = [p.name for p in TOP.iterdir() if p.is_dir() and p.name not i
 
 # Links: headings are linked to as on GitHub.
 myst_heading_anchors = 4
-myst_enable_extensions = ["attrs_block"]
 
-# Docstrings. Names in single backticks are names of Python, and must be those of documented things.
+# Docstrings. Names in single backticks are names of Python; those of tspsim must be right.
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!tspsim\.).*"), ("py:class", r"tspsim\..*")]
+nitpick_ignore_regex = [("py:.*", r"(?!tspsim\.).*")]
+suppress_warnings = ["ref.python"]  # two things of one name: python_names finds out which is meant
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
