@@ -11,6 +11,7 @@ import ast
 import importlib
 import inspect
 import re
+from functools import cached_property
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -64,9 +65,21 @@ def read(_app: Sphinx, _document: str, source: list[str]) -> None:
     source[0] = _MARK.sub(shown, source[0])
 
 
-def is_field(_app: Sphinx, _what: str, _name: str, found: Any, _skip: bool, _o: Any) -> bool | None:
-    """Skip the fields of named tuples, which have no docstrings of their own."""
-    return True if type(found).__name__ == "_tuplegetter" else None
+def is_value(_app: Sphinx, _what: str, _name: str, found: Any, _skip: bool, _o: Any) -> bool | None:
+    """Skip plain values and fields: the docstring of their class says what they are."""
+    shown = callable(found) or isinstance(
+        found, property | cached_property | classmethod | staticmethod
+    )
+    return None if shown else True
+
+
+def own(_app: Sphinx, _name: str, _found: Any, _options: Any, bases: list[type]) -> None:
+    """Show of the classes that a class is derived from those of tspsim that have public names."""
+    bases[:] = [
+        base
+        for base in bases
+        if base.__module__.startswith("tspsim") and not base.__name__.startswith("_")
+    ]
 
 
 def before(
@@ -94,7 +107,8 @@ def brief(
     """Return a signature in which defaults that are made by a call are dots."""
     if not signature:
         return None
-    parsed: Any = ast.parse(f"def f{signature.replace('<factory>', 'made()')}: pass").body[0]
+    stated = re.sub("<factory>|Ellipsis", "...", signature)
+    parsed: Any = ast.parse(f"def f{stated}: pass").body[0]
     dots = ast.Constant(...)
     for defaults in (parsed.args.defaults, parsed.args.kw_defaults):
         defaults[:] = [dots if isinstance(each, ast.Call) else each for each in defaults]
@@ -104,7 +118,8 @@ def brief(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Say to Sphinx what there is."""
     app.connect("source-read", read)
-    app.connect("autodoc-skip-member", is_field)
+    app.connect("autodoc-skip-member", is_value)
+    app.connect("autodoc-process-bases", own)
     app.connect("autodoc-process-signature", brief)
     app.connect("autodoc-process-docstring", before, priority=400)  # than napoleon, at 500
     app.connect("autodoc-process-docstring", behind, priority=600)

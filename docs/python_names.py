@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import Any
 
 from docutils import nodes
@@ -25,12 +26,21 @@ class ShortNames(SphinxPostTransform):
     def run(self, **_kwargs: Any) -> None:
         """Go through the names of a document."""
         for name in self.document.findall(addnodes.pending_xref):
-            module = name.get("py:module")
-            if name.get("refdomain") != "py" or not module or "." in name["reftarget"]:
-                continue
-            found = getattr(importlib.import_module(module), name["reftarget"], None)
-            if isinstance(found, type) and found.__module__.startswith("tspsim"):
-                name["reftarget"] = f"{found.__module__}.{found.__qualname__}"
+            if name.get("refdomain") == "py" and "." not in name["reftarget"]:
+                found = getattr(_home(name), name["reftarget"], None)
+                if isinstance(found, type) and found.__module__.startswith("tspsim"):
+                    name["reftarget"] = f"{found.__module__}.{found.__qualname__}"
+
+
+def _home(name: nodes.Element) -> ModuleType | None:
+    """Return the module of the function or class in whose description a name stands."""
+    place: nodes.Element | None = name
+    while place is not None and not isinstance(place, addnodes.desc):
+        place = place.parent
+    if place is None or not place[0].get("module"):
+        return None
+    found = pkgutil.resolve_name(f"{place[0]['module']}:{place[0]['fullname']}")
+    return importlib.import_module(getattr(found, "__module__", place[0]["module"]))
 
 
 def undocumented(
