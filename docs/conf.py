@@ -64,6 +64,7 @@ napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_root"]
