@@ -30,7 +30,7 @@ SMALL = {
 def test_every_extra_is_one_of_the_package() -> None:
     """The hints and pyproject.toml know the same extras."""
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {*get_args(Extra), "dev"} == package["optional-dependencies"].keys()
+    assert {*get_args(Extra), "dev", "docs"} == package["optional-dependencies"].keys()
     assert install("frames") == "pip install '.[frames]'"
 
 

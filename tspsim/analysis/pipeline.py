@@ -24,7 +24,7 @@ class StageBubble:
 
 @dataclass(frozen=True, slots=True)
 class BubbleFigures:
-    """For how long compute waits for micro-batches, in seconds: see `tspsim.engine.bubble`.
+    """For how long compute waits for micro-batches, in seconds.
 
     Parameters
     ----------

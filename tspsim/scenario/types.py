@@ -62,13 +62,13 @@ class Scenario:
         How collectives run: ``"auto"``, or the name of a collective algorithm.
     document : Mapping
         The scenario with every default and every looked-up file written out: JSON-able, and
-        accepted again by `tspsim.scenario.from_document`.
+        accepted again by `tspsim.run`.
     fold : bool
         Whether ranks that provably behave alike are simulated once.
     detail, sharing : str
-        How collectives are played on the links; see `tspsim.engine.network.model.NetworkModel`.
+        How collectives are played on the links: ``network.detail`` and ``network.sharing``.
     allocator : {"exact", "torch"}
-        Who gives buffers their places; see `tspsim.memory.trace`.
+        Who gives buffers their places: a model of none, or torch's caching allocator.
     disturbances : Disturbances
         What does not go to plan; slow devices and changed links are in the topology already.
     """

@@ -166,7 +166,7 @@ class Store:
         directory : str or Path or None
             Made when it is not there. None: a store in memory.
         study : Mapping
-            `tspsim.sweeps.study.Study.document`.
+            Its keys, as a study file has them.
         count : int
             Points of the study.
         name : str
