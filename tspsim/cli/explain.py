@@ -52,12 +52,11 @@ def explain(
 ) -> None:
     """Explain a step: its critical path, what limits it, what fills the memory, and what if."""
     from tspsim.cli.progress import progress
+    from tspsim.cli.simulated import simulated
     from tspsim.explain.explanation import explain as explained
     from tspsim.explain.report import to_dict
-    from tspsim.output import folder, pictures
+    from tspsim.output import pictures
     from tspsim.reports import explanation
-    from tspsim.runner import simulate_scenario
-    from tspsim.scenario import load
 
     if output is not None:
         if quick:
@@ -65,9 +64,7 @@ def explain(
         pictures.check_suffix(output)
     if why is not None:
         pictures.check_suffix(why)
-    scenario = load(folder.source_of(source), overrides or ())
-    with progress("simulating") as advance:
-        result = simulate_scenario(scenario, advance)
+    result = simulated(source, overrides or ())
     with progress("asking what if") as advance:
         found = explained(result, what_if=not quick, progress=advance)
     if json:
@@ -78,7 +75,7 @@ def explain(
         _draw_why(result, found.why, why)
         say(f"wrote {why}")
     if output is not None and found.what_if is not None:
-        _draw(found.what_if, scenario.name, output)
+        _draw(found.what_if, result.scenario.name, output)
         say(f"wrote {output}")
 
 

@@ -103,21 +103,16 @@ def _refuse_with_a_run(columns: str | None) -> None:
 
 def _run(source: str, overrides: list[str], form: str, output: Path | None, force: bool) -> None:
     """Simulate a scenario, and write it in a form."""
-    from tspsim.cli.progress import progress
+    from tspsim.cli.simulated import simulated
     from tspsim.files.errors import UserError
-    from tspsim.output import exporting, folder
-    from tspsim.runner import simulate_scenario
-    from tspsim.scenario import load
+    from tspsim.output import exporting
 
-    loaded = load(folder.source_of(source), overrides)
     _check_form_of_a_run(source, form)
     if output is None:
         place = "a folder" if exporting.is_folder(form) else "a file"
         raise UserError(f"form '{form}' of a run is {place}: say which, -o PATH")
     exporting.check(form, output, force)
-    with progress("simulating") as advance:
-        result = simulate_scenario(loaded, advance)
-    made = exporting.write(form, result, output, force)
+    made = exporting.write(form, simulated(source, overrides), output, force)
     say(f"wrote {output}" + (f": {len(made)} files" if exporting.is_folder(form) else ""))
 
 

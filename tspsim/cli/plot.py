@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,12 @@ WHY = "why"
 
 @guarded
 def plot(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder that 'run -o' or 'sweep -o' wrote.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A scenario as for 'run', or a folder that 'run -o' or 'sweep -o' wrote.",
+        ),
     ],
     kind: Annotated[
         str,
@@ -26,10 +31,19 @@ def plot(
             "heatmap, winner, pareto.",
         ),
     ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Changes of a scenario, as for 'run'.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="png, svg, pdf or html [default: DIR/KIND.png]"
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="png, svg, pdf or html [default: KIND.png in the folder; of a scenario: here].",
         ),
     ] = None,
     window: Annotated[
@@ -70,15 +84,21 @@ def plot(
         typer.Option(metavar="KEY=VALUE", help="Maps: the value of an axis that is not shown."),
     ] = None,
 ) -> None:
-    """Draw a result again, the whole or the part that is asked for, or a map of a sweep."""
-    target = output or directory / f"{kind}.png"
+    """Draw a run, the whole or the part that is asked for, or a map of a sweep."""
+    from tspsim.files.errors import UserError
+    from tspsim.files.reading import is_folder
+
+    folder = Path(source)
+    target = output or (folder if is_folder(folder) else Path()) / f"{kind}.png"
     of_run = {"window": window, "layers": layers, "ranks": ranks, "rank": rank}
     of_sweep: dict[str, Any] = {"x": x, "y": y, "value": value, "by": by, "at": at}
     given = {name: told for name, told in (of_run | of_sweep).items() if told}
-    if _is_sweep(directory, kind):
-        _map(directory, kind, target, width, given)
+    if _is_sweep(folder, kind):
+        if overrides:
+            raise UserError(f"{source}: holds a sweep, of which nothing is changed: {overrides[0]}")
+        _map(folder, kind, target, width, given)
     else:
-        _plot(directory, kind, target, width, given)
+        _plot(source, overrides or (), kind, target, width, given)
     say(f"wrote {target}")
 
 
@@ -108,31 +128,31 @@ def _is_sweep(directory: Path, kind: str) -> bool:
 
 
 def _plot(
-    directory: Path, kind: str, target: Path, width: str | None, given: dict[str, Any]
+    source: str,
+    overrides: Sequence[str],
+    kind: str,
+    target: Path,
+    width: str | None,
+    given: dict[str, Any],
 ) -> None:
     from tspsim.cli.plot_options import plot_options
+    from tspsim.cli.simulated import simulated
+    from tspsim.explain.why import why
+    from tspsim.files.errors import UserError
     from tspsim.output.pictures import check_options, check_suffix, draw, inches
-    from tspsim.runner import load_result
+    from tspsim.reports import waterfall
 
     check_suffix(target)
     inches(width)
-    if kind == WHY:
-        _why(directory, target, width, given)
-        return
-    check_options(kind, given)
-    draw(kind, load_result(directory), target, width=width, **plot_options(given))
-
-
-def _why(directory: Path, target: Path, width: str | None, given: dict[str, Any]) -> None:
-    from tspsim.explain.why import why
-    from tspsim.files.errors import UserError
-    from tspsim.reports import waterfall
-    from tspsim.runner import load_result
-
-    if given:
+    if kind == WHY and given:
         raise UserError(f"a {WHY} plot has no {' and no '.join(given)} to choose")
-    result = load_result(directory)
-    waterfall.draw(result, why(result), target, width)
+    if kind != WHY:
+        check_options(kind, given)
+    result = simulated(source, overrides)
+    if kind == WHY:
+        waterfall.draw(result, why(result), target, width)
+    else:
+        draw(kind, result, target, width=width, **plot_options(given))
 
 
 def _map(

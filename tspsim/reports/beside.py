@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tspsim.engine.timeline import Span
 from tspsim.files.errors import UserError
+from tspsim.files.frames import frame
 from tspsim.mesh import Mesh
 from tspsim.output import folder
 from tspsim.output.html import html
 from tspsim.output.plain import plain
 from tspsim.program.types import PerCoordinate
 from tspsim.reports import beside_table
-from tspsim.reports.beside_rows import Row, Times, rows, times
+from tspsim.reports.beside_rows import Amount, Row, Times, rows, times
 from tspsim.result import Result
 from tspsim.runner import run
 from tspsim.scenario.types import Scenario
 from tspsim.traces.events import Activity
 from tspsim.traces.steps import Step, measured
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What the host does in a simulation: no computation.
 HOST = "issued by the host"
@@ -64,6 +68,27 @@ class Beside:
         from tspsim.reports import beside_plot
 
         beside_plot.draw(self, path)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the kinds as a table, one row each; what a side has none of is missing.
+
+        Columns are `kind`, whether it is `communication`, and of both sides (``measured_``,
+        ``predicted_``) the mean `calls`, `seconds`, `waiting` (seconds) and `bytes` of a rank.
+
+        Raises
+        ------
+        UserError
+            When pandas is not installed.
+        """
+        figures = Amount._fields[:4]
+        columns = (f"{side}_{name}" for side in ("measured", "predicted") for name in figures)
+        empty = (None,) * len(figures)
+        table = (
+            (row.kind, row.communication, *((row.measured or empty)[:4]),
+             *((row.predicted or empty)[:4]))
+            for row in self.rows
+        )  # fmt: skip
+        return frame(table, ("kind", "communication", *columns))
 
     def __repr__(self) -> str:
         return plain(beside_table.render(self))
