@@ -418,6 +418,26 @@ def test_axes_without_a_place_have_a_map_for_every_value() -> None:
         lines.plot(swept())
 
 
+@pytest.mark.parametrize("most", [1.0, 40.0])
+def test_maps_beside_each_other_begin_and_end_alike(most: float) -> None:
+    """Also where one alone would do without logarithms; ticks are numbers in full."""
+
+    def rate(kind: str, sequence: int, bandwidth: float) -> float | None:
+        found = _rate(kind, sequence, bandwidth)
+        longest = sequence == SEQUENCES[-1] and bandwidth == 512e9
+        return None if found is None else found * (most if longest else 1.0) * 1e3
+
+    panels = figure("lines", swept(rate)).axes
+    assert len(panels) == len(BANDWIDTHS)
+    assert panels[0].get_yscale() == ("log" if most > 1 else "linear")
+    for look in ("get_xlim", "get_ylim", "get_xscale", "get_yscale"):
+        assert len({getattr(ax, look)() for ax in panels}) == 1
+    for ax in panels:
+        made = ax.yaxis.get_major_formatter()
+        assert made(8e5, 0) == "800,000"
+        assert made(1e6, 0) == "1,000,000"
+
+
 def test_linked_axes_need_no_place_of_their_own() -> None:
     """Nodes move with the strategy: they are no axis of the page and no further map."""
     rows = [

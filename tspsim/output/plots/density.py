@@ -52,7 +52,8 @@ def shares(
     lengths = times[:, 1] - times[:, 0]
     spent = np.stack([np.cumsum(lengths) - lengths, np.cumsum(lengths)], axis=1)
     covered = np.diff(np.interp(edges, times.ravel(), spent.ravel()))
-    return np.minimum(covered / np.diff(edges), 1.0)
+    found: NDArray[np.float64] = np.minimum(covered / np.diff(edges), 1.0)
+    return found
 
 
 def collections(

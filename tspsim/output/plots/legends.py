@@ -7,15 +7,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 
 #: Columns at most, and the width of a letter and of all that is beside an entry's text, both over
 #: the letters' height.
 MOST, LETTER, BESIDE = 5, 0.56, 5.0
 
 
-def below(figure: Figure, panels: Iterable[Axes], size: float) -> Legend | None:
-    """Move what the legends of some axes say into one below the figure, each thing once.
+def below(figure: Figure, panels: Iterable[Axes], size: float) -> int:
+    """Move what the legends of some axes say into one below the figure; return its lines.
 
     Parameters
     ----------
@@ -36,12 +35,15 @@ def below(figure: Figure, panels: Iterable[Axes], size: float) -> Legend | None:
         title = legend.get_title().get_text().replace("\n", " ")
         legend.remove()
     if not entries:
-        return None
-    return figure.legend(
+        return 0
+    side_by_side = columns(entries, 72 * figure.get_figwidth() / size)
+    figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", frameon=False,
-        fontsize=size, ncols=columns(entries, 72 * figure.get_figwidth() / size),
+        fontsize=size, ncols=side_by_side,
         title=title or None, title_fontsize=size,
     )  # fmt: skip
+    lines = sum(entry.count("\n") + 1 for entry in entries)
+    return bool(title) - (-lines // side_by_side)
 
 
 def columns(entries: Iterable[str], room: float) -> int:

@@ -61,14 +61,11 @@ def settle(drawn: Figure) -> None:
         assert isinstance(text, Text)
         text.set_fontsize(min(max(text.get_fontsize(), LEAST), MOST))
     titled = [ax for ax in drawn.axes if ax.get_title(loc="left")]
-    lines = 0.0
+    lines = 0
     if len(titled) == 1:
         title = titled[0].get_title(loc="left")
         titled[0].set_title("", loc="left")
         drawn.suptitle(title, x=0.01, ha="left", fontsize=MOST)
         lines += 1 + title.count("\n")
-    legend = below(drawn, drawn.axes, MOST - 1)
-    if legend is not None:
-        lines += sum(text.get_text().count("\n") + 1 for text in legend.get_texts()) / legend._ncols
-        lines += bool(legend.get_title().get_text())
+    lines += below(drawn, drawn.axes, MOST - 1)
     drawn.set_figheight(drawn.get_figheight() + LINE * lines)
