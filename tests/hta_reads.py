@@ -27,6 +27,7 @@ def answers(folder: str) -> dict[str, Any]:
         "breakdown": rows(analysis.get_temporal_breakdown(visualize=False)),
         "overlap": rows(analysis.get_comm_comp_overlap(visualize=False)),
         "kernels": rows(kernels),
+        "idle": rows(analysis.get_idle_time_breakdown(ranks=[0], visualize=False)[0]),
         "ranks": {rank: played(analysis, rank) for rank in analysis.t.get_ranks()},
     }
 

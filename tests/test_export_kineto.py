@@ -212,6 +212,20 @@ def test_hta_reads_order_times_streams_and_sizes(name: str, hta: dict[str, Any])
             assert row["name"] == NCCL[op.message.collective]
 
 
+def test_hta_takes_waits_for_the_hosts_only_where_the_host_is_late(hta: dict[str, Any]) -> None:
+    """Without host time launches are ahead of their streams; with it, compute waits, as ours does.
+
+    HTA lays a whole gap at the host's door where the launch behind it came late: not less than we.
+    """
+    waits = dict.fromkeys(RUNS, 0.0)
+    for name in RUNS:
+        late = (row for row in hta[name]["idle"] if row["idle_category"] == "host_wait")
+        waits[name] = sum(row["idle_time"] for row in late)
+    assert (waits["tsp"], waits["tp"]) == (0, 0)
+    ours = sum(until - since for since, until in held(run("pipeline").timeline, 0))
+    assert waits["pipeline"] * 1e-6 >= ours > 1 * MS
+
+
 def test_the_launches_of_a_pass_lie_where_its_host_issues_it(folders: dict[str, Path]) -> None:
     """Every issue is on the host's thread, and every launch that takes time lies inside one."""
     events = read(folders["pipeline"] / "rank0.json.gz")["traceEvents"]

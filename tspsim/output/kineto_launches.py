@@ -2,7 +2,8 @@
 
 Where kernels give the host time, it issues a layer's pass in a piece, and the launches of the pass
 are spread evenly over that. Where they give it none, and of what belongs to no pass of a layer, a
-launch takes no time and stands at the start of its kernel: nothing waits for it.
+launch takes no time and is one kernel ahead: it stands at the start of the kernel before it on its
+stream. So who reads the trace takes no wait for one for the host.
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ def launches(timeline: Timeline, rank: int) -> Iterator[Launch]:
     start, end = timeline.start[rank].tolist(), timeline.end[rank].tolist()
     host = program.lanes.index(HOST) if HOST in program.lanes else None
     issued: dict[int, tuple[float, float]] = {}
+    ahead = [0.0] * len(program.lanes)
     for op in program.ops:
+        since, until = start[op.index], end[op.index]
         if op.lane == host:
-            yield Launch(op.index, start[op.index], end[op.index])
-            issued = _spread(_pass(program.ops, op), start[op.index], end[op.index])
-        elif end[op.index] > start[op.index]:
-            first, last = issued.get(op.index, (start[op.index],) * 2)
-            if last > start[op.index]:  # a message that did not wait for its layer's issue
-                first = last = start[op.index]
+            yield Launch(op.index, since, until)
+            issued = _spread(_pass(program.ops, op), since, until)
+        elif until > since:
+            first, last = issued.get(op.index, (ahead[op.lane],) * 2)
+            if last > since:  # a message that did not wait for its layer's issue
+                first = last = ahead[op.lane]
             yield Launch(op.index, first, last)
+            ahead[op.lane] = since
 
 
 def _pass(ops: Sequence[Op], issue: Op) -> list[int]:
