@@ -51,9 +51,7 @@ default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!tspsim\.).*")]
 suppress_warnings = ["ref.python"]  # two things of one name: python_names finds out which is meant
-autodoc_default_options = {
-    "members": True, "member-order": "bysource", "show-inheritance": True,
-}  # fmt: skip
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 toc_object_entries_show_parents = "hide"

@@ -11,6 +11,7 @@ import ast
 import importlib
 import inspect
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -35,10 +36,12 @@ def kind(found: Any) -> str:
 def directive(module: str, name: str) -> tuple[int, str]:
     """Return the place of a name among all, and what shows it; of a value that is its type."""
     found = getattr(importlib.import_module(module), name)
-    form = type(found)
-    which = kind(found)
-    typed = f"   :type: {form.__module__}.{form.__qualname__}\n" if which == "py:data" else ""
-    return _KINDS.index(which), f".. {which}:: {module}.{name}\n{typed}"
+    form, which, option = type(found), kind(found), ""
+    if which == "py:data":
+        option = f"   :type: {form.__module__}.{form.__qualname__}\n"
+    elif inspect.isclass(found) and public(found.__bases__):
+        option = "   :show-inheritance:\n"
+    return _KINDS.index(which), f".. {which}:: {module}.{name}\n{option}"
 
 
 def _all(module: str) -> list[str]:
@@ -73,13 +76,14 @@ def is_value(_app: Sphinx, _what: str, _name: str, found: Any, _skip: bool, _o: 
     return None if shown else True
 
 
+def public(bases: Iterable[type]) -> list[type]:
+    """Return those of some classes that are tspsim's and have public names."""
+    return [b for b in bases if b.__module__.startswith("tspsim") and b.__name__[0] != "_"]
+
+
 def own(_app: Sphinx, _name: str, _found: Any, _options: Any, bases: list[type]) -> None:
-    """Show of the classes that a class is derived from those of tspsim that have public names."""
-    bases[:] = [
-        base
-        for base in bases
-        if base.__module__.startswith("tspsim") and not base.__name__.startswith("_")
-    ]
+    """Show no other bases of a class."""
+    bases[:] = public(bases)
 
 
 def before(
