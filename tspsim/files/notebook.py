@@ -18,7 +18,7 @@ def pairs(title: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table with a head; what stands in a cell keeps its lines."""
+    """Return a table with a head."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     caption = f"<caption>{escape(title)}</caption>" if title else ""
@@ -26,4 +26,4 @@ def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 
 
 def _cell(text: str) -> str:
-    return f"<td>{escape(text).replace(chr(10), '<br>')}</td>"
+    return f"<td style='white-space:nowrap'>{escape(text)}</td>"

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
+from tspsim.output.passes import named, passes, stages_of
+from tspsim.output.plots.pipeline import KINDS
 from tspsim.output.plots.style import BLUE, DARK, GREY, VERMILLION, style_of
 from tspsim.output.units import time
 
 if TYPE_CHECKING:
-    from tspsim.engine.timeline import Span, Timeline
+    from tspsim.engine.timeline import Timeline
     from tspsim.result import Result
 
 #: Pixels: of the names beside the rows, of the rows, and of one row with the gap below it.
 NAMES, WIDTH, ROW, BAR = 150, 640, 16, 12
 #: More rows say nothing more at this size.
 ROWS = 16
+#: What is recomputed is told apart by its hatch, which is too fine for this.
+AGAIN = ", recomputed"
 #: How the parts of a step are drawn, and what the legend calls them.
 PARTS = {
     "compute": ("compute", BLUE),
@@ -28,6 +32,16 @@ PARTS = {
 
 #: Begin, end and colour of a bar, in pixels.
 Bar = tuple[int, int, str]
+
+
+class Drawn(NamedTuple):
+    """A bar: in which row, what it is called, its colour, and its time in seconds."""
+
+    row: str
+    kind: str
+    colour: str
+    start: float
+    end: float
 
 
 class Parts(NamedTuple):
@@ -46,16 +60,13 @@ def gantt(result: Result) -> str:
     step = timeline.step_time
     if not step:
         return ""
-    scale = WIDTH / step
+    rows: dict[str, list[Bar]] = defaultdict(list)
     used: dict[str, str] = {}
-    rows: list[tuple[str, list[Bar]]] = []
-    for name, spans in _rows(timeline):
-        shown = [span for span in spans if span.end > span.start]
-        styles = [style_of(span.op) for span in shown]
-        used |= {style.colour: style.name for style in styles}
-        rows.append((name, [_bar(s, scale, y.colour) for s, y in zip(shown, styles, strict=True)]))
-    kinds = {name: colour for colour, name in used.items()}
-    return _picture(rows, f"0 to {time(step)}") + _legend(kinds.items())
+    for row, kind, colour, start, end in (_passes if _staged(timeline) else _tasks)(timeline):
+        begin = int(WIDTH * start / step)
+        rows[row].append((begin, max(begin + 1, round(WIDTH * end / step)), colour))
+        used[kind] = colour
+    return _picture(list(rows.items())[:ROWS], f"0 to {time(step)}") + _legend(used.items())
 
 
 def stacked(found: Sequence[Parts]) -> str:
@@ -82,24 +93,24 @@ def _pixel(part: float) -> int:
     return round(WIDTH * part)
 
 
-def _rows(timeline: Timeline) -> Iterable[tuple[str, Iterable[Span]]]:
-    """Yield the rows to draw: streams of one rank, or compute of the first rank of every role."""
-    programs = timeline.programs
-    if len(programs.roles) > 1:
-        for rank in programs.first_ranks[:ROWS]:
-            compute = (span for span in timeline.spans(rank) if span.lane == "compute")
-            yield f"compute of rank {rank}", compute
-        return
-    spans = sorted(timeline.spans(timeline.slowest_rank), key=lambda span: span.lane != "compute")
-    lanes: dict[str, list[Span]] = defaultdict(list)
-    for span in spans:
-        lanes[span.lane].append(span)
-    yield from list(lanes.items())[:ROWS]
+def _staged(timeline: Timeline) -> bool:
+    return len(timeline.programs.roles) > 1
 
 
-def _bar(span: Span, scale: float, colour: str) -> Bar:
-    begin = int(span.start * scale)
-    return begin, max(begin + 1, round(span.end * scale)), colour
+def _passes(timeline: Timeline) -> Iterator[Drawn]:
+    """Yield the passes of the first rank of every stage."""
+    for rank in timeline.programs.first_ranks[:ROWS]:
+        row = named(rank, stages_of(timeline.programs.of(rank)))
+        for each in passes(timeline, rank):
+            yield Drawn(row, *KINDS[each.kind], each.start, each.end)
+
+
+def _tasks(timeline: Timeline) -> Iterator[Drawn]:
+    """Yield the tasks of the slowest rank that take time, those of compute first."""
+    spans = [span for span in timeline.spans(timeline.slowest_rank) if span.end > span.start]
+    for span in sorted(spans, key=lambda span: span.lane != "compute"):
+        style = style_of(span.op)
+        yield Drawn(span.lane, style.name.removesuffix(AGAIN), style.colour, span.start, span.end)
 
 
 def _picture(rows: Sequence[tuple[str, Sequence[Bar]]], axis: str) -> str:

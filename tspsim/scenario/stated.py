@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from tspsim.scenario.annotations import Key, keys_of
 
+#: What is as a file would hold it.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 #: What names a file.
 _FILE = ("str", "PathLike[str]")
 
@@ -116,6 +118,8 @@ class Stated:
 
 def plain(value: Any) -> Any:
     """Return what Python states as a file would hold it: mappings, lists, text and numbers."""
+    if type(value) in _PLAIN:  # as nearly all is: sweeps read thousands of scenarios
+        return value
     if isinstance(value, Stated):
         return dict(value.stated)
     if isinstance(value, Mapping):
@@ -124,8 +128,6 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, PathLike):
         return fspath(value)
-    if isinstance(value, bool):
-        return value
     if isinstance(value, Integral):  # of NumPy, for example
         return int(value)
     return float(value) if isinstance(value, Real) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from textwrap import shorten
 
 from tspsim.files.notebook import grid
 from tspsim.output.units import size, time
@@ -12,6 +13,8 @@ from tspsim.sweeps.values import label
 
 #: Rows that are shown: `frame` has all.
 ROWS = 20
+#: Letters of a reason, likewise.
+REASON = 60
 
 
 def html(store: Store) -> str:
@@ -35,7 +38,7 @@ def _axes(row: Row, axes: list[str]) -> Iterator[str]:
 def _figures(row: Row) -> list[str]:
     """Return what came of a point: its figures, or why there are none."""
     if not row.figures:
-        return ["", "", "", f"{row.status}: {row.reason.partition(chr(10))[0]}"]
+        return ["", "", "", shorten(f"{row.status}: {row.reason}", REASON, placeholder="...")]
     found = row.figures
     verdict = "" if row.status == "ok" else "DOES NOT FIT"
     rate = f"{found['tokens_per_second']:,.0f}"
