@@ -1,4 +1,4 @@
-"""Execution traces of MLCommons Chakra, for ASTRA-sim: a ``.et`` for every rank."""
+"""Execution traces of MLCommons Chakra, for ASTRA-sim: a file for every rank."""
 
 from __future__ import annotations
 
