@@ -284,7 +284,7 @@ def test_pictures_say_what_the_step_does() -> None:
     """Phase, sequences and cached tokens, and that it is the last of several."""
     for kind in ("gantt", "memory"):
         title = getattr(run("g").plot, kind)().get_title(loc="left")
-        said = "small: decode of 2 sequences, 2,086 tokens cached each, the last of 40 steps\n"
+        said = "small: decode of 2 sequences, 2,086 tokens cached each, the last of 40 steps, "
         assert title.startswith(said)
     plt.close("all")
 

@@ -271,7 +271,7 @@ def test_the_picture_shows_requests_cache_and_percentiles(small: str, tmp_path: 
     done = call(small, *DRAWN, "--requests", "50", "-o", str(picture))
     assert (done.exit_code, done.stderr) == (0, f"wrote {picture}\n")
     drawn = picture.read_text()
-    for text in ("running", "waiting", "cache taken (%)", "time to first token", "p99", "small: "):
+    for text in ("running", "waiting", "cache taken [%]", "time to first token", "p99", "small: "):
         assert f">{text}" in drawn
     refused = call(small, *DRAWN, "-o", str(tmp_path / "x.txt"))
     assert (refused.exit_code, refused.stdout) == (2, "")

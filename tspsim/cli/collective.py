@@ -208,7 +208,7 @@ def _protocols(points: Sequence[Point]) -> list[str]:
     for point in points:
         firsts.setdefault(point.protocol, point)
     return [
-        f"    from {int(first.bytes):,} B: {1e6 * latency:.2f} us for any size, and "
+        f"    from {int(first.bytes)} B: {1e6 * latency:.2f} us for any size, and "
         f"{100 * achieved:.0f} % of what the links state"
         for (latency, achieved), first in firsts.items()
         if len(firsts) > 1
@@ -249,6 +249,6 @@ def _table(points: tuple[Point, ...]) -> Table:
     table.add_column("algorithm", no_wrap=True)
     for point in points:
         figures = (point.time * 1e6, point.algbw / 1e9, point.busbw / 1e9)
-        cells = (f"{figure:,.2f}" for figure in figures)
-        table.add_row(f"{int(point.bytes):,}", *cells, point.algorithm)
+        cells = (f"{figure:.2f}" for figure in figures)
+        table.add_row(f"{int(point.bytes)}", *cells, point.algorithm)
     return table

@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tspsim.files.errors import Problem, did_you_mean
-from tspsim.files.numbers import plain
 from tspsim.files.source import AtKey, KeyPath
 
 #: What is allowed, by pydantic's name of the error.
@@ -102,7 +101,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: K
     if kind in ("quantity", "topology", "name"):  # tspsim's own: say already what was found
         return Problem((*prefix, *path), details["msg"])
     if kind in _ALLOWED:
-        limits = {k: plain(v) if isinstance(v, float) else v for k, v in context.items()}
+        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
         allowed = _ALLOWED[kind].format(**limits)
         return Problem((*prefix, *path), f"{found(value)}; must be {allowed}")
     return Problem((*prefix, *path), f"{found(value)}: {details['msg']}")

@@ -106,5 +106,5 @@ def parse_rate(text: str) -> float | None:
     number, exponent, unit = match.groups()
     rate = float(f"{number}e{exponent or 0}") / _SECONDS[unit]
     if not _SLOWEST <= rate <= _FASTEST:
-        raise UserError(f"--arrivals: '{text}': from {plain(_SLOWEST)}/s to {plain(_FASTEST)}/s")
+        raise UserError(f"--arrivals: '{text}': from {_SLOWEST:g}/s to {_FASTEST:g}/s")
     return rate

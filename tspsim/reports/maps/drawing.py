@@ -16,6 +16,7 @@ from tspsim.files.errors import UserError
 from tspsim.output.pictures import check_suffix, inches, save
 from tspsim.output.plots.legends import below
 from tspsim.output.plots.paper import asked, paper, settle
+from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import wrapped
 from tspsim.registry import MAPS
 from tspsim.reports.maps.choose import Asked, values_of
@@ -167,6 +168,7 @@ def _same_axes(panels: list[Axes]) -> None:
         for ax in panels:
             if ax.get_yscale() != "log":  # its values span less than those of another one
                 ax.set_yscale("log")
+                plain_ticks(ax.yaxis)
                 ax.set_ylim(bottom=0.9 * ax.dataLim.minposy)
     for limits, setter in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
         ends = [getattr(ax, limits)() for ax in panels]
