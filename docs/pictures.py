@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PICTURES = {
     "tsp-layer-gantt.png": (("tsp-layer",), "gantt"),
     "tsp-layer-memory.png": (("tsp-layer",), "memory"),
+    "memory-layers.png": (("llama3-8b-128k-h100-tsp",), "memory-layers"),
 }
 
 
@@ -29,6 +30,7 @@ def draw(folder: Path) -> None:
         if key not in known:
             known[key] = tspsim.run(TOP / "scenarios" / f"{scenario}.yaml", *overrides)
         draw_one(kind, known[key], folder / name)
+    draw_why(folder / "why.png")
     draw_profiles(TOP / "published", folder)
     draw_goodput(folder / "goodput.png")
     draw_serving(folder / "serving.png")
@@ -41,6 +43,16 @@ def draw_traces(path: Path) -> None:
 
     place = TOP / "calibration" / "traces" / "tsp-2"
     tspsim.compare_trace(place / "scenario.yaml", place).save(path)
+
+
+def draw_why(path: Path) -> None:
+    """Draw the waterfall of docs/explain.md."""
+    import tspsim
+    from tspsim.explain.why import why
+    from tspsim.reports import waterfall
+
+    result = tspsim.run(TOP / "scenarios" / "slow-link.yaml", "model.layers=2")
+    waterfall.draw(result, why(result), path)
 
 
 def draw_goodput(path: Path) -> None:

@@ -45,6 +45,37 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def make_more(folder: Path) -> dict[str, Path]:
+    """Fill a folder with a run of training, of a pipeline, of experts and of decoding; report each.
+
+    Returns
+    -------
+    dict
+        The pages, by what was run.
+    """
+    staged = {"kind": "tp", "degree": 2, "pp": {"stages": 2}}
+    experts = {"count": 4, "active": 2, "width": 128}
+    train = {"sequence": 64, "micro_batches": 4, "phase": "train"}
+    runs: dict[str, dict[str, Any]] = {
+        "training": {"workload": train},
+        "pipeline": {
+            "workload": train,
+            "strategy": {"kind": "tp", "degree": 2, "pp": {"stages": 2}},
+        },
+        "experts": {"model": {**SMALL["model"], "experts": experts}},
+        "decode": {"workload": {"phase": "decode", "cached": 4096, "batch": 8}},
+    }
+    for name, changes in runs.items():
+        (folder / f"{name}.yaml").write_text(json.dumps({**SMALL, "name": name, **changes}))
+        for arguments in (
+            ("run", str(folder / f"{name}.yaml"), "-o", str(folder / name)),
+            ("report", str(folder / name)),
+        ):
+            done = call(*arguments)
+            assert done.exit_code == 0, done.output
+    return {name: folder / name / "report.html" for name in runs}
+
+
 def reports(folder: Path) -> dict[str, Path]:
     """Return the pages that `make` wrote."""
     return {

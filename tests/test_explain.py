@@ -72,6 +72,8 @@ def test_the_critical_path_adds_up_to_the_step_time_on_every_shipped_scenario(fi
     assert path["total"] == step == result.timeline.step_time > 0
     for name in ("resource", "limit", "kind", "phase", "layer", "link", "rank"):
         assert sum(path[f"by_{name}"].values()) == pytest.approx(step, rel=1e-12)
+    assert found["why"]["total"] == pytest.approx(step, rel=1e-9)
+    assert min(part["seconds"] for part in found["why"]["parts"]) > -1e-12 * step
     exposed = found["exposed_communication"]
     assert exposed["total"] == result.summary.time.exposed_communication
     assert sum(c["seconds"] for c in exposed["causes"]) == pytest.approx(

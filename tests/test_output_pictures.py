@@ -19,6 +19,7 @@ from matplotlib.text import Text
 
 from tests import small_result
 from tests.staged import staged
+from tests.test_memory_layers import trained
 from tspsim.files.errors import OutputError, UnknownNameError, UserError
 from tspsim.output.pictures import draw
 from tspsim.output.plots import links, memory, roofline, window
@@ -27,7 +28,7 @@ from tspsim.schedules.parts.base import Size
 
 BASELINES = Path(__file__).parent / "plots"
 LONG = ("forward", "recompute", "backward")
-KINDS = ["gantt", "links", "memory", "pipeline", "roofline", "topology"]
+KINDS = ["gantt", "links", "memory", "memory-layers", "pipeline", "roofline", "topology"]
 
 
 def plot(kind: str, result: Any, **options: Any) -> Axes:
@@ -38,8 +39,12 @@ def plot(kind: str, result: Any, **options: Any) -> Axes:
 
 def picture(kind: str, path: Path) -> None:
     """Draw a plot of a result that never changes, without any text: fonts differ."""
-    made = small_result.result(degree=3, layers=2, phases=LONG)
-    figure = plot(kind, staged("zb_v", Size(4, 6, 2)) if kind == "pipeline" else made).figure
+    made: Any = small_result.result(degree=3, layers=2, phases=LONG)
+    if kind == "pipeline":
+        made = staged("zb_v", Size(4, 6, 2))
+    elif kind == "memory-layers":  # whose buffers are those of its memory
+        made = trained()
+    figure = plot(kind, made).figure
     for artist in figure.findobj(lambda found: isinstance(found, Text | Legend)):
         artist.set_visible(False)
     figure.savefig(path, dpi=40)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.browser import Browser, browser, find
-from tests.small_reports import make, reports
+from tests.small_reports import make, make_more, reports
 
 pytestmark = pytest.mark.skipif(find() is None, reason="needs Chromium, which is not installed")
 
@@ -41,6 +41,52 @@ INKED = """[...document.querySelectorAll("canvas[tabindex]")].map((canvas) => ne
         .data.buffer)).size)"""
 
 
+@pytest.fixture(scope="module")
+def pages(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a page of every kind of run, of a comparison and of a sweep."""
+    return reports(made) | make_more(tmp_path_factory.mktemp("more"))
+
+
+#: Texts that are drawn smaller than 12 pixels, with their size.
+SMALL_TEXTS = """(() => {
+    const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const { textContent, parentElement: place } = texts.currentNode;
+        if (!textContent.trim() || !place.getBoundingClientRect().width) continue;
+        const svg = place.closest("svg"), width = svg && svg.viewBox.baseVal.width;
+        const scale = width ? svg.getBoundingClientRect().width / width : 1;
+        const size = parseFloat(getComputedStyle(place).fontSize) * scale;
+        if (size < 11.9) found.push(`${textContent.trim()}: ${size}`);
+    }
+    return found;
+})()"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["run", "sweep", "comparison", "training", "pipeline", "experts", "decode"]
+)
+def test_a_page_can_be_read_on_a_phone(
+    chromium: Browser, pages: dict[str, Path], kind: str
+) -> None:
+    """390 pixels: only boxes scroll sideways, no text is small, the waterfall ends at the step."""
+    chromium.complaints.clear()
+    chromium.size(390, 844, phone=True)
+    chromium.open(pages[kind])
+    assert chromium.run("document.scrollingElement.scrollWidth") <= 390
+    assert chromium.run(SMALL_TEXTS) == []
+    runs = 2 if kind in ("sweep", "comparison") else 1
+    assert chromium.run("document.querySelectorAll('#why .falls').length") == runs
+    ends = """[...document.querySelectorAll("#why .falls")].map((list) => {
+        const bars = [...list.querySelectorAll(".track span")];
+        const [last, step] = bars.slice(-2).map((bar) => bar.getBoundingClientRect().right);
+        return Math.abs(last - step);
+    })"""
+    assert max(chromium.run(ends)) < 3
+    layered = not chromium.run("document.querySelector('.by-layer').hidden")
+    assert layered is (kind != "pipeline")  # in which a stage has one layer
+    assert chromium.complaints == []
+
+
 @pytest.mark.parametrize("kind", ["run", "sweep", "comparison"])
 def test_a_page_renders_without_a_complaint(chromium: Browser, made: Path, kind: str) -> None:
     """Every chart is drawn, the console is empty, nothing is fetched, at desk and phone width."""
@@ -50,7 +96,7 @@ def test_a_page_renders_without_a_complaint(chromium: Browser, made: Path, kind:
     for width, phone in ((1280, False), (390, True)):
         chromium.size(width, 844, phone=phone)
         chromium.open(path)
-        charted = 2 if kind == "run" else 4
+        charted = 3 if kind == "run" else 6
         assert chromium.run("document.querySelectorAll('canvas[tabindex]').length") == charted
         assert min(chromium.run(INKED)) > 5
         assert chromium.run("document.documentElement.scrollWidth") == width
