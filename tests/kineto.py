@@ -31,7 +31,7 @@ CALLED = {"all_gather": "_allgather_base", "reduce_scatter": "_reduce_scatter_ba
           "all_reduce": "allreduce", "shift": "coalesced", "receive": "recv"}  # fmt: skip
 
 #: Microseconds from one step to the next, and of a launch.
-APART, LAUNCH = 1e6, 2.0
+APART, LAUNCH = 1e8, 2.0
 
 
 def write(

@@ -325,11 +325,28 @@ def test_a_collective_is_known_by_all_its_names(name: str, kind: str | None) -> 
         ("cudnn_generated_fort_native_sdpa_sm90_flash_bprop_wgmma_f16", "attention_backward"),
         ("triton_poi_fused_add_mm_silu_0", None), ("triton_tem_fused_mm_3", "matmul"),
         ("void at::native::vectorized_elementwise_kernel<4, add>", None),
+        ("void vllm::reshape_and_cache_flash_kernel<bf16>", None),
+        ("kernel_cutlass_kernel_flashinfernormkernelsfused_add_rmsnorm", None),
+        ("kernel_cutlass_kernel_flashinfergemmkernelsdense_blockscaled_gemm_sm100", "matmul"),
+        ("void cutlass::device_kernel<flash::enable_sm90_or_later<FlashAttnFwdSm90>>", "attention"),
     ],
 )  # fmt: skip
 def test_a_kernel_is_known_by_its_name(name: str, kind: str | None) -> None:
     """Where it does not tell, the op that launched it does."""
     assert names.of_kernel(name) == kind
+
+
+def test_collectives_of_other_libraries_are_known(tmp_path: Path) -> None:
+    """All-reduces of serving libraries and the rows of experts communicate; none is NCCL's."""
+    own = {
+        "void vllm::cross_device_reduce_1stage<bf16, 2>": "all_reduce",
+        "void flashinfer::trtllm_mnnvl_allreduce::twoshotAllreduceKernel<2>": "all_reduce",
+        "void deep_ep::intranode::dispatch<8, 768, 8192>": "all_to_all",
+    }
+    events = [kineto.event("kernel", name, 1.0, 5.0, tid=9) for name in own]
+    (tmp_path / "t.json").write_text(json.dumps(kineto.document(events)), encoding="utf-8")
+    (rank,) = measured([tmp_path / "t.json"]).ranks
+    assert {a.name: a.kind for a in rank.activities if a.communication} == own
 
 
 def test_the_picture_has_both_on_one_axis_in_the_same_rows_and_colours(gloo: Beside) -> None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 RANKS = 2
 #: Inches of the figure, of a row, and between ranks.
 WIDTH, ROW, SPACE = 12.0, 0.2, 0.12
-#: Bars of one style nearer than this part of the axis are one: nobody sees the gap.
-_NEAR = 1 / 4000
+#: A part of the axis that can just be seen: bars are as wide at least, and nearer ones are one.
+_NEAR = 1 / 2000
 
 #: How kinds of compute are drawn; what is no compute and no communication is the host's.
 _COMPUTE = {
@@ -112,9 +112,10 @@ def _side(ax: Axes, side: Side, ranks: Sequence[int], kinds: list[str], near: fl
             bottom = -(place * depth + (number + 1) * ROW)
             for style, spans in sorted(bars[row].items(), key=lambda item: item[0] != _HOST):
                 widths = [(a * 1e3, (b - a) * 1e3) for a, b in _merged(spans, near)]
+                narrow = min(width for _, width in widths) < 8e3 * near
                 ax.broken_barh(
                     widths, (bottom, 0.92 * ROW), facecolors=style.colour,
-                    edgecolors="white" if len(widths) < 500 else "none", linewidth=0.3,
+                    edgecolors="none" if narrow else "white", linewidth=0.3,
                 )  # fmt: skip
             ticks.append(bottom + ROW / 2)
             names.append(f"rank {ranks[place]}  {row}" if not number else row)
@@ -141,16 +142,14 @@ def _style(a: Activity) -> Style:
 
 def _merged(spans: list[tuple[float, float]], near: float) -> Iterator[tuple[float, float]]:
     """Yield spans, those that lie nearer to each other than can be seen as one."""
-    start, end = None, 0.0
-    for a, b in sorted(spans):
-        if start is not None and a - end < near:
+    (start, end), *rest = sorted(spans)
+    for a, b in rest:
+        if a - end < near:
             end = max(end, b)
             continue
-        if start is not None:
-            yield start, end
-        start, end = a, b
-    if start is not None:
         yield start, max(end, start + near)
+        start, end = a, b
+    yield start, max(end, start + near)
 
 
 def _dress(ax: Axes, ticks: list[float], names: list[str], depth: float) -> None:

@@ -14,6 +14,9 @@ from tspsim.reports.beside_rows import Amount, Row, Times
 if TYPE_CHECKING:
     from tspsim.reports.beside import Beside
 
+#: As wide as the longest kind.
+_FIRST = len("  attention_backward")
+
 _SIDES = ("in the trace", "in the simulation")
 
 
@@ -41,9 +44,9 @@ def _head(found: Beside) -> list[str]:
 
 def _table(found: Beside, both: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True, min_width=_FIRST)
     for name in ("calls", "measured", "waiting", "predicted", "ratio", "bytes"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=name != "bytes", overflow="fold")
     for title, communication in (("compute", False), ("communication", True)):
         some = [row for row in both if row.communication is communication]
         if some:

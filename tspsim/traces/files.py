@@ -23,7 +23,7 @@ from tspsim.files.reading import (
 )
 
 #: Bytes of an unpacked trace that are read at most.
-MOST = 2**31
+MOST = 2**30
 
 #: What names of such files end in.
 SUFFIXES = (".json", ".json.gz")
@@ -108,7 +108,7 @@ def read(path: Path) -> Trace:
 
 
 def _data(path: Path, name: str) -> Any:
-    text = _unpacked(path, name) if path.name.endswith(".gz") else read_text(path, most=STORED)
+    text = _unpacked(path, name) if path.name.endswith(".gz") else read_text(path, most=MOST)
     try:
         return parse_json(text, name)
     except UnreadableError as error:

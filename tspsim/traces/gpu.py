@@ -16,6 +16,7 @@ from tspsim.traces.names import (
     itemsize,
     of_kernel,
     of_op,
+    of_other_kernel,
 )
 
 #: Categories of the calls that launch kernels.
@@ -51,6 +52,8 @@ def _kernel(event: dict[str, Any], launch: dict[str, Any] | None, ops: _Ops) -> 
     if name.startswith("nccl") or "Collective name" in args:
         told = collective(str(args.get("Collective name", ""))) or collective(name) or name
         return activity(event, told, _at(launch), _message(args), communication=True)
+    if other := of_other_kernel(name):
+        return activity(event, other, _at(launch), communication=True)
     kind = of_kernel(name) or (ops.kind(launch) if launch else None) or "elementwise"
     return activity(event, kind, _at(launch))
 

@@ -30,7 +30,9 @@ _NO_WORK = frozenset({
     "_local_scalar_dense", "_reshape_alias", "_unsafe_view",
 })  # fmt: skip
 
-_ATTENTION = re.compile(r"attention|flash|fmha|sdpa|_mha_|mla_", re.IGNORECASE)
+_ATTENTION = re.compile(
+    r"attention|flash(?!infer)(?!_kernel)|fmha|sdpa|_mha_|mla_decode|mla_prefill|mqa", re.IGNORECASE
+)
 _BACKWARD = re.compile(r"backward|bwd|bprop", re.IGNORECASE)
 _GROUPED = re.compile(r"grouped_mm|grouped_?gemm|group_gemm|fused_moe", re.IGNORECASE)
 _PRODUCT = re.compile(r"gemm|gemv|nvjet|cublas|splitk|xmma|cijk|matmul|_mm(?:_|$)", re.IGNORECASE)
@@ -47,6 +49,19 @@ def collective(name: str) -> str | None:
     """
     letters = re.sub(r"[^a-z]", "", name.lower())
     return next((kind for key, kind in _COLLECTIVES.items() if key in letters), None)
+
+
+#: Kernels beside NCCL's that communicate: all-reduces of serving libraries, rows of experts.
+_OTHERS = {
+    re.compile(r"all_?reduce|cross_device_reduce", re.IGNORECASE): "all_reduce",
+    re.compile(r"deep_ep::", re.IGNORECASE): "all_to_all",
+}
+
+
+@lru_cache(maxsize=4096)
+def of_other_kernel(name: str) -> str | None:
+    """Return the collective that a kernel of another library than NCCL is; None: it is none."""
+    return next((kind for pattern, kind in _OTHERS.items() if pattern.search(name)), None)
 
 
 @lru_cache(maxsize=4096)
