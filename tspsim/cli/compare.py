@@ -42,7 +42,12 @@ def compare(
     traces = [text for text in sources if is_trace(text)]
     if traces:
         _beside([text for text in sources if text not in traces], traces, output, json)
-        return
+    else:
+        _candidates(sources, output, json)
+
+
+def _candidates(sources: list[str], output: Path | None, as_json: bool) -> None:
+    """Run candidates, and say which is the fastest that fits."""
     from tspsim.cli.progress import progress
     from tspsim.files.errors import UserError
     from tspsim.output import pictures
@@ -61,7 +66,7 @@ def compare(
         found = candidates(names, axes, advance)
     two = pair(found)
     told = difference(two[0].done, two[1].done) if two and len(found) == 2 else None
-    if json:
+    if as_json:
         more = {"difference": told.to_dict()} if told else {}
         show_json(comparison.to_dict(found) | more)
     else:
