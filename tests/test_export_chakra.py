@@ -108,6 +108,20 @@ def test_every_send_is_received_with_the_same_tag_and_size(exported: Exported) -
     assert set(ends[SEND].values()) <= {1}
 
 
+def test_who_waits_for_a_hop_waits_for_both_its_ends(exported: Exported) -> None:
+    """For what it sends, whose place may be used again, and for what it receives."""
+    hops = 0
+    for found in exported.ranks:
+        received = {node.id for node in found if node.type == RECEIVE}
+        sent = {node.id for node in found if node.type == SEND}
+        for node in found:
+            both = {dep + 1 for dep in node.deps if dep in sent and dep + 1 in received}
+            assert both <= set(node.deps)
+            hops += len(both)
+    assert hops > 0 or not any(span.op.kind.name == "shift"
+                               for span in exported.result.timeline.spans(0))  # fmt: skip
+
+
 def test_members_of_a_group_make_the_same_calls_in_the_same_order(exported: Exported) -> None:
     """With equal sizes, and all of them; nobody else calls."""
     calls: dict[str, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: The extras of a user, and the packages of each.
 EXTRAS = {
     "calibrate": ("scipy", "torch"),
+    "chakra": ("protobuf",),
     "cluster": ("dask", "distributed"),
     "frames": ("pandas",),
     "kernels": ("aiconfigurator-core", "pandas", "pyarrow"),
