@@ -71,7 +71,6 @@ def collections(
         Seconds of the axis' unit.
     """
     edges = np.linspace(part.start, part.end, max(int(COLUMNS * inches), 2) + 1)
-    x = np.repeat(edges / scale, 2)[1:-1]
     bases = {row: np.full(len(edges) - 1, row.bottom) for row in drawn.rows}
     for style in sorted(drawn.bars, key=ORDER.index):
         corners = []
@@ -80,7 +79,7 @@ def collections(
             if row.lane:
                 taken = np.where(taken > 0, np.maximum(taken, LEAST), 0.0)
             top = bases[row] + FULL * row.height * taken
-            corners.append(_outline(x, bases[row], top))
+            corners.append(_outline(edges / scale, bases[row], top))
             bases[row] = top
         yield PolyCollection(
             corners, facecolors=face_of(style), edgecolors=edge_of(style), linewidths=0.0,
@@ -96,9 +95,11 @@ def _by_row(drawn: Chart, style: Style) -> dict[Row, list[tuple[float, float]]]:
 
 
 def _outline(
-    x: NDArray[np.float64], base: NDArray[np.float64], top: NDArray[np.float64]
+    edges: NDArray[np.float64], base: NDArray[np.float64], top: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the corners of steps: along the tops, and back along the bases."""
-    there = np.stack([x, np.repeat(top, 2)], axis=-1)
-    back = np.stack([x, np.repeat(base, 2)], axis=-1)[::-1]
+    """Return the corners of steps: along the tops, and back along the bases; equal ones as one."""
+    new = np.flatnonzero(np.concatenate([[True], (np.diff(base) != 0) | (np.diff(top) != 0)]))
+    x = np.repeat(np.append(edges[new], edges[-1]), 2)[1:-1]
+    there = np.stack([x, np.repeat(top[new], 2)], axis=-1)
+    back = np.stack([x, np.repeat(base[new], 2)], axis=-1)[::-1]
     return np.concatenate([there, back])
