@@ -58,10 +58,7 @@ def make_more(folder: Path) -> dict[str, Path]:
     train = {"sequence": 64, "micro_batches": 4, "phase": "train"}
     runs: dict[str, dict[str, Any]] = {
         "training": {"workload": train},
-        "pipeline": {
-            "workload": train,
-            "strategy": {"kind": "tp", "degree": 2, "pp": {"stages": 2}},
-        },
+        "pipeline": {"workload": train, "strategy": staged},
         "experts": {"model": {**SMALL["model"], "experts": experts}},
         "decode": {"workload": {"phase": "decode", "cached": 4096, "batch": 8}},
     }
