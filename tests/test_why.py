@@ -23,6 +23,7 @@ from tspsim.cli.app import app
 from tspsim.explain.report import to_dict
 from tspsim.explain.standing import standing
 from tspsim.explain.why import BEYOND, GROUPS, LAYERS, NEGATIVE, NOTHING, SCORES, Why, why
+from tspsim.output.plots.paper import paper
 from tspsim.reports.waterfall import LEAST, MOST, falls, waterfall
 
 #: A device without anything but products, at 1 Gflop/s, and links that take no time.
@@ -216,6 +217,19 @@ def test_a_waterfall_falls_from_the_ideal_to_the_step() -> None:
     ax = waterfall(run, step)
     assert len(ax.patches) == len(rows) + 1
     assert "not the ideal" in ax.get_title(loc="left")
+
+
+def test_in_a_column_of_a_paper_names_stand_over_their_bars() -> None:
+    """The bars have the width of the column, and no text lies on another one or on a bar."""
+    with paper(3.35):
+        ax = waterfall(*found("training"))
+    drawn: Any = ax.figure
+    drawn.draw_without_rendering()
+    names = [text.get_window_extent() for text in ax.texts]
+    assert len(names) == 2 * len(ax.patches)
+    assert not ax.get_yticklabels()
+    others = [*names, *(bar.get_window_extent() for bar in ax.patches)]
+    assert not any(name.overlaps(one) for name in names for one in others if one is not name)
 
 
 def test_commands_draw_it(tmp_path: Path) -> None:

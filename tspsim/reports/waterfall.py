@@ -5,7 +5,7 @@ Not a plot of a result alone: it is drawn of what `tspsim.explain.why` found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from tspsim.explain.why import Group, Part, Why
 from tspsim.output.pictures import check_suffix, inches, save
-from tspsim.output.plots.paper import paper, settle
+from tspsim.output.plots.paper import asked, paper, settle
 from tspsim.output.plots.style import (
     BLUE,
     DARK,
@@ -40,8 +40,12 @@ COLOURS: dict[Group, str] = {
 }  # fmt: skip
 #: Rows of a group at most, and the share of the step below which a part has none of its own.
 MOST, LEAST = 5, 0.005
-#: Inches of a row, and of everything around the rows.
-ROW, AROUND = 0.27, 1.1
+#: Inches of a row, of one whose name stands over its bar, and of everything around the rows.
+ROW, HIGH, AROUND = 0.27, 0.25, 0.9
+#: Height of a bar, and of one below its name, over that of the row.
+THICK, THIN = 0.8, 0.4
+#: Inches of width below which names stand over the bars.
+WIDE = 5.0
 
 
 class Fall(NamedTuple):
@@ -116,20 +120,20 @@ def waterfall(result: Result, found: Why, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw; a new figure when not given.
     """
-    rows = falls(found)
-    ax = axes(ax, 9.0, AROUND + ROW * (len(rows) + 1))
+    rows = [*falls(found), Fall("ideal", "the step", 0.0, found.total)]
+    narrow = ax is None and (asked() or WIDE) < WIDE
+    ax = axes(ax, 9.0, AROUND + (HIGH if narrow else ROW) * len(rows), rows=True)
     scale, unit = time_unit(found.total)
+    _bars(ax, rows, found.total, THIN if narrow else THICK)
     for place, row in enumerate(rows):
-        _bar(ax, place, row, found.total, COLOURS[row.group])
-        if place + 1 < len(rows):
-            ax.plot([row.end / scale] * 2, [place - 0.4, place + 1.4], color=DARK, lw=0.6)
-    _bar(ax, len(rows), Fall("ideal", "", 0.0, found.total), found.total, DARK)
-    ax.set_yticks(range(len(rows) + 1), [*(row.name for row in rows), "the step"], fontsize=9)
-    ax.set_ylim(len(rows) + 0.6, -0.6)
-    ax.set_xlim(0, 1.16 * found.total / scale or 1.0)
+        (_above if narrow else _beside)(ax, place, row, found.total)
+    names = [] if narrow else [row.name for row in rows]
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(rows) - 0.4, -0.8 if narrow else -0.6)
+    ax.set_xlim(0, (1 if narrow else 1.16) * found.total / scale or 1.0)
     ranks = f", mean of {found.ranks} ranks" if found.ranks > 1 else ""
     ax.set_xlabel(f"time of the step [{unit}]{ranks}")
-    ideal = time(found.parts[0].seconds)
+    ideal = amount(found.parts[0].seconds, found.total)
     title = f"why a step takes {time(found.total)}, not the ideal {ideal}"
     plain_ticks(ax.xaxis)
     set_title(ax, titled(result, title))
@@ -138,21 +142,45 @@ def waterfall(result: Result, found: Why, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _bar(ax: Axes, place: int, row: Fall, whole: float, colour: str) -> None:
-    """Draw a row, with its seconds and its share of the step beside it."""
+def _bars(ax: Axes, rows: Sequence[Fall], whole: float, thick: float) -> None:
+    """Draw the bars, the last one of the whole step; between thick ones where each begins."""
     scale, _ = time_unit(whole)
-    hatch = "///" if row.seconds < 0 else ""
-    ax.barh(place, row.seconds / scale, 0.8, left=row.start / scale, color=colour, hatch=hatch)
+    for place, row in enumerate(rows):
+        last = place + 1 == len(rows)
+        ax.barh(
+            place, row.seconds / scale, thick, left=row.start / scale,
+            color=DARK if last else COLOURS[row.group], hatch="///" if row.seconds < 0 else "",
+        )  # fmt: skip
+        if thick == THICK and place + 2 < len(rows):
+            ax.plot([row.end / scale] * 2, [place - 0.4, place + 1.4], color=DARK, lw=0.6)
+
+
+def _beside(ax: Axes, place: int, row: Fall, whole: float) -> None:
+    """Write a row's seconds and its share of the step behind its bar."""
+    scale, _ = time_unit(whole)
     ax.annotate(
         said(row.seconds, whole), (max(row.start, row.end) / scale, place), (4, 0),
         textcoords="offset points", va="center", fontsize=8, color=DARK,
     )  # fmt: skip
 
 
-def said(seconds: float, whole: float) -> str:
-    """Return seconds in the unit of the whole step, with their share of it."""
+def _above(ax: Axes, place: int, row: Fall, whole: float) -> None:
+    """Write a row's name and its seconds over its bar, as wide as the picture."""
+    for x, text, side in ((0, row.name, "left"), (1, said(row.seconds, whole), "right")):
+        ax.text(
+            x, place - 0.55 * THIN, text, ha=side, va="bottom", color=DARK, fontsize=6,
+            transform=ax.get_yaxis_transform(),
+        )  # fmt: skip
+
+
+def amount(seconds: float, whole: float) -> str:
+    """Return seconds in the unit of the whole step."""
     scale, unit = time_unit(whole)
     digits = 1 if whole / scale >= 100 else 2 if whole / scale >= 10 else 3
-    text = f"{seconds / scale:,.{digits}f} {unit}"
-    part = "" if seconds == whole else f", {share(seconds, whole)}"
-    return f"{text}{part}".replace("-", "−")
+    return f"{seconds / scale:,.{digits}f} {unit}".replace("-", "−")
+
+
+def said(seconds: float, whole: float) -> str:
+    """Return seconds in the unit of the whole step, with their share of it."""
+    part = "" if seconds == whole else f", {share(seconds, whole)}".replace("-", "−")
+    return f"{amount(seconds, whole)}{part}"

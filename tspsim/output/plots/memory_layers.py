@@ -20,6 +20,7 @@ from tspsim.output.plots.memory import (
     phase_marks,
     thin,
 )
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import BESIDE, GREY, LAYERS, MEMORY, PALE_GREY, RESERVED, axes
 from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import set_title, titled
@@ -159,6 +160,8 @@ def _mark_peak(ax: Axes, result: Result, rank: int, beside: float) -> None:
     lines += _living(result.timeline, rank, memory.peak_time)
     ax.plot([x], [y], "o", color="black", ms=4, zorder=5)
     ha, va = ("right", "top") if right else ("left", "bottom")
+    if asked():
+        lines = lines[:1]  # no room for more
     ax.annotate(
         "\n".join(lines), (x, y), (-8, -8) if right else (8, 6), textcoords="offset points",
         ha=ha, va=va, fontsize=8,
