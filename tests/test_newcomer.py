@@ -56,6 +56,15 @@ def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> 
     assert load(tmp_path / "mine.yaml").model.layers == 32
 
 
+def test_a_config_in_place_of_a_scenario_is_told_by_what_it_is() -> None:
+    """One line that names the way from a model to a scenario, and no list of unknown keys."""
+    path = shipped("models") / "llama-3-8b" / "config.json"
+    with pytest.raises(ScenarioError) as told:
+        load(path)
+    (line,) = told.value.lines
+    assert "is a model, no scenario; 'tspsim new --model" in line
+
+
 @pytest.mark.parametrize(
     ("name", "file"), [("slow-link", "h100-node"), ("tsp-layer", "h100-4-nodes")]
 )

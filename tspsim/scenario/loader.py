@@ -22,6 +22,9 @@ from tspsim.scenario.parts import read_parts
 from tspsim.scenario.stated import plain
 from tspsim.scenario.types import Scenario
 
+#: Keys of a config.json of Hugging Face, of which every one has some.
+_OF_A_CONFIG = {"model_type", "architectures", "num_hidden_layers"}
+
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, check and resolve a scenario.
@@ -78,7 +81,9 @@ class Opened:
         path = files.find(str(source), "scenarios")
         if path is None:
             raise ScenarioError([files.not_found(str(source), "scenarios")])
-        return cls(read(path, str(source) if is_there(Path(source)) else str(path)), path)
+        opened = read(path, str(source) if is_there(Path(source)) else str(path))
+        _refuse_a_config(opened)
+        return cls(opened, path)
 
     @classmethod
     def document(cls, document: Mapping[str, Any], place: str = "<document>") -> Opened:
@@ -128,6 +133,16 @@ class Opened:
         if expansion.failed:
             raise _error(self, expansion, resolved, [])
         return {"name": self.name, **whole}
+
+
+def _refuse_a_config(source: Source) -> None:
+    """Raise where a model of Hugging Face stands in place of a scenario."""
+    if _OF_A_CONFIG & set(source.data) and "workload" not in source.data:
+        told = (
+            f"a config.json of Hugging Face is a model, no scenario; 'tspsim new --model "
+            f"{source.name}' makes a scenario of it, or 'tspsim import hf {source.name}'"
+        )
+        raise ScenarioError([source.line(Problem((), told))])
 
 
 def _expand(
