@@ -633,7 +633,8 @@ def test_a_map_of_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     ran = call("plot", str(tmp_path), "--kind", "winner")
     assert ran.exit_code == 2
     assert "holds no sweep, and 'winner' is a map of one ('tspsim sweep SCENARIO" in ran.stderr
-    assert "of a run there are: gantt, links, memory, pipeline, roofline, topology" in ran.stderr
+    kinds = "gantt, links, memory, memory-layers, pipeline, roofline, topology, why"
+    assert f"of a run there are: {kinds}\n" in ran.stderr
     ran = call("plot", str(tmp_path), "--kind", "gantt", "--at", "a=1")
     assert (ran.exit_code, ran.stderr) == (2, "a gantt plot has no at to choose\n")
 

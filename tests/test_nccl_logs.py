@@ -91,6 +91,7 @@ ROW, LAST = LINES[3], LINES[-1]
         (text(*TEXT, *TEXT), rf"log:{len(TEXT) + 2}: a second run begins; .* line 2: split"),
         (text(*TEXT[:12], TEXT[8], *TEXT[12:]), r"log:13: rank 2 a second time.* mixed numbers"),
         (text(*TEXT[:8], *TEXT[9:]), r"log: rank 2 is not listed among 7 ranks"),
+        (text(*TEXT).replace("Rank  7", "Rank  7000000000000"), r"log: rank 7 is not listed among"),
         (text(*TEXT[:9], TEXT[9].replace("Group  0", "Group  1"), *TEXT[10:]),
          r"log: mixed numbers of ranks \(7 of group 0, 1 of group 1\)"),
         (text(*TEXT).replace("values : 0 OK", "values : 3 FAILED"), r"log:\d+: 3 wrong values"),
@@ -108,6 +109,8 @@ ROW, LAST = LINES[3], LINES[-1]
          r"log: results.0.in_place.cpu_time: is the host's time; run it without '-C 1'"),
         (altered(results=[JSON["results"][0] | {"in_place": {"time": "nan"}}]),
          r"log: results.0.in_place.time: a time is above 0, found nan"),
+        (altered(results=[JSON["results"][0] | {"in_place": {"time": 10**400}}]),
+         r"log: not the JSON that nccl-tests writes with -J \(OverflowError"),
     ],
 )  # fmt: skip
 def test_a_log_that_is_not_whole_is_refused(tmp_path: Path, content: str, told: str) -> None:

@@ -200,6 +200,7 @@ def test_scenarios_and_sections_are_values(made: tspsim.Scenario) -> None:
     assert section.replace(layers=4).stated["layers"] == 4
     assert section != tspsim.Model("llama-3-8b")
     assert len({section, section.replace(), tspsim.TP(degree=8), tspsim.SP(degree=8)}) == 3
+    assert len({tspsim.TSP(degree=8, lookahead=0), tspsim.TSP(lookahead=0, degree=8)}) == 1
     with pytest.raises(AttributeError, match="frozen"):
         section.layers = 3  # type: ignore[attr-defined]
     assert len(repr(made)) < 400

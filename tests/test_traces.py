@@ -259,6 +259,13 @@ def test_traces_that_were_cut_are_refused(gpu: Path, tmp_path: Path) -> None:
     packed = tmp_path / "rank1.json.gz"
     packed.write_bytes(gzip.compress(text.encode())[:2000])
     check_refused([packed], tmp_path, r"rank1.json.gz: cannot be unpacked .* was it cut\?")
+    check_refused([tmp_path / "rank2.json.gz"], tmp_path, r"rank2.json.gz: no such file")
+
+
+def test_a_base_that_is_no_time_counts_for_nothing(gpu: Path, tmp_path: Path) -> None:
+    """Times of one file are from one clock whatever it says of that."""
+    path = altered(gpu, tmp_path, lambda d: d.update(baseTimeNanoseconds=10**400))
+    assert measured([path]).seconds == measured([gpu / "rank0.json"]).seconds
 
 
 def test_traces_of_other_ranks_and_without_ranks_are_refused(gpu: Path, tmp_path: Path) -> None:

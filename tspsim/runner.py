@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -112,6 +112,24 @@ def load_result(directory: str | Path) -> Run:
         path = folder.held(directory)
         lines = (f"{path}{line.removeprefix('<document>')}" for line in error.lines)
         raise ScenarioError(lines) from None
+
+
+def result_of(
+    source: str | Path | Mapping[str, Any] | Scenario | Result, overrides: Sequence[str] = ()
+) -> Result:
+    """Return what is looked at: a result as it is, the one in a folder, or a scenario's.
+
+    Raises
+    ------
+    OutputError
+        When a folder holds no result.
+    ScenarioError
+        With everything that is wrong with the scenario.
+    """
+    if isinstance(source, Result):
+        return run(source.scenario, *overrides) if overrides else source
+    place = folder.source_of(source) if isinstance(source, str | Path) else source
+    return run(place, *overrides)
 
 
 def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Run:

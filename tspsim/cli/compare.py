@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
+
+if TYPE_CHECKING:
+    from tspsim.sweeps.candidates import Candidate
 
 
 @guarded
@@ -49,17 +52,13 @@ def compare(
 def _candidates(sources: list[str], output: Path | None, as_json: bool) -> None:
     """Run candidates, and say which is the fastest that fits."""
     from tspsim.cli.progress import progress
-    from tspsim.files.errors import UserError
     from tspsim.output import pictures
-    from tspsim.reports import comparison, stacked
-    from tspsim.sweeps import study as studies
+    from tspsim.reports import comparison
     from tspsim.sweeps.candidates import candidates, pair
     from tspsim.sweeps.difference import difference
+    from tspsim.sweeps.study import apart
 
-    names = [text for text in sources if not studies.is_axis(text)]
-    axes = [studies.parse_axis(text) for text in sources if studies.is_axis(text)]
-    if not names:
-        raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")
+    names, axes = apart(sources)
     if output is not None:
         pictures.check_suffix(output)
     with progress("comparing") as advance:
@@ -74,10 +73,17 @@ def _candidates(sources: list[str], output: Path | None, as_json: bool) -> None:
         if two and told:
             show(comparison.render_difference(told, (two[0].name, two[1].name)))
     if output is not None:
-        if two is None:
-            raise UserError("a picture needs two candidates that can run")
-        stacked.draw(two[0].done, two[1].done, (two[0].name, two[1].name), output)
-        say(f"wrote {output}")
+        _draw(two, output)
+
+
+def _draw(two: tuple[Candidate, Candidate] | None, output: Path) -> None:
+    from tspsim.files.errors import UserError
+    from tspsim.reports import stacked
+
+    if two is None:
+        raise UserError("a picture needs two candidates that can run")
+    stacked.draw(two[0].done, two[1].done, (two[0].name, two[1].name), output)
+    say(f"wrote {output}")
 
 
 def _beside(rest: list[str], traces: list[str], output: Path | None, as_json: bool) -> None:

@@ -58,12 +58,11 @@ def explain(
     from tspsim.output import pictures
     from tspsim.reports import explanation
 
-    if output is not None:
-        if quick:
-            raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
-        pictures.check_suffix(output)
-    if why is not None:
-        pictures.check_suffix(why)
+    if output is not None and quick:
+        raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
+    for path in (output, why):
+        if path is not None:
+            pictures.check_suffix(path)
     result = simulated(source, overrides or ())
     with progress("asking what if") as advance:
         found = explained(result, what_if=not quick, progress=advance)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Shown, Source, named
-from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
 from tspsim.reports import comparison
 from tspsim.result import Result
-from tspsim.sweeps import columns
+from tspsim.sweeps import columns, study
 from tspsim.sweeps.candidates import Candidate, candidates, winner
-from tspsim.sweeps.study import is_axis, parse_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,11 +89,8 @@ def compare(*sources: Source | Result) -> Comparison:
     UserError
         When there are fewer than two candidates, or too many.
     """
-    axes = [text for text in sources if isinstance(text, str) and is_axis(text)]
-    asked = [named(each) for each in sources if not (isinstance(each, str) and is_axis(each))]
-    if not asked:
-        raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")
-    return Comparison(tuple(candidates(asked, [parse_axis(text) for text in axes])))
+    asked, axes = study.apart(sources)
+    return Comparison(tuple(candidates([named(each) for each in asked], axes)))
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -12,10 +11,9 @@ from tspsim.commands.shown import Shown, Source
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.explanation import explain as explained
 from tspsim.files.frames import frame
-from tspsim.output import folder
 from tspsim.reports import explanation
 from tspsim.result import Result
-from tspsim.runner import run
+from tspsim.runner import result_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,10 +65,5 @@ def explain(source: Source | Result, *overrides: str, what_if: bool = True) -> E
     what_if : bool
         Also simulate what other hardware and other settings would give.
     """
-    if isinstance(source, Result):
-        result = run(source.scenario, *overrides) if overrides else source
-    else:
-        place = folder.source_of(source) if isinstance(source, str | Path) else source
-        result = run(place, *overrides)
-    found = explained(result, what_if=what_if)
+    found = explained(result_of(source, overrides), what_if=what_if)
     return Explained(*(getattr(found, field.name) for field in fields(found)))

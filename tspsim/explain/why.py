@@ -40,12 +40,6 @@ SAID: Mapping[Group, str] = {
 }
 #: Groups that are found as they are: of kernels, and of standing still.
 _AS_FOUND: tuple[Group, ...] = ("launch", "slowed", *get_args(Reason))
-#: Groups whose parts may be less than 0, with what that means.
-NEGATIVE = {
-    "again": "fewer products than the model's: tokens that were dropped",
-    "kernels": "faster than the peak that the device states",
-    "slowed": "chance made them faster",
-}
 
 #: Parts of the ideal, and of what is computed again.
 MULTIPLIED, READ = "model flops at the peak rate", "reading weights and cache"

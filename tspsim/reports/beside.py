@@ -11,14 +11,13 @@ from tspsim.engine.timeline import Span
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
 from tspsim.mesh import Mesh
-from tspsim.output import folder
 from tspsim.output.html import html
 from tspsim.output.plain import plain
 from tspsim.program.types import PerCoordinate
 from tspsim.reports import beside_table
 from tspsim.reports.beside_rows import Amount, Row, Times, rows, times
 from tspsim.result import Result
-from tspsim.runner import run
+from tspsim.runner import result_of
 from tspsim.scenario.types import Scenario
 from tspsim.traces.events import Activity
 from tspsim.traces.steps import Step, measured
@@ -120,17 +119,10 @@ def compare_trace(
     """
     places = [traces] if isinstance(traces, str | Path) else list(traces)
     step = measured(places)
-    result = _result(source, overrides)
+    result = result_of(source, overrides)
     _check_ranks(step, result.timeline.mesh)
     simulated = tuple(tuple(activities_of(result, rank.rank)) for rank in step.ranks)
     return Beside(result, step, simulated)
-
-
-def _result(source: Any, overrides: Sequence[str]) -> Result:
-    if isinstance(source, Result):
-        return run(source.scenario, *overrides) if overrides else source
-    place = folder.source_of(source) if isinstance(source, str | Path) else source
-    return run(place, *overrides)
 
 
 def _check_ranks(step: Step, mesh: Mesh) -> None:

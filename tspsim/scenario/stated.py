@@ -103,7 +103,7 @@ class Stated:
         return type(self) is type(other) and self.stated == other.stated
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash((type(self), frozenset(self.stated)))  # equal whatever the order of keys
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), dict(self.stated))

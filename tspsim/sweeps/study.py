@@ -209,6 +209,21 @@ def is_axis(text: str) -> bool:
     return bool(re.match(r"[\w.]+=", text)) and not is_there(Path(text))
 
 
+def apart(sources: Sequence[Any]) -> tuple[list[Any], list[Axis]]:
+    """Return what is compared, and what varies within each of it.
+
+    Raises
+    ------
+    UserError
+        When there is nothing to compare, or an axis is none.
+    """
+    axes = [each for each in sources if isinstance(each, str) and is_axis(each)]
+    named = [each for each in sources if not (isinstance(each, str) and is_axis(each))]
+    if not named:
+        raise UserError("no scenario: name a file, a folder of a result, or a shipped scenario")
+    return named, [parse_axis(text) for text in axes]
+
+
 def parse_axis(text: str) -> Axis:
     """Return the axis of ``key=values``.
 

@@ -35,6 +35,9 @@ _HEAD = 2**16
 #: How an event begins.
 _EVENT = re.compile(r'"ph"\s*:')
 
+#: Nanoseconds: 30,000 years, and no number that a float cannot hold.
+_LATEST = 10**21
+
 _RANK = re.compile(r"rank[-_.]?(\d+)", re.IGNORECASE)
 
 
@@ -72,10 +75,10 @@ def is_trace(name: str | Path) -> bool:
     path = Path(name)
     if is_folder(path):
         return not is_file(path / "result.json") and bool(_within(path))
+    if path.name.endswith(".json.gz"):
+        return True  # nothing else is called so: where there is no such file, reading it says so
     if not path.name.endswith(SUFFIXES) or path.name == "result.json" or not is_file(path):
         return False
-    if path.name.endswith(".gz"):
-        return True
     with path.open("rb") as file:
         head = file.read(_HEAD).decode("utf-8", "replace")
     return not head.strip() or _KEYS.search(head) is not None
@@ -103,7 +106,7 @@ def read(path: Path) -> Trace:
     return Trace(
         name, _number(about, "rank", name), _number(about, "world_size", name),
         str(about.get("backend", "")), str(data.get("host_name", "")),
-        base * 1e-9 if isinstance(base, int) else 0.0, events,
+        base * 1e-9 if isinstance(base, int) and abs(base) < _LATEST else 0.0, events,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def read(text: str, name: str) -> Found:
         program = str(data["args"][0]) if data.get("args") else ""
         rows = [_row(found, f"{name}: results.{i}", i) for i, found in enumerate(data["results"])]
         ranks = _ranks(data.get("config", {}), f"{name}: config.devices")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         told = f"{type(error).__name__}: {error}"
         raise UserError(f"{name}: not the JSON that nccl-tests writes with -J ({told})") from None
     return Found(kind(program, f"{name}: args") if program else None, ranks, rows)

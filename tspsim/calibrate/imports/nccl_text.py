@@ -117,7 +117,7 @@ class _Reading:
 
     def whole(self) -> Found:
         """Return what was said, if the end is there."""
-        missing = set(range(max(self.groups, default=-1))) - set(self.groups)
+        missing = set(range(len(self.groups))) - set(self.groups)
         if missing:
             told = f"rank {min(missing)} is not listed among {len(self.groups)} ranks"
             raise UserError(f"{self.name}: {told}: was the log cut?")

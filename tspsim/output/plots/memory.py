@@ -49,22 +49,28 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     memory = result.memory.ranks[rank]
     device = result.scenario.topology.devices[rank]
     ax = axes(ax, 10.0, 4.5)
-    scale, unit = time_unit(result.timeline.step_time)
+    scale, _ = time_unit(result.timeline.step_time)
     beside = sum(memory.beside(device).values())
     program = result.timeline.programs.of(rank)
     inside = expert_states(program, result.timeline.mesh, rank)
     _areas(ax, memory, inside, result.timeline.step_time, beside, scale)
     top = capacity_line(ax, device.memory, memory.peak + beside)
     _mark_peak(ax, memory, beside, scale, result.timeline.step_time)
-    phase_marks(ax, result.timeline, rank, scale)
-    ax.set_xlim(0, result.timeline.step_time / scale)
+    dress(ax, result.timeline, rank, top)
+    set_title(ax, _title(result, rank), pad=27)
+    return ax
+
+
+def dress(ax: Axes, timeline: Timeline, rank: int, top: float) -> None:
+    """Mark phases, and name what the axes, as high as `top` bytes, and their bands are."""
+    scale, unit = time_unit(timeline.step_time)
+    _phase_marks(ax, timeline, rank, scale)
+    ax.set_xlim(0, timeline.step_time / scale)
     ax.set_ylim(0, top / GIB)
     ax.set_xlabel(f"time since the start of the step [{unit}]")
     ax.set_ylabel("memory [GiB]")
     plain_ticks(ax.xaxis, ax.yaxis)
-    set_title(ax, _title(result, rank), pad=27)
-    band_legend(ax)
-    return ax
+    _band_legend(ax)
 
 
 def _title(result: Result, rank: int) -> str:
@@ -161,7 +167,7 @@ def _mark_peak(ax: Axes, memory: RankMemory, beside: float, scale: float, step_t
     )  # fmt: skip
 
 
-def phase_marks(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
+def _phase_marks(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
     """Mark above the axes when the rank is in which phase."""
     for stretch in phases(timeline, rank):
         start, end = stretch.start / scale, stretch.end / scale
@@ -173,7 +179,7 @@ def phase_marks(ax: Axes, timeline: Timeline, rank: int, scale: float) -> None:
             )  # fmt: skip
 
 
-def band_legend(ax: Axes) -> None:
+def _band_legend(ax: Axes) -> None:
     """List the bands from top to bottom, as they lie."""
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(

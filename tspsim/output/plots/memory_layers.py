@@ -12,17 +12,9 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
 from tspsim.memory import Sorted, alive, over_time
-from tspsim.output.plots.memory import (
-    GIB,
-    MOMENTS,
-    band_legend,
-    capacity_line,
-    phase_marks,
-    thin,
-)
+from tspsim.output.plots.memory import GIB, MOMENTS, capacity_line, dress, thin
 from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import BESIDE, GREY, LAYERS, MEMORY, PALE_GREY, RESERVED, axes
-from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
 from tspsim.output.units import size, time, time_unit
@@ -72,18 +64,11 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     memory, device = result.memory.ranks[rank], result.scenario.topology.devices[rank]
     step, beside = result.timeline.step_time, sum(memory.beside(device).values())
     ax = axes(ax, 10.0, 4.5)
-    scale, unit = time_unit(step)
     _areas(ax, bands(result.timeline, rank), step, beside)
     top = capacity_line(ax, device.memory, memory.peak + beside)
     _mark_peak(ax, result, rank, beside)
-    phase_marks(ax, result.timeline, rank, scale)
-    ax.set_xlim(0, step / scale)
-    ax.set_ylim(0, top / GIB)
-    ax.set_xlabel(f"time since the start of the step [{unit}]")
-    ax.set_ylabel("memory [GiB]")
-    plain_ticks(ax.xaxis, ax.yaxis)
+    dress(ax, result.timeline, rank, top)
     set_title(ax, titled(result, f"memory of rank {rank} by layer"), pad=27)
-    band_legend(ax)
     return ax
 
 

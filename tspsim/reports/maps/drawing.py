@@ -81,15 +81,8 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
     if len(places) == 1:
         only: Figure = plot(store, **options).figure
         return only
-    columns = 2 if len(places) == 4 else min(3, len(places))
-    width = WIDTH
-    if wide := asked():
-        columns = min(columns, int(wide / NARROWEST))
-        width = wide / columns
-    rows = math.ceil(len(places) / columns)
-    size = width * columns, max(HEIGHT * width / WIDTH, LOWEST) * rows
-    whole = Figure(figsize=size, layout="constrained")
-    grid = whole.subplots(rows, columns, squeeze=False)
+    whole, grid = _grid(len(places))
+    columns = grid.shape[1]
     bars = "bar" in inspect.signature(plot).parameters
     for number, (ax, at) in enumerate(zip(grid.flat, places, strict=False), 1):
         # The bar of a heatmap holds for all maps beside it.
@@ -102,9 +95,22 @@ def figure(kind: str, store: Store, **options: Any) -> Figure:
         _same_axes(panels)
     below(whole, panels, 8)
     if left_out:
-        text = wrapped(left_out, width * columns, 8)
+        text = wrapped(left_out, whole.get_figwidth(), 8)
         whole.suptitle(text, fontsize=8, x=0.01, ha="left")
     return whole
+
+
+def _grid(count: int) -> tuple[Figure, Any]:
+    """Return a figure with room for so many maps, and its axes by row and column."""
+    columns = 2 if count == 4 else min(3, count)
+    width = WIDTH
+    if wide := asked():
+        columns = min(columns, int(wide / NARROWEST))
+        width = wide / columns
+    rows = math.ceil(count / columns)
+    size = width * columns, max(HEIGHT * width / WIDTH, LOWEST) * rows
+    whole = Figure(figsize=size, layout="constrained")
+    return whole, whole.subplots(rows, columns, squeeze=False)
 
 
 def _panels(
