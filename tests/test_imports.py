@@ -114,14 +114,14 @@ def changed(line: int, new: str) -> str:
         (text(), ["--collective", "all_gather"], r"is of all_reduce, not of all_gather"),
         (text(), ["--collective", "gather"], "--collective gather: known: all_reduce"),
         (text(ranks=16), [], "is of 16 ranks; topology 'h100-node' has 8 devices"),
-        (text(ranks=0), [], "does not say it; give --ranks"),
+        (text(ranks=0), [], "does not say the ranks; give --ranks"),
         (text(ranks=1), [], "one rank alone"),
-        (changed(1, "#"), [], "does not say it; give --collective"),
+        (changed(1, "#"), [], "does not say the collective; give --coll"),
         ("\n".join([*BROKEN, BROKEN[ROW].replace("30.00", "90.00")]), [], "1024 bytes take 30"),
         (document(results=[{"size": 1}]), [], r"log: not the JSON that nccl-tests writes"),
         (document(args=["x_perf"]), [], "'x_perf' is no collective known here"),
         (document()[:-9], [], r"log:1:\d+: not valid JSON"),
-        ("", [], "does not say it"),
+        ("", [], "log: does not say the collective"),
     ],
 )  # fmt: skip
 def test_a_log_that_makes_no_sense_is_refused(

@@ -183,6 +183,40 @@ def test_many_links_are_a_row_for_each_kind() -> None:
     assert "busiest d0→node0.switch, 50.0 %" in axes.texts[0].get_text()
 
 
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_cells_of_a_matrix_are_written_in_where_they_have_room(width: float) -> None:
+    """On a page every one, and no two texts on each other; in a column colours alone tell."""
+    ends = [(a, b) for a in range(8) for b in range(8) if a != b]
+    made = [Link(i, f"d{a}", f"d{b}", 1e9, 0.0) for i, (a, b) in enumerate(ends)]
+    with paper(width):
+        axes = links._matrix([links.Use(link, 0.0039, 0.002, 250_000.0) for link in made], None)
+        settle(figure_of(axes))
+    assert len(axes.texts) == (56 if width == WIDTHS["page"] else 0)
+    assert no_two_overlap(extents(axes, axes.texts))
+
+
+def test_rows_of_links_end_on_the_page_of_a_column() -> None:
+    """Also those of the busiest kind, whose text stands furthest to the right."""
+    with paper(WIDTHS["column"]):
+        axes = links._kinds(uses(800, 0.5), None)
+        settle(figure_of(axes))
+    assert max(box.x1 for box in extents(axes, axes.texts)) <= figure_of(axes).bbox.width
+
+
+def test_a_long_entry_of_a_legend_stays_on_the_page_of_a_column() -> None:
+    """It takes a second line."""
+    with paper(WIDTHS["column"]):
+        axes = links._bars(uses(8, 0.5), None)
+        axes.plot([0], [0], label=f"A  {'experts.gate forward, ' * 3}and 6 more: 32 %")
+        axes.legend(title="share of the compute time")
+        settle(figure_of(axes))
+    figure = figure_of(axes)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert -1 <= box.x0 <= box.x1 <= figure.bbox.width + 1
+
+
 def test_letters_of_the_roofline_stand_free() -> None:
     """No two on each other, none on another's dot or on the roof."""
     axes = plot("roofline", small_result.real())

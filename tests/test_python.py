@@ -139,6 +139,23 @@ def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -
     assert not re.search(r"Traceback", str(error.value))
 
 
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda: tspsim.run("tsp-layer", ["workload.batch=2"]),  # type: ignore[arg-type]
+         r"override \['workload.batch=2'\]: must be text, one 'key=value' for each change"),
+        (lambda: tspsim.sweep("tsp-layer", ["workload.batch=2,4"]),  # type: ignore[arg-type]
+         r"axis \['workload.batch=2,4'\]: must be text, one 'key=values' for each axis"),
+        (lambda: tspsim.plan("tsp-layer", top=0), r"top: found 0; must be an integer of at least"),
+    ],
+    ids=["a list of changes", "a list of axes", "none of the best"],
+)  # fmt: skip
+def test_mistakes_that_only_python_makes_are_told(ask: Any, told: str) -> None:
+    """What a command line cannot say is refused with a sentence, too."""
+    with pytest.raises(tspsim.UserError, match=told):
+        ask()
+
+
 def test_a_plan_of_inference_prints_as_the_command_does(small: str) -> None:
     """What keeps a limit is a scenario that keeps it; where nothing does, that is told."""
     changes = ["workload={phase: decode, cached: 64}", "strategy={kind: tp, degree: 4}"]

@@ -199,6 +199,8 @@ def plan(
         With everything that is wrong with the question.
     """
     wanted(objective)  # an unknown name is told before anything is read
+    if not isinstance(top, int) or top < 1:
+        raise UserError(f"top: found {top!r}; must be an integer of at least 1")
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
     asked = asking.made(stated) if source is None else opened(source)
     limits = (per_token, first_token)

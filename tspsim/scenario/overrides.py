@@ -47,6 +47,9 @@ def parse_override(text: str) -> Override:
     ScenarioError
         When there is no key, no value, or the value is not YAML.
     """
+    if not isinstance(text, str):  # from Python: a list, where several texts are meant
+        told = "must be text, one 'key=value' for each change, such as 'strategy.degree=4'"
+        raise ScenarioError([f"override {text!r}: {told}"])
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):

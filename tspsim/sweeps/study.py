@@ -232,6 +232,9 @@ def parse_axis(text: str) -> Axis:
     UserError
         When there is no key, or the values cannot be read.
     """
+    if not isinstance(text, str):  # from Python: a list, where several texts are meant
+        told = "must be text, one 'key=values' for each axis, such as 'strategy.degree=4,8'"
+        raise UserError(f"axis {text!r}: {told}")
     key, equals, listed = (part.strip() for part in text.partition("="))
     if not equals or not all(key.split(".")):
         raise UserError(f"axis '{text}': must be key=values, such as workload.sequence=8192,16384")

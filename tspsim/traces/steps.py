@@ -12,7 +12,8 @@ from tspsim.traces.activity import Ran, activities
 from tspsim.traces.events import Activity
 from tspsim.traces.files import numbered, read_all
 
-_MARK = re.compile(r"ProfilerStep#(\d+)$")
+#: No run has more steps than 18 digits count, and Python reads no number of thousands of them.
+_MARK = re.compile(r"ProfilerStep#(\d{1,18})$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

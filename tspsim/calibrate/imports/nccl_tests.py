@@ -59,7 +59,8 @@ class Log:
 
     def _agreed(self, option: str, found: Any, told: Any) -> Any:
         if not found and not told:
-            raise UserError(f"{self.name}: does not say it; give {option}")
+            what = option.removeprefix("--")
+            raise UserError(f"{self.name}: does not say the {what}; give {option}")
         if found and told and found != told:
             raise UserError(f"{self.name}: is of {found}, not of {told} ({option})")
         return found or told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,18 +26,19 @@ def below(figure: Figure, panels: Iterable[Axes], size: float) -> int:
         Of the letters, in points.
     """
     entries: dict[str, Any] = {}
+    room = 72 * figure.get_figwidth() / size
     title = ""
     for ax in panels:
         legend = ax.get_legend()
         if legend is None:
             continue
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            entries.setdefault(text.get_text(), handle)
+            entries.setdefault(_wrapped(text.get_text(), room), handle)
         title = legend.get_title().get_text().replace("\n", " ")
         legend.remove()
     if not entries:
         return 0
-    side_by_side = columns(entries, 72 * figure.get_figwidth() / size)
+    side_by_side = columns(entries, room)
     figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", frameon=False,
         fontsize=size, ncols=side_by_side,
@@ -44,6 +46,12 @@ def below(figure: Figure, panels: Iterable[Axes], size: float) -> int:
     )  # fmt: skip
     lines = sum(entry.count("\n") + 1 for entry in entries)
     return bool(title) - (-lines // side_by_side)
+
+
+def _wrapped(entry: str, room: float) -> str:
+    """Return an entry in as many lines as it needs not to be wider than the figure."""
+    letters = max(1, int((room - BESIDE) / LETTER))
+    return "\n".join(fill(line, letters) for line in entry.split("\n"))
 
 
 def columns(entries: Iterable[str], room: float) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline, Transfer
 from tspsim.files.numbers import plain
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import DARK, GREY, SKY, axes
 from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import set_title, titled
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
 BARS = 32
 #: Of a matrix of more senders than this the cells are too small to be written in.
 CELLS = 16
+#: Inches of the picture that a column of a matrix needs to be written in: print has fewer.
+ROOM = 0.7
 #: How long an axis is over its longest bar, behind which something is written: less, or more.
 BEYOND = (1.45, 1.75)
+#: A picture of fewer inches is the column of a paper, with letters as large as on a screen: there
+#: an axis is so much longer still.
+NARROW, LONGER = 5.0, 2.0
 
 
 class Use(NamedTuple):
@@ -163,7 +169,8 @@ def _kinds(found: list[Use], ax: Axes | None) -> Axes:
         groups[kind_of(use.link)].append(use)
     busy = {kind: np.array([100 * use.busy for use in some]) for kind, some in groups.items()}
     rows = [(float(busy[kind].max()), _told(some)) for kind, some in groups.items()]
-    ax = _rows(ax, list(groups), rows, 0.36, BEYOND[1])
+    longer = LONGER if (asked() or NARROW) < NARROW else 1.0
+    ax = _rows(ax, list(groups), rows, 0.36, BEYOND[1] * longer)
     places, means = np.arange(len(groups)), np.array([each.mean() for each in busy.values()])
     ax.barh(places, means, color=SKY, label="busy, on average")
     ends = [(each.min(), each.max()) for each in busy.values()]
@@ -239,7 +246,9 @@ def _matrix(found: list[Use], ax: Axes | None) -> Axes:
     ax.set_yticks(range(len(sources)), sources, fontsize=8)
     ax.set_xlabel("to (grey: there is no link)")
     ax.set_ylabel("from")
-    _write_cells(ax, cells, amounts, most)
+    whole = ax.get_figure(root=True)
+    if whole is None or whole.get_figwidth() >= ROOM * len(targets):
+        _write_cells(ax, cells, amounts, most)
     return ax
 
 
