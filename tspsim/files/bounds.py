@@ -15,9 +15,8 @@ def check_whole(name: str, value: object, least: int = 1, most: int | None = Non
     UserError
         With the name of the option, what was found and what is allowed.
     """
-    if value is None:
-        return
-    if isinstance(value, Integral) and least <= int(value) <= (int(value) if most is None else most):
+    highest = float("inf") if most is None else most
+    if value is None or (isinstance(value, Integral) and least <= int(value) <= highest):
         return
     allowed = f"of at least {least}" if most is None else f"from {least} to {most:,}"
     raise UserError(f"{name}: found {value!r}; must be a whole number {allowed}")
