@@ -183,7 +183,7 @@ def test_mistakes_of_file_and_overrides_are_told_together(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "show", "plot --kind gantt", "report", "compare", "export"]
+    "command", ["run", "show", "plot --kind gantt", "report", "compare", "export -o x.csv"]
 )
 def test_a_name_too_long_for_any_file_is_refused(command: str) -> None:
     """What the operating system refuses to look up is the user's mistake, and is named."""

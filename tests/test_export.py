@@ -109,7 +109,7 @@ def test_what_is_there_is_left_alone_unless_forced(tmp_path: Path) -> None:
         ("SWEEP workload.batch=2", "SWEEP: holds a sweep, of which nothing is changed: workload"),
         ("SWEEP --force", "--force: is for a run"),
         ("EMPTY", "EMPTY: holds no result and no sweep; 'tspsim run SCENARIO -o DIR' or"),
-        ("nothing", "found no file 'nothing'"),
+        ("nothing -o T.csv", "found no file 'nothing'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_what_can(

@@ -9,10 +9,8 @@ import typer
 
 from tspsim.cli.guard import guarded, say, show, show_json
 
-#: Requests that are drawn where nobody says how many (`tspsim.serving.asking.REQUESTS`).
-REQUESTS = 1000
-#: More are no question for one replica.
-MOST = 1_000_000
+#: As in `tspsim.serving.asking`, which would take its time to import.
+REQUESTS, MOST = 1000, 1_000_000
 
 
 @guarded

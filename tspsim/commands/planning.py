@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Shown, Source, opened
+from tspsim.files.bounds import check_whole
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
 from tspsim.plan import asking, inference_asking, search
@@ -39,10 +40,11 @@ class Plan(Shown, Answer):
         Raises
         ------
         UserError
-            When there is none, because nothing fits.
+            When there is none at that place, or none at all, because nothing fits.
         """
         if not self.best:
             raise UserError("nothing fits: there is no best to run")
+        check_whole("place", place, 0, len(self.best) - 1)
         return self.best[place].candidate.scenario(self.question)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,10 +109,11 @@ class InferencePlan(Shown):
         Raises
         ------
         UserError
-            When there is none, because no strategy does what is asked.
+            When there is none at that place, or none at all: no strategy does what is asked.
         """
         if not self.best:
             raise UserError("no strategy does what is asked: there is no best to run")
+        check_whole("place", place, 0, len(self.best) - 1)
         chosen, document = self.best[place], self.asked.document
         assert chosen.largest is not None
         batch = chosen.largest.batch // chosen.strategy.dp
@@ -199,8 +202,8 @@ def plan(
         With everything that is wrong with the question.
     """
     wanted(objective)  # an unknown name is told before anything is read
-    if not isinstance(top, int) or top < 1:
-        raise UserError(f"top: found {top!r}; must be an integer of at least 1")
+    for option, count in (("--batch", batch), ("--top", top), ("--jobs", jobs)):
+        check_whole(option, count)
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
     asked = asking.made(stated) if source is None else opened(source)
     limits = (per_token, first_token)

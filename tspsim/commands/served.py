@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Shown, Source, loaded
+from tspsim.files.bounds import check_whole
 from tspsim.files.frames import frame
 from tspsim.reports import serving_table
 from tspsim.result import Result
@@ -84,6 +85,8 @@ def serve(
     UserError
         With what is wrong.
     """
+    check_whole("--block", block)
+    check_whole("--cache-tokens", cache_tokens)
     limits = asking.limits(max_tokens, max_sequences)
     lengths = [None if each is None else str(each) for each in (prompt, new_tokens)]
     traffic = asking.traffic(str(arrivals), lengths[0], lengths[1], requests, seed)

@@ -20,6 +20,7 @@ from tspsim.output.plots.style import (
     DARK,
     GREEN,
     GREY,
+    INDIGO,
     ORANGE,
     PURPLE,
     SKY,
@@ -35,7 +36,7 @@ from tspsim.result import Result
 
 COLOURS: dict[Group, str] = {
     "ideal": BLUE, "again": SKY, "kernels": ORANGE, "launch": YELLOW, "host": GREY,
-    "slowed": PURPLE, "communication": GREEN, "bubble": VERMILLION, "uneven": PURPLE,
+    "slowed": PURPLE, "communication": GREEN, "bubble": VERMILLION, "uneven": INDIGO,
     "waiting": WINE,
 }  # fmt: skip
 #: Rows of a group at most, and the share of the step below which a part has none of its own.

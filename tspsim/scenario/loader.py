@@ -137,7 +137,8 @@ class Opened:
 
 def _refuse_a_config(source: Source) -> None:
     """Raise where a model of Hugging Face stands in place of a scenario."""
-    if _OF_A_CONFIG & set(source.data) and "workload" not in source.data:
+    keys = set(source.data) if isinstance(source.data, Mapping) else set()
+    if _OF_A_CONFIG & keys and "workload" not in keys:
         told = (
             f"a config.json of Hugging Face is a model, no scenario; 'tspsim new --model "
             f"{source.name}' makes a scenario of it, or 'tspsim import hf {source.name}'"

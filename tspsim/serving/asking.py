@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tspsim.engine.serving.types import Limits
+from tspsim.files.bounds import check_whole
 from tspsim.files.errors import UserError
 from tspsim.serving.arrivals import Traffic, parse_rate, poisson
 from tspsim.serving.lengths import FORMS, parse_lengths
@@ -12,6 +13,8 @@ from tspsim.serving.trace import read_trace
 
 #: Requests that are drawn where nobody says how many.
 REQUESTS = 1000
+#: More are no question for one replica, nor are steps of more.
+MOST = 1_000_000
 
 
 def limits(tokens: int, sequences: int) -> Limits:
@@ -20,8 +23,10 @@ def limits(tokens: int, sequences: int) -> Limits:
     Raises
     ------
     UserError
-        When not every sequence that runs could have a token in it.
+        When one is no number of at least 1, or not every sequence could have a token in a step.
     """
+    check_whole("--max-tokens", tokens, 1, MOST)
+    check_whole("--max-sequences", sequences, 1, MOST)
     if tokens < sequences:
         raise UserError(
             f"--max-tokens: {tokens:,} tokens; must be at least --max-sequences, {sequences:,}: "
@@ -44,6 +49,8 @@ def traffic(
     UserError
         When they say too little, or what contradicts.
     """
+    check_whole("--requests", requests, 1, MOST)
+    check_whole("--seed", seed, 0)
     lengths = {"--prompt": prompt, "--new-tokens": new_tokens}
     if not arrivals:
         raise UserError("no --arrivals: write a rate, 8/s, or name a trace, a .csv file")

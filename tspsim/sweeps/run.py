@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tspsim.files.bounds import check_whole
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.stating import restated
@@ -108,6 +109,7 @@ def sweep(
         When the study makes no sense. What is wrong with single points is in their rows.
     """
     check(scheduler)
+    check_whole("--jobs", jobs)
     parsed = [studies.parse_axis(text) for text in axes]
     study = _study(source, parsed, link, sample, where)
     found = points(study, allow_many=True)

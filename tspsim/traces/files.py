@@ -153,9 +153,11 @@ def read_all(places: Sequence[str | Path]) -> tuple[Trace, ...]:
     Raises
     ------
     UserError
-        When a file says no rank, or files are not of one run.
+        When there are none, a file says no rank, or files are not of one run.
     """
     paths = [path for place in places for path in _files(Path(place))]
+    if not paths:
+        raise UserError("no traces: name the files of a run, one a rank, or a folder of them")
     found = [_ranked(read(path), alone=len(paths) == 1) for path in paths]
     known: dict[int, Trace] = {}
     for trace in found:
