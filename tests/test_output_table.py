@@ -112,3 +112,12 @@ def test_times_get_a_unit_that_suits_them(seconds: float, text: str) -> None:
 def test_sizes_get_a_binary_unit(amount: float, text: str) -> None:
     """Memory is counted in powers of two."""
     assert units.size(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(3.35e12, "3.35 TB/s"), (1e11, "0.1 TB/s"), (9.9e10, "99 GB/s"), (4.92e8, "0.492 GB/s")],
+)
+def test_rates_of_bytes_have_the_unit_that_suits_them(rate: float, text: str) -> None:
+    """From a tenth of a terabyte a second on it is TB/s, below it GB/s."""
+    assert units.byte_rate(rate) == text

@@ -56,6 +56,12 @@ def size(amount: float) -> str:
     return f"{amount:.0f} B"
 
 
+def byte_rate(rate: float) -> str:
+    """Return bytes a second as of memories and links, ``"3.35 TB/s"`` or ``"0.492 GB/s"``."""
+    scale, name = (1e12, "TB/s") if rate >= 1e11 else (1e9, "GB/s")
+    return f"{plain(rate / scale, 3)} {name}"
+
+
 def share(part: float, whole: float) -> str:
     """Return a part in percent of a whole, for example ``"51.8 %"``."""
     return f"{100 * part / whole:.1f} %" if whole else "- %"

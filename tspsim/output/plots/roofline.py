@@ -21,6 +21,7 @@ from tspsim.output.plots.style import DARK, GREY, axes, style_of
 from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
+from tspsim.output.units import byte_rate
 from tspsim.program.types import Op
 from tspsim.topology.hardware import Device
 
@@ -141,7 +142,7 @@ def _along(ax: Axes, low: float, ridge: float, bandwidth: float) -> None:
     ends = ax.transData.transform([(x, bandwidth * x / TERA) for x in (low, ridge)])
     (dx, dy), middle = ends[1] - ends[0], math.sqrt(low * ridge)
     ax.annotate(
-        f"memory {plain(bandwidth / TERA, 3)} TB/s", (middle, bandwidth * middle / TERA), (-4, 5),
+        f"memory {byte_rate(bandwidth)}", (middle, bandwidth * middle / TERA), (-4, 5),
         textcoords="offset points", rotation=math.degrees(math.atan2(dy, dx)), fontsize=9,
         rotation_mode="anchor", ha="center",
     )  # fmt: skip
@@ -221,7 +222,7 @@ def _triangles(ax: Axes, found: list[Dot], total: float) -> None:
 
 
 def _flopless(dot: Dot, share: float) -> str:
-    return f"no flops, {plain(dot.rate / TERA, 3)} TB/s: {dot.label}: {_percent(share)}"
+    return f"no flops, {byte_rate(dot.rate)}: {dot.label}: {_percent(share)}"
 
 
 def _percent(share: float) -> str:
