@@ -216,11 +216,10 @@ def test_plot_options_that_make_no_sense_are_refused(
     small: str, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     """Each says what was found and what there is."""
-    out = tmp_path / "out"
-    call("run", small, "-o", str(out))
-    result = call("plot", str(out), "--kind", *options)
+    result = call("plot", small, "--kind", *options, "-o", str(tmp_path / "picture.png"))
     assert result.exit_code == 2
     assert message in result.stderr
+    assert not [*tmp_path.glob("*.png")]
 
 
 def test_plot_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:

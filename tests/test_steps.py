@@ -314,7 +314,7 @@ def test_results_of_single_sends_are_written(tmp_path: Path) -> None:
     assert {"trace.json.gz", "gantt.png", "result.json"} <= {p.name for p in folder.iterdir()}
     again = tspsim.load(folder / "result.json")
     assert (again.detail, again.sharing) == ("steps", "fifo")
-    assert result.plot.links().get_title(loc="left").endswith("by link")
+    assert result.plot.links().get_title(loc="left").endswith("every link")
 
 
 # ---------------- published simulators
