@@ -60,6 +60,11 @@ def figures(measured: Mapping[str, Any]) -> str:
         rows["a sweep of 1,000 such steps of 8 ranks, 2 processes"] = f"{sweep['seconds']:.0f} s"
     if "plan" in measured:
         rows["`tspsim plan`, Llama-3-70B on 64 H100"] = f"{measured['plan']['seconds']:.0f} s"
+    if "first_session" in measured:
+        session = measured["first_session"]
+        rows["a newcomer's first session: install, question, answer, why, picture, Python"] = (
+            f"{session['seconds']:.0f} s, of which tspsim {session['tool_seconds']:.0f} s"
+        )
     body = "".join(f"| {what} | {value} |\n" for what, value in rows.items())
     return f"| what | measured |\n|---|---|\n{body}"
 

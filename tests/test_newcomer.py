@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ def test_a_folder_of_hugging_face_stands_for_the_shape_in_it(tmp_path: Path) -> 
         re.sub(r"hf: \S+?([,}\n])", rf"hf: {folder.name}\1", document)
     )
     assert load(tmp_path / "mine.yaml").model.layers == 32
+
+
+def test_a_first_session_goes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What benchmarks/bench_first_session.py types and times, of a model of one layer."""
+    path = Path(__file__).parent.parent / "benchmarks" / "bench_first_session.py"
+    script = runpy.run_path(str(path))
+    monkeypatch.setitem(script["CONFIG"], "num_hidden_layers", 1)
+    wanted = {"question", "which is best", "picture", "Python"}
+    steps = [
+        step._replace(words=tuple("mine.yaml" if w == "mine" else w for w in step.words))
+        for step in script["SESSION"]
+        if step.name in wanted
+    ]
+    done = script["session"](tuple(steps), tmp_path, str(Path(sys.executable).parent))
+    assert set(done) == wanted
+    assert "step time" in done["Python"]["printed"]
+    assert {"mine.yaml", "gantt.png", "python.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_config_in_place_of_a_scenario_is_told_by_what_it_is() -> None:

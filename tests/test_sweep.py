@@ -632,6 +632,7 @@ def test_a_batch_leaves_the_garbage_collector_as_it_was() -> None:
     from tspsim.sweeps.work import _few_collections, play
 
     here, before = gc.get_threshold(), (700, 10, 10)
+    gc.freeze()  # what other tests left is not looked through again and again
     gc.set_threshold(*before)
     try:
         play([], tspsim.__version__)
@@ -643,6 +644,7 @@ def test_a_batch_leaves_the_garbage_collector_as_it_was() -> None:
         assert gc.get_threshold() == before
     finally:
         gc.set_threshold(*here)
+        gc.unfreeze()
 
 
 def test_a_worker_of_another_version_is_refused() -> None:
