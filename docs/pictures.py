@@ -18,31 +18,23 @@ PICTURES = {
 }
 
 
-def names() -> set[str]:
-    """Return the files of all pictures that are drawn here."""
-    from tspsim.calibrate.published.write import picture_names
-
-    return {*PICTURES, *DRAWN, *picture_names()}
-
-
 def draw(folder: Path) -> None:
     """Draw the pictures of the documents into a folder."""
-    from tspsim.calibrate.published.write import pictures as draw_profiles
-
-    for name in PICTURES:
-        draw_run(name, folder / name)
-    for name, drawing in DRAWN.items():
-        drawing(folder / name)
-    draw_profiles(TOP / "published", folder)
-
-
-def draw_run(name: str, path: Path) -> None:
-    """Draw one of `PICTURES`."""
     import tspsim
+    from tspsim.calibrate.published.write import pictures as draw_profiles
     from tspsim.output.pictures import draw as draw_one
 
-    (scenario, *overrides), kind = PICTURES[name]
-    draw_one(kind, tspsim.run(TOP / "scenarios" / f"{scenario}.yaml", *overrides), path)
+    known = {}
+    for name, ((scenario, *overrides), kind) in PICTURES.items():
+        key = (scenario, *overrides)
+        if key not in known:
+            known[key] = tspsim.run(TOP / "scenarios" / f"{scenario}.yaml", *overrides)
+        draw_one(kind, known[key], folder / name)
+    draw_why(folder / "why.png")
+    draw_profiles(TOP / "published", folder)
+    draw_goodput(folder / "goodput.png")
+    draw_serving(folder / "serving.png")
+    draw_traces(folder / "traces.png")
 
 
 def draw_traces(path: Path) -> None:
@@ -95,12 +87,3 @@ def described(page: str, file: str) -> Scenario:
     text = (TOP / "docs" / page).read_text(encoding="utf-8")
     (found,) = (block for block in blocks(text) if block.file == file)
     return from_document(parse("\n".join(found.lines), file).data)
-
-
-#: Pictures that take more than a run: file, and what draws it.
-DRAWN = {
-    "why.png": draw_why,
-    "goodput.png": draw_goodput,
-    "serving.png": draw_serving,
-    "traces.png": draw_traces,
-}

@@ -90,15 +90,9 @@ def test_the_commands_that_the_readme_only_names_run(tmp_path: Path) -> None:
 
 
 def test_the_pictures_of_the_documents_are_drawn_by_a_command(tmp_path: Path) -> None:
-    """docs/images holds what docs/refresh.py draws, a benchmark, a browser; all of it is shown.
-
-    Drawn here are those that take a second each, and not a fit of all profiles.
-    """
-    pictures.draw_run("tsp-layer-gantt.png", tmp_path / "tsp-layer-gantt.png")
-    for name in ("why.png", "goodput.png", "traces.png"):
-        pictures.DRAWN[name](tmp_path / name)
-    assert {path.name for path in tmp_path.iterdir()} < pictures.names()
-    drawn = pictures.names() | {"scaling.png", "report.png"}
+    """docs/images holds what docs/refresh.py draws, a benchmark, a browser; all of it is shown."""
+    pictures.draw(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()} | {"scaling.png", "report.png"}
     assert drawn == {path.name for path in (TOP / "docs" / "images").iterdir()}
     shown = {Path(t).name for path in DOCUMENTS for t in _links(path.read_text(encoding="utf-8"))}
     assert drawn <= shown

@@ -308,7 +308,7 @@ def numbers(asked: Question, answer: Answer) -> list[int]:
     return [space.index(ranked.candidate) for ranked in answer.best]
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=5, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     fabric=st.sampled_from(list(FABRICS)),
     memory=st.sampled_from(["700 KiB", "1200 KiB", "80 GiB"]),
@@ -332,13 +332,12 @@ def test_pruning_never_loses_the_best(
     assert counts.candidates == len(enumerate_space(asked).candidates)
 
 
-@pytest.mark.parametrize(
-    ("memory", "few"), [("900 KiB", ("1f1b", "zb_v")), ("80 GiB", ("interleaved", "zb_h1"))]
-)
+@pytest.mark.parametrize("memory", ["900 KiB", "80 GiB"])
 def test_pruning_never_loses_the_best_pipeline(
-    memory: str, few: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With stages and schedules in the space too, the best are those of simulating everything."""
+    few = ("1f1b", "interleaved", "zb_h1", "zb_v")
     monkeypatch.setattr("tspsim.plan.pipelines.SCHEDULED", few)
     whole = data("nodes", model={"layers": 4})
     whole["topology"] = _with_device(whole["topology"], {"file": "h100-sxm", "memory": memory})

@@ -65,6 +65,29 @@ def test_what_only_one_side_has_is_listed(gloo: Beside) -> None:
     assert "Only in the simulation" not in told
 
 
+def test_what_the_document_says_of_it_is_what_the_trace_gives(gloo: Beside) -> None:
+    """The numbers between the lines of the table of docs/traces.md, each from its rows."""
+    text = (Path(__file__).parent.parent / "docs" / "traces.md").read_text(encoding="utf-8")
+    said, rows = " ".join(text.split()).replace(" %", "%"), {row.kind: row for row in gloo.rows}
+    small = rows["elementwise"]
+    assert small.measured is not None
+    assert small.predicted is not None
+    mean = 1e6 * small.measured.seconds / small.measured.calls
+    assert f"are {small.measured.calls:.0f} small ops of {mean:.0f} µs on average" in said
+    assert f"simulation has {small.predicted.calls:.0f}, one kernel" in said
+    both = [rows[kind] for kind in ("broadcast", "all_gather")]
+    took, foreseen = (
+        sum(side.seconds - side.waiting for side in sides if side)
+        for sides in ([row.measured for row in both], [row.predicted for row in both])
+    )
+    assert f"Together they are predicted {foreseen / took - 1:.0%} too slow" in said.replace(
+        " %", "%"
+    )
+    measured, predicted = gloo.times
+    early = 1 - predicted.step / measured.step
+    assert f"The step was predicted {early:.0%} too fast" in said
+
+
 # ---- a GPU ---------------------------------------------------------------------------------------
 
 

@@ -86,10 +86,10 @@ def _is_sweep(source: str) -> bool:
 
 
 def _refuse_with_a_sweep(source: str, overrides: list[str] | None, force: bool) -> None:
+    from tspsim.cli.simulated import refuse_changes
     from tspsim.files.errors import UserError
 
-    if overrides:
-        raise UserError(f"{source}: holds a sweep, of which nothing is changed: {overrides[0]}")
+    refuse_changes(source, overrides)
     if force:
         raise UserError("--force: is for a run; a sweep's table is written over without it")
 

@@ -85,7 +85,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a run, the whole or the part that is asked for, or a map of a sweep."""
-    from tspsim.files.errors import UserError
+    from tspsim.cli.simulated import refuse_changes
     from tspsim.files.reading import is_folder
 
     folder = Path(source)
@@ -94,8 +94,7 @@ def plot(
     of_sweep: dict[str, Any] = {"x": x, "y": y, "value": value, "by": by, "at": at}
     given = {name: told for name, told in (of_run | of_sweep).items() if told}
     if _is_sweep(folder, kind):
-        if overrides:
-            raise UserError(f"{source}: holds a sweep, of which nothing is changed: {overrides[0]}")
+        refuse_changes(source, overrides)
         _map(folder, kind, target, width, given)
     else:
         _plot(source, overrides or (), kind, target, width, given)

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tspsim.cli.progress import progress
+from tspsim.files.errors import UserError
 
 if TYPE_CHECKING:
     from tspsim.runner import Run
+
+
+def refuse_changes(source: str, overrides: Sequence[str] | None) -> None:
+    """Raise where something of a folder that holds a sweep is to be changed."""
+    if overrides:
+        raise UserError(f"{source}: holds a sweep, of which nothing is changed: {overrides[0]}")
 
 
 def simulated(source: str | Path, overrides: Sequence[str] = ()) -> Run:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from tspsim.commands.shown import Shown, Source, named
+from tspsim.commands.shown import Source, named
 from tspsim.files.frames import frame
+from tspsim.output.shown import Shown
 from tspsim.reports import comparison
 from tspsim.result import Result
 from tspsim.sweeps import columns, study

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from tspsim.commands.shown import Shown, Source
+from tspsim.commands.shown import Source
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.explanation import explain as explained
 from tspsim.files.frames import frame
+from tspsim.output.shown import Shown
 from tspsim.reports import explanation
 from tspsim.result import Result
 from tspsim.runner import result_of

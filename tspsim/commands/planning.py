@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from tspsim.commands.shown import Shown, Source, opened
+from tspsim.commands.shown import Source, opened
 from tspsim.files.bounds import check_whole
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
+from tspsim.output.shown import Shown
 from tspsim.plan import asking, inference_asking, search
 from tspsim.plan.inference import Asked, Served, plan_inference
 from tspsim.plan.objectives import objective as wanted

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim import values
-from tspsim.commands.shown import Shown, Source, loaded
+from tspsim.commands.shown import Source, loaded
 from tspsim.files.frames import frame
+from tspsim.output.shown import Shown
 from tspsim.reports import proof_table
 from tspsim.result import Result
 from tspsim.runner import checked_programs

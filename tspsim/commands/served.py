@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from tspsim.commands.shown import Shown, Source, loaded
+from tspsim.commands.shown import Source, loaded
 from tspsim.files.bounds import check_whole
 from tspsim.files.frames import frame
+from tspsim.output.shown import Shown
 from tspsim.reports import serving_table
 from tspsim.result import Result
 from tspsim.serving import answer, asking

@@ -6,10 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import RenderableType
-
-from tspsim.output.html import html
-from tspsim.output.plain import plain
 from tspsim.result import Result
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.stating import restated
@@ -17,19 +13,6 @@ from tspsim.scenario.types import Scenario
 
 #: A scenario's file or its name among the shipped ones, its keys, or one that is loaded or made.
 Source = str | Path | Mapping[str, Any] | Scenario
-
-
-class Shown:
-    """Prints itself as the command prints it, and shows the same in a notebook."""
-
-    def _table(self) -> RenderableType:
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return plain(self._table())
-
-    def _repr_html_(self) -> str:
-        return html(self._table())
 
 
 def named(source: Source | Result) -> str | Mapping[str, Any]:

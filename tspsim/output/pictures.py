@@ -6,7 +6,7 @@ import html
 import inspect
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +81,27 @@ def draw(
     path = Path(path)
     check_suffix(path)
     check_options(kind, options)
+    title = f"{kind} of {result.scenario.name}"
+    draw_at(width, lambda: PLOTS.get(kind)(result, **options).figure, path, title)
+
+
+def draw_at(width: str | None, make: Callable[[], Figure], path: Path, title: str) -> None:
+    """Draw a figure as wide as a paper's column or page, or as suits a screen, and save it.
+
+    Raises
+    ------
+    UnknownNameError
+        When print has no such width.
+    OutputError
+        When the file cannot be written.
+    """
     from tspsim.output.plots.paper import paper, settle
 
     with paper(inches(width)):
-        drawn = PLOTS.get(kind)(result, **options).figure
+        drawn = make()
         if width:
             settle(drawn)
-    save(drawn, path, f"{kind} of {result.scenario.name}", exact=bool(width))
+    save(drawn, path, title, exact=bool(width))
 
 
 def check_options(kind: str, options: Iterable[str]) -> None:

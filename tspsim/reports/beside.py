@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
+
 from tspsim.engine.timeline import Span
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
 from tspsim.mesh import Mesh
-from tspsim.output.html import html
-from tspsim.output.plain import plain
+from tspsim.output.shown import Shown
 from tspsim.program.types import PerCoordinate
 from tspsim.reports import beside_table
 from tspsim.reports.beside_rows import Amount, Row, Times, rows, times
@@ -30,7 +31,7 @@ HOST = "issued by the host"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Beside:
+class Beside(Shown):
     """A measured step and its simulation.
 
     Parameters
@@ -89,11 +90,8 @@ class Beside:
         )  # fmt: skip
         return frame(table, ("kind", "communication", *columns))
 
-    def __repr__(self) -> str:
-        return plain(beside_table.render(self))
-
-    def _repr_html_(self) -> str:
-        return html(beside_table.render(self))
+    def _table(self) -> RenderableType:
+        return beside_table.render(self)
 
 
 def compare_trace(

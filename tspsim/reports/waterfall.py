@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import fsum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tspsim.explain.why import Group, Part, Why
-from tspsim.output.pictures import check_suffix, inches, save
-from tspsim.output.plots.paper import asked, paper, settle
+from tspsim.output.pictures import check_suffix, draw_at
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import (
     BLUE,
     DARK,
@@ -103,11 +104,8 @@ def draw(result: Result, found: Why, path: Path, width: str | None = None) -> No
         When the suffix is none of a picture, or the file cannot be written.
     """
     check_suffix(path)
-    with paper(inches(width)):
-        drawn: Any = waterfall(result, found).figure
-        if width:
-            settle(drawn)
-    save(drawn, path, f"why of {result.scenario.name}", exact=bool(width))
+    title = f"why of {result.scenario.name}"
+    draw_at(width, lambda: cast(Figure, waterfall(result, found).figure), path, title)
 
 
 def waterfall(result: Result, found: Why, ax: Axes | None = None) -> Axes:

@@ -10,16 +10,13 @@ from typing import Any
 from tspsim.calibrate.published import judge, mixtures, steps, whole
 from tspsim.calibrate.published.fit import Fitted, fit
 from tspsim.calibrate.published.mixtures import Foreseen
-from tspsim.calibrate.published.recipes import RECIPES, Recipe
+from tspsim.calibrate.published.recipes import RECIPES
 from tspsim.calibrate.published.rows import Rows
 from tspsim.calibrate.published.rows import load as load_rows
 from tspsim.calibrate.published.steps import Step
 from tspsim.calibrate.published.text import profile_text
 from tspsim.calibrate.published.whole import Whole
 from tspsim.topology.load import parse_profile
-
-#: The file of the picture of all curves of collectives.
-CURVES_PICTURE = "collectives-published.png"
 
 
 def profiles(folder: Path, foreseen: Sequence[Foreseen]) -> Iterator[tuple[str, str]]:
@@ -68,23 +65,15 @@ def _mapping(fitted: Fitted, rows: Rows, of_steps: Whole) -> dict[str, Any]:
     return found
 
 
-def picture_names() -> list[str]:
-    """Return the files that `pictures` draws."""
-    return [*map(_picture_name, RECIPES), CURVES_PICTURE]
-
-
 def pictures(folder: Path, target: Path) -> None:
     """Draw ``profile-<device>.png`` for every profile, from a folder of rows; and the curves."""
     from tspsim.calibrate.published.picture import draw
 
     rows = load_rows(folder)
     for recipe in RECIPES:
-        draw(fit(recipe, rows), target / _picture_name(recipe))
+        device = recipe.name.removesuffix("-published")
+        draw(fit(recipe, rows), target / f"profile-{device}.png")
     curves_picture(target)
-
-
-def _picture_name(recipe: Recipe) -> str:
-    return f"profile-{recipe.name.removesuffix('-published')}.png"
 
 
 def curves_picture(target: Path) -> None:
@@ -103,7 +92,7 @@ def curves_picture(target: Path) -> None:
         "Collectives as published, and as simulated with the shipped profiles; "
         f"errors are those of times from {FIRST >> 20} MiB to {LAST >> 30} GiB"
     )
-    draw_curves(panels, target / CURVES_PICTURE, 3, title)
+    draw_curves(panels, target / "collectives-published.png", 3, title)
 
 
 def quality() -> str:

@@ -44,8 +44,7 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     rank : int, optional
         The rank with the highest peak when not given.
     """
-    peaks = [memory.peak for memory in result.memory.ranks]
-    rank = chosen_rank(result, rank, peaks.index(max(peaks)))
+    rank = chosen_rank(result, rank, result.memory.peak_rank)
     memory = result.memory.ranks[rank]
     device = result.scenario.topology.devices[rank]
     ax = axes(ax, 10.0, 4.5)
@@ -74,8 +73,8 @@ def dress(ax: Axes, timeline: Timeline, rank: int, top: float) -> None:
 
 
 def _title(result: Result, rank: int) -> str:
-    peaks = [memory.peak for memory in result.memory.ranks]
-    highest = ", which has the highest peak" if peaks[rank] == max(peaks) else ""
+    among = result.memory
+    highest = ", which has the highest peak" if among.ranks[rank].peak == among.peak else ""
     return titled(result, f"memory of rank {rank}{highest}")
 
 

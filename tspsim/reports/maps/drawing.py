@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tspsim.files.errors import UserError
-from tspsim.output.pictures import check_suffix, inches, save
+from tspsim.output.pictures import check_suffix, draw_at
 from tspsim.output.plots.legends import below
-from tspsim.output.plots.paper import asked, paper, settle
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import wrapped
 from tspsim.registry import MAPS
@@ -59,11 +59,7 @@ def draw(
     foreign = [name for name in options if name not in inspect.signature(plot).parameters]
     if foreign:
         raise UserError(f"a {kind} map has no {' and no '.join(foreign)} to choose")
-    with paper(inches(width)):
-        drawn = figure(kind, store, **options)
-        if width:
-            settle(drawn)
-    save(drawn, path, f"{kind} of {store.name}", exact=bool(width))
+    draw_at(width, lambda: figure(kind, store, **options), path, f"{kind} of {store.name}")
 
 
 def figure(kind: str, store: Store, **options: Any) -> Figure:
