@@ -5,6 +5,8 @@ import subprocess
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -292,6 +294,18 @@ def check_traces(folder: Path) -> None:
     found = compare_trace(block / "scenario.yaml", block, f"topology.file={topology}")
     assert "the median of steps 0 to 2" in found.step.chosen
     check_collectives(found, TSP)
+
+
+def test_of_several_ranks_that_failed_all_are_told(tmp_path: Path) -> None:
+    """One that dies takes the others with it: which is seen first says nothing of who began."""
+    ends = [(-6, "Connection closed by peer"), (7, "died on purpose"), (None, "waits")]
+    for rank, (_, words) in enumerate(ends):
+        (tmp_path / f"rank{rank}.log").write_text(words)
+    running: Any = [SimpleNamespace(poll=lambda c=code: c, returncode=code) for code, _ in ends]
+    assert supervise._story(tmp_path, running) == (
+        "rank 0 was ended by signal 6, rank 1 ended with exit code 7; the others were stopped. "
+        "Connection closed by peer | died on purpose"
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,9 @@ def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
     size, since = -1, time.monotonic()
     while os.getppid() == job["parent"]:
         codes = [process.poll() for process in running]
-        failed = [rank for rank, code in enumerate(codes) if code]
-        if failed:
+        if any(codes):
             time.sleep(LOOK)  # the others may be about to say why
-            return _fail(_story(folder, running, failed[0]))
+            return _fail(_story(folder, running))
         if all(code == 0 for code in codes):
             return 0
         now = out.stat().st_size if out.exists() else 0
@@ -77,13 +76,20 @@ def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
     return _fail("the command that measures has died; the ranks were stopped")
 
 
-def _story(folder: Path, running: Ranks, rank: int) -> str:
-    """Return why a rank failed: its last words."""
-    code = running[rank].returncode
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    log = folder / f"rank{rank}.log"
-    words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return f"rank {rank} {how}; the others were stopped. " + " | ".join(words)
+def _story(folder: Path, running: Ranks) -> str:
+    """Return why ranks failed, all that did: one that dies takes others with it, in any order."""
+    failed = [rank for rank, process in enumerate(running) if process.poll()]
+    ends = ", ".join(f"rank {rank} {_how(running[rank].returncode)}" for rank in failed)
+    words = (line for rank in failed for line in _last_words(folder / f"rank{rank}.log"))
+    return f"{ends}; the others were stopped. " + " | ".join(words)
+
+
+def _how(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _last_words(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
 
 
 def _fail(reason: str) -> int:
