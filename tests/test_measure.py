@@ -1,6 +1,7 @@
 """Measuring: what is in the grid, how rows are kept, and what happens when a rank fails."""
 
 import json
+import os
 import subprocess
 from collections import Counter
 from dataclasses import asdict, replace
@@ -306,6 +307,23 @@ def test_of_several_ranks_that_failed_all_are_told(tmp_path: Path) -> None:
         "rank 0 was ended by signal 6, rank 1 ended with exit code 7; the others were stopped. "
         "Connection closed by peer | died on purpose"
     )
+
+
+@pytest.mark.parametrize(
+    ("met", "told"),
+    [(False, "the ranks did not meet for 0.3 s"), (True, "nothing was measured for 0.1 s")],
+)
+def test_starting_has_more_time_than_a_row(
+    met: bool, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """A small ``--timeout`` must not end ranks that are still importing on a busy machine."""
+    monkeypatch.setattr(supervise, "MEETING", 0.3)
+    if met:
+        (tmp_path / supervise.MET).touch()
+    job = {"out": str(tmp_path / "rows.jsonl"), "timeout": 0.1, "parent": os.getppid()}
+    running: Any = [SimpleNamespace(poll=lambda: None)]
+    assert supervise._watch(tmp_path, job, running) == 1
+    assert capfd.readouterr().err == f"{told}; ranks [0] were stopped\n"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from tspsim.mesh import Axes, Mesh, names_of
-from tspsim.program.varying import Varying, combined, of_rank, product
+from tspsim.program.varying import Varying, combined, of_rank, product, varies
 
 if TYPE_CHECKING:
     from tspsim.program.bindings import Binding, Probe
@@ -90,6 +90,8 @@ class Operand(NamedTuple):
 
     def of_rank(self, mesh: Mesh, rank: int) -> tuple[int, tuple[int, ...]]:
         """Return offset and shape as a rank has them."""
+        if not varies((self.offset, *self.shape)):  # hardly any do
+            return self.offset, self.shape
         shape = tuple(of_rank(size, mesh, rank) for size in self.shape)
         return of_rank(self.offset, mesh, rank), shape
 

@@ -23,7 +23,7 @@ from tspsim.program.kind import ByCommunicator, CollectiveCall, ComputeKind
 from tspsim.program.kinds.base import Array, Where
 from tspsim.program.kinds.communication import Send
 from tspsim.program.kinds.in_place import owned
-from tspsim.program.types import Buffer, Lane, Message, Op, Operand, Programs
+from tspsim.program.types import Lane, Message, Op, Operand, Programs
 from tspsim.program.varying import of_rank
 from tspsim.values.tensors import Tensors
 
@@ -52,11 +52,20 @@ def piece(tensor: Array, place: object, where: Where) -> Array:
     return np.asarray(mine[:, place.positions(where)])
 
 
+def _by_op(probes: tuple[Probe, ...]) -> dict[int, list[int]]:
+    """Return the numbers of the probes that look after each op."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for number, probe in enumerate(probes):
+        found[probe.after].append(number)
+    return dict(found)
+
+
 @dataclass
 class State:
-    """One rank while it plays: its buffers as flat arrays, and how far it has come."""
+    """One rank while it plays: its buffers as flat arrays of these sizes; how far it has come."""
 
     where: Where
+    sizes: tuple[int, ...]
     buffers: list[Array | None]
     done: int = 0
     receiving: list[Op] = field(default_factory=list)
@@ -72,14 +81,14 @@ class State:
         """Return an operand as an array of its shape."""
         flat = self.buffers[operand.buffer.index]
         if flat is None:  # a sum to which nothing has been added
-            flat = np.zeros(self.size(operand.buffer))
+            flat = np.zeros(self.sizes[operand.buffer.index])
         offset, shape = operand.of_rank(self.where.mesh, self.where.rank)
         return flat[offset : offset + math.prod(shape)].reshape(shape)
 
     def write(self, operand: Operand, value: Array) -> None:
         """Store an array into an operand."""
         index = operand.buffer.index
-        flat, size = self.buffers[index], self.size(operand.buffer)
+        flat, size = self.buffers[index], self.sizes[index]
         offset, shape = operand.of_rank(self.where.mesh, self.where.rank)
         if value.shape != shape:
             raise ScheduleError(f"'{operand.buffer.name}' is {shape}, got {value.shape}")
@@ -90,10 +99,6 @@ class State:
         flat = np.zeros(size) if flat is None else flat.copy()
         flat[offset : offset + value.size] = value.reshape(-1)
         self.buffers[index] = flat
-
-    def size(self, buffer: Buffer) -> int:
-        """Return the elements of a buffer on this rank."""
-        return math.prod(of_rank(size, self.where.mesh, self.where.rank) for size in buffer.shape)
 
 
 class Player:
@@ -110,15 +115,19 @@ class Player:
     def __init__(self, programs: Programs, mesh: Mesh, tensors: Tensors) -> None:
         self.programs, self.mesh, self.tensors = programs, mesh, tensors
         self._ops = [(*role.ops, *role.ops[: role.opening]) for role in programs.roles]
+        self._probed = [_by_op(role.probes) for role in programs.roles]
         self._sent: dict[tuple[str, int, int], deque[tuple[Array, ...]]] = defaultdict(deque)
         self.states = [self._state(rank, tensors) for rank in range(mesh.ranks)]
 
     def _state(self, rank: int, tensors: Tensors) -> State:
         program = self.programs.of(rank)
-        state = State(Where(self.mesh, rank), [])
-        state.buffers[:] = [
-            np.zeros(state.size(b)) if b.resident else None for b in program.buffers
+        sizes = tuple(
+            math.prod(of_rank(size, self.mesh, rank) for size in b.shape) for b in program.buffers
+        )
+        buffers = [
+            np.zeros(n) if b.resident else None for b, n in zip(program.buffers, sizes, strict=True)
         ]
+        state = State(Where(self.mesh, rank), sizes, buffers)
         for binding in program.bindings:
             if binding.role == "value":
                 value = piece(tensors[binding.tensor], binding.place, state.where)
@@ -247,8 +256,8 @@ class Player:
         # An optimizer step computes nothing that is compared: it returns no values.
         for operand, value in zip(op.outputs, results, strict=False):
             state.write(operand, value)
-        probes = self.programs.of(state.where.rank).probes
-        state.unseen += [n for n, probe in enumerate(probes) if probe.after == op.index]
+        probed = self._probed[self.programs.role_of_rank[state.where.rank]]
+        state.unseen += probed.get(op.index, ())
         self._see(state)
         state.done += 1
 

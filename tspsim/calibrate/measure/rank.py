@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tspsim.calibrate.measure import blocks, calls, machine, ops, traced
+from tspsim.calibrate.measure import blocks, calls, machine, ops, supervise, traced
 from tspsim.calibrate.rows import Row, append
 
 #: A repeat of a compute op lasts at least this long: the op is called often enough.
@@ -40,6 +40,8 @@ class Worker:
 
     def __init__(self, job: dict[str, Any], rank: int) -> None:
         self.job, self.rank, self.world = job, rank, job["ranks"]
+        # Longer than the supervisor waits: it is who says that nothing goes on.
+        self.patience = 2 * max(job["timeout"], supervise.MEETING)
         self.device = (
             torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
         )
@@ -53,7 +55,7 @@ class Worker:
         store = dist.FileStore(self.job["store"], self.world)
         dist.init_process_group(
             "nccl" if self.device.type == "cuda" else "gloo", store=store, rank=self.rank,
-            world_size=self.world, timeout=timedelta(seconds=self.job["timeout"]),
+            world_size=self.world, timeout=timedelta(seconds=self.patience),
         )  # fmt: skip
 
     def run(self) -> None:
@@ -215,10 +217,12 @@ def fault(kind: str) -> None:
 def main() -> None:
     """Run one rank of a job."""
     warnings.simplefilter("ignore", FutureWarning)  # names that newer torch prefers
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text(encoding="utf-8"))
     machine.go_first()
     worker = Worker(job, int(sys.argv[2]))
     worker.join()
+    (path.parent / supervise.MET).touch()
     worker.run()
     dist.destroy_process_group()
 

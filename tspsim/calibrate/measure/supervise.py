@@ -21,6 +21,10 @@ from tspsim.calibrate.measure import links
 LOOK = 0.1
 #: Seconds that ranks have to end by themselves once told.
 GRACE = 3.0
+#: Seconds that ranks have at least to start and to meet: on a busy machine, importing takes long.
+MEETING = 60.0
+#: The file beside the job by which its ranks say that they have met.
+MET = "met"
 
 Ranks = list["subprocess.Popen[bytes]"]
 
@@ -57,8 +61,7 @@ def _start(path: Path, job: dict[str, Any], rank: int) -> subprocess.Popen[bytes
 
 def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
     """Wait for the ranks; give up when one fails, or nothing was measured for too long."""
-    out, limit = Path(job["out"]), job["timeout"]
-    size, since = -1, time.monotonic()
+    limit, seen, since = job["timeout"], (False, -1), time.monotonic()
     while os.getppid() == job["parent"]:
         codes = [process.poll() for process in running]
         if any(codes):
@@ -66,14 +69,20 @@ def _watch(folder: Path, job: dict[str, Any], running: Ranks) -> int:
             return _fail(_story(folder, running))
         if all(code == 0 for code in codes):
             return 0
-        now = out.stat().st_size if out.exists() else 0
-        if now != size:
-            size, since = now, time.monotonic()
-        if time.monotonic() - since > limit:
+        if (now := _progress(folder, Path(job["out"]))) != seen:
+            seen, since = now, time.monotonic()
+        patience = limit if seen[0] else max(limit, MEETING)
+        if time.monotonic() - since > patience:
             alive = [rank for rank, code in enumerate(codes) if code is None]
-            return _fail(f"nothing was measured for {limit:g} s; ranks {alive} were stopped")
+            what = "nothing was measured" if seen[0] else "the ranks did not meet"
+            return _fail(f"{what} for {patience:g} s; ranks {alive} were stopped")
         time.sleep(LOOK)
     return _fail("the command that measures has died; the ranks were stopped")
+
+
+def _progress(folder: Path, out: Path) -> tuple[bool, int]:
+    """Return whether the ranks have met, and how many bytes of rows they have written."""
+    return (folder / MET).exists(), out.stat().st_size if out.exists() else 0
 
 
 def _story(folder: Path, running: Ranks) -> str:

@@ -203,7 +203,8 @@ class AttentionBackward:
         scale = 1 / np.sqrt(qh.shape[-1])
         scores = capped(qh @ kh.swapaxes(-1, -2) * scale, core.cap)
         shifted = scores - lse[..., None]
-        p = np.where(core.mask(where), np.exp(np.where(core.mask(where), shifted, 0.0)), 0.0)
+        seen = core.mask(where)
+        p = np.where(seen, np.exp(np.where(seen, shifted, 0.0)), 0.0)
         dp = doh @ vh.swapaxes(-1, -2)
         ds = p * (dp - (doh * oh).sum(-1, keepdims=True)) * slope(scores, core.cap) * scale
         dq = core.joined(ds @ kh)

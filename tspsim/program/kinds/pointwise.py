@@ -198,15 +198,17 @@ class Rotary(Pointwise):
     def values(self, where: Where, x: Array) -> tuple[Array, ...]:
         """Return x rotated."""
         b, s, width = x.shape
-        first, half = self.span.start, len(self.span) // 2
+        half = len(self.span) // 2
+        middle = self.span.start + half
         angle = self._positions(where)[:, None] * ROTARY_BASE ** (-np.arange(half) / half)
         sin = np.sin(angle)[None, :, None] * (-1 if self.inverse else 1)
         cos = np.cos(angle)[None, :, None]
         heads = x.reshape(b, s, width // self.head_dim, self.head_dim)
-        cuts = [first, first + half, self.span.stop]
-        before, even, odd, behind = np.split(heads, cuts, axis=-1)
-        turned = even * cos - odd * sin, even * sin + odd * cos
-        return (np.concatenate([before, *turned, behind], axis=-1).reshape(x.shape),)
+        even, odd = heads[..., self.span.start : middle], heads[..., middle : self.span.stop]
+        turned = heads.copy()
+        turned[..., self.span.start : middle] = even * cos - odd * sin
+        turned[..., middle : self.span.stop] = even * sin + odd * cos
+        return (turned.reshape(x.shape),)
 
     def _positions(self, where: Where) -> Array:
         if isinstance(self.tokens, ActivationShard):
