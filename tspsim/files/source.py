@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tspsim.files.reading import UnreadableError, read_text
 
 #: Aliases may repeat values: a small file must not become a huge tree.
 MAX_VALUES, MAX_DEPTH = 100_000, 40
+#: Characters of a text whose nodes are kept: every shipped file has fewer.
+KEPT = 32 * 1024
 
 KeyPath = tuple[str | int, ...]
 
@@ -126,11 +129,8 @@ def parse(text: str, name: str) -> Source:
     ScenarioError
         With the place of what is wrong.
     """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.constructor.yaml_constructors.pop("tag:yaml.org,2002:timestamp", None)
     try:
-        # Tabs are legal white space in JSON, which knows them nowhere else.
-        root = yaml.compose(text.replace("\t", " ") if text.lstrip()[:1] == "{" else text)
+        root = (_kept if len(text) <= KEPT else _composed)(text)
     except YAMLError as error:
         raise ScenarioError([f"{name}{_syntax(error, text)}"]) from None
     except RecursionError:
@@ -140,7 +140,24 @@ def parse(text: str, name: str) -> Source:
     duplicates = list(_duplicates(root, name))
     if duplicates:
         raise ScenarioError(in_order(duplicates))
-    return Source(name, _Builder(yaml, name).value(root, 0), root)
+    return Source(name, _Builder(name).value(root, 0), root)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.constructor.yaml_constructors.pop("tag:yaml.org,2002:timestamp", None)
+    return yaml
+
+
+def _composed(text: str) -> Node | None:
+    # Tabs are legal white space in JSON, which knows them nowhere else.
+    plain = text.replace("\t", " ") if text.lstrip()[:1] == "{" else text
+    root: Node | None = _yaml().compose(plain)
+    return root
+
+
+#: The nodes of a text, which nobody changes: the same few files are read again and again.
+_kept = lru_cache(maxsize=16)(_composed)
 
 
 def _syntax(error: YAMLError, text: str) -> str:
@@ -211,8 +228,8 @@ def _kind(node: Node) -> str:
 class _Builder:
     """Turns YAML nodes into plain values, within limits."""
 
-    def __init__(self, yaml: YAML, name: str) -> None:
-        self._yaml, self._name, self._left = yaml, name, MAX_VALUES
+    def __init__(self, name: str) -> None:
+        self._yaml, self._name, self._left = _yaml(), name, MAX_VALUES
 
     def value(self, node: Node, depth: int) -> Any:
         self._left -= 1
