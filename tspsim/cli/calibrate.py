@@ -13,6 +13,7 @@ from tspsim.cli import importing
 from tspsim.cli.guard import guarded, say, show, show_json, write
 from tspsim.files.errors import UserError
 from tspsim.files.extras import need
+from tspsim.files.writing import check_below, check_folder
 
 if TYPE_CHECKING:
     from tspsim.calibrate.measure.run import Progress
@@ -65,6 +66,9 @@ def measure(
     from tspsim.calibrate.measure.run import Setup
     from tspsim.calibrate.measure.run import measure as run
 
+    for folder in (output, trace):
+        if folder is not None:
+            check_folder(folder)
     throttled = not loopback and links.available()
     if not throttled and not loopback:
         say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
@@ -125,6 +129,7 @@ def fit(
 ) -> None:
     """Fit a profile to raw rows, with intervals, residuals and held-out errors."""
     need("scipy", "calibrate", "fitting")
+    check_below(output)
     from tspsim.calibrate import fit as fitting
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.fit import table, write
@@ -180,6 +185,8 @@ def validate(
     if rows is None or profile is None:
         raise UserError("give DIR and --profile FILE, or --published")
     need("scipy", "calibrate", "fitting")
+    if output is not None:
+        check_folder(output)
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.validate import report
     from tspsim.calibrate.validate import validate as compare

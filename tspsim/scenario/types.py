@@ -161,11 +161,12 @@ class Scenario:
         OutputError
             When it cannot be written.
         """
-        from tspsim.scenario.writing import to_file, to_text
+        from tspsim.files.writing import write_text
+        from tspsim.scenario.writing import to_text
 
         text = to_text(self.document)
         if path is not None:
-            to_file(text, Path(path))
+            write_text(Path(path), text)
         return text
 
     def __repr__(self) -> str:
