@@ -11,6 +11,7 @@ import typer
 
 from tspsim.cli import importing
 from tspsim.cli.guard import guarded, say, show, show_json, write
+from tspsim.files.bounds import read_positive
 from tspsim.files.errors import UserError
 from tspsim.files.extras import need
 from tspsim.files.writing import check_below, check_folder
@@ -73,8 +74,8 @@ def measure(
     if not throttled and not loopback:
         say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
     setup = Setup(
-        output, _numbers(ranks), 8 * _quantity("--rate", rate, "B/s"), quick, throttled, allow_busy,
-        _quantity("--timeout", timeout, "s"), real_time, trace,
+        output, _numbers(ranks), 8 * read_positive("--rate", rate, "B/s"), quick, throttled,
+        allow_busy, read_positive("--timeout", timeout, "s"), real_time, trace,
     )  # fmt: skip
     with _bar() as advance:
         new = run(setup, advance)
@@ -94,15 +95,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         told = f"numbers of at least 2 and at most {_MOST_RANKS} are expected, such as 2,4"
         raise UserError(f"--ranks {text}: {told}")
     return found
-
-
-def _quantity(option: str, text: str, unit: str) -> float:
-    from tspsim.files.units import quantity
-
-    try:
-        return quantity(text, unit)
-    except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
 
 
 @contextlib.contextmanager

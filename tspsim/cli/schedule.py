@@ -67,7 +67,8 @@ def schedule(
         ),
     ] = "1,1,1",
     message: Annotated[
-        float, typer.Option("--message", min=0, help="Time from rank to rank, in that unit.")
+        float,
+        typer.Option("--message", min=0, max=1e9, help="Time from rank to rank, in that unit."),
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     output: Annotated[

@@ -150,6 +150,10 @@ def said_clearly(place: object) -> Iterator[None]:
         raise OutputError(f"{place}: may not be written by this user") from None
     except OSError as error:
         raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from None
+    except ValueError as error:
+        if "null" not in str(error):  # of a name that no file can have
+            raise
+        raise OutputError(f"{str(place)!r}: cannot be written: {error}") from None
 
 
 def _followed(path: Path) -> Path:

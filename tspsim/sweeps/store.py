@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tspsim import __version__
+from tspsim.files.arguments import checked
 from tspsim.files.errors import OutputError
 from tspsim.files.frames import frame
 from tspsim.files.reading import check_regular, is_folder, is_there
@@ -137,6 +138,7 @@ class Store:
         self._in_file = in_file
 
     @classmethod
+    @checked
     def open(cls, directory: str | Path) -> Store:
         """Open the store of a folder for reading.
 
