@@ -88,7 +88,6 @@ def plan(
     from tspsim.plan import asking
     from tspsim.plan.objectives import objective as named
     from tspsim.plan.search import plan as planned
-    from tspsim.reports import plan_table
 
     named(objective)  # an unknown name is told before anything is read
     if output is not None:
@@ -105,7 +104,14 @@ def plan(
         answer = planned(question, objective, top, processes, advance)
     with progress("finding the longest sequences") as advance:
         lengths = _lengths(answer.question, processes, advance) if longest else []
-    if json:
+    _tell(answer, lengths, output, json)
+
+
+def _tell(answer: Answer, lengths: Sequence[Longest], output: Path | None, as_json: bool) -> None:
+    """Print the answer, write it where asked, and exit with a code of its own if nothing fits."""
+    from tspsim.reports import plan_table
+
+    if as_json:
         show_json(plan_table.to_dict(answer, lengths))
     else:
         show(plan_table.render(answer, lengths))

@@ -127,7 +127,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 def beside(place: Path) -> Path:
     """Return where this process may write what belongs to a place and is not complete yet."""
-    return place.with_name(f".partial-{os.getpid()}-{place.name}")
+    return place.parent / f".partial-{os.getpid()}-{place.name}"
 
 
 @contextmanager
