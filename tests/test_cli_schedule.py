@@ -90,7 +90,7 @@ def test_the_csv_is_what_torch_reads(tmp_path: Path) -> None:
         (("1f1b", "--times", "1,2"), "--times: '1,2'; three numbers are expected, as in 1,1,1"),
         (("1f1b", "--times", "0,0,0"), "--times: '0,0,0'; each is from 0 to 1e9, and one is more"),
         (("dualpipe", "-o", "x.csv"), "x.csv: a file says nothing of two pipelines over the same"),
-        (("1f1b", "-o", "no/x.csv"), "cannot write no/x.csv: No such file or directory"),
+        (("1f1b", "-o", "no/x.csv"), "no/x.csv: cannot be written: there is no folder no"),
     ],
 )
 def test_a_mistake_is_told(

@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 import tspsim
 from tspsim.cli.app import app
-from tspsim.files.errors import OutputError
 from tspsim.output import exporting, folder, spans, trace
 from tspsim.output.exports import kineto
 from tspsim.output.exports import trace as trace_form
@@ -129,21 +128,28 @@ def test_what_cannot_be_is_refused_with_what_can(
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), (2, "cannot be written: No space left on device")),
+        (KeyboardInterrupt(), (130, "interrupted")),
+    ],
+    ids=["a full disk", "an interrupt"],
+)
 def test_what_fails_on_the_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, told: tuple[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither half a file nor half a folder."""
-    result = tspsim.run(*SMALL)
 
     def torn(*_: Any) -> Any:
         yield "{"
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(trace_form, "trace", SimpleNamespace(blocks=torn))
     monkeypatch.setattr(kineto, "_blocks", torn)
     for form, name in (("trace", "t.json"), ("kineto", "traces")):
-        with pytest.raises(OutputError, match=r"cannot be written: No space left on device"):
-            exporting.write(form, result, tmp_path / name)
+        ran = call("export", *SMALL, "--format", form, "-o", tmp_path / name)
+        assert (ran.exit_code, ran.stderr.strip()[-len(told[1]) :]) == told
     assert list(tmp_path.iterdir()) == []
 
 

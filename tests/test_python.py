@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -146,13 +147,70 @@ def test_mistakes_are_the_sentences_of_the_command(words: list[str], ask: Any) -
          r"override \['workload.batch=2'\]: must be text, one 'key=value' for each change"),
         (lambda: tspsim.sweep("tsp-layer", ["workload.batch=2,4"]),  # type: ignore[arg-type]
          r"axis \['workload.batch=2,4'\]: must be text, one 'key=values' for each axis"),
+        (lambda: tspsim.plan("tsp-layer", 3),  # type: ignore[arg-type]
+         "override 3: must be text"),
+        (lambda: tspsim.compare("tsp-layer", 3),  # type: ignore[arg-type]
+         "compare: sources: found 3; must be text, a Path, a mapping, a Scenario or a Result"),
+        (lambda: tspsim.run(None),  # type: ignore[arg-type]
+         "run: source: found nothing; must be text, a Path, a mapping or a Scenario"),
+        (lambda: tspsim.plan("tsp-layer", topp=3),  # type: ignore[call-arg]
+         r"plan: unknown argument 'topp' \(did you mean 'top'\?\); known: changes, model"),
+        (lambda: tspsim.serve("tsp-layer"),  # type: ignore[call-arg]
+         "serve: missing a required argument: 'arrivals'; takes: source"),
+        (lambda: tspsim.sweep("tsp-layer", where="x > 3"),  # text is a sequence, but no list
+         "sweep: where: found 'x > 3'; must be a list, each text"),
+        (lambda: tspsim.Sample("sobl", 3),  # type: ignore[arg-type]
+         "Sample: method: found 'sobl'; must be 'latin_hypercube' or 'sobol'"),
+        (lambda: tspsim.Sample("sobol", 0), "Sample: count: found 0; must be .* at least 1"),
+        (lambda: tspsim.Scenario("tsp-layer"),  # type: ignore[call-arg,misc]
+         "Scenario takes sections by their names alone: model, .*; found 1 values"),
+        (lambda: tspsim.Workload(routing=tspsim.Router()),  # type: ignore[arg-type]
+         "Workload: routing: found a Router; must be a Routing"),
+        (lambda: tspsim.load("tsp-layer").replace(model=tspsim.Workload(sequence=8)),
+         "Scenario: model: found a Workload; must be a Model$"),
+        (lambda: tspsim.run({"strategy": tspsim.Model("llama-3-8b")}),
+         "<document>: strategy: found a Model; must be a Strategy"),
     ],
-    ids=["a list of changes", "a list of axes"],
 )  # fmt: skip
 def test_mistakes_that_only_python_makes_are_told(ask: Any, told: str) -> None:
     """What a command line cannot say is refused with a sentence, too."""
     with pytest.raises(tspsim.UserError, match=told):
         ask()
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda r: r.plot.gantt(window=3),
+         r"plot.gantt: window: found 3; must be \(a number, a number\) or None"),
+        (lambda r: r.plot.gantt(3), "plot.gantt: ax: found 3; must be an Axes or None"),
+        (lambda r: r.plot.links(rank=0), "plot.links: unknown argument 'rank'; known: ax$"),
+        (lambda r: r.save(None), "Run.save: directory: found nothing; must be text or a Path"),
+        (lambda r: r.save("a\0b"), "cannot be written: embedded null byte"),
+        (lambda r: r.scenario.to_yaml(3), "to_yaml: path: found 3; must be text, a Path or None"),
+        (tspsim.run, "run: source: found a Run; must be text"),
+    ],
+)  # fmt: skip
+def test_methods_of_what_is_answered_tell_them_too(small: str, ask: Any, told: str) -> None:
+    """A picture's options, and places."""
+    with pytest.raises(tspsim.UserError, match=told):
+        ask(tspsim.run(small))
+
+
+def test_values_of_numpy_are_arguments_as_those_of_python_are(small: str) -> None:
+    """Loops over ``numpy.arange`` ask for ranks and windows as loops over ``range`` do."""
+    run = tspsim.run(small)
+    end = np.float64(run.timeline.step_time)
+    assert run.plot.gantt(window=[np.int64(0), end], ranks=range(2)) is not None
+    with pytest.raises(TypeError):  # as Python's own, to those who look for that
+        tspsim.plan(small, top=True)
+
+
+@pytest.mark.parametrize("limit", ["-1 ms", "0 s"])
+def test_a_limit_is_more_than_nothing(limit: str) -> None:
+    """Nothing keeps another one: it is a slip of the finger."""
+    with pytest.raises(tspsim.UserError, match=f"--first-token: found '{limit}'; must be more th"):
+        tspsim.plan("llama3-70b-decode-h100-tsp", first_token=limit)
 
 
 @pytest.mark.parametrize(

@@ -400,7 +400,7 @@ def test_what_is_no_result_is_said(made: Path, tmp_path: Path) -> None:
         ((str(made / "tsp"), "-o", "a.pdf"), "a.pdf: a report is .html, not '.pdf'"),
         (
             (str(made / "tsp"), "-o", str(nothing / "a.html")),
-            f"{nothing / 'a.html'}: cannot be written: No such file or directory",
+            f"{nothing / 'a.html'}: cannot be written: there is no folder {nothing}",
         ),
     ):
         done = call("report", *arguments)

@@ -249,6 +249,7 @@ def keep(*cats: str) -> Callable[[dict[str, Any]], Any]:
         (of_event(4, ts=10**400), r"rank0.json: event 5, '\S+': found ts 1000.*; microseconds"),
         (of_event(4, tid=[1]), r"rank0.json: event 5, '\S+': found tid \[1\]; a number or"),
         (of_event(4, args={"correlation": {}}), r"rank0.json: event 5, .* args.correlation {}"),
+        (of_event(4, cat=["kernel"]), r"rank0.json: event 5, .* found cat \['kernel'\]"),
         (of_event(4, dur=-1), r"rank0.json: event 5, '\S+': lasts -1 us: below 0"),
         (lambda d: [e.update(name="ProfilerStep#" + "9" * 5000) for e in d["traceEvents"]
                     if e["name"].startswith("ProfilerStep")],

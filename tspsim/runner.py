@@ -18,6 +18,7 @@ from tspsim.engine.checks import dryrun
 from tspsim.engine.network.model import NetworkModel
 from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
+from tspsim.files.arguments import checked
 from tspsim.files.errors import ScenarioError
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.output import folder
@@ -26,7 +27,7 @@ from tspsim.program.types import Programs
 from tspsim.registry import PLOTS
 from tspsim.requests import Series, Step
 from tspsim.result import Result, provenance
-from tspsim.scenario.loader import from_document, load
+from tspsim.scenario.loader import Opened, from_document
 from tspsim.scenario.types import Scenario
 from tspsim.strategies.base import StrategyOptions
 
@@ -54,6 +55,7 @@ class Run(Result):
 
         return Result._repr_html_(self) + gantt(self)
 
+    @checked
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the result's files into a folder and return it.
 
@@ -83,12 +85,13 @@ class Plots:
         if name.startswith("_") or name not in PLOTS.names():
             known = ", ".join(PLOTS.names())
             raise AttributeError(f"no plot '{name}'; there are: {known}")
-        return partial(PLOTS.get(name), self._result)
+        return partial(checked(PLOTS.get(name), f"plot.{name}"), self._result)
 
     def __dir__(self) -> list[str]:
         return list(PLOTS.names())
 
 
+@checked
 def load_result(directory: str | Path) -> Run:
     """Return the result that a folder holds, by simulating its scenario again.
 
@@ -132,6 +135,7 @@ def result_of(
     return run(place, *overrides)
 
 
+@checked
 def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> Run:
     """Simulate one step of a scenario.
 
@@ -153,7 +157,7 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *overrides: str) -> R
     elif isinstance(source, Mapping):
         scenario = from_document(source, overrides)
     else:
-        scenario = load(source, overrides)
+        scenario = Opened.file(source).scenario(overrides)
     return simulate_scenario(scenario)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import tspsim
+from tests import kineto
 from tests.fuzzing.judge import play
 
 #: Folders of runs, each with the file of the scenario that it came from beside it.
@@ -20,6 +22,8 @@ SWEEPS = {
     ),
     "sweep-numbers": ("link.bandwidth=x1,x2", "workload.sequence=64,128,63"),
 }
+#: A folder of the traces that the ranks of a run would have written.
+TRACES = "traces"
 _SCENARIO = """\
 name: {name}
 model: {{hidden: 64, layers: 1, heads: 4, kv_heads: 2, ffn: 128, vocab: 64}}
@@ -36,6 +40,8 @@ def make(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         _must(folder, "run", f"{name}.yaml", "-o", name)
         _without_clock(folder / name / "result.json")
+    (folder / TRACES).mkdir()
+    kineto.write(tspsim.run(folder / "run-tsp.yaml"), folder / TRACES)
     for name in SWEEPS:
         text = _SCENARIO.format(name=name, strategy="{kind: tp, degree: 2}")
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")

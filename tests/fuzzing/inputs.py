@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from tests.fuzzing import configs, files, folders, judge, laws, overrides, scenarios, stores
+from tests.fuzzing import configs, files, folders, judge, laws, overrides, scenarios, stores, tools
 from tests.fuzzing.case import Case, Maker
 
 #: By class: how often it comes, and what makes an input of it.
@@ -21,6 +21,7 @@ CLASSES: dict[str, tuple[int, Maker]] = {
     "result folders": (10, folders.case),
     "sweep stores": (10, stores.case),
     "model configurations": (10, configs.case),
+    "other tools": (10, tools.case),
 }
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tspsim.calibrate.forms import CASES, MachineForm, RowForm, wrong
-from tspsim.files.errors import OutputError, TspsimError, UserError
+from tspsim.files.errors import TspsimError, UserError
 from tspsim.files.faults import found
 from tspsim.files.reading import STORED, is_there, parse_json, read_bytes, read_json, read_text
+from tspsim.files.writing import make_folder, write_text
 
 #: Version of the form of rows; a reader refuses any other.
 VERSION = 1
@@ -151,12 +152,8 @@ def write_machine(folder: Path, machine: Machine) -> None:
     if rows_there(folder, machine):
         return  # they say already what they are from
     document = {"version": VERSION} | asdict(machine)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        told = json.dumps(document, indent=1) + "\n"
-        (folder / "machine.json").write_text(told, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    make_folder(folder)
+    write_text(folder / "machine.json", json.dumps(document, indent=1) + "\n")
 
 
 def rows_there(folder: Path, machine: Machine) -> tuple[Row, ...]:

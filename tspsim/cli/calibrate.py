@@ -11,8 +11,10 @@ import typer
 
 from tspsim.cli import importing
 from tspsim.cli.guard import guarded, say, show, show_json, write
+from tspsim.files.bounds import read_positive
 from tspsim.files.errors import UserError
 from tspsim.files.extras import need
+from tspsim.files.writing import check_below, check_folder
 
 if TYPE_CHECKING:
     from tspsim.calibrate.measure.run import Progress
@@ -65,12 +67,15 @@ def measure(
     from tspsim.calibrate.measure.run import Setup
     from tspsim.calibrate.measure.run import measure as run
 
+    for folder in (output, trace):
+        if folder is not None:
+            check_folder(folder)
     throttled = not loopback and links.available()
     if not throttled and not loopback:
         say("no right to make network namespaces: ranks talk over loopback, and the rows say so")
     setup = Setup(
-        output, _numbers(ranks), 8 * _quantity("--rate", rate, "B/s"), quick, throttled, allow_busy,
-        _quantity("--timeout", timeout, "s"), real_time, trace,
+        output, _numbers(ranks), 8 * read_positive("--rate", rate, "B/s"), quick, throttled,
+        allow_busy, read_positive("--timeout", timeout, "s"), real_time, trace,
     )  # fmt: skip
     with _bar() as advance:
         new = run(setup, advance)
@@ -90,15 +95,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         told = f"numbers of at least 2 and at most {_MOST_RANKS} are expected, such as 2,4"
         raise UserError(f"--ranks {text}: {told}")
     return found
-
-
-def _quantity(option: str, text: str, unit: str) -> float:
-    from tspsim.files.units import quantity
-
-    try:
-        return quantity(text, unit)
-    except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -125,6 +121,7 @@ def fit(
 ) -> None:
     """Fit a profile to raw rows, with intervals, residuals and held-out errors."""
     need("scipy", "calibrate", "fitting")
+    check_below(output)
     from tspsim.calibrate import fit as fitting
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.fit import table, write
@@ -180,6 +177,8 @@ def validate(
     if rows is None or profile is None:
         raise UserError("give DIR and --profile FILE, or --published")
     need("scipy", "calibrate", "fitting")
+    if output is not None:
+        check_folder(output)
     from tspsim.calibrate import rows as raw
     from tspsim.calibrate.validate import report
     from tspsim.calibrate.validate import validate as compare

@@ -67,7 +67,10 @@ def collective(
 ) -> None:  # fmt: skip
     """Time one collective on a topology, by size, where nothing else uses the links."""
     from tspsim.collectives.curve import curve
+    from tspsim.output import pictures
 
+    if output is not None:
+        pictures.check(output)
     what = _kind(kind)
     place = _topology(topology, profile)
     members = _members(ranks, place)

@@ -60,7 +60,7 @@ def _candidates(sources: list[str], output: Path | None, as_json: bool) -> None:
 
     names, axes = apart(sources)
     if output is not None:
-        pictures.check_suffix(output)
+        pictures.check(output)
     with progress("comparing") as advance:
         found = candidates(names, axes, advance)
     two = pair(found)
@@ -99,7 +99,7 @@ def _beside(rest: list[str], traces: list[str], output: Path | None, as_json: bo
         told = "beside traces stands one scenario or folder of a result"
         raise UserError(f"{told}, found {', '.join(names) or 'none'}")
     if output is not None:
-        pictures.check_suffix(output)
+        pictures.check(output)
     found = compare_trace(names[0], traces, *(text for text in rest if is_axis(text)))
     show_json(beside_table.to_dict(found)) if as_json else show(beside_table.render(found))
     if output is not None:

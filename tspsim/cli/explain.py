@@ -62,7 +62,7 @@ def explain(
         raise OutputError("-o draws what the what-if finds, and --quick leaves it out")
     for path in (output, why):
         if path is not None:
-            pictures.check_suffix(path)
+            pictures.check(path)
     result = simulated(source, overrides or ())
     with progress("asking what if") as advance:
         found = explained(result, what_if=not quick, progress=advance)

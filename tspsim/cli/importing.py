@@ -10,6 +10,7 @@ import typer
 from tspsim.cli.guard import guarded, say, show, show_json
 from tspsim.files.errors import UserError
 from tspsim.files.extras import need
+from tspsim.files.writing import check_below, check_folder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +43,7 @@ def aiconfigurator(
     """Make the kernel tables of devices from the tables of aiconfigurator-core."""
     need("pandas", "kernels", "reading parquet tables")
     need("pyarrow", "kernels", "reading parquet tables")
+    check_folder(output)
     from tspsim.calibrate.imports import aiconfigurator as reading
     from tspsim.calibrate.imports.devices import device as load_device
     from tspsim.calibrate.kernels import write
@@ -78,6 +80,7 @@ def kineto(
 
     if output.suffix != ".npz":
         raise UserError(f"--output {output}: a file of tables ends in .npz")
+    check_below(output)
     known = load_device(device)
     made = write.tables_of(reading.read(trace, ranks), known, str(trace))
     source = f"{trace.name}: kernels of a trace of torch.profiler"
@@ -116,6 +119,7 @@ def nccl_tests(
         raise UserError(f"--collective {collective}: known: {', '.join(COLLECTIVE_KINDS)}")
     if output.suffix not in {".yaml", ".yml"}:
         raise UserError(f"--output {output}: the file of a profile ends in .yaml")
+    check_below(output)
     calls = [reading.read(log).calls(topology, kind, ranks) for log in logs]
     found = profile.document(calls, topology, output.stem)
     profile.write(output, found)

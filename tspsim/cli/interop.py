@@ -134,7 +134,7 @@ def _back(scenario: str, words: list[str] | None, output: Path | None, json: boo
     found = back(path)
     if json:
         show_json({"flags": found.flags, "world_size": found.world, "notes": found.notes})
-    else:
+    if output is not None or not json:
         _put(output, f"{found.text}\n")
     for note in found.notes:
         say(f"left to Megatron-LM: {note}")
@@ -146,7 +146,7 @@ def _end(draft: Draft, output: Path | None, json: bool) -> None:
     draft.scenario()
     if json:
         show_json(draft.document)
-    else:
+    if output is not None or not json:
         _put(output, draft.yaml())
     for line in draft.told():
         say(line)
@@ -154,10 +154,10 @@ def _end(draft: Draft, output: Path | None, json: bool) -> None:
 
 def _put(output: Path | None, text: str) -> None:
     """Write a text whole, or to stdout."""
-    from tspsim.topology.table_files import write_whole
+    from tspsim.files.writing import write_text
 
     if output is None:
         write(text)
         return
-    write_whole(output, text.encode())
+    write_text(output, text)
     say(f"wrote {output}")

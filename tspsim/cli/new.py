@@ -45,9 +45,12 @@ def new(
     """Write a scenario with comments, from flags; what they leave out is asked on a terminal."""
     from tspsim.cli.starter import Answers, scenario_text
     from tspsim.files.reading import is_there
+    from tspsim.files.writing import check_file, write_text
 
-    if output is not None and is_there(output) and not force:
-        raise OutputError(f"{output}: is there already; --force writes over it")
+    if output is not None:
+        if is_there(output) and not force:
+            raise OutputError(f"{output}: is there already; --force writes over it")
+        check_file(output)
     stated = {"model": model, "topology": topology, "phase": phase, "sequence": sequence,
               "strategy": strategy}  # fmt: skip
     answers = Answers(**{name: _answer(name, told) for name, told in stated.items()})
@@ -55,10 +58,7 @@ def new(
     if output is None:
         write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+    write_text(output, text)
     say(f"wrote {output}; next: tspsim run {output}")
 
 

@@ -84,12 +84,14 @@ def plan(
 ) -> None:
     """Find the best mesh, placement, recomputation and micro-batch for a model and a fabric."""
     from tspsim.cli.progress import progress
+    from tspsim.files.writing import check_file
     from tspsim.plan import asking
     from tspsim.plan.objectives import objective as named
     from tspsim.plan.search import plan as planned
-    from tspsim.reports import plan_table
 
     named(objective)  # an unknown name is told before anything is read
+    if output is not None:
+        check_file(output)
     stated = {"model": model, "topology": topology, "sequence": sequence, "phase": phase}
     processes = jobs or _cores()
     options = {"longest": longest, "jobs": processes, "output": output, "json": json}
@@ -102,7 +104,14 @@ def plan(
         answer = planned(question, objective, top, processes, advance)
     with progress("finding the longest sequences") as advance:
         lengths = _lengths(answer.question, processes, advance) if longest else []
-    if json:
+    _tell(answer, lengths, output, json)
+
+
+def _tell(answer: Answer, lengths: Sequence[Longest], output: Path | None, as_json: bool) -> None:
+    """Print the answer, write it where asked, and exit with a code of its own if nothing fits."""
+    from tspsim.reports import plan_table
+
+    if as_json:
         show_json(plan_table.to_dict(answer, lengths))
     else:
         show(plan_table.render(answer, lengths))
@@ -177,7 +186,7 @@ def _check_suffix(output: Path | None) -> None:
 
 def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     """Write the whole answer, or the best of it as a scenario."""
-    from tspsim.files.errors import OutputError
+    from tspsim.files.writing import write_text
     from tspsim.reports import plan_table
     from tspsim.scenario.writing import to_text
 
@@ -189,8 +198,5 @@ def _write(answer: Answer, lengths: Sequence[Longest], output: Path) -> None:
     else:
         best = answer.best[0].candidate
         text = to_text(best.scenario(answer.question).document)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+    write_text(output, text)
     say(f"wrote {output}")

@@ -42,9 +42,9 @@ def plan_inference(
 
     output: Path | None = options["output"]
     if output is not None and output.suffix != ".json":
-        from tspsim.output.pictures import check_suffix
+        from tspsim.output import pictures
 
-        check_suffix(output)
+        pictures.check(output)
     question = ask(opened, overrides, fixed, limits, longest=options["longest"])
     asked, hourly = question.asked, question.hourly
     with progress("planning") as advance:
@@ -60,15 +60,12 @@ def plan_inference(
 
 
 def _write(asked: Asked, found: list[Served], hourly: float | None, output: Path) -> None:
-    from tspsim.files.errors import OutputError
+    from tspsim.files.writing import write_text
     from tspsim.reports import inference_plan as report
 
     if output.suffix == ".json":
         text = json_text.dumps(report.to_dict(asked, found, hourly), indent=2) + "\n"
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+        write_text(output, text)
     else:
         from tspsim.output import pictures
 

@@ -138,10 +138,10 @@ def _plot(
     from tspsim.cli.simulated import simulated
     from tspsim.explain.why import why
     from tspsim.files.errors import UserError
-    from tspsim.output.pictures import check_options, check_suffix, draw, inches
+    from tspsim.output.pictures import check, check_options, draw, inches
     from tspsim.reports import waterfall
 
-    check_suffix(target)
+    check(target)
     inches(width)
     if kind == WHY and given:
         raise UserError(f"a {WHY} plot has no {' and no '.join(given)} to choose")

@@ -28,9 +28,11 @@ def report(
 ) -> None:
     """Write a page that holds everything: answer, tables, charts to zoom, what it rests on."""
     from tspsim.cli.progress import progress
+    from tspsim.files.reading import is_folder
     from tspsim.reports.html import page, sources
 
-    target = output or directories[0] / "report.html"
+    folder = directories[0]
+    target = output or (folder if is_folder(folder) else Path()) / "report.html"
     page.check(target)
     with progress("simulating") as advance:
         subject = sources.read(directories, advance)

@@ -67,7 +67,8 @@ def schedule(
         ),
     ] = "1,1,1",
     message: Annotated[
-        float, typer.Option("--message", min=0, help="Time from rank to rank, in that unit.")
+        float,
+        typer.Option("--message", min=0, max=1e9, help="Time from rank to rank, in that unit."),
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     output: Annotated[
@@ -78,8 +79,11 @@ def schedule(
     ] = None,
 ) -> None:  # fmt: skip
     """Show what every rank of a pipeline runs, where it waits, and what it holds."""
+    from tspsim.files.writing import check_file
     from tspsim.schedules.orders.play import equal, play
 
+    if output is not None:
+        check_file(output)
     order = _order(what, options or (), Sizes(stages, micro_batches, chunks))
     played = play(order, equal(order.stages, *_times(times), message))
     if output is not None:
@@ -206,12 +210,10 @@ def _table(order: Order, play: Play) -> Table:
 
 def _save(order: Order, path: Path) -> None:
     """Write an order to a file, from which it is read back as the same one."""
+    from tspsim.files.writing import write_text
     from tspsim.schedules.orders.reading import text_of
 
     if order.pipelines > 1:
         message = "a file says nothing of two pipelines over the same ranks"
         raise OutputError(f"{path}: {message}; name the schedule in a scenario instead")
-    try:
-        path.write_text(text_of(order, "," if path.suffix == ".csv" else " "), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+    write_text(path, text_of(order, "," if path.suffix == ".csv" else " "))

@@ -95,7 +95,7 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve requests by one replica: first tokens, tokens, queue and cache over time."""
     from tspsim.cli.progress import progress
-    from tspsim.output.pictures import check_suffix
+    from tspsim.output import pictures
     from tspsim.reports import serving_plot, serving_table
     from tspsim.scenario import load
     from tspsim.serving.answer import serve as answer
@@ -103,7 +103,7 @@ def serve(
     from tspsim.serving.replica import replica_of
 
     if output is not None:
-        check_suffix(output)
+        pictures.check(output)
     bounds = limits(max_tokens, max_sequences)
     asked = traffic(arrivals, prompt, new_tokens, requests, seed)
     loaded = load(scenario, overrides or ())

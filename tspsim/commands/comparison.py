@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Source, named
+from tspsim.files.arguments import checked
 from tspsim.files.frames import frame
 from tspsim.output.shown import Shown
 from tspsim.reports import comparison
@@ -77,6 +78,7 @@ class Comparison(Shown):
         return [] if any("inference" in each.figures for each in ran) else ran
 
 
+@checked
 def compare(*sources: Source | Result) -> Comparison:
     """Run candidates and say which is the fastest that fits, and why.
 

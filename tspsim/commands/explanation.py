@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from tspsim.commands.shown import Source
 from tspsim.explain.explanation import Explanation
 from tspsim.explain.explanation import explain as explained
+from tspsim.files.arguments import checked
 from tspsim.files.frames import frame
 from tspsim.output.shown import Shown
 from tspsim.reports import explanation
@@ -54,6 +55,7 @@ class Explained(Shown, Explanation):
         return explanation.render(self)
 
 
+@checked
 def explain(source: Source | Result, *overrides: str, what_if: bool = True) -> Explained:
     """Say why a step takes as long as it does, what fills the memory, and what would change that.
 

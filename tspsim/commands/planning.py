@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Source, opened
+from tspsim.files.arguments import checked
 from tspsim.files.bounds import check_whole
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
@@ -35,6 +36,7 @@ SERVED = (
 class Plan(Shown, Answer):
     """The best ways of running a step, best first in ``best``, and the nearest misses."""
 
+    @checked
     def scenario(self, place: int = 0) -> Scenario:
         """Return one of the best as a scenario, for `tspsim.run`.
 
@@ -104,6 +106,7 @@ class InferencePlan(Shown):
         """Those that do what is asked, best first."""
         return tuple(each for each in self.served if each.largest is not None)
 
+    @checked
     def scenario(self, place: int = 0) -> Scenario:
         """Return one of the best with its largest batch as a scenario, for `tspsim.run`.
 
@@ -150,6 +153,7 @@ class InferencePlan(Shown):
         return inference_plan.render(self.asked, self.served, self.hourly)
 
 
+@checked
 def plan(
     source: Source | None = None,
     *changes: str,

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 
 from tspsim import values
 from tspsim.commands.shown import Source, loaded
+from tspsim.files.arguments import checked
 from tspsim.files.frames import frame
 from tspsim.output.shown import Shown
 from tspsim.reports import proof_table
@@ -43,6 +44,7 @@ class Proof(Shown, values.Proof):
         return proof_table.render(self)
 
 
+@checked
 def check(source: Source | Result, *changes: str) -> Proof:
     """Prove a schedule: play it with NumPy values, at a small size, against the dense model.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from tspsim.commands.shown import Source, loaded
+from tspsim.files.arguments import checked
 from tspsim.files.bounds import check_whole
 from tspsim.files.frames import frame
 from tspsim.output.shown import Shown
@@ -44,6 +45,7 @@ class Serving(Shown, answer.Serving):
         return serving_table.render(self)
 
 
+@checked
 def serve(
     source: Source | Result,
     *changes: str,

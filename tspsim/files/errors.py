@@ -7,7 +7,8 @@
     │   ├── ScenarioError           one or more problems, each with its place in a file
     │   ├── TopologyError           a fabric that cannot carry what is asked of it
     │   ├── UnknownNameError        a name that no registry holds
-    │   └── OutputError             a folder or file that cannot be written
+    │   ├── OutputError             a folder or file that cannot be written
+    │   └── ArgumentError           what a function of Python does not take: a TypeError, too
     ├── ProgramError                a recorded program that breaks a rule of recording
     └── ScheduleError               collectives that do not meet: found by the static dry run
 
@@ -40,6 +41,10 @@ class TopologyError(UserError):
 
 class OutputError(UserError):
     """A result cannot be written to, or read from, the given place."""
+
+
+class ArgumentError(UserError, TypeError):
+    """An argument that a function of Python does not take."""
 
 
 class UnknownNameError(UserError):

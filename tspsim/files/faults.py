@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping
+from datetime import date
+from numbers import Number
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -78,8 +80,15 @@ def found(value: Any) -> str:
         return "found a mapping"
     if isinstance(value, list | tuple):
         return "found a list"
+    if type(value).__module__ != "builtins" and not isinstance(value, str | Number | date):
+        return f"found {one(type(value).__name__)}"
     text = repr(value)
     return f"found {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def one(name: str) -> str:
+    """Return what one of a class is called: ``an Axes``."""
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: Any, prefix: KeyPath) -> Problem:

@@ -7,17 +7,21 @@ itself calls so are replaced, and all others stay.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tspsim.files.errors import OutputError
 from tspsim.files.extras import need
+from tspsim.files.writing import (
+    beside,
+    check_file,
+    check_parent,
+    said_clearly,
+    taken_away,
+    whole,
+)  # fmt: skip
 from tspsim.registry import EXPORTS
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ def check(form: str, target: Path, force: bool = False) -> None:
     if hasattr(module, "NEEDS"):
         imported, extra = module.NEEDS
         need(imported, extra, f"form '{form}'")
-    with _said_clearly(target):
+    with said_clearly(target):
         if _is_folder(module):
             _refuse_folder(target, module.FILES, force)
         else:
@@ -72,12 +76,11 @@ def write(form: str, result: Result, target: Path, force: bool = False) -> list[
     """
     check(form, target, force)
     module = _module(form)
-    scratch = target.with_name(f".partial-{os.getpid()}-{target.name}")
-    with _said_clearly(target), _taken_away(scratch):
-        if not _is_folder(module):
-            module.export(result, scratch)
-            scratch.replace(target)
-            return [target]
+    if not _is_folder(module):
+        with whole(target) as partial:
+            module.export(result, partial)
+        return [target]
+    with said_clearly(target), taken_away(beside(target)) as scratch:
         scratch.mkdir()
         names = sorted(path.name for path in module.export(result, scratch))
         _move(scratch, target, module.FILES)
@@ -112,11 +115,9 @@ def _refuse_file(form: str, target: Path, suffixes: tuple[str, ...], force: bool
     if not target.name.endswith(suffixes):
         allowed = " or ".join(suffixes)
         raise OutputError(f"{target}: a file of form '{form}' ends in {allowed}")
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder; form '{form}' is a file")
+    check_file(target)
     if target.exists() and not force:
         raise OutputError(f"{target}: is there already; choose another name, or use --force")
-    _refuse_parent(target)
 
 
 def _refuse_folder(target: Path, files: str, force: bool) -> None:
@@ -127,31 +128,4 @@ def _refuse_folder(target: Path, files: str, force: bool) -> None:
             f"{target}: holds something; choose an empty or a new folder, or use --force, which "
             f"replaces its {files}"
         )
-    _refuse_parent(target)
-
-
-def _refuse_parent(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written: there is no folder {target.parent}")
-
-
-@contextmanager
-def _taken_away(scratch: Path) -> Iterator[None]:
-    """Take away whatever is left of a file or folder at the end."""
-    try:
-        yield
-    finally:
-        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            scratch.unlink()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _said_clearly(target: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a message for the user."""
-    try:
-        yield
-    except PermissionError:
-        raise OutputError(f"{target}: may not be written by this user") from None
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    check_parent(target)

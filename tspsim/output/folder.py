@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import OutputError
 from tspsim.files.reading import UnreadableError, is_folder, is_there, read_json
+from tspsim.files.writing import beside, check_folder, said_clearly, taken_away
 
 if TYPE_CHECKING:
     from tspsim.result import Result
@@ -49,7 +48,7 @@ def write(result: Result, directory: str | Path, force: bool = False) -> None:
         When the folder holds something else, or cannot be written.
     """
     directory = Path(directory)
-    with _said_clearly(directory):
+    with said_clearly(directory):
         _refuse_others(directory, result.scenario.name, force)
         if directory.exists():
             _into_existing(result, directory)
@@ -74,8 +73,9 @@ def check(directory: str | Path, name: str, force: bool = False) -> None:
         When the folder holds something else, or cannot be read.
     """
     directory = Path(directory)
-    with _said_clearly(directory):
+    with said_clearly(directory):
         _refuse_others(directory, name, force)
+    check_folder(directory)
 
 
 def held(directory: str | Path) -> Path:
@@ -161,7 +161,8 @@ def _refuse_others(directory: Path, name: str, force: bool) -> None:
 
 def _into_existing(result: Result, directory: Path) -> None:
     stale = _had_a_pipeline(directory) and OF_PIPELINES not in _files(result)
-    with _scratch(directory / f".partial-{os.getpid()}") as scratch:
+    with taken_away(directory / f".partial-{os.getpid()}") as scratch:
+        scratch.mkdir()
         _write_files(result, scratch)
         for name in _files(result):
             (scratch / name).replace(directory / name)
@@ -179,7 +180,8 @@ def _had_a_pipeline(directory: Path) -> bool:
 
 def _as_new(result: Result, directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(directory.with_name(f".{directory.name}.partial-{os.getpid()}")) as scratch:
+    with taken_away(beside(directory)) as scratch:
+        scratch.mkdir()
         _write_files(result, scratch)
         scratch.rename(directory)
 
@@ -205,25 +207,3 @@ def _write_files(result: Result, scratch: Path) -> None:
 def _write_json(result: Result, path: Path) -> None:
     text = json.dumps(to_dict(result), indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """Make a folder, and take away whatever of it is left at the end."""
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _said_clearly(directory: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a message for the user."""
-    try:
-        yield
-    except PermissionError:
-        raise OutputError(f"{directory}: may not be written by this user") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{directory}: cannot be written: {reason}") from None

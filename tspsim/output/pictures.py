@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import inspect
 import io
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tspsim.files.errors import OutputError, UnknownNameError, UserError, did_you_mean
+from tspsim.files.writing import check_file, whole
 from tspsim.registry import PLOTS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def draw(
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    check_suffix(path)
+    check(path)
     check_options(kind, options)
     title = f"{kind} of {result.scenario.name}"
     draw_at(width, lambda: PLOTS.get(kind)(result, **options).figure, path, title)
@@ -131,18 +131,19 @@ def inches(width: str | None) -> float | None:
     return None if width is None else WIDTHS[width]
 
 
-def check_suffix(path: Path) -> None:
-    """Raise unless a picture can be written in the format of a path's suffix.
+def check(path: Path) -> None:
+    """Raise unless a picture can be written to a path, before time is spent on what it shows.
 
     Raises
     ------
     OutputError
-        It names those that can.
+        When its suffix is that of no format, or there is no place for a file.
     """
     if path.suffix.lower() not in SUFFIXES:
         allowed = ", ".join(SUFFIXES)
         guess = did_you_mean(path.suffix.lower(), SUFFIXES)
         raise OutputError(f"{path}: pictures are {allowed}, not '{path.suffix}'{guess}")
+    check_file(path)
 
 
 def save(figure: Figure, path: Path, title: str, *, exact: bool = False) -> None:
@@ -162,28 +163,16 @@ def save(figure: Figure, path: Path, title: str, *, exact: bool = False) -> None
     OutputError
         When the file cannot be written.
     """
-    try:
-        _save(figure, path, title, exact)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def _save(figure: Figure, path: Path, title: str, exact: bool) -> None:
     import matplotlib as mpl
 
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     metadata = SUFFIXES[path.suffix.lower()]
     _without_formulas(figure)
-    try:
-        with mpl.rc_context(_AS_IT_IS):
-            if path.suffix.lower() == ".html":
-                partial.write_text(_page(figure, title), encoding="utf-8")
-            else:
-                dpi, box = (PRINT, None) if exact else (SCREEN, "tight")
-                figure.savefig(partial, dpi=dpi, metadata=metadata, bbox_inches=box)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, mpl.rc_context(_AS_IT_IS):
+        if path.suffix.lower() == ".html":
+            partial.write_text(_page(figure, title), encoding="utf-8")
+        else:
+            dpi, box = (PRINT, None) if exact else (SCREEN, "tight")
+            figure.savefig(partial, dpi=dpi, metadata=metadata, bbox_inches=box)
 
 
 def _page(figure: Figure, title: str) -> str:

@@ -76,10 +76,10 @@ def besides(changes: Sequence[str], stated: Stated) -> list[str]:
     Raises
     ------
     UserError
-        When a file that is stated is nowhere.
+        When a file that is stated is nowhere, or a change is none.
     """
-    overrides = [*_overrides(stated), *changes]
-    return [text for text in overrides if text.partition("=")[0].split(".")[0] != "strategy"]
+    others = (each.text for each in parse_overrides(changes) if each.path[0] != "strategy")
+    return [*_overrides(stated), *others]
 
 
 def fixed(changes: Sequence[str]) -> dict[str, Any]:

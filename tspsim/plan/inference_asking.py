@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tspsim.files.bounds import read_positive
 from tspsim.files.errors import UserError
-from tspsim.files.units import quantity
 from tspsim.kernels import INFERENCE
 from tspsim.plan.inference import Asked, Limits, check, strategies
 from tspsim.scenario.loader import Opened, from_document
@@ -94,10 +94,7 @@ def ask(
 
 
 def _limits(stated: Stated) -> Limits:
-    read: list[float | None] = []
-    for name, text in zip(LIMITS, stated, strict=True):
-        try:
-            read.append(None if text is None else quantity(text, "s"))
-        except ValueError as error:
-            raise UserError(f"{name}: {error}") from None
-    return Limits(*read)
+    named = zip(LIMITS, stated, strict=True)
+    return Limits(
+        *(None if text is None else read_positive(name, text, "s") for name, text in named)
+    )

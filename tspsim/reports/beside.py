@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from tspsim.engine.timeline import Span
+from tspsim.files.arguments import checked
 from tspsim.files.errors import UserError
 from tspsim.files.frames import frame
 from tspsim.mesh import Mesh
@@ -63,6 +64,7 @@ class Beside(Shown):
         """Return the object of ``--json``."""
         return beside_table.to_dict(self)
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Draw both on one time axis; the suffix says the format."""
         from tspsim.reports import beside_plot
@@ -94,6 +96,7 @@ class Beside(Shown):
         return beside_table.render(self)
 
 
+@checked
 def compare_trace(
     source: str | Path | Mapping[str, Any] | Scenario | Result,
     traces: str | Path | Sequence[str | Path],

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from tspsim.output.pictures import check_suffix, save
+from tspsim.output.pictures import check, save
 from tspsim.output.plots.style import (
     COMMUNICATION,
     COMPUTE,
@@ -58,7 +58,7 @@ def draw(found: Beside, path: str | Path) -> None:
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    check_suffix(path)
+    check(path)
     save(figure(found), path, f"{found.result.scenario.name}, measured and simulated")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tspsim.collectives.curve import Point
-from tspsim.output.pictures import check_suffix, save
+from tspsim.output.pictures import check, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def draw_curves(panels: Sequence[Panel], path: Path, columns: int = 1, title: st
     OutputError
         When the suffix is not that of a picture, or the file cannot be written.
     """
-    check_suffix(path)
+    check(path)
     from matplotlib.figure import Figure
 
     rows = -(-len(panels) // columns)

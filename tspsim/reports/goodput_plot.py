@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tspsim.files.errors import UserError
-from tspsim.output.pictures import check_suffix, save
+from tspsim.output import pictures
 from tspsim.output.units import duration
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def check(scenario: Scenario, path: Path) -> None:
     UserError
         When the file is no picture, or no interval is better than another: all failures are stated.
     """
-    check_suffix(path)
+    pictures.check(path)
     job = scenario.disturbances.reliability
     if job is not None and job.mtbf is None:
         raise UserError(f"{path}: nothing to draw: without an 'mtbf' only one interval is played")
@@ -59,7 +59,7 @@ def draw(found: Goodput, path: Path) -> None:
     ax.legend(fontsize=9, loc="lower center", edgecolor="none", framealpha=1)
     ax.grid(axis="y", alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
-    save(ax.figure, path, f"goodput of {found.scenario}")  # type: ignore[arg-type]
+    pictures.save(ax.figure, path, f"goodput of {found.scenario}")  # type: ignore[arg-type]
 
 
 def _curve(ax: Axes, found: Goodput, best: Best) -> None:

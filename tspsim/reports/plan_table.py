@@ -176,16 +176,7 @@ def to_dict(answer: Answer, lengths: Sequence[Longest] = ()) -> dict[str, Any]:
         "devices": question.devices,
         "batch": question.batch,
         "sequence": question.base.workload.sequence,
-        "best": [
-            _candidate(ranked.candidate)
-            | {
-                "bounds": {"step_time": ranked.bound.seconds, "memory": ranked.bound.memory},
-                "draw": _is_alike(answer, ranked) if number else None,
-                "dollars_per_million_tokens": answer.dollars(ranked),
-                "result": ranked.figures,
-            }
-            for number, ranked in enumerate(answer.best)
-        ],
+        "best": [_ranked(answer, ranked) for ranked in answer.best],
         "not_among_them": [_miss(miss) for miss in answer.misses],
         "counts": {
             "candidates": counts.candidates,
@@ -197,6 +188,15 @@ def to_dict(answer: Answer, lengths: Sequence[Longest] = ()) -> dict[str, Any]:
     if lengths:
         found["longest"] = [_length(each) for each in lengths]
     return found
+
+
+def _ranked(answer: Answer, ranked: Ranked) -> dict[str, Any]:
+    return _candidate(ranked.candidate) | {
+        "bounds": {"step_time": ranked.bound.seconds, "memory": ranked.bound.memory},
+        "draw": None if ranked is answer.best[0] else _is_alike(answer, ranked),
+        "dollars_per_million_tokens": answer.dollars(ranked),
+        "result": ranked.figures,
+    }
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tspsim.analysis.apart import apart
 from tspsim.files.numbers import plain
-from tspsim.output.pictures import check_suffix, save
+from tspsim.output.pictures import check, save
 from tspsim.output.plots import gantt, pipeline
 from tspsim.output.plots.bars import chart
 from tspsim.output.plots.style import DARK
@@ -41,7 +41,7 @@ def draw(first: Result, second: Result, names: tuple[str, str], path: str | Path
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    check_suffix(path)
+    check(path)
     save(figure((first, second), names), path, f"{names[0]} and {names[1]}")
 
 

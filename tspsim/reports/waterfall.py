@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tspsim.explain.why import Group, Part, Why
-from tspsim.output.pictures import check_suffix, draw_at
+from tspsim.output.pictures import check, draw_at
 from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import (
     BLUE,
@@ -103,7 +103,7 @@ def draw(result: Result, found: Why, path: Path, width: str | None = None) -> No
     OutputError
         When the suffix is none of a picture, or the file cannot be written.
     """
-    check_suffix(path)
+    check(path)
     title = f"why of {result.scenario.name}"
     draw_at(width, lambda: cast(Figure, waterfall(result, found).figure), path, title)
 

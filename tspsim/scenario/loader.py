@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tspsim.files.arguments import checked
 from tspsim.files.characters import printable, problem
 from tspsim.files.errors import Problem, ScenarioError
-from tspsim.files.faults import found
+from tspsim.files.faults import found, one
 from tspsim.files.reading import is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
@@ -19,13 +20,14 @@ from tspsim.scenario.named import Expansion, expand
 from tspsim.scenario.origins import Origins
 from tspsim.scenario.overrides import Override, apply, parse_overrides
 from tspsim.scenario.parts import read_parts
-from tspsim.scenario.stated import plain
-from tspsim.scenario.types import Scenario
+from tspsim.scenario.stated import Stated, is_one_of, plain
+from tspsim.scenario.types import SECTIONS, Scenario
 
 #: Keys of a config.json of Hugging Face, of which every one has some.
 _OF_A_CONFIG = {"model_type", "architectures", "num_hidden_layers"}
 
 
+@checked
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, check and resolve a scenario.
 
@@ -102,6 +104,8 @@ class Opened:
             When a text in it holds control characters.
         """
         source = Source(place, plain(document), None)
+        if misplaced := list(_misplaced(document)):
+            raise ScenarioError(map(source.line, misplaced))
         if wrong := problem(source.data):
             raise ScenarioError([source.line(wrong)])
         return cls(source, None)
@@ -133,6 +137,14 @@ class Opened:
         if expansion.failed:
             raise _error(self, expansion, resolved, [])
         return {"name": self.name, **whole}
+
+
+def _misplaced(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the sections that Python states where another one belongs."""
+    for name, each in document.items():
+        own = str(name).title()
+        if name in SECTIONS and isinstance(each, Stated) and not is_one_of(each, (own,)):
+            yield Problem((name,), f"{found(each)}; must be {one(own)}")
 
 
 def _refuse_a_config(source: Source) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from inspect import Parameter, Signature, cleandoc
 from numbers import Integral, Real
@@ -13,6 +14,10 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from pydantic import BaseModel
 
+from tspsim.files.arguments import checked
+from tspsim.files.errors import ArgumentError
+from tspsim.files.faults import found as found_so
+from tspsim.files.faults import one
 from tspsim.scenario.annotations import Key, keys_of
 
 #: What is as a file would hold it.
@@ -55,14 +60,27 @@ class Stated:
     def __init__(self, *named: Any, **keys: Any) -> None:
         if len(named) > bool(self.named):
             most = f"one name beside its keys, {self.named}" if self.named else "keys alone"
-            raise TypeError(f"{type(self).__name__} takes {most}; found {len(named)} values")
+            raise ArgumentError(f"{type(self).__name__} takes {most}; found {len(named)} values")
         stated = {"kind": self.kind} if self.kind else {}
         stated |= dict(zip([self.named], named, strict=False))
         self._hold(stated | keys)
 
     def _hold(self, keys: Mapping[str, Any]) -> None:
+        for key, value in keys.items():
+            if isinstance(value, Stated):
+                self._check_class(key, value)
         plainly = {key.rstrip("_"): plain(value) for key, value in keys.items()}
         object.__setattr__(self, "stated", MappingProxyType(plainly))
+
+    @classmethod
+    def _check_class(cls, name: str, value: Stated) -> None:
+        """Refuse a section that stands where another belongs: of its keys all would be wrong."""
+        texts = {key.name: key.text for key in cls.known()}
+        taken = re.findall(r"\w+", texts.get(name, ""))
+        if name in texts and not is_one_of(value, taken):
+            known = [each.__name__ for each in _below(Stated) if each.__name__ in taken]
+            allowed = " or ".join(map(one, known)) or texts[name]
+            raise ArgumentError(f"{cls.__name__}: {name}: {found_so(value)}; must be {allowed}")
 
     @classmethod
     def known(cls) -> list[Key]:
@@ -88,6 +106,7 @@ class Stated:
             for name, key in found.items()
         ]
 
+    @checked
     def replace(self, **keys: Any) -> Self:
         """Return the same with some keys stated anew."""
         changed = type(self).__new__(type(self))
@@ -114,6 +133,11 @@ class Stated:
         fixed = f"kind={self.kind!r}"
         told = [*name, *(each for each in shown if not self.kind or each != fixed)]
         return f"{type(self).__name__}({', '.join(told)})"
+
+
+def is_one_of(value: Stated, names: Container[str]) -> bool:
+    """Whether a section is of a class of these names, or of one made from it."""
+    return any(each.__name__ in names for each in type(value).__mro__)
 
 
 def plain(value: Any) -> Any:

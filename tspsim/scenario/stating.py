@@ -9,7 +9,7 @@ from tspsim.kernels import SERVING
 from tspsim.scenario.inference import infers
 from tspsim.scenario.loader import Opened
 from tspsim.scenario.schema import KernelsKeys
-from tspsim.scenario.stated import plain
+from tspsim.scenario.stated import Stated, plain
 from tspsim.scenario.types import Scenario
 
 #: What stands in a message where a file's place would.
@@ -50,7 +50,8 @@ def restated(base: Scenario) -> Mapping[str, Any]:
 
 
 def _keys(sections: Mapping[str, Any]) -> dict[str, Any]:
-    stated = {name: plain(each) for name, each in sections.items() if each is not None}
+    stated = {name: each if isinstance(each, Stated) else plain(each)
+              for name, each in sections.items() if each is not None}  # fmt: skip
     named = {name: {key: stated[name]} for name, key in _NAMED.items()
              if isinstance(stated.get(name), str)}  # fmt: skip
     return stated | named

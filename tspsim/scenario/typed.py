@@ -9,6 +9,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from tspsim.files.arguments import checked
 from tspsim.registry import STRATEGIES, TOPOLOGIES
 from tspsim.scenario import disturbances, experts, inference, schema
 from tspsim.scenario.stated import Stated
@@ -39,6 +40,7 @@ class Model(Stated, forms=(schema.ModelKeys,), named="hf"):
     """
 
     @classmethod
+    @checked
     def from_hf(cls, path: str | PathLike[str], **changes: Any) -> Model:
         """Return the model of a config.json, or of the folder that it lies in, with changes."""
         return cls(path, **changes)

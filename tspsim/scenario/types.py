@@ -8,6 +8,8 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from tspsim.files.arguments import checked
+from tspsim.files.errors import ArgumentError
 from tspsim.model import ModelShape, Optimizer, Workload
 from tspsim.strategies.base import StrategyOptions
 from tspsim.topology.disturbances import Disturbances
@@ -111,7 +113,10 @@ class Scenario:
 
     else:
 
-        def __init__(self, **stated: Any) -> None:
+        def __init__(self, *unnamed: Any, **stated: Any) -> None:
+            if unnamed:
+                told = f"sections by their names alone: {', '.join(SECTIONS)}"
+                raise ArgumentError(f"Scenario takes {told}; found {len(unnamed)} values")
             if "document" not in stated:  # with it they are values, as dataclasses.replace has them
                 from tspsim.scenario import stating  # which makes one of these
 
@@ -126,6 +131,7 @@ class Scenario:
         """Return the scenario of values, by their names here, that go together."""
         return cls(**values)
 
+    @checked
     def replace(self, *changes: str, **sections: Any) -> Scenario:
         """Return the scenario with other sections, and with changes of single keys.
 
@@ -146,6 +152,7 @@ class Scenario:
 
         return stating.replaced(self, changes, sections)
 
+    @checked
     def to_yaml(self, path: str | Path | None = None) -> str:
         """Return the scenario as the text of a file that gives the same results; write it, too.
 
@@ -161,11 +168,12 @@ class Scenario:
         OutputError
             When it cannot be written.
         """
-        from tspsim.scenario.writing import to_file, to_text
+        from tspsim.files.writing import write_text
+        from tspsim.scenario.writing import to_text
 
         text = to_text(self.document)
         if path is not None:
-            to_file(text, Path(path))
+            write_text(Path(path), text)
         return text
 
     def __repr__(self) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-
-from tspsim.files.errors import OutputError
 
 
 def to_text(document: Mapping[str, Any]) -> str:
@@ -20,20 +17,6 @@ def to_text(document: Mapping[str, Any]) -> str:
     text = io.StringIO()
     yaml.dump(_without_sources(document), text)
     return text.getvalue()
-
-
-def to_file(text: str, path: Path) -> None:
-    """Write a scenario's text.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _without_sources(value: Any) -> Any:

@@ -6,13 +6,13 @@ import csv
 import importlib
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tspsim.files.errors import OutputError, UnknownNameError, UserError
+from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.files.extras import install
+from tspsim.files.writing import whole, write_text
 from tspsim.sweeps import values
 from tspsim.sweeps.store import Store
 
@@ -58,19 +58,13 @@ def write(store: Store, form: str, path: Path, wanted: Sequence[str] = ()) -> No
     OutputError
         When the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        if form == "parquet" and wanted:
-            raise UserError("Parquet takes all columns: leave --columns out")
-        if form == "parquet":
+    if form == "parquet" and wanted:
+        raise UserError("Parquet takes all columns: leave --columns out")
+    if form == "parquet":
+        with whole(path) as partial:
             _parquet(store, partial)
-        else:
-            partial.write_text(text(store, form, wanted), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    else:
+        write_text(path, text(store, form, wanted))
 
 
 def _parquet(store: Store, path: Path) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tspsim.files.arguments import checked
 from tspsim.files.bounds import check_whole
 from tspsim.files.errors import ScenarioError, TspsimError, UserError
 from tspsim.scenario.loader import Opened
@@ -70,6 +71,7 @@ class Sweep:
         return html(self.store)
 
 
+@checked
 def sweep(
     source: str | Path | Mapping[str, Any] | Scenario,
     *axes: str,

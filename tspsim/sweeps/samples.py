@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tspsim.files.arguments import checked
+from tspsim.files.bounds import check_whole
 from tspsim.files.errors import UserError, did_you_mean
 from tspsim.files.extras import install
 
@@ -32,6 +34,11 @@ class Sample:
     method: Method
     count: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no sample has."""
+        check_whole("Sample: count", self.count)
+        check_whole("Sample: seed", self.seed, 0)
 
     def fractions(self, spans: int) -> NDArray[np.float64]:
         """Return numbers between 0 and 1, shape (count, spans).
@@ -62,6 +69,9 @@ class Sample:
             warnings.simplefilter("ignore", UserWarning)  # counts that are no power of two
             drawn = qmc.Sobol(spans, rng=self.seed).random(self.count)
         return np.asarray(drawn, dtype=np.float64)
+
+
+Sample.__init__ = checked(Sample.__init__)  # type: ignore[method-assign]
 
 
 def read(text: str, seed: int = 0) -> Sample:

@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tspsim import __version__
+from tspsim.files.arguments import checked
 from tspsim.files.errors import OutputError
 from tspsim.files.frames import frame
 from tspsim.files.reading import check_regular, is_folder, is_there
+from tspsim.files.writing import check_folder, said_clearly
 from tspsim.sweeps import stored, values
 from tspsim.sweeps.columns import order
 from tspsim.sweeps.lock import locked
@@ -136,6 +138,7 @@ class Store:
         self._in_file = in_file
 
     @classmethod
+    @checked
     def open(cls, directory: str | Path) -> Store:
         """Open the store of a folder for reading.
 
@@ -206,6 +209,7 @@ class Store:
                     f"{directory}: holds something else ({', '.join(held[:3])}); choose an empty "
                     "or a new folder"
                 )
+            check_folder(directory)
             if held:
                 check_regular(directory / FILE)
             directory.mkdir(parents=True, exist_ok=True)
@@ -378,7 +382,8 @@ def _json(value: Mapping[str, Any]) -> str:
 def _said_clearly(place: str) -> Iterator[None]:
     """Turn what SQLite and the operating system refuse into a message for the user."""
     try:
-        yield
+        with said_clearly(place):
+            yield
     except sqlite3.Error as error:
         if "full" in str(error):
             raise OutputError(
@@ -386,7 +391,3 @@ def _said_clearly(place: str) -> Iterator[None]:
                 "command again"
             ) from None
         raise OutputError(f"{place}: cannot be used as a sweep's store: {error}") from None
-    except PermissionError:
-        raise OutputError(f"{place}: may not be written by this user") from None
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from None

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tspsim.files.errors import OutputError, TopologyError
+from tspsim.files.errors import TopologyError
 from tspsim.files.reading import parse_json, read_bytes
+from tspsim.files.writing import make_folder, whole
 from tspsim.topology.tables import AXES, Table
 
 #: More than any table that can be looked up quickly; an archive may unpack to far more.
@@ -55,7 +55,7 @@ def label(table: Table) -> str:
 
 
 def write_tables(path: Path, tables: Sequence[Table], about: Mapping[str, Any]) -> None:
-    """Write a file of tables, whole or not at all.
+    """Write a file of tables, whole or not at all, and make the folders above it.
 
     Raises
     ------
@@ -68,29 +68,9 @@ def write_tables(path: Path, tables: Sequence[Table], about: Mapping[str, Any]) 
         arrays[label(table)] = np.frombuffer(table.codes, dtype="<i2").reshape(shape)
         for name, axis in zip(AXES[table.kind], table.axes, strict=True):
             arrays[f"{label(table)} {name}"] = np.array(axis, dtype="<f8")
-    made = io.BytesIO()
-    np.savez_compressed(made, **arrays)
-    write_whole(path, made.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file and the folders above it, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    make_folder(path.parent)
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_tables(path: Path) -> TableFile:

@@ -84,7 +84,7 @@ def _wrong(event: dict[str, Any]) -> str:
     args = event.get("args", {})
     if not isinstance(args, dict):
         return "args is no object"
-    keys = {key: event.get(key) for key in ("pid", "tid")}
+    keys = {key: event.get(key) for key in ("cat", "pid", "tid")}
     for key, value in (*keys.items(), ("args.correlation", args.get("correlation"))):
         if not isinstance(value, int | str | None):
             return f"found {key} {value!r}; a number or a text is expected"

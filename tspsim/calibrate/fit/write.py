@@ -12,6 +12,7 @@ from tspsim.calibrate.fit.constants import Constants
 from tspsim.calibrate.fit.curves import rounded
 from tspsim.calibrate.fit.network import WAY_IN
 from tspsim.calibrate.rows import Machine
+from tspsim.files.writing import make_folder, whole, write_text
 
 
 def profile_document(found: Constants, name: str) -> dict[str, Any]:
@@ -121,16 +122,16 @@ def write(found: Constants, target: Path, ranks: list[int]) -> list[Path]:
     ranks : list of int
         Numbers of ranks that get a topology.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     stem = target.stem
-    target.write_text(yaml(profile_document(found, stem)), encoding="utf-8")
+    write_text(target, yaml(profile_document(found, stem)))
     paths = [target]
     for count in ranks:
         path = target.with_name(f"{stem}-{count}-ranks.yaml")
-        path.write_text(yaml(topology_document(found, count, target.name)), encoding="utf-8")
+        write_text(path, yaml(topology_document(found, count, target.name)))
         paths.append(path)
     path = target.with_name(f"{stem}-intervals.json")
-    path.write_text(json.dumps(intervals_document(found), indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(intervals_document(found), indent=1) + "\n")
     picture = target.with_name(f"{stem}-residuals.png")
     draw(found, picture)
     return [*paths, path, picture]
@@ -170,4 +171,5 @@ def draw(found: Constants, path: Path) -> None:
     ax.set_ylabel("predicted / measured - 1 [%]")
     ax.set_title("residuals: filled rows were fitted to, hollow ones held out", loc="left")
     ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None})

@@ -13,9 +13,9 @@ from tspsim.calibrate.published.calls import with_protocols
 from tspsim.calibrate.published.rows import Call
 from tspsim.files.errors import UserError
 from tspsim.files.units import to_text
+from tspsim.files.writing import make_folder, write_text
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Protocol
-from tspsim.topology.table_files import write_whole
 
 
 def document(calls: Sequence[Sequence[Call]], topology: str, name: str) -> dict[str, Any]:
@@ -52,8 +52,9 @@ def document(calls: Sequence[Sequence[Call]], topology: str, name: str) -> dict[
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    """Write a profile's file, whole or not at all."""
-    write_whole(path, yaml(found).encode())
+    """Write a profile's file, whole or not at all, and make the folders above it."""
+    make_folder(path.parent)
+    write_text(path, yaml(found))
 
 
 def render(found: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from tspsim.calibrate.validate.compare import Comparison, Report
 from tspsim.calibrate.validate.scenario import scheme, title
+from tspsim.files.writing import whole
 
 #: Colours of what is computed, and of what is sent by its kind.
 COLOURS = {
@@ -41,7 +42,8 @@ def scatter(report: Report, path: Path) -> None:
     ax.set_ylabel("predicted step [ms]")
     ax.set_title(f"{report.profile}: mean error {report.error:.1%}; grey: 10 %", loc="left")
     ax.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None})
 
 
 def pair(comparison: Comparison, path: Path) -> None:
@@ -55,7 +57,8 @@ def pair(comparison: Comparison, path: Path) -> None:
     end = max(comparison.predicted, *(end for bars in measured for _, _, end in bars))
     bottom.set_xlim(min(0.0, *(a for bars in measured for _, a, _ in bars)) * 1e3, end * 1e3)
     bottom.set_xlabel("time since the last rank began [ms]")
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None})
 
 
 def _measured(span: list[Any]) -> tuple[str, float, float]:

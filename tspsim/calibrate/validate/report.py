@@ -14,6 +14,7 @@ from tspsim.calibrate.fit.curves import rounded
 from tspsim.calibrate.validate.compare import Comparison, Report, describe
 from tspsim.calibrate.validate.scenario import scheme
 from tspsim.files.reading import read_text
+from tspsim.files.writing import make_folder, write_text
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def write(report: Report, folder: Path) -> list[Path]:
     """Write the page and its pictures into a folder; return their paths."""
     from tspsim.calibrate.validate import draw
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = [folder / "predicted-measured.png"]
     draw.scatter(report, paths[0])
     for c in report.comparisons:
@@ -116,7 +117,7 @@ def write(report: Report, folder: Path) -> list[Path]:
             paths.append(folder / f"timeline-{name}.png")
             draw.pair(c, paths[-1])
     text = page(report, [path.name for path in paths])
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_text(folder / "report.md", text)
     return [folder / "report.md", *paths]
 
 
@@ -126,4 +127,4 @@ def state_error(profile: Path, error: float) -> None:
     kept = [line for line in lines if not line.startswith("error:")]
     at = next((i for i, line in enumerate(kept) if line.startswith("interference:")), len(kept))
     kept.insert(at, f"error: {rounded(error)}")
-    profile.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    write_text(profile, "\n".join(kept) + "\n")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,8 +13,9 @@ from tspsim.analysis.fullest import MemoryFigures, fill
 from tspsim.analysis.summary import Summary
 from tspsim.explain.explanation import Explanation, explain
 from tspsim.files.between import within
-from tspsim.files.errors import OutputError, UserError
-from tspsim.files.extras import install
+from tspsim.files.errors import OutputError
+from tspsim.files.extras import need
+from tspsim.files.writing import check_file, write_text
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.reports import explanation
 from tspsim.reports.comparison import ALIKE, MARK, alike, cells, titles
@@ -41,24 +40,20 @@ SCRIPTS = ("view.js", "gantt.js", "memory.js", "lines.js", "main.js")
 LISTED = 6
 
 
-def check(path: Path) -> Any:
-    """Return jinja2, and see that the page can have this name, before anything is simulated.
+def check(path: Path) -> None:
+    """See that the page can be made, and have this name, before anything is simulated.
 
     Raises
     ------
     OutputError
-        When the suffix is not that of a page.
+        When the suffix is not that of a page, or there is no place for a file.
     UserError
         When jinja2 is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{path}: a report is .html, not '{path.suffix}'")
-    try:
-        return importlib.import_module("jinja2")
-    except ImportError:
-        raise UserError(
-            f"a report needs jinja2, which is not installed: {install('report')}"
-        ) from None
+    need("jinja2", "report", "a report")
+    check_file(path)
 
 
 def write(subject: Subject, path: Path) -> None:
@@ -69,20 +64,13 @@ def write(subject: Subject, path: Path) -> None:
     OutputError
         When the file cannot be written.
     """
-    text = render(subject)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, render(subject))
 
 
 def render(subject: Subject) -> str:
     """Return the page. The same subject gives the same text."""
-    jinja2 = check(Path("report.html"))
+    import jinja2  # which a plain installation leaves out
+
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tspsim.files.errors import UserError
-from tspsim.output.pictures import check_suffix, draw_at
+from tspsim.output.pictures import check, draw_at
 from tspsim.output.plots.legends import below
 from tspsim.output.plots.paper import asked
 from tspsim.output.plots.ticks import plain_ticks
@@ -54,7 +54,7 @@ def draw(
         When the suffix is another one, or the file cannot be written.
     """
     path = Path(path)
-    check_suffix(path)
+    check(path)
     plot = MAPS.get(kind)
     foreign = [name for name in options if name not in inspect.signature(plot).parameters]
     if foreign:
