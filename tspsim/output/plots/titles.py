@@ -34,6 +34,8 @@ def titled(result: Result, rest: str, name: str = "") -> str:
     device = scenario.topology.devices[0].name
     on = f"{mesh.ranks:,} x {device}".replace(" ", JOINT) + (f", {axes}" if axes else "")
     size = parameters(scenario.model.parameters)
+    if called := scenario.model_name:
+        size = f"{called} ({size})"
     return f"{name or scenario.name}: {_work(result)}, {size} on {on}\n{rest}"
 
 
