@@ -191,8 +191,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         _axes(ax, order, sorted({p.tokens for p in found}))
         ax.set_title("skewed routing" if skewed else "balanced routing", loc="left", fontsize=10)
     shown = {c for ax in panels for c in (p.get_facecolor()[:3] for p in ax.patches)}
+    title = (
+        "the fastest layout, and its lead in % over the best of the other side, ring or tokens (≈: "
+        "a draw); marks: where both sides are equal in closed form"
+    )
     figure.legend(handles=_legend(shown), loc="outside lower center", ncols=9, frameon=False,
-                  fontsize=9)  # fmt: skip
+                  fontsize=9, title=title, title_fontsize=9)  # fmt: skip
     figure.savefig(path, dpi=110)
 
 
@@ -208,7 +212,7 @@ def _cells(ax: Axes, place: int, some: Sequence[Point]) -> None:
                                edgecolor="white", hatch=hatch, lw=0.8))  # fmt: skip
         gap = 100 * (ahead if ahead > 0 else 1 / (1 + ahead) - 1)
         ink = "white" if best.layout == "tokens" else "black"
-        text = f"{'≈ ' if gap < DRAW else ''}{gap:.0f}"
+        text = f"{'≈ ' if gap < DRAW else ''}{gap:,.0f}"
         ax.text(left + 0.5, place, text, ha="center", va="center", fontsize=8, color=ink)
 
 

@@ -230,7 +230,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def draw_prompts(rows: Sequence[Row], path: Path) -> None:
     """Draw who gives the first token first, by prompt and by what of it is one step."""
     found = prompts(points(rows))
-    figure = Figure(figsize=(11.5, 2.9), layout="constrained")
+    figure = Figure(figsize=(11.5, 3.4), layout="constrained")
     ax = figure.subplots()
     work = sorted({(p.tokens, -p.chunk) for p in found})
     names = []
@@ -239,6 +239,7 @@ def draw_prompts(rows: Sequence[Row], path: Path) -> None:
         for x, (length, chunk) in enumerate(work):
             _cell(ax, x, y, at(some, tokens=length, chunk=-chunk), 1)
     _axes(ax, [f"{kilo(n)}, {'whole' if n == -c else f'by {kilo(-c)}'}" for n, c in work], names)
+    ax.set_xlabel("prompt, and the tokens of it that are one step")
     _finish(figure, [ax], path)
 
 
@@ -273,9 +274,9 @@ def _without(here: Sequence[Point]) -> Iterator[str]:
     kinds = dict.fromkeys(p.kind for p in here)
     names = [kind.replace(" x ", "x") for kind in kinds if not fastest(at(here, kind=kind))]
     if names:
-        yield f"no {', '.join(names[:2])}"
-    if names[2:]:
-        yield f"or {', '.join(names[2:])}"
+        yield f"no {', '.join(names[:-1] or names)}"
+    if names[1:]:
+        yield f"or {names[-1]}"
 
 
 def _axes(ax: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
@@ -297,6 +298,10 @@ def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     patches = [p for p in patches if p.get_facecolor()[:3] in seen]
     if to_rgba(PALE_GREY)[:3] in seen:
         patches.append(Patch(facecolor=PALE_GREY, label="nobody fits, or not run"))
+    title = (
+        "the fastest strategy: its time, and its lead over the best of another kind (≈: a draw; "
+        "?: kernels beyond those measured); no TP: TP does not fit"
+    )
     figure.legend(handles=patches, loc="outside lower center", ncols=9, frameon=False,
-                  fontsize=9, labelcolor=DARK)  # fmt: skip
+                  fontsize=9, labelcolor=DARK, title=title, title_fontsize=9)  # fmt: skip
     figure.savefig(path, dpi=110)

@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from tspsim.output.plots.style import GREY
@@ -66,11 +65,11 @@ def write(
     if max(len(scale.places) for scale in scales) > READABLE:
         return
     # The line of a crossover or of the rule may run through the middle of a cell.
-    halo = [withStroke(linewidth=2.2, foreground=ground)]
+    ground_of_it = {"facecolor": ground, "edgecolor": "none", "pad": 0.8}
     colour = "white" if _luminance(ground) < DARK_GROUND else "black"
     x, y = (scale.middle(index) for scale, index in zip(scales, place, strict=True))
     ax.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, zorder=5,
-            path_effects=halo)  # fmt: skip
+            bbox=ground_of_it)  # fmt: skip
 
 
 def _luminance(colour: Colour) -> float:
