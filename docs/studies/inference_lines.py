@@ -230,7 +230,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def draw_prompts(rows: Sequence[Row], path: Path) -> None:
     """Draw who gives the first token first, by prompt and by what of it is one step."""
     found = prompts(points(rows))
-    figure = Figure(figsize=(11.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.0), layout="constrained")
     ax = figure.subplots()
     work = sorted({(p.tokens, -p.chunk) for p in found})
     names = []
@@ -259,7 +259,8 @@ def _text(here: Sequence[Point], scale: float) -> str:
     ahead = 100 * lead(here)
     told = "alone" if math.isinf(ahead) else f"{'≈ ' if ahead < DRAW else ''}{ahead:.0f} %"
     time = f"{best.seconds * scale:.3g} {'ms' if scale > 1 else 's'}"
-    return "\n".join([time, told + " ?" * beyond(best), *_without(here)])
+    name = best.kind.replace(" x ", "x")
+    return "\n".join([name, time, told + " ?" * beyond(best), *_without(here)])
 
 
 def beyond(point: Point) -> bool:
