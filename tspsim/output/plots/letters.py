@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.collections import PathCollection
 from matplotlib.text import Annotation, Text
 from numpy.typing import NDArray
 
@@ -76,7 +77,8 @@ class Letters(Artist):
     def draw(self, renderer: RendererBase) -> None:
         """Place the letters; each draws itself."""
         assert self.axes is not None
-        point = renderer.points_to_pixels(1.0)
+        assert self.axes.figure is not None
+        point = self.axes.figure.dpi / 72
         taken = self._around(renderer, point)
         inside = self.axes.bbox.get_points() / point
         for letter in self._placed:
@@ -100,7 +102,7 @@ class Letters(Artist):
             ]
         ).reshape(-1, 2, 2)
         taken = Taken(boxes[:, 0], boxes[:, 1], np.zeros(len(boxes)))
-        for dots in ax.collections:
+        for dots in (each for each in ax.collections if isinstance(each, PathCollection)):
             places = dots.get_offset_transform().transform(dots.get_offsets()) / point
             radius = math.sqrt(max(dots.get_sizes(), default=0.0) / math.pi)
             taken = taken.also(places, places, radius)

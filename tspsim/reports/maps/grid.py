@@ -87,8 +87,8 @@ def mark(
     if readable(scales):
         left, bottom, _, height = rectangle(scales, place)
         inside = offset_copy(ax.transData, ax.figure, x=4.5, y=-4.5, units="points")  # type: ignore[arg-type]
-        ax.plot(left, bottom + height, marker=marker, ms=3.2, mew=0, ls="", color=_ink(ground),
-                transform=inside, zorder=6)  # fmt: skip
+        ax.scatter(left, bottom + height, marker=marker, s=10, lw=0, color=_ink(ground),
+                   transform=inside, zorder=6)  # fmt: skip
 
 
 def readable(scales: Sequence[Scale]) -> bool:
