@@ -101,7 +101,9 @@ def plot(
     phases = (_densely if dense else _one_by_one)(ax, drawn, result.timeline, part, page)
     _dress(ax, drawn, result.timeline)
     ax.set_xlim(part.start / scale, part.end / scale)
-    ax.set_xlabel(f"time since the start of the step [{unit}]")
+    # In a column names of rows may leave axes narrower than this text, which then begins there.
+    time = f"time since the start of the step [{unit}]"
+    ax.set_xlabel(time, loc="center" if asked() is None else "right")
     set_title(ax, _title(result, part, dense), pad=26 if phases else 16)
     _legend(ax, drawn, phases)
     return ax
@@ -194,7 +196,8 @@ def _row_name(row: Row, timeline: Timeline) -> str:
     if row.lane:
         return row.name
     stages = stages_of(timeline.programs.of(row.rank)) if timeline.mesh.degree(PP) > 1 else ()
-    return f"{named(row.rank, stages)}  {row.name}"
+    rank = named(row.rank, stages)
+    return f"{rank}  {row.name}" if asked() is None else rank  # print has no room for more
 
 
 def step_of(result: Result) -> str:

@@ -73,5 +73,9 @@ def set_title(ax: Axes, text: str, pad: float = 6.0) -> None:
 def wrapped(text: str, inches: float, size: float) -> str:
     """Return a text in lines that are so wide at most, in letters of a size in points."""
     letters = max(int(72 * inches / (LETTER * size)), 20)
-    lines = (line for part in text.split("\n") for line in wrap(part, letters) or [""])
+    lines = (
+        line
+        for part in text.split("\n")
+        for line in wrap(part, letters, break_on_hyphens=False) or [""]
+    )
     return "\n".join(lines).replace(JOINT, " ")
