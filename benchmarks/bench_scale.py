@@ -120,17 +120,23 @@ def curves() -> dict[str, list[tuple[int, float]]]:
 def draw(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     """Draw the curves beside the straight lines through their last points."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    from tspsim.output.plots.ticks import plain_ticks
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     titles = {"layers": "layers (8 ranks)", "ranks": "simulated ranks (8 layers)"}
-    for axes, (name, points) in zip(figure.subplots(1, 2), found.items(), strict=True):
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (name, points) in zip(panels, found.items(), strict=True):
         x, y = zip(*points, strict=True)
         axes.loglog(x, y, "o", color="#0072B2", label="measured")
         axes.loglog(x, [y[-1] * n / x[-1] for n in x], "--", color="#888888", label="linear")
         axes.set_xlabel(titles[name])
-        axes.set_ylabel("engine [s]")
+        axes.set_ylabel("time of the engine [s]")
         axes.set_xticks(x, [str(n) for n in x], minor=False)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.minorticks_off()
+        plain_ticks(axes.yaxis)
         axes.legend()
     figure.suptitle("Time to simulate one TSP training step")
     figure.savefig(path, dpi=130)

@@ -170,7 +170,8 @@ def result(degree: int = 4, layers: int = 2, phases: tuple[str, ...] = ("forward
     model = ModelShape(4096, layers, 32, 8, 16384)
     document = {"name": "small-tsp", "model": {"layers": layers}}
     scenario = SimpleNamespace(
-        name="small-tsp", path=None, model=model, workload=Workload(131072), optimizer=Optimizer(),
+        name="small-tsp", path=None, model=model, model_name="",
+        workload=Workload(131072), optimizer=Optimizer(),
         strategy=SimpleNamespace(kind="tsp"), topology=topology(degree), algorithm="auto",
         document=document, disturbances=Disturbances(),
     )  # fmt: skip

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
@@ -29,6 +31,8 @@ from tspsim.cli.app import app
 from tspsim.cli.closed_forms import forward_volume
 from tspsim.files.errors import OutputError, UserError
 from tspsim.model import ModelShape
+from tspsim.output.plots.paper import paper
+from tspsim.output.plots.roomy import Roomy
 from tspsim.registry import MAPS
 from tspsim.reports.maps import heatmap, lines, pareto, winner
 from tspsim.reports.maps.choose import Asked
@@ -637,6 +641,24 @@ def test_a_map_of_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     assert f"of a run there are: {kinds}\n" in ran.stderr
     ran = call("plot", str(tmp_path), "--kind", "gantt", "--at", "a=1")
     assert (ran.exit_code, ran.stderr) == (2, "a gantt plot has no at to choose\n")
+
+
+def test_a_cell_has_the_marker_of_the_best() -> None:
+    """As in the legend, so that print without colour tells whose cell it is."""
+    axes = drawn("winner", swept())
+    shapes = [c.get_paths()[0] for c in axes.collections if isinstance(c, PathCollection)]
+    wins = [t for t in axes.texts if t.get_text().startswith(("+", "≈", "=", "alone"))]
+    assert len(shapes) == len(wins)
+    assert len({len(path.vertices) for path in shapes}) == 2
+
+
+def test_what_has_no_room_in_a_cell_is_left_out() -> None:
+    """In a narrow picture colours and markers tell alone: no text lies on another one."""
+    with paper(1.5):
+        axes = drawn("winner", swept())
+    assert isinstance(axes.figure, Figure)
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    assert not any(t.has_room(renderer) for t in axes.texts if isinstance(t, Roomy))
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:

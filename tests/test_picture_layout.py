@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from time import process_time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
@@ -25,10 +27,12 @@ from tspsim.cli.plot_options import plot_options
 from tspsim.files.errors import UnknownNameError
 from tspsim.files.numbers import plain
 from tspsim.output.pictures import WIDTHS, draw
-from tspsim.output.plots import density, links, titles
+from tspsim.output.plots import density, gantt, links, titles, window
+from tspsim.output.plots.bars import Bar, Row
 from tspsim.output.plots.legends import columns
 from tspsim.output.plots.paper import LEAST, MOST, paper, settle
 from tspsim.output.plots.roomy import Roomy
+from tspsim.output.plots.style import BLUE, Style
 from tspsim.registry import PLOTS
 from tspsim.topology.graph import Link
 
@@ -143,6 +147,40 @@ def test_a_large_step_is_drawn_whole_in_seconds(name: str, tmp_path: Path) -> No
     assert process_time() - start < 5
 
 
+@pytest.mark.parametrize(("kind", "ranks"), [("column", 4), ("page", 8)])
+def test_a_gantt_in_print_is_hardly_longer_than_wide(kind: str, ranks: int) -> None:
+    """Rows are thin; a column has four of eight ranks, and says which, but not what to type."""
+    with paper(WIDTHS[kind]):
+        axes = plot("gantt", small_result.result(degree=8, layers=2))
+        settle(figure_of(axes))
+    shown = [t.get_text() for t in axes.get_yticklabels() if t.get_text().startswith("rank")]
+    assert len(shown) == ranks
+    assert figure_of(axes).get_figheight() < 1.2 * WIDTHS[kind]
+    said = figure_of(axes).get_suptitle().replace("\n", " ")
+    assert ("ranks 0, 2, 5, 7 of 8" in said) == (ranks == 4)
+    assert "--" not in said
+
+
+def test_ranks_of_a_column_are_from_least_to_most_compute() -> None:
+    """Whatever their numbers, and evenly in between."""
+    seconds = [5.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 4.0]
+    op = SimpleNamespace(index=0, lane=0)
+    line: Any = SimpleNamespace(
+        programs=SimpleNamespace(of=lambda _: SimpleNamespace(ops=(op,))),
+        start=np.zeros((8, 1)), end=np.array(seconds)[:, None],
+    )  # fmt: skip
+    assert window._few(line, tuple(range(8)), 0.0, 6.0) == (0, 1, 3, 6)
+
+
+@pytest.mark.parametrize(("seconds", "pale"), [(0.001, False), (1.0, True)])
+def test_a_bar_as_thin_as_its_edges_is_of_its_own_colour(seconds: float, pale: bool) -> None:
+    """White edges would leave nothing of it in print."""
+    row = Row(0, 0, "compute", 0.0, 0.2)
+    style = Style("matmul", BLUE)
+    made = gantt._collection(style, [Bar(row, 0.0, seconds, None)], 1.0, 100.0, False)
+    assert to_hex(made.get_edgecolor()[0]) == ("#ffffff" if pale else BLUE.lower())
+
+
 def test_a_text_in_a_bar_is_drawn_only_where_it_fits() -> None:
     """Whatever the width at which the figure is saved."""
     figure = Figure(figsize=(4, 1))
@@ -217,13 +255,19 @@ def test_a_long_entry_of_a_legend_stays_on_the_page_of_a_column() -> None:
     assert -1 <= box.x0 <= box.x1 <= figure.bbox.width + 1
 
 
-def test_letters_of_the_roofline_stand_free() -> None:
-    """No two on each other, none on another's dot or on the roof."""
-    axes = plot("roofline", small_result.real())
+@pytest.mark.parametrize("width", [None, *WIDTHS.values()])
+def test_letters_of_the_roofline_stand_free(width: float | None) -> None:
+    """No two on each other, on a name of the roof or on the roof, and all of them inside."""
+    with paper(width):
+        axes = plot("roofline", small_result.real())
+        if width:
+            settle(figure_of(axes))
     letters = [t for t in axes.texts if len(t.get_text()) == 1]
     assert len(letters) > 2
+    level = [t for t in axes.texts if t.get_text().startswith("peak")]
     boxes = extents(axes, letters)
-    assert no_two_overlap(boxes)
+    assert no_two_overlap([*boxes, *extents(axes, level)])
+    assert all(axes.bbox.contains(*corner) for box in boxes for corner in box.get_points())
     roof = axes.transData.transform(axes.lines[0].get_xydata())
     for box in boxes:
         x = np.linspace(box.x0, box.x1, 9)
@@ -247,6 +291,34 @@ def test_a_title_says_what_step_it_is_and_on_what(kind: str) -> None:
     assert title.startswith(
         "tiny-tsp: training step of 1,024 tokens, 1.44M parameters on 4 x mi300x, tsp 4"
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ((), "8 layers of llama-3-8b"),
+        (("model.vocab=128256", "model.layers=32"), "llama-3-8b"),
+        (("model.layers=1",), "1 layer of llama-3-8b"),
+        (("model.ffn=14000",), ""),
+    ],
+)
+def test_a_model_is_called_by_the_shipped_one_whose_sizes_it_has(
+    overrides: tuple[str, ...], named: str
+) -> None:
+    """Also as some of its layers; of other sizes it has no name, whatever it was made of."""
+    scenario = tspsim.load(SCENARIOS / "slow-link.yaml", overrides)
+    assert scenario.model_name == named
+
+
+def test_a_title_names_the_model() -> None:
+    """With its size; what belongs together is on one line."""
+    made = small_result.result(degree=2, layers=1)
+    made.scenario.model_name = "llama-3-8b"
+    title = titles.titled(made, "rest")
+    assert "llama-3-8b (" in title
+    lines = titles.wrapped(title, 3.0, 7.5).split("\n")
+    assert any(f"2 x {made.scenario.topology.devices[0].name}" in line for line in lines)
+    assert any("tsp 2" in line for line in lines)
 
 
 def test_parameters_are_called_as_models_are() -> None:

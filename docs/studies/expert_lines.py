@@ -43,6 +43,11 @@ COLOURS = {
     "tokens": BLUE, "tokens, once": SKY, "tokens, 4 pieces": "#7C9CC9",
     "ring": ORANGE, "ring, columns": YELLOW, "tensor": PURPLE,
 }  # fmt: skip
+#: What stands for them in a cell: in print without colour it tells.
+SHORT = {
+    "tokens": "T", "tokens, once": "T1", "tokens, 4 pieces": "T4",
+    "ring": "R", "ring, columns": "RC", "tensor": "X",
+}  # fmt: skip
 #: Tokens of a rank at which all layouts are listed.
 SHOWN = 16384
 #: The layer that is drawn: of OLMoE on eight H100, so many sequences of 8K.
@@ -191,8 +196,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         _axes(ax, order, sorted({p.tokens for p in found}))
         ax.set_title("skewed routing" if skewed else "balanced routing", loc="left", fontsize=10)
     shown = {c for ax in panels for c in (p.get_facecolor()[:3] for p in ax.patches)}
+    title = (
+        "the fastest layout, and its lead in % over the best of the other side, ring or tokens (≈: "
+        "a draw); marks: where both sides are equal in closed form"
+    )
     figure.legend(handles=_legend(shown), loc="outside lower center", ncols=9, frameon=False,
-                  fontsize=9)  # fmt: skip
+                  fontsize=9, title=title, title_fontsize=9)  # fmt: skip
     figure.savefig(path, dpi=110)
 
 
@@ -208,7 +217,7 @@ def _cells(ax: Axes, place: int, some: Sequence[Point]) -> None:
                                edgecolor="white", hatch=hatch, lw=0.8))  # fmt: skip
         gap = 100 * (ahead if ahead > 0 else 1 / (1 + ahead) - 1)
         ink = "white" if best.layout == "tokens" else "black"
-        text = f"{'≈ ' if gap < DRAW else ''}{gap:.0f}"
+        text = f"{SHORT[best.layout]} {'≈ ' if gap < DRAW else ''}{gap:,.0f}"
         ax.text(left + 0.5, place, text, ha="center", va="center", fontsize=8, color=ink)
 
 
@@ -238,7 +247,8 @@ def _axes(ax: Axes, order: Sequence[tuple[str, str]], counts: Sequence[int]) -> 
 
 def _legend(shown: set[tuple[float, ...]]) -> list[Patch | Line2D]:
     """Return entries for what is seen."""
-    patches = [Patch(facecolor=colour, label=name) for name, colour in COLOURS.items()]
+    looks = COLOURS.items()
+    patches = [Patch(facecolor=c, label=f"{SHORT[name]}: {name}") for name, c in looks]
     seen: list[Patch | Line2D] = [p for p in patches if p.get_facecolor()[:3] in shown]
     seen.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="does not fit"))
     for marker, name in zip(FORMS, ("as many bytes", "as long at peak rates"), strict=True):

@@ -230,7 +230,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def draw_prompts(rows: Sequence[Row], path: Path) -> None:
     """Draw who gives the first token first, by prompt and by what of it is one step."""
     found = prompts(points(rows))
-    figure = Figure(figsize=(11.5, 2.9), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.0), layout="constrained")
     ax = figure.subplots()
     work = sorted({(p.tokens, -p.chunk) for p in found})
     names = []
@@ -239,6 +239,7 @@ def draw_prompts(rows: Sequence[Row], path: Path) -> None:
         for x, (length, chunk) in enumerate(work):
             _cell(ax, x, y, at(some, tokens=length, chunk=-chunk), 1)
     _axes(ax, [f"{kilo(n)}, {'whole' if n == -c else f'by {kilo(-c)}'}" for n, c in work], names)
+    ax.set_xlabel("prompt, and the tokens of it that are one step")
     _finish(figure, [ax], path)
 
 
@@ -258,7 +259,8 @@ def _text(here: Sequence[Point], scale: float) -> str:
     ahead = 100 * lead(here)
     told = "alone" if math.isinf(ahead) else f"{'≈ ' if ahead < DRAW else ''}{ahead:.0f} %"
     time = f"{best.seconds * scale:.3g} {'ms' if scale > 1 else 's'}"
-    return "\n".join([time, told + " ?" * beyond(best), *_without(here)])
+    name = best.kind.replace(" x ", "x")
+    return "\n".join([name, time, told + " ?" * beyond(best), *_without(here)])
 
 
 def beyond(point: Point) -> bool:
@@ -273,9 +275,9 @@ def _without(here: Sequence[Point]) -> Iterator[str]:
     kinds = dict.fromkeys(p.kind for p in here)
     names = [kind.replace(" x ", "x") for kind in kinds if not fastest(at(here, kind=kind))]
     if names:
-        yield f"no {', '.join(names[:2])}"
-    if names[2:]:
-        yield f"or {', '.join(names[2:])}"
+        yield f"no {', '.join(names[:-1] or names)}"
+    if names[1:]:
+        yield f"or {names[-1]}"
 
 
 def _axes(ax: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
@@ -297,6 +299,10 @@ def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     patches = [p for p in patches if p.get_facecolor()[:3] in seen]
     if to_rgba(PALE_GREY)[:3] in seen:
         patches.append(Patch(facecolor=PALE_GREY, label="nobody fits, or not run"))
+    title = (
+        "the fastest strategy: its time, and its lead over the best of another kind (≈: a draw; "
+        "?: kernels beyond those measured); no TP: TP does not fit"
+    )
     figure.legend(handles=patches, loc="outside lower center", ncols=9, frameon=False,
-                  fontsize=9, labelcolor=DARK)  # fmt: skip
+                  fontsize=9, labelcolor=DARK, title=title, title_fontsize=9)  # fmt: skip
     figure.savefig(path, dpi=110)

@@ -222,6 +222,8 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     panels = figure.subplots(1, 4)
     for ax, place in zip(panels, PANELS, strict=False):
         _lines(ax, [p for p in found if p[:2] == place and p.schedule in ("", "1f1b")])
+    for ax in panels[:3]:  # rates are compared across the panels
+        ax.set_ylim(0, 1.05 * max(p.rate for p in found if p[:2] in PANELS))
     panels[0].set_ylabel("tokens/s per device")
     _bars(panels[3], [p for p in found if p.sequence == LONG])
     handles, labels = panels[0].get_legend_handles_labels()
@@ -241,9 +243,9 @@ def _lines(ax: Axes, some: Sequence[Point]) -> None:
     ax.set_xscale("log", base=2)
     ticks = sorted({p.tokens for p in some})
     ax.set_xticks(ticks, [_kilo(each) for each in ticks])
-    ax.set_ylim(0)
     ax.set_xlabel("tokens of a micro-batch")
-    ax.set_title(f"{_kilo(some[0].sequence)} on {some[0].nodes} nodes", loc="left", fontsize=10)
+    title = f"sequences of {_kilo(some[0].sequence)}, {some[0].nodes} nodes"
+    ax.set_title(title, loc="left", fontsize=10)
 
 
 def _bars(ax: Axes, some: Sequence[Point]) -> None:
@@ -255,7 +257,7 @@ def _bars(ax: Axes, some: Sequence[Point]) -> None:
     ax.set_yticks([1.5, 6.5], ["32 nodes", "8 nodes"], rotation=90, va="center")
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("tokens/s per device")
-    ax.set_title(f"{_kilo(LONG)}, best micro-batches", loc="left", fontsize=10)
+    ax.set_title(f"sequences of {_kilo(LONG)}, best micro-batches", loc="left", fontsize=10)
 
 
 def _bar(ax: Axes, place: int, point: Point) -> None:

@@ -140,7 +140,9 @@ def _same_axis(ax: Axes, shown: tuple[float, float], longest: float) -> None:
     start, end = shown
     drawn, (scale, _) = time_unit(end)[0], time_unit(longest)
     ticks = [
-        t for t in MaxNLocator(10).tick_values(0, longest / scale) if 0 <= t * scale <= longest
+        t
+        for t in MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, longest / scale)
+        if 0 <= t * scale <= longest
     ]
     ax.set_xlim(start / drawn, (start + longest) / drawn)
     ax.set_xticks([(start + tick * scale) / drawn for tick in ticks], [plain(t) for t in ticks])

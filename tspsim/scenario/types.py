@@ -131,6 +131,16 @@ class Scenario:
         """Return the scenario of values, by their names here, that go together."""
         return cls(**values)
 
+    @property
+    def model_name(self) -> str:
+        """The shipped model of this shape: ``"llama-3-8b"``, ``"2 layers of llama-3-8b"``, or none.
+
+        It is recognised by its sizes: a model of other sizes has no name, whatever it was made of.
+        """
+        from tspsim.scenario.recognised import model_name  # which reads the shipped models
+
+        return model_name(self.model)
+
     @checked
     def replace(self, *changes: str, **sections: Any) -> Scenario:
         """Return the scenario with other sections, and with changes of single keys.

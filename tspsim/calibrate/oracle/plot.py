@@ -19,7 +19,7 @@ def draw(report: Report, path: Path) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _timelines(upper, report)
     _difference(lower, report)
-    figure.suptitle(report.job.title, fontsize=10)
+    figure.suptitle(f"memory of a rank over a step: {report.job.title}", fontsize=10)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -30,8 +30,11 @@ def _timelines(ax: Axes, report: Report) -> None:
     simulated = [size / GIB for _, _, size in report.gaps]
     ax.step(at, torch, where="post", color=ORANGE, linewidth=3, label="torch: MemTracker")
     ax.step(at, simulated, where="post", color=BLUE, linewidth=1.2, label="tspsim")
-    peaks = f"peak {report.torch.peak / GIB:.3f} and {report.simulated.peak / GIB:.3f} GiB"
-    ax.set_title(f"{peaks} ({report.peak_error:+.2%})", fontsize=9)
+    torch_peak, peak = (each.peak / GIB for each in (report.torch, report.simulated))
+    apart = round(report.peak_error, 4) + 0.0  # never "-0.00"
+    ax.set_title(
+        f"peak: torch {torch_peak:.3f} GiB, tspsim {peak:.3f} GiB ({apart:+.2%})", fontsize=9
+    )
     ax.set_ylabel("alive on a rank [GiB]")
     ax.set_ylim(bottom=0)
     ax.grid(axis="y", color=GREY, linewidth=0.5)

@@ -12,24 +12,26 @@ import numpy as np
 from tspsim.calibrate.published import curves, protocols
 from tspsim.calibrate.published.fit import Fitted, FittedCurve
 from tspsim.calibrate.published.rows import Call
+from tspsim.output.plots.style import BLUE, DARK, GREEN, PURPLE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PANELS = (("matmul",), ("attention", "attention_backward"), ("elementwise",))
 _TITLES = ("Matmul", "Attention", "Element-wise", "Collectives in a node")
-_COLOURS = {
-    "matmul": "#1f77b4",
-    "attention": "#1f77b4",
-    "attention_backward": "#d95f02",
-    "elementwise": "#1f77b4",
+#: Colours and marks: in print without colour the marks tell.
+_LOOKS = {
+    "matmul": (BLUE, "o"),
+    "attention": (BLUE, "o"),
+    "attention_backward": (VERMILLION, "s"),
+    "elementwise": (BLUE, "o"),
 }
 _KINDS = {
-    "all_reduce": "#1f77b4",
-    "all_gather": "#d95f02",
-    "reduce_scatter": "#2a9d55",
-    "all_to_all": "#7a5195",
-    "shift": "#8c8c8c",
+    "all_reduce": (BLUE, "o"),
+    "all_gather": (VERMILLION, "s"),
+    "reduce_scatter": (GREEN, "^"),
+    "all_to_all": (PURPLE, "D"),
+    "shift": (DARK, "v"),
 }
 
 
@@ -62,7 +64,7 @@ def draw(fitted: Fitted, path: Path) -> None:
 
 def _curve(part: FittedCurve, device: str, above: Axes, below: Axes) -> None:
     """Draw a curve and its points; open points are another device's."""
-    colour = _COLOURS[part.recipe.curve]
+    colour, shape = _LOOKS[part.recipe.curve]
     name = part.recipe.curve.replace("_", " ").replace("elementwise", "element-wise")
     stand_in = part.recipe.device != device
     sizes = [p.size for p in part.points if p.size] or [1e9, 1e13]
@@ -80,13 +82,16 @@ def _curve(part: FittedCurve, device: str, above: Axes, below: Axes) -> None:
             continue
         x = [p.size or middle for p in points]
         style = _marks(colour, filled)
-        mark = "D" if points is part.own else "o"
+        mark = "D" if points is part.own else shape
         above.plot(x, [p.efficiency for p in points], mark, label=label, **style)
         below.plot(x, [100 * curves.deviation(part.curve, p) for p in points], mark, **style)
 
 
 def _dress_curve(above: Axes, below: Axes, curve: str) -> None:
+    from matplotlib.ticker import EngFormatter
+
     above.set_xscale("log")
+    below.xaxis.set_major_formatter(EngFormatter())  # "10 M", "1 T"
     above.set_ylim(0, 1)
     above.set_ylabel("achieved / stated rate")
     below.set_xlabel("bytes moved" if curve == "elementwise" else "flops of the call")
@@ -95,18 +100,18 @@ def _dress_curve(above: Axes, below: Axes, curve: str) -> None:
 def _collectives(fitted: Fitted, above: Axes, below: Axes) -> None:
     topology = fitted.topology
     for name, calls in _sets(fitted):
-        colour = _KINDS[calls[0].kind]
+        colour, mark = _KINDS[calls[0].kind]
         x = [call.bytes for call in calls]
         measured = [call.bus_bandwidth / 1e9 for call in calls]
         filled = calls[0] in fitted.fitted
         style = _marks(colour, filled)
-        above.plot(x, measured, "o", label=name, **style)
+        above.plot(x, measured, mark, label=name, **style)
         sizes = np.geomspace(min(2**18, *x) / 2, 2**35, 150)
         lines = [_sized(calls[-1], size) for size in sizes]
         predicted = [c.bus_bandwidth * c.seconds / protocols.predict(c, topology) for c in lines]
         above.plot(sizes, np.array(predicted) / 1e9, color=colour, lw=1.4)
         apart = [100 * (protocols.predict(call, topology) / call.seconds - 1) for call in calls]
-        below.plot(x, apart, "o", **style)
+        below.plot(x, apart, mark, **style)
     above.set_xscale("log", base=2)
     above.set_ylim(0, 1.6 * above.get_ylim()[1])  # room for the legend
     above.set_ylabel("bus bandwidth, GB/s")

@@ -11,13 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tspsim.engine.timeline import Timeline
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.style import Style, style_of
 from tspsim.output.plots.waits import waits
 from tspsim.output.plots.window import Window
 from tspsim.program.types import Op, Program
 
-#: Heights of a compute row, a communication row, and the space between ranks, in inches.
-COMPUTE_ROW, LANE_ROW, SPACE = 0.24, 0.15, 0.10
+
+class Heights(NamedTuple):
+    """Inches of a compute row, of a communication row, and of the space between ranks."""
+
+    compute: float
+    lane: float
+    space: float
+
+
+#: On a screen; and in print, where the smallest letters that can be read just stand in a row.
+SCREEN, PRINT = Heights(0.24, 0.15, 0.10), Heights(0.14, 0.09, 0.06)
+
+
+def heights() -> Heights:
+    """Return the heights of new charts."""
+    return SCREEN if asked() is None else PRINT
 
 
 class Row(NamedTuple):
@@ -98,13 +113,14 @@ def _rows(
         ]
         for rank in ranks
     ]
-    top = sum(COMPUTE_ROW + LANE_ROW * (len(lanes) - 1) + SPACE for lanes in shown)
+    high = heights()
+    top = sum(high.compute + high.lane * (len(lanes) - 1) + high.space for lanes in shown)
     for rank, lanes in zip(ranks, shown, strict=True):
         for index, name in lanes:
-            height = LANE_ROW if index else COMPUTE_ROW
+            height = high.lane if index else high.compute
             top -= height
             yield Row(rank, index, name, top, height)
-        top -= SPACE
+        top -= high.space
 
 
 def _bars(timeline: Timeline, row: Row, seen: NDArray[np.intp]) -> Iterator[tuple[Style, Bar]]:

@@ -15,8 +15,9 @@ from tspsim.engine.timeline import Timeline
 from tspsim.mesh import PP
 from tspsim.output.passes import named, stages_of
 from tspsim.output.plots import density
-from tspsim.output.plots.bars import SPACE, Bar, Chart, Row, chart
+from tspsim.output.plots.bars import Bar, Chart, Row, chart, heights
 from tspsim.output.plots.layers import Page, every_layer, some_layers, strips
+from tspsim.output.plots.paper import asked
 from tspsim.output.plots.phases import LOOKS
 from tspsim.output.plots.roomy import Roomy
 from tspsim.output.plots.style import (
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 WIDTH = 12.0
 #: Vector files with more bars than this hold them as a picture.
 MANY = 10_000
+#: Points of the edges of bars, and of a bar beside which they are no longer thin.
+EDGE, THIN = 0.3, 1.0
 #: Texts in bars beyond this say nothing more, and are slow.
 TEXTS = 400
 #: What is written on these is white.
@@ -52,7 +55,9 @@ DARK_GROUNDS = (BLUE, GREEN, BLACK, INDIGO, WINE)
 #: Letters of a line of the legend.
 LONG = 34
 #: What a chart of shares says about itself.
-DENSE = "Heights: share of the time, where tasks are too short to be seen; zoom: --window START:END"
+DENSE = "Heights: share of the time, where tasks are too short to be seen"
+#: And how to see them: what a screen says beside that, for print cannot be asked for more.
+ZOOM = "; zoom: --window START:END"
 
 
 def plot(
@@ -79,7 +84,8 @@ def plot(
     layers : (int, int), optional
         First and last layer to draw (their forward pass).
     ranks : sequence of int, optional
-        The ranks to draw, from top to bottom; the first eight when not given.
+        The ranks to draw, from top to bottom; the first eight when not given. In a paper's column
+        four of these, from the one that computes least to the one that computes most.
 
     Raises
     ------
@@ -95,7 +101,9 @@ def plot(
     phases = (_densely if dense else _one_by_one)(ax, drawn, result.timeline, part, page)
     _dress(ax, drawn, result.timeline)
     ax.set_xlim(part.start / scale, part.end / scale)
-    ax.set_xlabel(f"time since the start of the step [{unit}]")
+    # In a column names of rows may leave axes narrower than this text, which then begins there.
+    time = f"time since the start of the step [{unit}]"
+    ax.set_xlabel(time, loc="center" if asked() is None else "right")
     set_title(ax, _title(result, part, dense), pad=26 if phases else 16)
     _legend(ax, drawn, phases)
     return ax
@@ -109,7 +117,8 @@ def _one_by_one(
     every_layer(ax, drawn, timeline, part, page)
     many = sum(map(len, drawn.bars.values())) > MANY
     for style, bars in drawn.bars.items():
-        ax.add_collection(_collection(style, bars, page.scale, many))
+        points = 72 * page.inches / (part.end - part.start)
+        ax.add_collection(_collection(style, bars, page.scale, points, many))
     _write_in_bars(ax, drawn, page.scale)
     return ()
 
@@ -121,7 +130,7 @@ def is_dense(ax: Axes) -> bool:
 
 def _densely(ax: Axes, drawn: Chart, timeline: Timeline, part: Window, page: Page) -> Iterable[str]:
     """Draw the share of each class; return the phases that are marked."""
-    ax.set_ylim(0, drawn.height + SPACE)
+    ax.set_ylim(0, drawn.height + heights().space)
     if len(timeline.programs.roles) == 1:
         some_layers(ax, timeline, part, page)
     for shares in density.collections(drawn, part, page.inches, page.scale):
@@ -129,15 +138,23 @@ def _densely(ax: Axes, drawn: Chart, timeline: Timeline, part: Window, page: Pag
     return strips(ax, drawn, timeline, part, page)
 
 
-def _collection(style: Style, bars: list[Bar], scale: float, many: bool) -> PolyCollection:
-    """Return the bars of one style as one artist: thousands of artists would take minutes."""
+def _collection(
+    style: Style, bars: list[Bar], scale: float, points: float, many: bool
+) -> PolyCollection:
+    """Return the bars of one style as one artist: thousands of artists would take minutes.
+
+    A second is so many points wide. Of a bar that is hardly wider than the edges between bars,
+    pale ones would leave nothing: its own are of its colour.
+    """
     x = np.array([(bar.start / scale, bar.end / scale) for bar in bars])
     y = np.array([(bar.row.bottom, bar.row.bottom + bar.row.height) for bar in bars])
     corners = np.stack([x[:, [0, 0, 1, 1]], y[:, [0, 1, 1, 0]]], axis=-1)
+    thin = (x[:, 1] - x[:, 0]) * scale * points < THIN
+    edges = [style.colour if each and not style.hatch else edge_of(style) for each in thin]
     return PolyCollection(
         corners,  # type: ignore[arg-type]
-        facecolors=face_of(style), edgecolors=edge_of(style), hatch=style.hatch or None,
-        linewidths=0.0 if style.hatch else 0.3, rasterized=many, label=style.name,
+        facecolors=face_of(style), edgecolors=edges, hatch=style.hatch or None,
+        linewidths=0.0 if style.hatch else EDGE, rasterized=many, label=style.name,
     )  # fmt: skip
 
 
@@ -179,7 +196,8 @@ def _row_name(row: Row, timeline: Timeline) -> str:
     if row.lane:
         return row.name
     stages = stages_of(timeline.programs.of(row.rank)) if timeline.mesh.degree(PP) > 1 else ()
-    return f"{named(row.rank, stages)}  {row.name}"
+    rank = named(row.rank, stages)
+    return f"{rank}  {row.name}" if asked() is None else rank  # print has no room for more
 
 
 def step_of(result: Result) -> str:
@@ -189,11 +207,13 @@ def step_of(result: Result) -> str:
 
 def _title(result: Result, part: Window, dense: bool) -> str:
     title = titled(result, f"step {step_of(result)}")
+    screen = asked() is None
     if part.note:
-        title += f". Shown: {part.note} (others: --window, --layers, --ranks)"
-    if part.cut:
+        title += f". Shown: {part.note}"
+        title += " (others: --window, --layers, --ranks)" if screen else ""
+    if part.cut and screen:
         title += "; the whole step: --window all"
-    return f"{title}\n{DENSE}" if dense else title
+    return f"{title}\n{DENSE}{ZOOM if screen else ''}" if dense else title
 
 
 def _legend(ax: Axes, drawn: Chart, phases: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from tspsim.engine.timeline import Timeline
-from tspsim.output.plots.bars import SPACE, Chart, Row
+from tspsim.output.plots.bars import Chart, Row, heights
 from tspsim.output.plots.phases import LOOKS, Stretch, phases
 from tspsim.output.plots.style import DARK, GREY
 from tspsim.output.plots.window import Window
@@ -107,7 +107,8 @@ def _shown(found: Iterable[Stretch], part: Window) -> Iterator[Stretch]:
 
 
 def _strip(ax: Axes, row: Row, found: Sequence[Stretch], scale: float) -> None:
-    bottom, height = row.bottom + row.height + 0.15 * SPACE, 0.6 * SPACE
+    space = heights().space
+    bottom, height = row.bottom + row.height + 0.15 * space, 0.6 * space
     for phase, start, end in found:
         corner, width = (start / scale, bottom), (end - start) / scale
         ax.add_patch(Rectangle(corner, width, height, lw=0.3, **LOOKS[phase]))

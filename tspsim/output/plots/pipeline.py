@@ -160,7 +160,7 @@ def _boxes(
 
 
 def _bars(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
-    """Draw bubble and passes, and the numbers of micro-batches where there is room."""
+    """Draw bubble and passes, with the numbers of micro-batches."""
     low, high = row.bottom + THIN * row.height, row.bottom + (THIN + FULL) * row.height
     _boxes(ax, lane.bubble, (low, high - low), part, color=PALE_GREY, lw=0)
     x = np.array([(bar.start / part.scale, bar.end / part.scale) for bar in lane.bars])
@@ -168,23 +168,30 @@ def _bars(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
         return
     y = np.broadcast_to([low, high], x.shape)
     corners = np.stack([x[:, [0, 0, 1, 1]], y[:, [0, 1, 1, 0]]], axis=-1)
-    colours = [colour(bar.kind, bar.chunk, len(lane.stages)) for bar in lane.bars]
     wide = part.inches(float(np.median([bar.end - bar.start for bar in lane.bars]))) > 0.05
     ax.add_collection(
         PolyCollection(
             corners,  # type: ignore[arg-type]
-            facecolors=colours, edgecolors="white", linewidths=0.5 if wide else 0.1,
+            facecolors=[colour(bar.kind, bar.chunk, len(lane.stages)) for bar in lane.bars],
+            edgecolors="white", linewidths=0.5 if wide else 0.1,
             label=f"rank {lane.rank}",
         )
     )  # fmt: skip
+    _numbers(ax, row, lane, part)
+
+
+def _numbers(ax: Axes, row: Row, lane: Lane, part: Span) -> None:
+    """Write the numbers of micro-batches into the bars that have room for them."""
     sizes = _sizes(lane.bars, 72 * 0.62 * FULL * row.height, part)
-    for bar, face in zip(lane.bars, colours, strict=True):
+    y = row.bottom + (THIN + FULL / 2) * row.height
+    for bar in lane.bars:
         text, font = str(bar.micro_batch), sizes[bar.kind, bar.chunk]
         if font < SMALLEST or _font(bar, len(text), part) < font:
             continue
-        light = 0.299 * face[0] + 0.587 * face[1] + 0.114 * face[2]
+        red, green, blue = colour(bar.kind, bar.chunk, len(lane.stages))
+        light = 0.299 * red + 0.587 * green + 0.114 * blue
         ax.text(
-            (bar.start + bar.end) / 2 / part.scale, (low + high) / 2, text, fontsize=font,
+            (bar.start + bar.end) / 2 / part.scale, y, text, fontsize=font,
             ha="center", va="center_baseline", clip_on=True,
             color="black" if light > 0.55 else "white",
         )  # fmt: skip

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
+from matplotlib.collections import PathCollection
+from matplotlib.transforms import offset_copy
 
 from tspsim.engine.timeline import Timeline
 from tspsim.files.numbers import plain
 from tspsim.output.columns import figures
-from tspsim.output.plots.style import DARK, GREY, axes, style_of
+from tspsim.output.plots.letters import Letters
+from tspsim.output.plots.style import DARK, axes, style_of
 from tspsim.output.plots.ticks import plain_ticks
 from tspsim.output.plots.titles import set_title, titled
 from tspsim.output.plots.window import chosen_rank
@@ -32,14 +33,10 @@ if TYPE_CHECKING:
 NAMED, FLOPLESS = 8, 3
 #: A share of the time below this is not worth a name.
 LEAST = 0.005
-#: Points about a letter that nothing else takes.
-ROOM = 5.0
-#: Where letters may stand about their dot, in points: near it first.
-PLACES = [
-    (round(far * math.sin(turn)), round(far * math.cos(turn)))
-    for far in (10, 15, 21, 28)
-    for turn in np.arange(0, 2 * math.pi, math.pi / 6)
-]
+#: Part of the width that the slope of the roof takes at least, and its flat: each has a name.
+SLOPE, FLAT = 0.35, 0.4
+#: Area of a dot in the legend, in square points.
+KEY = 36.0
 TERA = 1e12
 
 
@@ -93,11 +90,19 @@ def plot(result: Result, ax: Axes | None = None, *, rank: int | None = None) -> 
     ax.set_xlabel("arithmetic intensity [flop/byte of device memory]")
     ax.set_ylabel("reached [Tflop/s]")
     set_title(ax, titled(result, f"roofline of rank {rank}, a {device.name}, {dtype}"))
-    ax.legend(
+    _legend(ax)
+    return ax
+
+
+def _legend(ax: Axes) -> None:
+    """Name the dots, all in one size: with theirs, the large ones would lie on each other."""
+    legend = ax.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8,
         title="share of the compute time",
     )  # fmt: skip
-    return ax
+    for key in legend.legend_handles:
+        assert isinstance(key, PathCollection)
+        key.set_sizes([KEY * bool(key.get_sizes()[0])])
 
 
 def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], list[Dot]]:
@@ -121,8 +126,7 @@ def dots(timeline: Timeline, rank: int) -> tuple[list[Dot], list[Dot]]:
 def _roof(ax: Axes, found: list[Dot], device: Device, dtype: str) -> None:
     peak, bandwidth = device.peak(dtype), device.memory_bandwidth
     ridge = peak / bandwidth
-    intensities = [dot.intensity for dot in found] or [ridge]
-    low, high = min(*intensities, ridge) / 5, max(*intensities, ridge) * 5
+    low, high = _ends([dot.intensity for dot in found], ridge)
     x = np.array([low, ridge, high])
     ax.loglog(x, np.minimum(peak, bandwidth * x) / TERA, color=DARK, lw=2, zorder=2)
     ax.set_xlim(low, high)
@@ -134,17 +138,24 @@ def _roof(ax: Axes, found: list[Dot], device: Device, dtype: str) -> None:
         f"peak {plain(peak / TERA, 4)} Tflop/s", (high, peak / TERA), (-4, 5), ha="right",
         textcoords="offset points", fontsize=9,
     )  # fmt: skip
-    _along(ax, low, ridge, bandwidth)
+    _along(ax, ridge, bandwidth)
 
 
-def _along(ax: Axes, low: float, ridge: float, bandwidth: float) -> None:
-    """Write the bandwidth along the slope of the roof."""
-    ends = ax.transData.transform([(x, bandwidth * x / TERA) for x in (low, ridge)])
-    (dx, dy), middle = ends[1] - ends[0], math.sqrt(low * ridge)
-    ax.annotate(
-        f"memory {byte_rate(bandwidth)}", (middle, bandwidth * middle / TERA), (-4, 5),
-        textcoords="offset points", rotation=math.degrees(math.atan2(dy, dx)), fontsize=9,
-        rotation_mode="anchor", ha="center",
+def _ends(intensities: list[float], ridge: float) -> tuple[float, float]:
+    """Return the first and the last intensity of the page."""
+    low, high = min([*intensities, ridge]) / 5, max([*intensities, ridge]) * 5
+    high = max(high, ridge * (ridge / low) ** (FLAT / (1 - FLAT)))
+    return min(low, ridge * (ridge / high) ** (SLOPE / (1 - SLOPE))), high
+
+
+def _along(ax: Axes, ridge: float, bandwidth: float) -> None:
+    """Write the bandwidth along the slope of the roof, up to where it ends."""
+    slope = math.degrees(math.atan(bandwidth / TERA))
+    above = offset_copy(ax.transData, ax.figure, x=-5, y=3, units="points")  # type: ignore[arg-type]
+    ax.text(
+        ridge, bandwidth * ridge / TERA, f"memory {byte_rate(bandwidth)}", fontsize=9,
+        transform=above, rotation=slope, rotation_mode="anchor", transform_rotates_text=True,
+        ha="right", va="bottom",
     )  # fmt: skip
 
 
@@ -160,47 +171,8 @@ def _dots(ax: Axes, found: list[Dot], total: float) -> None:
             label=f"{letter}  {dot.label}: {_percent(share)}" if named else None,
         )  # fmt: skip
         if named:
-            letters.append((letter, dot))
-    places = ax.transData.transform([(d.intensity, d.rate / TERA) for d in found] or [(1, 1)])
-    around = [(place, _points(d, total)) for place, d in zip(places, found, strict=False)]
-    around += [(place, 1.0) for place in _on_roof(ax)]
-    for (letter, dot), offset in zip(letters, _free(ax, letters, around), strict=True):
-        ax.annotate(
-            letter, (dot.intensity, dot.rate / TERA), offset, textcoords="offset points",
-            ha="center", va="center", fontsize=8, zorder=4,
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY, "shrinkA": 4, "shrinkB": 2},
-        )  # fmt: skip
-
-
-def _on_roof(ax: Axes) -> NDArray[np.float64]:
-    """Return places of the page along the roof, so close that no letter passes between them."""
-    ends = ax.transData.transform(ax.lines[0].get_xydata())
-    x = np.linspace(ends[0, 0], ends[-1, 0], 200)
-    return np.stack([x, np.interp(x, ends[:, 0], ends[:, 1])], axis=-1)
-
-
-def _points(dot: Dot, total: float) -> float:
-    """Return the radius of a dot in points."""
-    return math.sqrt((25 + 300 * dot.seconds / total) / math.pi)
-
-
-def _free(
-    ax: Axes, letters: Sequence[tuple[str, Dot]], around: Sequence[tuple[Any, float]]
-) -> Iterator[tuple[int, int]]:
-    """Yield for every letter the nearest place that no dot and no other letter takes."""
-    point = ax.figure.dpi / 72
-    taken = [(x / point, y / point, radius) for (x, y), radius in around]
-    for _, dot in letters:
-        x, y = ax.transData.transform((dot.intensity, dot.rate / TERA)) / point
-
-        def crowded(place: tuple[int, int], x: float = x, y: float = y) -> float:
-            """Return by how many points a letter there would reach into others."""
-            gaps = (math.hypot(x + place[0] - u, y + place[1] - v) - r for u, v, r in taken)
-            return sum(max(0.0, ROOM - gap) for gap in gaps)
-
-        best = min(PLACES, key=crowded)  # the first one of equals, which is the nearest
-        taken.append((x + best[0], y + best[1], ROOM))
-        yield best
+            letters.append((letter, dot.intensity, dot.rate / TERA))
+    Letters(ax, letters)
 
 
 def _triangles(ax: Axes, found: list[Dot], total: float) -> None:

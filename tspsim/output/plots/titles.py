@@ -12,6 +12,8 @@ from tspsim.result import Result
 
 #: Points of a title on a screen, and the width of a letter over its height.
 POINTS, LETTER = 10.0, 0.55
+#: A space at which no line ends: "4 x h100" and "tsp 4" stay together.
+JOINT = "\u00a0"
 #: Part of its width that a panel's title has, which begins where the axes do; as beside a bar.
 BESIDE = 0.8
 
@@ -28,10 +30,12 @@ def titled(result: Result, rest: str, name: str = "") -> str:
         What the run is called, where that is not its scenario's name.
     """
     scenario, mesh = result.scenario, result.timeline.mesh
-    axes = " x ".join(f"{axis} {degree}" for axis, degree in mesh.axes if degree > 1)
+    axes = " x ".join(f"{axis}{JOINT}{degree}" for axis, degree in mesh.axes if degree > 1)
     device = scenario.topology.devices[0].name
-    on = f"{mesh.ranks:,} x {device}" + (f", {axes}" if axes else "")
+    on = f"{mesh.ranks:,} x {device}".replace(" ", JOINT) + (f", {axes}" if axes else "")
     size = parameters(scenario.model.parameters)
+    if called := scenario.model_name:
+        size = f"{called} ({size})"
     return f"{name or scenario.name}: {_work(result)}, {size} on {on}\n{rest}"
 
 
@@ -69,4 +73,9 @@ def set_title(ax: Axes, text: str, pad: float = 6.0) -> None:
 def wrapped(text: str, inches: float, size: float) -> str:
     """Return a text in lines that are so wide at most, in letters of a size in points."""
     letters = max(int(72 * inches / (LETTER * size)), 20)
-    return "\n".join(line for part in text.split("\n") for line in wrap(part, letters) or [""])
+    lines = (
+        line
+        for part in text.split("\n")
+        for line in wrap(part, letters, break_on_hyphens=False) or [""]
+    )
+    return "\n".join(lines).replace(JOINT, " ")

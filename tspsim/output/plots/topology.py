@@ -77,9 +77,8 @@ def _title(result: Result, drawing: Drawing) -> str:
         more.append(f"in a disc: {inside}")
     if topology.grid:
         more.append("a stub goes round the edge")
-    if drawing.note:
-        more.append(f"drawn: {drawing.note}")
-    return "; ".join([f"load of every link of {topology.name}", *more])
+    told = "; ".join([f"load of every link of {topology.name}", *more])
+    return f"{told}\ndrawn: {drawing.note}" if drawing.note else told
 
 
 def _few(drawing: Drawing) -> bool:

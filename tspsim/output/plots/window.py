@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from tspsim.engine.timeline import Timeline
 from tspsim.files.errors import UserError
+from tspsim.output.plots.paper import asked
 from tspsim.output.units import time
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 WHOLE, READABLE = 400, 150
 #: Layers in a cut at most, however few tasks they have.
 LAYERS = 4
-#: Ranks beyond these are left out unless they are asked for.
-RANKS = 8
+#: Ranks beyond these are left out unless they are asked for; in print so narrow, in inches, beyond
+#: fewer.
+RANKS, NARROW, FEW = 8, 5.0, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def choose(
         When nothing lies in the window, or a rank or layer does not exist.
     """
     timeline = result.timeline
-    shown, notes = _ranks(timeline, ranks, layers if window is None else None)
+    shown = _ranks(timeline, ranks, layers if window is None else None)
     count = result.scenario.model.layers
     free = window is None and layers is None
     if free:
@@ -78,12 +81,15 @@ def choose(
         else:
             layers = middle(timeline, shown[0], count)
     if window is None and layers is not None:
-        notes.insert(0, _layer_note(layers, count))
+        note = _layer_note(layers, count)
         start, end = _of_layers(timeline, shown, layers)
     else:
         start, end = stretch(timeline, window)
         whole = start == 0 and end == timeline.step_time
-        notes[:0] = [] if whole else [f"{time(start)} to {time(end)}"]
+        note = "" if whole else f"{time(start)} to {time(end)}"
+    if ranks is None and (asked() or math.inf) < NARROW:
+        shown = _few(timeline, shown, start, end)
+    notes = filter(None, (note, _rank_note(shown, timeline.mesh.ranks, given=ranks is not None)))
     cut = free and (start, end) != (0.0, timeline.step_time)
     return Window(start, end, shown, "; ".join(notes), cut)
 
@@ -113,25 +119,42 @@ def one_of_each(timeline: Timeline) -> tuple[int, ...]:
 
 def _ranks(
     timeline: Timeline, ranks: Sequence[int] | None, layers: tuple[int, int] | None
-) -> tuple[tuple[int, ...], list[str]]:
-    count = timeline.mesh.ranks
+) -> tuple[int, ...]:
     if ranks is None:
         every = one_of_each(timeline)
         # Of a pipeline's stages, those that have the layers; where none has, `_of_layers` says so.
         those = tuple(r for r in every if layers and _forward(timeline, r, layers))
-        shown = (those or every)[:RANKS]
-        if len(shown) == count:
-            return shown, []
-        consecutive = shown == tuple(range(len(shown)))
-        named = f"0-{shown[-1]}" if consecutive else ", ".join(map(str, shown))
-        return shown, [_rank_note(shown, named, count)]
+        return (those or every)[:RANKS]
+    count = timeline.mesh.ranks
     wrong = [rank for rank in ranks if not 0 <= rank < count]
     if wrong or not ranks:
         raise UserError(f"ranks {list(ranks)}: there are ranks 0 to {count - 1}")
-    return tuple(ranks), [_rank_note(ranks, ", ".join(map(str, ranks)), count)]
+    return tuple(ranks)
 
 
-def _rank_note(ranks: Sequence[int], named: str, count: int) -> str:
+def _few(timeline: Timeline, ranks: tuple[int, ...], start: float, end: float) -> tuple[int, ...]:
+    """Return some that stand for the others: by what they compute there, from least to most."""
+    if len(ranks) <= FEW:
+        return ranks
+
+    def computes(rank: int) -> float:
+        """Return for how long a rank computes, in parts of the stretch: equal ones as equal."""
+        ops = [op.index for op in timeline.programs.of(rank).ops if op.lane == 0]
+        spans = (timeline.start[rank][ops], timeline.end[rank][ops])
+        first, last = (np.clip(each, start, end) for each in spans)
+        return round(float((last - first).sum()) / (end - start), 6)
+
+    order = sorted(ranks, key=computes)
+    places = (round(n * (len(order) - 1) / (FEW - 1)) for n in range(FEW))
+    return tuple(sorted(order[place] for place in places))
+
+
+def _rank_note(ranks: Sequence[int], count: int, *, given: bool) -> str:
+    """Return which ranks of how many are shown; empty where all are and nobody chose them."""
+    if len(ranks) == count and not given:
+        return ""
+    consecutive = not given and tuple(ranks) == tuple(range(len(ranks)))
+    named = f"0-{ranks[-1]}" if consecutive else ", ".join(map(str, ranks))
     return f"rank {ranks[0]} of {count:,}" if len(ranks) == 1 else f"ranks {named} of {count:,}"
 
 

@@ -39,15 +39,17 @@ def question(subject: Subject) -> str:
     scenario = subject.drawn[0].result.scenario
     work = scenario.workload
     device = scenario.topology.devices[0].name
+    model = f" through {scenario.model_name}" if scenario.model_name else ""
     if work.requests is not None:
-        what = f"{work.requests.text} take with {strategy_name(scenario)}"
+        what = f"{work.requests.text}{model} take with {strategy_name(scenario)}"
         where = f"on {len(scenario.topology.devices)} x {device}"
         return f"How long does a {what} {where}, where does the time go, and does it fit?"
     tokens = scenario.strategy.mesh().replicas * work.tokens
     cut = "" if tokens == work.sequence else f" in sequences of {work.sequence:,}"
     return (
-        f"How long does a step of {tokens:,} tokens{cut} take with {strategy_name(scenario)} on "
-        f"{len(scenario.topology.devices)} x {device}, where does the time go, and does it fit?"
+        f"How long does a step of {tokens:,} tokens{cut}{model} take with "
+        f"{strategy_name(scenario)} on {len(scenario.topology.devices)} x {device}, where does the "
+        "time go, and does it fit?"
     )
 
 

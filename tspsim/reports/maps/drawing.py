@@ -26,7 +26,7 @@ from tspsim.sweeps.values import label
 #: Maps beside each other at most, and inches of each.
 MOST, WIDTH, HEIGHT = 9, 5.2, 4.3
 #: Inches of one at least, in print.
-NARROWEST, LOWEST = 2.3, 2.4
+NARROWEST, LOWEST = 3.0, 2.4
 
 
 def draw(

@@ -8,9 +8,11 @@ from itertools import combinations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
+from tspsim.output.plots.paper import LEAST, asked
+from tspsim.output.plots.roomy import Roomy
 from tspsim.output.plots.style import GREY
 from tspsim.reports.maps.scale import Scale
 from tspsim.sweeps.store import Row
@@ -62,15 +64,41 @@ def _hatched(state: str) -> dict[str, object]:
 def write(
     ax: Axes, scales: Sequence[Scale], place: tuple[int, int], text: str, ground: Colour
 ) -> None:
-    """Write into a cell of a colour, where cells are large enough."""
-    if max(len(scale.places) for scale in scales) > READABLE:
+    """Write into a cell of a colour, where cells are large enough and the text has room."""
+    if not readable(scales):
         return
     # The line of a crossover or of the rule may run through the middle of a cell.
-    halo = [withStroke(linewidth=2.2, foreground=ground)]
-    colour = "white" if _luminance(ground) < DARK_GROUND else "black"
+    around = {"facecolor": ground, "edgecolor": "none", "pad": 0.8}
+    colour = _ink(ground)
     x, y = (scale.middle(index) for scale, index in zip(scales, place, strict=True))
-    ax.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, zorder=5,
-            path_effects=halo)  # fmt: skip
+    left, _, width, _ = rectangle(scales, place)
+    size = 7.0 if asked() is None else LEAST
+    ends = left, left + width
+    ax.add_artist(Roomy(ends, y, text, x, 1.0, fontsize=size, color=colour, zorder=5, bbox=around))
+
+
+def mark(
+    ax: Axes, scales: Sequence[Scale], place: tuple[int, int], marker: str, ground: Colour
+) -> None:
+    """Draw a group's marker into the corner of a cell, where cells are large enough.
+
+    In print without colour it tells whose cell it is.
+    """
+    if readable(scales):
+        left, bottom, _, height = rectangle(scales, place)
+        inside = offset_copy(ax.transData, ax.figure, x=4.5, y=-4.5, units="points")  # type: ignore[arg-type]
+        ax.scatter(left, bottom + height, marker=marker, s=10, lw=0, color=_ink(ground),
+                   transform=inside, zorder=6)  # fmt: skip
+
+
+def readable(scales: Sequence[Scale]) -> bool:
+    """Say whether what is written into cells can be read."""
+    return max(len(scale.places) for scale in scales) <= READABLE
+
+
+def _ink(ground: Colour) -> str:
+    """Return what to write with on a colour."""
+    return "white" if _luminance(ground) < DARK_GROUND else "black"
 
 
 def _luminance(colour: Colour) -> float:

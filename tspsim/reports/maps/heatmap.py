@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import LogLocator
 
 from tspsim.output.plots.style import axes
 from tspsim.output.plots.ticks import plain_ticks
@@ -66,6 +67,8 @@ def plot(
     grid.limits(ax, found.scales)
     if bar:
         colours = ax.figure.colorbar(shades, ax=ax, label=found.figure.title)
+        if isinstance(shades.norm, LogNorm):
+            colours.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         plain_ticks(colours.ax.yaxis)
     set_title(ax, found.title)
     if states:

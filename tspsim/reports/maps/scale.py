@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from tspsim.files.numbers import plain
+from tspsim.output.plots.paper import asked
 from tspsim.sweeps.store import Row
 from tspsim.sweeps.values import TIMES, label, number
 
@@ -19,6 +20,8 @@ from tspsim.sweeps.values import TIMES, label, number
 LOG_FROM = 4.0
 #: Values written along an axis at most.
 MOST_TICKS = 14
+#: Letters of ticks to an inch, on a screen and in print.
+LETTERS, PRINTED = 12, 16
 _CALLED = {
     "workload.sequence": "sequence length [tokens]",
     "workload.batch": "batch [sequences]",
@@ -94,9 +97,10 @@ class Scale:
         page.set_ticks([self.places[i] for i in shown], texts)
         page.set_minor_locator(NullLocator())
         page.set_minor_formatter(NullFormatter())
-        if which == "x" and sum(len(text) + 1 for text in texts) > 70:
+        if which == "x" and sum(len(text) + 1 for text in texts) > _letters(ax):
             ax.tick_params(axis="x", labelrotation=40)
-        page.set_label_text(self.title)
+        lower = which == "y" and asked() is not None  # than the text is long, on one line
+        page.set_label_text(self.title.replace(" [", "\n[") if lower else self.title)
 
     @property
     def title(self) -> str:
@@ -104,6 +108,12 @@ class Scale:
         name = _CALLED.get(self.key, self.key)
         relative = self.numeric and any(label(value).startswith(TIMES) for value in self.values)
         return f"{name} [times that of the files]" if relative else name
+
+
+def _letters(ax: Axes) -> float:
+    """Return how many letters stand beside each other along axes; print has smaller ones."""
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    return float((LETTERS if asked() is None else PRINTED) * inches)
 
 
 def written(value: Any) -> str:

@@ -10,7 +10,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from tspsim.files.errors import UserError
 from tspsim.output.plots.style import DARK, axes
@@ -55,10 +54,10 @@ def plot(
 ) -> Axes:
     """Draw which group is best at every point of two axes, and by how much.
 
-    A cell is a simulated point: in the colour of the best group that fits, with its lead over the
-    second. The black line is where the lead changes hands, interpolated between the points (in the
-    logarithm, on logarithmic axes). The dashed line is the paper's rule, where the sequence length
-    is an axis and TSP and TP compete; see `tspsim.reports.maps.rule`.
+    A cell is a simulated point: in the colour and with the marker of the best group that fits, and
+    with its lead over the second. The black line is where the lead changes hands, interpolated
+    between the points (in the logarithm, on logarithmic axes). The dashed line is the paper's rule,
+    where the sequence length is an axis and TSP and TP compete; see `tspsim.reports.maps.rule`.
 
     Parameters
     ----------
@@ -105,12 +104,16 @@ def _cells(ax: Axes, found: Chosen) -> list[Artist]:
         group, lead = _winner(found, best)
         colour = _colour(found, group, lead)
         grid.fill(ax, found.scales, place, colour)
+        grid.mark(ax, found.scales, place, found.looks[group].marker, colour)
         draw = _is_draw(found, best[group], best.values())
         grid.write(ax, found.scales, place, f"{'≈ ' if draw else ''}{_told(lead)}", colour)
         draws += draw
     ran = {found.group(row) for row in found.rows if row.figures}
-    compete = [Patch(color=look.colour, label=name)
-               for name, look in found.looks.items() if name in ran]  # fmt: skip
+    compete = [
+        Line2D([], [], ls="", marker=look.marker, ms=8, mew=0, color=look.colour, label=name)
+        for name, look in found.looks.items()
+        if name in ran
+    ]
     said = [Line2D([], [], ls="", label="≈: a draw, within the difference's error")]
     return [*compete, *map(grid.hatch_patch, sorted(states)), *(said if draws else [])]
 
