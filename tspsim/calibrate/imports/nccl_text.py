@@ -3,10 +3,10 @@
 A line has a block for what is measured out of place and one for in place; a collective that only
 works in place leaves the first one blank. Which columns a block has is in the comment above the
 lines: per iteration (``i_min`` to ``i_cv%``) and ``#bitdiff`` add some; up to 2.11 there was a
-largest ``error`` in place of ``#wrong``, and a root, or a reduction, only where a collective has one.
+largest ``error`` in place of ``#wrong``, and a root, or a reduction, only where there is one.
 
-Launchers put their mark in front of lines, and they and libraries say things in between: what begins
-with no size is none of nccl-tests' business.
+Launchers put their mark in front of lines, and they and libraries say things in between: what
+begins with no size is none of nccl-tests' business.
 """
 
 from __future__ import annotations
