@@ -363,6 +363,30 @@ def test_the_published_torchtitan_70b_preset_is_the_scenario_that_it_means() -> 
     assert made.optimizer.weight + sum(size for _, size in made.optimizer.states) == 12
 
 
+def test_torchtitan_in_bf16_alone_has_no_fp32_copy() -> None:
+    """``training.dtype`` puts weights, gradients and moments in it, unlike mixed precision."""
+    made = titan("[training]\ndtype = 'bfloat16'").scenario().optimizer
+    assert (made.weight, made.gradient) == (2, 2)
+    assert sum(size for _, size in made.states) == 4
+
+
+@pytest.mark.parametrize(
+    ("flavor", "billions"),
+    [("0.6B", 0.6), ("1.7B", 1.72), ("4B", 4.02), ("14B", 14.77), ("32B", 32.76)],
+)
+def test_flavors_of_qwen3_are_as_large_as_they_are_called(flavor: str, billions: float) -> None:
+    """Parameters, after the models' own pages."""
+    made = titan(f"[model]\nname = 'qwen3'\nflavor = '{flavor}'").scenario().model
+    assert made.parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_an_option_of_another_mode_of_recomputation_is_without_effect() -> None:
+    """It is no part that is left unmodelled."""
+    said = "[activation_checkpoint]\nmode = 'full'\nselective_ac_option = 'op'"
+    (passed,) = titan(said).passed
+    assert "without effect beside the mode" in str(passed)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
