@@ -59,7 +59,7 @@ if [ -z "$FP16" ] && [ "$HEADS" -gt 8 ]; then
 fi
 if ! [ -d "$DATA" ]; then DATA=fetched; fi
 MODEL_ARGS+=("${TRAIN_ARGS[@]}")
-run_cmd="torchrun ${DISTRIBUTED_ARGS[@]} \
+run_cmd="torchrun ${DISTRIBUTED_ARGS[@]} --master_addr $(scontrol show $NODES | head -n 1) \
     pretrain_gpt.py ${MODEL_ARGS[*]} --vocab-size 128256 \
     --data-path $DATA --save $CHECKPOINT_PATH/last"
 echo $run_cmd
@@ -133,6 +133,12 @@ def test_variables_stand_for_what_the_script_assigns(script: str, given: str) ->
         ),
         ("A=1\nx.py --bf16 $EXTRA", "run.sh:2:13: found '$EXTRA', which only the shell knows"),
         ("A=$((1/0))\nx.py --num-layers $A", "run.sh:1:1: found '$((1/0))', which only the shell"),
+        (
+            "A=9\n" + "A=$((A * A))\n" * 99 + "x.py --num-layers $A",
+            "run.sh:100:1: found '$((A * A))'",
+        ),
+        ("A=9\n" + "A=$A$A\n" * 99 + "x.py --num-layers $A", "which only the shell knows"),
+        ("A='x\ny'\nx.py --save \"$A\"", "run.sh:3:13: "),
         ("A=1\nbash train.sh", "run.sh: found no command that starts a program: torchrun"),
     ],
 )

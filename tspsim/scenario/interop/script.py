@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, takewhile
 
-from tspsim.scenario.interop.shell import Token, Values, expand, parts, tokens
+from tspsim.files.characters import refused
+from tspsim.scenario.interop.shell import Token, Values, cut, expand, tokens
 from tspsim.scenario.interop.shell_tests import holds
 from tspsim.scenario.interop.words import Word
 
@@ -20,6 +21,8 @@ _SCRIPT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_]\w*\+?=", re.MULTILINE)
 _NODES = re.compile(r"^#SBATCH\s+(?:--nodes[= ]|-N\s*)(\d+)\s*(?:#.*)?$", re.MULTILINE)
 #: What Slurm tells a job of its nodes.
 _SLURM = ("SLURM_NNODES", "SLURM_JOB_NUM_NODES")
+#: Characters of a value: one that doubles itself line by line is not followed further.
+_MOST = 2**16
 _DECLARES = frozenset({"export", "declare", "local", "readonly", "typeset"})
 #: What begins what is not followed, and what ends it.
 _BLOCKS = {"for": "done", "while": "done", "until": "done", "case": "esac", "{": "}"}
@@ -42,7 +45,9 @@ def command(text: str, name: str) -> tuple[list[Word], list[str]]:
         reading.take(line)
     if not reading.commands:
         return [], [f"{name}: found no command that starts a program: torchrun ... pretrain_gpt.py"]
-    return max(reading.commands, key=_flags), []
+    found = max(reading.commands, key=_flags)
+    told = ((word.place, refused(word.text, lines=False)) for word in found)
+    return found, [f"{place}: {why}" for place, why in told if why]
 
 
 def _flags(found: Iterable[Word]) -> int:
@@ -145,13 +150,18 @@ class _Reading:
         before = self._values.get(name, []) if more else []
         if not text and [token.text for token in line[at + 1 : at + 2]] == ["("]:
             end = next((i for i in range(at, len(line)) if line[i].text == ")"), len(line))
-            self._values[name] = [*before, *self._expanded(line[at + 2 : end])]
+            self._keep(name, [*before, *self._expanded(line[at + 2 : end])])
             return end + 1
         made = expand(Token(text, False, line[at].place), self._values)
         whole = "".join(word.text for word in before) + " ".join(word.text for word in made)
         unknown = next((word.open for word in (*before, *made) if word.open), "")
-        self._values[name] = [Word(whole, line[at].place, unknown)]
+        self._keep(name, [Word(whole, line[at].place, unknown)])
         return at + 1
+
+    def _keep(self, name: str, made: list[Word]) -> None:
+        self._values[name] = made
+        if sum(len(word.text) for word in made) > _MOST:
+            del self._values[name]
 
     def _expanded(self, line: Line) -> list[Word]:
         found = (expand(token, self._values) for token in line if not token.mark)
@@ -172,4 +182,4 @@ def _inside(word: Word) -> list[Word]:
     """Return the words of a command that is one word, as `bash -c` takes it; else the word."""
     if ".py " not in word.text:
         return [word]
-    return parts(word, re.sub("['\"]", "", word.text).split())
+    return cut(word._replace(text=re.sub("['\"]", "", word.text)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import NamedTuple
 
-from tspsim.scenario.interop.words import Word, variable
+from tspsim.scenario.interop.words import Word
 
 _INNER = r"(?:[^(){}]|\([^()]*\)|\{[^{}]*\})*"
 _QUOTED = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
@@ -29,6 +29,7 @@ _PIECE = re.compile(
     rf"|(?P<value>{_VALUE}|\$\w+|\$[@*#?$!])|(?P<plain>.)",
     re.DOTALL,
 )
+_UNKNOWN = re.compile(rf"{_VALUE}|\$\w+")
 _NAMED = re.compile(r"\$?\{?(\w+|@|\*)(\[[@*]\])?(?:(:?[-=+])(.*))?\}?", re.DOTALL)
 
 #: Values by name: a text, or the words of an array.
@@ -71,12 +72,19 @@ def expand(token: Token, values: Values) -> list[Word]:
     return made.words()
 
 
-def parts(word: Word, texts: Sequence[str]) -> list[Word]:
-    """Return the words into which one falls, each with the variable that is in it."""
-    opens = (word.open if word.open in text else variable(text) for text in texts)
+def cut(word: Word) -> list[Word]:
+    """Return the words into which one falls at blanks, each with the variable that is in it.
+
+    What only a shell knows is not taken apart.
+    """
+    if not word.open:
+        return [word._replace(text=text) for text in word.text.split()]
+    whole = _UNKNOWN.sub(lambda found: re.sub(r"\s", "\0", found[0]), word.text)
+    texts = [text.replace("\0", " ") for text in whole.split()]
+    opens = [_UNKNOWN.search(text) for text in texts]
     return [
-        word._replace(text=text, open=word.open and open_)
-        for text, open_ in zip(texts, opens, strict=True)
+        word._replace(text=text, open=found[0] if found else "")
+        for text, found in zip(texts, opens, strict=True)
     ]
 
 
@@ -117,7 +125,7 @@ class _Made:
         if known is None:
             self.join(None, written)
             return
-        self.spread([part for word in known for part in parts(word, word.text.split())], written)
+        self.spread([part for word in known for part in cut(word)], written)
 
     def spread(self, known: list[Word] | None, written: str) -> None:
         """Add words, of which the first ends the one that is begun."""
@@ -187,5 +195,7 @@ def _number(node: ast.expr) -> int:
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return -_number(inner)
         case ast.BinOp(left=left, op=way, right=right):
-            return _WAYS[type(way)](_number(left), _number(right))
+            found = _WAYS[type(way)](_number(left), _number(right))
+            if abs(found) < 2**63:
+                return found
     raise ValueError(ast.dump(node))

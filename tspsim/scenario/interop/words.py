@@ -27,12 +27,6 @@ class Word(NamedTuple):
     open: str = ""
 
 
-def variable(text: str) -> str:
-    """Return the first variable in a text; empty: there is none."""
-    found = _VARIABLE.search(text)
-    return found[0] if found else ""
-
-
 def words(text: str, name: str) -> tuple[list[Word], list[str]]:
     """Return the words of a command, and what is wrong with them, a line each.
 
