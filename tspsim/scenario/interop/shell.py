@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tspsim.scenario.interop.words import Word
 
-_INNER = r"(?:[^(){}]|\([^()]*\)|\{[^{}]*\})*"
+_INNER = r"(?:[^(){}]|\([^()]*\)|\{[^{}]*\}){0,2000}"  # what is longer is no value
 _QUOTED = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
 _VALUE = rf"\$\(\({_INNER}\)\)|\$\({_INNER}\)|\$\{{{_INNER}\}}|`[^`]*`"
 _TOKEN = re.compile(
