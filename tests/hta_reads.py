@@ -28,8 +28,14 @@ def answers(folder: str) -> dict[str, Any]:
         "overlap": rows(analysis.get_comm_comp_overlap(visualize=False)),
         "kernels": rows(kernels),
         "idle": rows(analysis.get_idle_time_breakdown(ranks=[0], visualize=False)[0]),
+        "stragglers": late(analysis) if folder.endswith("straggler") else None,
         "ranks": {rank: played(analysis, rank) for rank in analysis.t.get_ranks()},
     }
+
+
+def late(analysis: TraceAnalysis) -> list[int]:
+    """Return whom HTA finds to be late; it fails where no two ranks are in a call together."""
+    return list(map(int, analysis.get_potential_stragglers(num_candidates=1)))
 
 
 def played(analysis: TraceAnalysis, rank: int) -> list[dict[str, Any]]:

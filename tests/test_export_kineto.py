@@ -28,7 +28,8 @@ from tspsim.program.recorder import HOST
 TOP = Path(__file__).parents[1]
 MS = 1e-3
 
-#: Overrides of one layer on four devices: TSP, TP, and a pipeline that waits for its host too.
+#: Overrides of one layer on four devices: TSP, TP, a pipeline that waits for its host too, and TP
+#: with a slow device.
 RUNS = {
     "tsp": ("workload.phase=train",),
     "tp": ("workload.phase=train", "topology.ranks=2", "strategy={kind: tp, degree: 2}"),
@@ -36,6 +37,10 @@ RUNS = {
         "workload.phase=train", "model.layers=4", "workload.micro_batches=2", "topology.ranks=2",
         "workload.sequence=8192", "kernels={host: 12 ms}",
         "strategy={kind: tp, degree: 1, pp: {stages: 2, schedule: 1f1b}}",
+    ),
+    "straggler": (
+        "topology.ranks=4", "strategy={kind: tp, degree: 4}",
+        "disturbances={slow_devices: [{device: 2, speed: 0.8}]}",
     ),
 }  # fmt: skip
 
@@ -70,9 +75,23 @@ def hta(folders: dict[str, Path]) -> dict[str, Any]:
     return {name: found[str(folder)] for name, folder in folders.items()}
 
 
-def kernels(name: str, rank: int) -> list[Span]:
+def played(name: str, rank: int) -> list[Span]:
     """Return what a rank plays on its device and what takes time, in issue order."""
     return [s for s in run(name).timeline.spans(rank) if s.lane != "host" and s.end > s.start]
+
+
+@cache
+def kernels(name: str, rank: int) -> list[Span]:
+    """Return the same as a device shows it: a collective runs from when its own rank has come."""
+    waits = run(name).timeline.programs.of(rank).waits
+    end: dict[int, float] = {}
+    free: dict[str, float] = {}
+    come: dict[int, float] = {}
+    for span in run(name).timeline.spans(rank):
+        at, before = span.op.index, free.get(span.lane, 0.0)
+        come[at] = max([before, *(end[other] for other in waits[at])])
+        end[at] = free[span.lane] = span.end
+    return [s._replace(start=come[s.op.index]) if s.op.message else s for s in played(name, rank)]
 
 
 def communication(name: str, rank: int) -> list[Span]:
@@ -94,9 +113,14 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
     return total
 
 
+def spun(name: str, rank: int) -> float:
+    """Return the seconds in which all that a rank does is to wait in a collective for others."""
+    return covered(times(kernels(name, rank))) - covered(times(played(name, rank)))
+
+
 def meanwhile(name: str, rank: int) -> float:
     """Return the seconds in which compute waits for its host while something is under way."""
-    spans = times(communication(name, rank))
+    spans = times(span for span in played(name, rank) if span.op.message is not None)
     waits = held(run(name).timeline, rank)
     return covered(
         (max(start, since), min(end, until))
@@ -113,8 +137,8 @@ def test_hta_divides_the_time_of_every_rank_as_the_summary_does(
     """To 0.1 %. HTA begins with a rank's first kernel and ends with its last, and knows no host.
 
     So what it calls idle is our idle and our waits for the host, less what lies before the first
-    kernel and behind the last, and less those waits in which something is under way: to HTA they
-    are exposed communication.
+    kernel and behind the last, and less those waits in which something is under way, or in which a
+    collective has been called and waits for others: to HTA they are exposed communication.
     """
     timeline = run(name).timeline
     found = {row["rank"]: row for row in hta[name]["breakdown"]}
@@ -122,7 +146,7 @@ def test_hta_divides_the_time_of_every_rank_as_the_summary_does(
     for rank, row in found.items():
         ours, mine, step = time_of(timeline, rank), kernels(name, rank), timeline.step_time
         outside = min(span.start for span in mine) + step - max(span.end for span in mine)
-        both = meanwhile(name, rank)
+        both = meanwhile(name, rank) + spun(name, rank)
         said = {key: row[f"{key}_time(us)"] * 1e-6 for key in ("compute", "non_compute", "idle")}
         assert said == pytest.approx(
             {
@@ -137,11 +161,16 @@ def test_hta_divides_the_time_of_every_rank_as_the_summary_does(
 
 def test_the_runs_have_what_they_are_to_show() -> None:
     """Exposed and hidden communication, idle time at the edges and between, and a host."""
-    tsp, tp, pipeline = (time_of(run(name).timeline, 0) for name in RUNS)
+    tsp, tp, pipeline, waits = (time_of(run(name).timeline, 0) for name in RUNS)
     assert tp.exposed_communication > tsp.exposed_communication > 1 * MS
     assert pipeline.host is not None
     assert pipeline.host > 1 * MS
-    first = min(span.start for span in kernels("pipeline", 1))
+    alone = run("straggler").timeline.step_time - max(s.end for s in kernels("straggler", 0))
+    assert spun("straggler", 0) == pytest.approx(waits.idle - alone)
+    assert spun("straggler", 0) > 1 * MS
+    assert spun("straggler", 2) == pytest.approx(0, abs=1e-12)
+    assert (spun("tsp", 0), spun("tp", 0)) == pytest.approx((0, 0), abs=1e-12)
+    first = min(span.start for span in played("pipeline", 1))
     assert time_of(run("pipeline").timeline, 1).idle > 1 * MS
     assert first > 1 * MS
     assert meanwhile("pipeline", 0) > 0.1 * MS
@@ -212,6 +241,11 @@ def test_hta_reads_order_times_streams_and_sizes(name: str, hta: dict[str, Any])
             assert row["name"] == NCCL[op.message.collective]
 
 
+def test_hta_names_the_slow_rank(hta: dict[str, Any]) -> None:
+    """It looks for who comes last to a collective, which every other rank has waited in."""
+    assert hta["straggler"]["stragglers"] == [2]
+
+
 def test_hta_takes_waits_for_the_hosts_only_where_the_host_is_late(hta: dict[str, Any]) -> None:
     """Without host time launches are ahead of their streams; with it, compute waits, as ours does.
 
@@ -221,7 +255,7 @@ def test_hta_takes_waits_for_the_hosts_only_where_the_host_is_late(hta: dict[str
     for name in RUNS:
         late = (row for row in hta[name]["idle"] if row["idle_category"] == "host_wait")
         waits[name] = sum(row["idle_time"] for row in late)
-    assert (waits["tsp"], waits["tp"]) == (0, 0)
+    assert (waits["tsp"], waits["tp"], waits["straggler"]) == (0, 0, 0)
     ours = sum(until - since for since, until in held(run("pipeline").timeline, 0))
     assert waits["pipeline"] * 1e-6 >= ours > 1 * MS
 

@@ -30,6 +30,19 @@ VIEWER_READS = {
 }  # fmt: skip
 
 
+#: The fields that it reads, by what has them, and the actions and states that it tells apart.
+EVENT = {"action", "addr", "size", "stream", "frames", "category"}
+SEGMENT = {"device", "address", "total_size", "stream", "frames", "blocks"}
+BLOCK = {"size", "requested_size", "state", "frames"}
+ACTIONS = {"alloc", "free_requested", "free_completed", "segment_alloc", "segment_free"}
+STATES = {"active_allocated", "inactive"}
+#: Frames with these in their name, or their file, are not shown.
+HIDDEN = ("unwind::unwind", "CapturedTraceback::gather", "gather_with_cpp", "_start", "PyEval_",
+          "PyObject_", "PyFunction_"), (
+          "core/boxing", "/Register", "/Redispatch", "pythonrun.c", "Modules/main.c",
+          "Objects/call.c", "Objects/methodobject.c", "ceval.c", "cpython/abstract.h")  # fmt: skip
+
+
 class Written:
     """A run and its snapshots, by rank."""
 
@@ -171,6 +184,22 @@ def test_an_allocation_is_told_by_its_buffer_op_layer_and_kind(written: Written)
     kinds = {event["category"] for event in events}
     assert "unknown" in kinds
     assert {"weight", "activation", "unknown"} <= kinds <= {*BUFFER_KINDS, "unknown"}
+
+
+def test_the_viewer_has_all_fields_that_it_reads(written: Written) -> None:
+    """And shows all frames: it hides those of interpreters, by parts of their names."""
+    for found in written.snapshots.values():
+        (events,), segments = found["device_traces"], found["segments"]
+        blocks = [block for segment in segments for block in segment["blocks"]]
+        assert all(event.keys() >= EVENT for event in events)
+        assert all(segment.keys() >= SEGMENT for segment in segments)
+        assert all(block.keys() >= BLOCK for block in blocks)
+        assert {event["action"] for event in events} <= ACTIONS
+        assert {block["state"] for block in blocks} <= STATES
+        for frame in (frame for each in (*events, *blocks) for frame in each["frames"]):
+            assert frame.keys() >= {"name", "filename", "line"}
+            assert not any(word in frame["name"] for word in HIDDEN[0])
+            assert not any(word in frame["filename"] for word in HIDDEN[1])
 
 
 def test_the_viewers_own_reader_of_pickles_knows_every_word(written: Written) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 from tspsim.cli.app import app
 from tspsim.cli.interop import _command
 from tspsim.files.errors import ScenarioError, TspsimError
+from tspsim.files.source import read as read_source
 from tspsim.scenario.interop import hugging_face, machine, megatron, torchtitan
 from tspsim.scenario.interop.draft import Draft
 from tspsim.scenario.interop.flags import Flag
@@ -19,6 +21,7 @@ from tspsim.scenario.interop.megatron_flags import FLAGS
 from tspsim.scenario.interop.megatron_model import padded, pattern
 from tspsim.scenario.interop.torchtitan_keys import KEYS
 from tspsim.scenario.interop.words import words
+from tspsim.scenario.models import read_config
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 SMALL = """--num-layers 8 --hidden-size 1024 --num-attention-heads 16 --seq-length 2048
@@ -363,6 +366,30 @@ def test_the_published_torchtitan_70b_preset_is_the_scenario_that_it_means() -> 
     assert made.optimizer.weight + sum(size for _, size in made.optimizer.states) == 12
 
 
+def test_torchtitan_in_bf16_alone_has_no_fp32_copy() -> None:
+    """``training.dtype`` puts weights, gradients and moments in it, unlike mixed precision."""
+    made = titan("[training]\ndtype = 'bfloat16'").scenario().optimizer
+    assert (made.weight, made.gradient) == (2, 2)
+    assert sum(size for _, size in made.states) == 4
+
+
+@pytest.mark.parametrize(
+    ("flavor", "billions"),
+    [("0.6B", 0.6), ("1.7B", 1.72), ("4B", 4.02), ("14B", 14.77), ("32B", 32.76)],
+)
+def test_flavors_of_qwen3_are_as_large_as_they_are_called(flavor: str, billions: float) -> None:
+    """Parameters, after the models' own pages."""
+    made = titan(f"[model]\nname = 'qwen3'\nflavor = '{flavor}'").scenario().model
+    assert made.parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_an_option_of_another_mode_of_recomputation_is_without_effect() -> None:
+    """It is no part that is left unmodelled."""
+    said = "[activation_checkpoint]\nmode = 'full'\nselective_ac_option = 'op'"
+    (passed,) = titan(said).passed
+    assert "without effect beside the mode" in str(passed)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -410,6 +437,52 @@ def test_a_model_of_hugging_face_becomes_a_scenario_that_loads(name: str) -> Non
 
     hf = {**draft.document, "model": {"hf": name}}
     assert draft.scenario().model == from_document(hf).model
+
+
+#: A mixture as DeepSeek's code names it, without its sizes.
+MIXTURE = {
+    "hidden_act": "silu", "tie_word_embeddings": False, "n_shared_experts": 1,
+    "num_experts_per_tok": 8, "norm_topk_prob": True, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+KIMI = {
+    "model_type": "kimi_k2", "hidden_size": 7168, "intermediate_size": 18432,
+    "num_hidden_layers": 61, "num_attention_heads": 64, "num_key_value_heads": 64,
+    "vocab_size": 163840, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+    "n_routed_experts": 384, "moe_intermediate_size": 2048, "routed_scaling_factor": 2.827,
+    "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+    "v_head_dim": 128, "num_nextn_predict_layers": 0, "aux_loss_alpha": 0.001, "seq_aux": True,
+}  # fmt: skip
+GLM = {
+    "model_type": "glm4_moe", "attention_bias": True, "head_dim": 128, "hidden_size": 4096,
+    "intermediate_size": 10944, "num_hidden_layers": 46, "num_attention_heads": 96,
+    "num_key_value_heads": 8, "vocab_size": 151552, "first_k_dense_replace": 1,
+    "n_routed_experts": 128, "moe_intermediate_size": 1408, "partial_rotary_factor": 0.5,
+    "use_qk_norm": False, "routed_scaling_factor": 1.0, "num_nextn_predict_layers": 1,
+    "quantization_config": {"quant_method": "fp8"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "billions"), [(KIMI, 1026.4), (GLM, 106.9)])
+def test_published_mixtures_are_as_large_as_they_are_called(
+    config: dict[str, Any], billions: float, tmp_path: Path
+) -> None:
+    """Kimi K2 of a trillion, and GLM-4.5 Air of 106 billions, without what lies behind it."""
+    (tmp_path / "config.json").write_text(json.dumps(MIXTURE | config), encoding="utf-8")
+    made = hugging_face.read(str(tmp_path))
+    assert made.scenario().model.parameters / 1e9 == pytest.approx(billions, rel=0.002)
+
+
+def test_what_stands_beside_a_decoder_is_named_and_left_out(tmp_path: Path) -> None:
+    """Layers for further tokens, and the type that weights are stored in, as published files say.
+
+    A scenario that names the file itself is still refused.
+    """
+    (tmp_path / "config.json").write_text(json.dumps(MIXTURE | GLM), encoding="utf-8")
+    passed = hugging_face.read(str(tmp_path)).passed
+    told = {name: each.changes for each in passed for name in each.origin}
+    assert told == {"num_nextn_predict_layers": True, "quantization_config": True}
+    with pytest.raises(ScenarioError, match="num_nextn_predict_layers: found 1"):
+        read_config(read_source(tmp_path / "config.json"))
 
 
 def test_a_folder_without_a_configuration_says_what_it_holds(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ JSON = json.loads((LOGS / "version-2.json").read_text(encoding="utf-8"))
 
 def fitted(path: Path) -> dict[str, Any]:
     """Return what is fitted to a log, less its name."""
-    found = profile.document([nccl_tests.read(path).calls("h100-node", None, 0)], "h100-node", "x")
+    logs = nccl_tests.read(path)
+    found = profile.document([log.calls("h100-node", None, 0) for log in logs], "h100-node", "x")
     del found["fits"]["all_reduce"]["source"]
     return found
 
@@ -46,6 +47,55 @@ def test_every_form_of_the_same_times_gives_the_same_profile(
     assert expected["fits"]["all_reduce"]["rows"] == 24
     assert expected["fits"]["all_reduce"]["error"] < 0.001
     assert expected["protocols"][0]["collective"] == "all_reduce"
+
+
+PLAIN = (LOGS / FORMS[0]).read_text(encoding="utf-8")
+
+#: What Open MPI, ssh and libraries say in between, and the mark that a launcher puts before lines.
+SAID = "Warning: Permanently added 'node-1' to the list of known hosts.\n\n------\n2 variables\n"
+MARKS = ["[1,0]<stdout>:", "[prterun-node-0-83@1,0]<stdout>: ", "0: ",
+         "(head, rank=0, pid=3808) [1,0]<stdout>:"]  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_what_launchers_add_is_passed_over(
+    tmp_path: Path, expected: dict[str, Any], mark: str
+) -> None:
+    """Marks in front of lines, warnings before and between them, and the programs' MPI suffix."""
+    lines = PLAIN.replace("_perf", "_perf_mpi").splitlines()
+    (tmp_path / "log").write_text(
+        SAID.replace("2 variables", "Two variables")
+        + "".join(f"{mark}{line}\n[1,1]<stderr>:x: No protocol\n" for line in lines),
+        encoding="utf-8",
+    )
+    assert fitted(tmp_path / "log") == expected
+
+
+def test_columns_of_older_versions_are_read(tmp_path: Path, expected: dict[str, Any]) -> None:
+    """Up to 2.11 there was the largest error in place of a number of wrong values, and no root."""
+    old = PLAIN.replace("#wrong", " error").replace("   root", "")
+    old = re.sub(r"(float +sum) +-1(.*) 0( .*) 0$", r"\1 \2 2e-07\3 5e-07", old, flags=re.M)
+    (tmp_path / "log").write_text(old, encoding="utf-8")
+    assert fitted(tmp_path / "log") == expected
+    assert "2e-07" in old
+    gather = re.sub(r"(float) +sum", r"\1", old.replace("all_reduce", "all_gather"))
+    (tmp_path / "log").write_text(gather.replace("redop", ""), encoding="utf-8")
+    assert fitted_kinds(tmp_path / "log") == ["all_gather"]
+
+
+def test_collectives_one_after_another_in_a_file_are_all_taken(tmp_path: Path) -> None:
+    """As a loop over the programs leaves them; the same one twice is refused."""
+    both = PLAIN + PLAIN.replace("all_reduce", "reduce_scatter")
+    (tmp_path / "log").write_text(both, encoding="utf-8")
+    assert fitted_kinds(tmp_path / "log") == ["all_reduce", "reduce_scatter"]
+
+
+def fitted_kinds(path: Path) -> list[str | None]:
+    """Return the collectives of a log that has the rows for each."""
+    logs = nccl_tests.read(path)
+    assert len({log.rows[0][1:] for log in logs}) == 1
+    assert [len(log.rows) for log in logs] == [24] * len(logs)
+    return [log.collective for log in logs]
 
 
 def test_groups_of_ranks_that_work_apart_count_as_one() -> None:

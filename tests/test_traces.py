@@ -363,6 +363,17 @@ def test_a_collective_is_known_by_all_its_names(name: str, kind: str | None) -> 
         ("kernel_cutlass_kernel_flashinfernormkernelsfused_add_rmsnorm", None),
         ("kernel_cutlass_kernel_flashinfergemmkernelsdense_blockscaled_gemm_sm100", "matmul"),
         ("void cutlass::device_kernel<flash::enable_sm90_or_later<FlashAttnFwdSm90>>", "attention"),
+        ("void flashinfer::BatchPrefillWithPagedKVCacheKernel<128>", "attention"),
+        ("_fwd_grouped_kernel_stage1", "attention"), ("attn_fwd.kd", "attention"),
+        ("bwd_kernel_dk_dv", "attention_backward"),
+        ("GemmUniversal<cutlass::gemm::GroupProblemShape<cute::tuple<int, int, int>>>", "grouped"),
+        ("void deep_gemm::fp8_gemm_kernel<4096u, 7168u, (deep_gemm::GemmType)1>", "grouped"),
+        ("void deep_gemm::fp8_gemm_kernel<4096u, 7168u, (deep_gemm::GemmType)0>", "matmul"),
+        ("_matmul_ogs_NNT_bf16xbf16xmxfp4_128x256x64", "grouped"),
+        ("bmm_Bfloat16_E2m1E2m1_Fp32_t128x32x256_s5_TN_schedS_dynBatch_sm100a", "grouped"),
+        ("void marlin::Marlin<__nv_bfloat16, 256>", "matmul"),
+        ("triton_tem_fused_addmm_0", "matmul"),
+        ("Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x256x64", "matmul"),
     ],
 )  # fmt: skip
 def test_a_kernel_is_known_by_its_name(name: str, kind: str | None) -> None:
@@ -376,11 +387,42 @@ def test_collectives_of_other_libraries_are_known(tmp_path: Path) -> None:
         "void vllm::cross_device_reduce_1stage<bf16, 2>": "all_reduce",
         "void flashinfer::trtllm_mnnvl_allreduce::twoshotAllreduceKernel<2>": "all_reduce",
         "void deep_ep::intranode::dispatch<8, 768, 8192>": "all_to_all",
+        "EpDispatchIntraNodeKernel<mori::moe::EpDispatchCombineArgs<bf16>>": "all_to_all",
+        "kuserbuffers_pushsend(int*, int*, int4*, int4*, int)": "send",
+        "userbuffers_fp16_sum_inplace_gpu_rw_ag": "all_gather",
+        "void userbuffers_fp16_sum_inplace_gpu_rr_rs_oop<8>": "reduce_scatter",
+        "two_shot_all_reduce_kernel_inplace<bf16, 16, 8>": "all_reduce",
+        "multimem_all_gather_kernel<16>": "all_gather",
     }
     events = [kineto.event("kernel", name, 1.0, 5.0, tid=9) for name in own]
     (tmp_path / "t.json").write_text(json.dumps(kineto.document(events)), encoding="utf-8")
     (rank,) = measured([tmp_path / "t.json"]).ranks
     assert {a.name: a.kind for a in rank.activities if a.communication} == own
+
+
+def test_a_copy_that_inductor_fused_behind_a_collective_is_no_collective(tmp_path: Path) -> None:
+    """Its name has the ops around it."""
+    events = [kineto.event("kernel", "triton_poi_fused_all_reduce_add_3", 1.0, 5.0, tid=9)]
+    (tmp_path / "t.json").write_text(json.dumps(kineto.document(events)), encoding="utf-8")
+    (rank,) = measured([tmp_path / "t.json"]).ranks
+    assert [a.kind for a in rank.activities] == ["elementwise"]
+
+
+def test_categories_of_older_versions_are_those_of_newer_ones(tmp_path: Path) -> None:
+    """PyTorch up to 1.12 wrote ``Kernel``, ``Runtime`` and ``Operator``."""
+    found = []
+    for names_of in (("cpu_op", "cuda_runtime", "kernel"), ("Operator", "Runtime", "Kernel")):
+        op, launch, kernel = names_of
+        events = [
+            kineto.event(op, "aten::linear", 0.0, 9.0, tid=1),
+            kineto.event(launch, "cudaLaunchKernel", 1.0, 1.0, tid=1, correlation=3),
+            kineto.event(kernel, "strange", 20.0, 5.0, tid=9, correlation=3),
+        ]
+        (tmp_path / "t.json").write_text(json.dumps(kineto.document(events)), encoding="utf-8")
+        (rank,) = measured([tmp_path / "t.json"]).ranks
+        found.append([(a.kind, a.name, a.asked) for a in rank.activities])
+    assert found[0] == found[1]
+    assert found[0][0][0] == "matmul"
 
 
 def test_the_picture_has_both_on_one_axis_in_the_same_rows_and_colours(gloo: Beside) -> None:

@@ -120,7 +120,8 @@ def nccl_tests(
     if output.suffix not in {".yaml", ".yml"}:
         raise UserError(f"--output {output}: the file of a profile ends in .yaml")
     check_below(output)
-    calls = [reading.read(log).calls(topology, kind, ranks) for log in logs]
+    found_in = [log for path in logs for log in reading.read(path)]
+    calls = [log.calls(topology, kind, ranks) for log in found_in]
     found = profile.document(calls, topology, output.stem)
     profile.write(output, found)
     show_json(found) if json else show(profile.render(found))

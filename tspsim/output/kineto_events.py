@@ -19,6 +19,7 @@ from tspsim.mesh import Mesh
 from tspsim.output.columns import figures
 from tspsim.output.kineto_launches import launches
 from tspsim.output.kineto_messages import about, kernel
+from tspsim.output.kineto_waits import begins
 from tspsim.program.recorder import HOST
 from tspsim.program.types import Lane, Op
 
@@ -91,10 +92,10 @@ def _kernels(result: Result, rank: int) -> Iterator[Event]:
     """Yield a rank's tasks that take time, in issue order."""
     timeline = result.timeline
     program = timeline.programs.of(rank)
-    begin, end = timeline.start[rank], timeline.end[rank]
-    first, last = _moments(begin), _moments(end)
+    taking = timeline.end[rank] > timeline.start[rank]
+    first, last = _moments(begins(timeline, rank)), _moments(timeline.end[rank])
     dtype = result.scenario.workload.dtype
-    for op, moment, until, takes in zip(program.ops, first, last, end > begin, strict=True):
+    for op, moment, until, takes in zip(program.ops, first, last, taking, strict=True):
         lane = program.lanes[op.lane]
         if not takes or lane == HOST:
             continue

@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from tspsim.engine.timeline import Timeline
+from tspsim.output.kineto_waits import begins
 from tspsim.program.recorder import HOST
 from tspsim.program.types import Op
 
@@ -34,7 +35,7 @@ def launches(timeline: Timeline, rank: int) -> Iterator[Launch]:
     rank : int
     """
     program = timeline.programs.of(rank)
-    start, end = timeline.start[rank].tolist(), timeline.end[rank].tolist()
+    start, end = begins(timeline, rank).tolist(), timeline.end[rank].tolist()
     host = program.lanes.index(HOST) if HOST in program.lanes else None
     issued: dict[int, tuple[float, float]] = {}
     ahead = [0.0] * len(program.lanes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tspsim.files.errors import Problem
@@ -85,10 +85,10 @@ NAMES = {
         router={"score": "sigmoid", "normalise": False},
     ),
     "deepseek_v2": _DEEPSEEK_V2,
-    "deepseek_v3": Names(
-        _DEEPSEEK_V2.count, _DEEPSEEK_V2.width, _DEEPSEEK_V2.shared, _DEEPSEEK_V2.layers,
-        router={"score": "sigmoid", "scale": 2.5, "correction": True}, stated=_DEEPSEEK_V2.stated,
-    ),
+    **dict.fromkeys(("deepseek_v3", "kimi_k2"), replace(
+        _DEEPSEEK_V2, router={"score": "sigmoid", "scale": 2.5, "correction": True}
+    )),
+    "glm4_moe": replace(_DEEPSEEK_V2, router={"score": "sigmoid", "correction": True}),
 }  # fmt: skip
 
 

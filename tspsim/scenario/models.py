@@ -167,8 +167,15 @@ FAMILIES = {
         kind: Family(
             _DEEPSEEK, _GATED, windows=False, experts=NAMES[kind], latent=True, passed=_OF_DEEPSEEK
         )
-        for kind in ("deepseek_v2", "deepseek_v3")
+        for kind in ("deepseek_v2", "deepseek_v3", "kimi_k2")
     },
+    "glm4_moe": Family(
+        {**_LLAMA, "qkv_bias": "attention_bias"},
+        {**_GATED, "head_dim": 128},
+        windows=False,
+        partial=True,
+        experts=NAMES["glm4_moe"],
+    ),
     "gpt2": Family(_GPT2, _PLAIN, windows=False),
 }
 _OPTIONAL = frozenset({"kv_heads", "head_dim", "tied", "qkv_bias", *_BIASES, *_CAPS})

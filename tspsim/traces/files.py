@@ -32,6 +32,12 @@ SUFFIXES = (".json", ".json.gz")
 _KEYS = re.compile(r'"(?:traceEvents|schemaVersion|deviceProperties|distributedInfo|ph)"')
 _HEAD = 2**16
 
+#: What PyTorch up to 1.12 called the categories.
+_OLD = {
+    "Kernel": "kernel", "Runtime": "cuda_runtime", "Operator": "cpu_op",
+    "Memcpy": "gpu_memcpy", "Memset": "gpu_memset",
+}  # fmt: skip
+
 #: How an event begins.
 _EVENT = re.compile(r'"ph"\s*:')
 
@@ -100,6 +106,7 @@ def read(path: Path) -> Trace:
     for place, event in enumerate(events, start=1):
         if not isinstance(event, dict):
             raise UserError(f"{name}: event {place}: found {event!r}; an event is an object")
+        event["cat"] = _OLD.get(cat := str(event.get("cat", "")), cat)
     about = data.get("distributedInfo")
     about = about if isinstance(about, dict) else {}
     base = data.get("baseTimeNanoseconds", 0)

@@ -31,11 +31,21 @@ _NO_WORK = frozenset({
 })  # fmt: skip
 
 _ATTENTION = re.compile(
-    r"attention|flash(?!infer)(?!_kernel)|fmha|sdpa|_mha_|mla_decode|mla_prefill|mqa", re.IGNORECASE
+    r"attention|flash(?!infer)(?!_kernel)|fmha|sdpa|_mha_|kernel_mha\b|mla_decode|mla_prefill|mqa"
+    r"|attn_(?:fwd|bwd)|bwd_(?:kernel_d[kqv]|preprocess)"  # Triton's and AOTriton's
+    r"|(?:prefill|decode)with\w*kvcache|_fwd_(?:grouped_)?kernel_stage",  # FlashInfer, SGLang
+    re.IGNORECASE,
 )
 _BACKWARD = re.compile(r"backward|bwd|bprop", re.IGNORECASE)
-_GROUPED = re.compile(r"grouped_mm|grouped_?gemm|group_gemm|fused_moe", re.IGNORECASE)
-_PRODUCT = re.compile(r"gemm|gemv|nvjet|cublas|splitk|xmma|cijk|matmul|_mm(?:_|$)", re.IGNORECASE)
+_GROUPED = re.compile(
+    r"grouped_mm|grouped_?gemm|gemm_?grouped|group_gemm|fused_moe|matmul_ogs|marlin_moe"
+    r"|groupproblemshape|moe_?fc_?gemm|gemmtype\)[123]\b|^bmm_.*dynbatch",
+    re.IGNORECASE,
+)
+_PRODUCT = re.compile(
+    r"gemm|gemv|nvjet|cublas|splitk|xmma|cijk|matmul|marlin|(?:^|_)(?:add|b)?mm(?:_|$)",
+    re.IGNORECASE,
+)
 _PRODUCT_OPS = frozenset({
     "mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot", "linear",
     "matmul", "_scaled_mm", "_int_mm", "mkldnn_linear", "convolution",
@@ -51,16 +61,23 @@ def collective(name: str) -> str | None:
     return next((kind for key, kind in _COLLECTIVES.items() if key in letters), None)
 
 
-#: Kernels beside NCCL's that communicate: all-reduces of serving libraries, rows of experts.
+#: Kernels beside NCCL's that communicate: all-reduces of serving libraries, rows of experts,
+#: torch's symmetric memory, Transformer Engine's overlap.
 _OTHERS = {
-    re.compile(r"all_?reduce|cross_device_reduce", re.IGNORECASE): "all_reduce",
-    re.compile(r"deep_ep::", re.IGNORECASE): "all_to_all",
-}
+    re.compile(r"deep_ep::|moe_?all_?to_?all|mori::moe::ep|all_to_all_vdev", re.I): "all_to_all",
+    re.compile(r"userbuffers_\w*_rs(?:_|\b)|reduce_?scatter_kernel", re.I): "reduce_scatter",
+    re.compile(r"userbuffers_\w*_ag\b|all_?gather\w*_kernel", re.I): "all_gather",
+    re.compile(r"userbuffers_pushsend", re.I): "send",
+    re.compile(r"userbuffers_pushrecv", re.I): "receive",
+    re.compile(r"all_?reduce|cross_device_reduce|userbuffers_\w*sum", re.I): "all_reduce",
+}  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def of_other_kernel(name: str) -> str | None:
     """Return the collective that a kernel of another library than NCCL is; None: it is none."""
+    if name.startswith("triton_"):  # Inductor names what it fuses after the ops around it
+        return None
     return next((kind for pattern, kind in _OTHERS.items() if pattern.search(name)), None)
 
 

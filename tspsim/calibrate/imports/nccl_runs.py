@@ -37,7 +37,7 @@ def kind(program: str, place: str) -> CollectiveKind:
     UserError
         When it is none that is known here.
     """
-    name = Path(program).name
+    name = Path(program).name.removesuffix("_mpi")  # built with MPI=1 and a suffix of its own
     if name not in PROGRAMS:
         guess = did_you_mean(name, PROGRAMS)
         known = ", ".join(PROGRAMS)

@@ -76,8 +76,8 @@ class Log:
                 )
 
 
-def read(path: Path) -> Log:
-    """Return what a log holds.
+def read(path: Path) -> list[Log]:
+    """Return what a log holds: one collective, or several that were run one after another.
 
     Raises
     ------
@@ -85,5 +85,10 @@ def read(path: Path) -> Log:
         With the line, or the key, of what nccl-tests does not write.
     """
     text, name = read_text(path, most=STORED), str(path)
-    found: Found = (nccl_json if text.lstrip().startswith("{") else nccl_text).read(text, name)
+    json = text.lstrip().startswith("{")
+    found = [nccl_json.read(text, name)] if json else nccl_text.read(text, name)
+    return [_log(name, each) for each in found]
+
+
+def _log(name: str, found: Found) -> Log:
     return Log(name, found.collective, found.ranks, tuple(row for row in found.rows if row[1]))

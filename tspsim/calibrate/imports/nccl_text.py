@@ -2,7 +2,11 @@
 
 A line has a block for what is measured out of place and one for in place; a collective that only
 works in place leaves the first one blank. Which columns a block has is in the comment above the
-lines: per iteration (``i_min`` to ``i_cv%``) and ``#bitdiff`` add some.
+lines: per iteration (``i_min`` to ``i_cv%``) and ``#bitdiff`` add some; up to 2.11 there was a
+largest ``error`` in place of ``#wrong``, and a root, or a reduction, only where there is one.
+
+Launchers put their mark in front of lines, and they and libraries say things in between: what
+begins with no size is none of nccl-tests' business.
 """
 
 from __future__ import annotations
@@ -22,32 +26,43 @@ _COLUMNS = re.compile(r"#\s*size\s+count\s+type\b(.*)")
 _WRONG = re.compile(r"#\s*Out of bounds values\s*:\s*(\d+)\s+FAILED")
 _ENDS = re.compile(r"#\s*Avg bus bandwidth\s*:")
 
-#: What the library says of itself stands between the lines.
-_LIBRARY = re.compile(r"NCCL (?:INFO|WARN|version)")
+#: What ``mpirun --tag-output``, ``srun --label`` and Ray put in front of what a rank prints.
+_MARK = re.compile(
+    r"(?:\([^()]*\bpid=\d+[^()]*\) )?(?:\[[^][\s]*\d,\d+\]<std(?:out|err)>: ?|\s*\d+: )?"
+)
+
+#: A line of a size, or what is left of one.
+_SIZE = re.compile(r"\s*\d+(?:\s+\d+\b|\s*$)")
 
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _STAMP = r"(?:\s+\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?"
 
 #: Columns of a block, and those that an option adds to each.
-_BLOCK = ("time", "algbw", "busbw", "#wrong")
+_BLOCK = ("time", "algbw", "busbw", "#wrong", "error")
 _ADDED = {"#bitdiff", "i_min", "i_max", "i_p99", "i_cv%"}
 
 #: A blank block is as wide as a full one; between a root and a time there are at most nine blanks.
 _BLANK = 20
 
 
-def read(text: str, name: str) -> Found:
-    """Return what a text says.
+def read(text: str, name: str) -> list[Found]:
+    """Return what a text says, of one collective after another.
 
     Raises
     ------
     UserError
-        With the line of what nccl-tests does not print, of a second run, and of a cut.
+        With the line of what nccl-tests does not print, of a second run of a collective, and of a
+        cut.
     """
-    found = _Reading(name)
-    for number, line in enumerate(text.splitlines(), start=1):
-        found.take(number, line)
-    return found.whole()
+    runs = [_Reading(name)]
+    for number, marked in enumerate(text.splitlines(), start=1):
+        line = marked[_MARK.match(marked).end() :]  # type: ignore[union-attr]
+        if (started := _STARTS.match(line)) and runs[-1].ended:
+            known = {run.collective for run in runs}
+            if kind(started[1], f"{name}:{number}") not in known:
+                runs.append(_Reading(name))
+        runs[-1].take(number, line)
+    return [run.whole() for run in runs]
 
 
 @dataclass(slots=True)
@@ -58,6 +73,7 @@ class _Reading:
     collective: CollectiveKind | None = None
     groups: dict[int, int] = field(default_factory=dict)
     added: int = 0
+    counted: bool = True
     rows: list[Row] = field(default_factory=list)
     line: int = 0
     begun: int = 0
@@ -67,7 +83,7 @@ class _Reading:
         self.line = number
         if line.lstrip().startswith("#"):
             self._comment(line.strip())
-        elif line.strip() and not _LIBRARY.search(line):
+        elif _SIZE.match(line):
             self._row(line)
 
     def _comment(self, line: str) -> None:
@@ -81,6 +97,7 @@ class _Reading:
             self._rank(int(rank[1]), int(rank[2] or 0))
         elif columns := _COLUMNS.match(line):
             self.added = _added(columns[1].split(), self._place)
+            self.counted = "error" not in columns[1].split()
         elif wrong := _WRONG.match(line):
             raise UserError(f"{self._place}: {wrong[1]} wrong values: what is timed does not work")
         elif _ENDS.match(line):
@@ -107,7 +124,7 @@ class _Reading:
             told = "must be a line that nccl-tests prints, whole"
             raise UserError(f"{self._place}: found '{shown}'; {told}: was the log cut here?")
         blocks = [match[each].split() for each in ("out", "in") if match[each]]
-        wrong = sum(0.0 if block[3] == "N/A" else float(block[3]) for block in blocks)
+        wrong = sum(float(block[3]) for block in blocks if self.counted and block[3] != "N/A")
         short = f"line {self.line}"
         self.rows.append(row(self._place, short, match["size"], blocks[0][0], wrong))
 
@@ -146,6 +163,6 @@ def _pattern(added: int) -> re.Pattern[str]:
     """Return what a line looks like: two blocks, or a blank one and one in place."""
     block = rf"{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+(?:{_NUMBER}|N/A)"
     block += rf"(?:\s+(?:{_NUMBER}|N/A)){{{added}}}"
-    head = r"\s*(?P<size>\d+)\s+\d+\s+\w+(?:\s+\w+\s+-?\d+)?"
+    head = r"\s*(?P<size>\d+)\s+\d+\s+\w+(?:\s+[a-z]\w*)?(?:\s+-?\d+)?"
     first = rf"(?:\s{{1,{_BLANK - 1}}}(?P<out>{block})\s+|\s{{{_BLANK},}})"
     return re.compile(rf"{head}{first}(?P<in>{block}){_STAMP}\s*")

@@ -15,8 +15,8 @@ from typing import Any
 
 #: The schema, for other programs too.
 PROTO = Path(__file__).with_name("execution_trace.proto")
-#: The version of Chakra that is written, and all that have the same field numbers.
-VERSION, KNOWN = "1.0.0", ("0.0.4", "1.0.0")
+#: The version of Chakra that is written, as by its converters, and all with the same field numbers.
+VERSION, KNOWN = "0.0.4", ("0.0.4", "1.0.0")
 
 
 @cache

@@ -11,11 +11,12 @@ from typing import Any
 from tspsim.files.errors import ScenarioError, did_you_mean
 from tspsim.files.source import in_order
 from tspsim.scenario.interop.flags import Flag, whole
+from tspsim.scenario.interop.script import command, is_script
 from tspsim.scenario.interop.words import Word, words
 
 #: What a launcher calls the devices of a node, and the nodes.
-_DEVICES = ("nproc-per-node", "nproc_per_node")
-_NODES = ("nnodes", "nodes")
+_DEVICES = ("nproc-per-node", "nproc_per_node", "num_gpus")
+_NODES = ("nnodes", "nodes", "num_nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def parse(text: str, name: str, known: Mapping[str, Flag], tool: str) -> Command
     ScenarioError
         With everything that is wrong, each with its place.
     """
-    found, wrong = words(text, name)
+    found, wrong = (command if is_script(text) else words)(text, name)
     program = next((i for i, word in enumerate(found) if word.text.endswith(".py")), -1)
     given: dict[str, Given] = {}
     at = program + 1
@@ -121,6 +122,9 @@ def _flag(
 ) -> int:
     """Take the flag that stands at a word, with its values; return where the next one stands."""
     word = found[at]
+    if word.open and not word.text.startswith("--"):
+        wrong.append(_open(word))
+        return _next_flag(found, at + 1)
     name, equals, value = word.text.removeprefix("--").partition("=")
     flag = known.get(name) if word.text.startswith("--") else None
     if flag is None:
@@ -132,8 +136,16 @@ def _flag(
     most = end if flag.many else min(end, at + 1 + (flag.one and not equals))
     values = tuple(each.text for each in found[at + 1 : most])
     given.pop(name, None)
+    unknown = [_open(each) for each in found[at:most] if each.open]
+    if unknown and flag.fate == "mapped":
+        wrong += unknown
+        return most
     given[name] = Given((value, *values) if equals else values, word.place)
     return most
+
+
+def _open(word: Word) -> str:
+    return f"{word.place}: found '{word.open}', which only the shell knows; write its value"
 
 
 def _next_flag(found: Sequence[Word], at: int) -> int:

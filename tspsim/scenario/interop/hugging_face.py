@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ from tspsim.files.reading import is_file, is_folder
 from tspsim.files.source import Source
 from tspsim.files.source import read as read_source
 from tspsim.scenario import files
-from tspsim.scenario.interop.draft import Draft, Key
+from tspsim.scenario.interop.draft import Draft, Key, grouped
 from tspsim.scenario.interop.machine import NODE, size
 from tspsim.scenario.models import read_config
 
 CONFIG = "config.json"
 SEQUENCE = 8192
+#: Keys of published models that say nothing of the decoder itself, and what is not modelled so.
+_BESIDE = {
+    "num_nextn_predict_layers": "layers that predict further tokens, behind the decoder",
+    "quantization_config": "how weights are stored; workload.linears: fp8 multiplies in it",
+}
 
 
 def read(path: str, topology: str | None = None) -> Draft:
@@ -34,13 +40,14 @@ def read(path: str, topology: str | None = None) -> Draft:
     ScenarioError
         With everything that is wrong, each with its place.
     """
-    config = read_source(_found(path), path)
+    whole = read_source(_found(path), path)
+    config, beside = _decoder(whole)
     keys, origins = read_config(config)
     where = topology or NODE
     model = list(_model(keys, config, origins))
     head = (f"The model of {config.name}; everything else is an example to be changed.",)
     for strategy in _strategies(size(where)):
-        draft = Draft(head, (*model, *_rest(config, where), *strategy))
+        draft = Draft(head, (*model, *_rest(config, where), *strategy), grouped(beside))
         try:
             draft.scenario()
         except ScenarioError as error:
@@ -50,6 +57,17 @@ def read(path: str, topology: str | None = None) -> Draft:
         else:
             return draft
     raise last
+
+
+def _decoder(config: Source) -> tuple[Source, list[tuple[str, str, bool]]]:
+    """Return a configuration without what stands beside its decoder, and what that is."""
+    data = config.data
+    if not isinstance(data, Mapping):
+        return config, []
+    beside = [(key, why, True) for key, why in _BESIDE.items() if data.get(key)]
+    names = {key for key, _, _ in beside}
+    rest = {key: value for key, value in data.items() if key not in names}
+    return (replace(config, data=rest), beside) if beside else (config, [])
 
 
 def _found(path: str) -> Path:

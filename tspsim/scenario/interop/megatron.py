@@ -44,7 +44,7 @@ def read(text: str, name: str, world: int | None = None, topology: str | None = 
     Parameters
     ----------
     text : str
-        Flags, with or without ``torchrun ... pretrain_gpt.py`` in front.
+        Flags, with or without ``torchrun ... pretrain_gpt.py`` in front; or a script with them.
     name : str
         Its file, or what it is called in messages.
     world : int, optional

@@ -167,6 +167,7 @@ _PASSED = {
         log-progress log-energy log-straggler log-timers-to-tensorboard
         no-log-loss-scale-to-tensorboard log-validation-ppl-to-tensorboard
         log-memory-to-tensorboard log-world-size-to-tensorboard log-loss-scale-to-tensorboard
+        log-batch-size-to-tensorboard
         timing-log-level= timing-log-option= no-barrier-with-level-1-timing tensorboard-dir=
         tensorboard-log-interval= tensorboard-queue-size= wandb-project= wandb-entity=
         wandb-exp-name= wandb-save-dir= logging-level= no-one-logger one-logger-project=
@@ -237,7 +238,8 @@ _UNMODELLED = {
         tp-comm-overlap-rs-dgrad disable-tp-comm-bulk-dgrad disable-tp-comm-bulk-wgrad
         disable-tp-comm-split-ag disable-tp-comm-split-rs""",
     "CUDA graphs: what the host takes to issue kernels is kernels.host": """enable-cuda-graph
-        external-cuda-graph cuda-graph-impl= cuda-graph-scope= cuda-graph-warmup-steps=""",
+        external-cuda-graph cuda-graph-impl= cuda-graph-scope= cuda-graph-modules*
+        cuda-graph-warmup-steps=""",
     "weight gradients at another time": """defer-embedding-wgrad-compute wgrad-deferral-limit=
         delay-wgrad-compute""",
     "when stages and buckets say something to each other": """no-align-grad-reduce
@@ -248,10 +250,11 @@ _UNMODELLED = {
         suggested-communication-unit-size= enable-full-sharding-in-hsdp""",
     "how a collective library is set up": """use-nccl-ub disable-symmetric-registration use-sharp
         sharp-enabled-group= high-priority-stream-groups* pipeline-model-parallel-comm-backend=
-        moe-deepep-num-sms=""",
+        moe-deepep-num-sms= moe-flex-dispatcher-backend= moe-hybridep-num-sms=""",
     "weights and gradients in fp8": """fp8-param-gather no-fp8-wgrad keep-fp8-transpose-cache
         reuse-grad-buf-for-mxfp8-param-ag first-last-layers-bf16 num-layers-at-start-in-bf16=
-        num-layers-at-end-in-bf16= moe-router-padding-for-fp8""",
+        num-layers-at-end-in-bf16= moe-router-padding-for-fp8
+        moe-router-padding-for-quantization""",
     "other kernels than kernels: names": """no-bias-gelu-fusion no-bias-dropout-fusion
         no-persist-layer-norm use-fused-weighted-squared-relu cross-entropy-fusion-impl=
         moe-use-legacy-grouped-gemm moe-router-dtype= moe-apply-probs-on-input
@@ -264,7 +267,8 @@ _UNMODELLED = {
         decrease-batch-size-if-needed""",
     "offload in other ways than strategy.offload": """cpu-offloading-num-layers=
         optimizer-offload-fraction= use-torch-optimizer-for-cpu-offload
-        overlap-cpu-optimizer-d2h-h2d no-pin-cpu-grads no-pin-cpu-params
+        overlap-cpu-optimizer-d2h-h2d fine-grained-activation-offloading offload-modules*
+        no-pin-cpu-grads no-pin-cpu-params
         distribute-saved-activations""",
 }
 
@@ -274,13 +278,17 @@ _REFUSED = {
         apply-residual-connection-post-layernorm mrope-section* mtp-num-layers=
         mtp-loss-scaling-factor= spec* heterogeneous-layers-config-path=
         heterogeneous-layers-config-encoded-json= hybrid-attention-ratio= hybrid-mlp-ratio=
-        hybrid-override-pattern= is-hybrid-model mamba-state-dim= mamba-head-dim=
+        hybrid-override-pattern= hybrid-layer-pattern= is-hybrid-model moe-latent-size=
+        experimental-attention-variant= attention-output-gate mamba-state-dim= mamba-head-dim=
         mamba-num-groups= mamba-num-heads= disable-mamba-mem-eff-path retro-project-dir=
         retro-add-retriever vision-pretraining vision-pretraining-type= vision-backbone-type=
         fp32-residual-connection""",
     "another arrangement of the pipeline; decoder-first-pipeline-num-layers and "
     "decoder-last-pipeline-num-layers are modelled": "pipeline-model-parallel-layout=",
     "fp4": "fp4-format= fp4-recipe= fp4-quantizer-factory= fp4-param-gather",
+    "Megatron-DeepSpeed's: write use-distributed-optimizer or use-torch-fsdp2 for its stages": """
+        deepspeed deepspeed_config= deepspeed-config= zero-stage= no-pipeline-parallel
+        deepspeed-activation-checkpointing ds-sequence-parallel-size=""",
     "no step of pretraining": "perform-rl-step sft inference-dynamic-batching",
     "whole layers of experts run again; recompute-granularity full is modelled": (
         "moe-layer-recompute"

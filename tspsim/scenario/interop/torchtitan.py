@@ -23,6 +23,7 @@ _P, _T = "parallelism.", "training."
 TP, CP, PP = (f"{_P}{name}_parallel_degree" for name in ("tensor", "context", "pipeline"))
 COPIES, SHARDS = (f"{_P}data_parallel_{name}_degree" for name in ("replicate", "shard"))
 EP, ETP = f"{_P}expert_parallel_degree", f"{_P}expert_tensor_parallel_degree"
+_SELECTIVE = "activation_checkpoint.selective_ac_option"
 MICRO, BATCH = f"{_P}pipeline_parallel_microbatch_size", f"{_T}global_batch_size"
 
 
@@ -170,8 +171,15 @@ def _workload(file: TomlFile, mesh: Mesh) -> Iterator[Key]:
 
 
 def _optimizer(file: TomlFile, mesh: Mesh) -> Iterator[Key]:
-    """Yield what a parameter takes: its shards are in fp32, and travel as they are multiplied."""
+    """Yield what a parameter takes: its shards are in fp32, and travel as they are multiplied.
+
+    With ``training.dtype = "bfloat16"`` all is in bf16, moments too, and there is no fp32 copy.
+    """
     precision, where = f"{_T}mixed_precision_param", "optimizer.bytes_per_parameter"
+    if file.get(f"{_T}dtype") == "bfloat16":
+        for name, size_of in {"weight": 2, "gradient": 2, "master": 0, "moments": 4}.items():
+            yield _key(file, f"{where}.{name}", size_of, f"{_T}dtype")
+        return
     half = file.get(precision) == "bfloat16" and _zero(file, mesh) == 3
     yield _key(file, f"{where}.weight", 2 if half else 4, precision)
     note = "with the weight's: fp32 shards" if half else ""
@@ -248,7 +256,9 @@ def _passed(file: TomlFile) -> tuple[Passed, ...]:
     found, sections = [], dict.fromkeys(key.partition(".")[0] for key in file.values)
     for key in file.values:
         flag = file.known.get(key)
-        if flag and flag.fate in ("passed", "unmodelled"):
+        if key == _SELECTIVE and file.get("activation_checkpoint.mode") != "selective":
+            found.append((file.origin([key]), "without effect beside the mode", False))
+        elif flag and flag.fate in ("passed", "unmodelled"):
             found.append((file.origin([key]), flag.why, flag.fate == "unmodelled"))
     whole = [(f"[{name}]", SECTIONS[name], False) for name in sections if name in SECTIONS]
     return grouped([*_told(found), *whole])

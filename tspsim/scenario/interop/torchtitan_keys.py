@@ -42,6 +42,7 @@ KEYS: dict[str, Flag] = {
     f"{_T}global_batch_size": _count(-1, -1),
     f"{_T}seq_len": _count(2048),
     f"{_T}compile": _BOOLEAN,
+    f"{_T}dtype": _word("float32", "float32", "bfloat16"),
     f"{_T}mixed_precision_param": _word("bfloat16", "bfloat16", "float32"),
     f"{_T}mixed_precision_reduce": _word("float32", "float32", "bfloat16"),
     "compile.enable": _BOOLEAN,
@@ -93,7 +94,6 @@ _SAME: dict[str, tuple[Takes, str]] = {
     f"{_T}gc_debug": ("nothing", "pauses between steps"),
     f"{_T}seed": ("integer", "first values of weights"),
     f"{_T}deterministic": ("nothing", "first values of weights"),
-    f"{_T}dtype": ("word", "first values of weights"),
     "compile.components": ("words", "what of the step is compiled"),
     "compile.backend": ("word", "what of the step is compiled"),
     "compile.model": ("nothing", "what of the step is compiled"),
@@ -139,6 +139,9 @@ SECTIONS = {
     "quantize": "settings of converters",
 }
 
+#: What all dense ones of Qwen3 have in common, and what the small ones do.
+_QWEN3, _TIED = {"hf": "qwen3-8b"}, {"tied": True}
+
 #: Flavors -> shipped models, or shapes.
 MODELS: dict[tuple[str, str], str | dict[str, Any]] = {
     ("llama3", "8B"): "llama-3-8b",
@@ -150,6 +153,11 @@ MODELS: dict[tuple[str, str], str | dict[str, Any]] = {
     ("llama4", "17bx16e"): "llama-4-scout",
     ("deepseek_v3", "16B"): "deepseek-v2-lite",
     ("deepseek_v3", "671B"): "deepseek-v3",
+    ("qwen3", "0.6B"): _QWEN3 | _TIED | {"hidden": 1024, "layers": 28, "heads": 16, "ffn": 3072},
+    ("qwen3", "1.7B"): _QWEN3 | _TIED | {"hidden": 2048, "layers": 28, "heads": 16, "ffn": 6144},
+    ("qwen3", "4B"): _QWEN3 | _TIED | {"hidden": 2560, "layers": 36, "heads": 32, "ffn": 9728},
     ("qwen3", "8B"): "qwen3-8b",
+    ("qwen3", "14B"): _QWEN3 | {"hidden": 5120, "layers": 40, "heads": 40, "ffn": 17408},
+    ("qwen3", "32B"): _QWEN3 | {"hidden": 5120, "layers": 64, "heads": 64, "ffn": 25600},
     ("qwen3", "30B-A3B"): "qwen3-30b-a3b",
 }  # fmt: skip

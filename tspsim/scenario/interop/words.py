@@ -17,10 +17,14 @@ _VARIABLE = re.compile(r"\$[({A-Za-z0-9_@*][\w@*]*[)}]?|`")
 
 
 class Word(NamedTuple):
-    """A word of a command: its text without quotes, and its place, ``file:line:column``."""
+    """A word of a command: its text without quotes, and its place, ``file:line:column``.
+
+    `open` is a variable in it that only a shell knows.
+    """
 
     text: str
     place: str
+    open: str = ""
 
 
 def words(text: str, name: str) -> tuple[list[Word], list[str]]:
