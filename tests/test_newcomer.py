@@ -117,6 +117,7 @@ def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: st
         ("workload.sequence=131,072", "near: 131072"),
         ("workload.batch=2.0", "near: 2"),
         ("batch=4", "near: workload.batch"),
+        ("workload.weights=fp8", "near: what is kept in fp8"),
         ("strategy=tp", "near: strategy.kind=tp"),
         ("strategy=zero3", "near: {kind: fsdp, dp: N}"),
         ("strategy.pp=2", "near: strategy.pp.stages=2"),

@@ -24,6 +24,7 @@ _NODES = "a network of nodes is {kind: nodes, fabric: rails, rail_optimised, fat
 _SWITCHES = "in {kind: custom} a name that is no device is a switch"
 _SEVERAL = "several nodes ship, and their number is a key: {file: h100-4-nodes, nodes: N}"
 _INFERENCE = "inference is phase: prefill, decode or generate; requests are tspsim serve"
+_KEPT = "what is kept in fp8 is workload.weights={attention: fp8, mlp: fp8}"
 
 _STRATEGIES: Mapping[str, str] = {
     **dict.fromkeys(("dp", "ddp", "data_parallel"), _REPLICAS),
@@ -49,6 +50,7 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("training", "pretrain", "finetune"), "train"),
         **dict.fromkeys(("eval", "evaluation"), "forward"),
     },
+    "workload.weights": {"fp8": _KEPT},
     "workload.dtype": {
         **dict.fromkeys(("fp8", "float8", "e4m3"), "products in fp8 are workload.linears=fp8"),
         "bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64",
@@ -70,6 +72,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("data_parallel", "data_parallel_size", "replicas"), "dp"),
         **dict.fromkeys(("expert_parallel", "expert_model_parallel_size", "ep"), _EXPERTS),
     },
+    "workload.weights": {"dtype": _KEPT},
     "topology": {"nodes": _SEVERAL, "num_nodes": _SEVERAL},
 }
 #: Sections that a name alone does not make, and the key that it belongs to.
