@@ -99,6 +99,11 @@ def _made(
             "a wins: 1,000.0 ms a step; nothing else fits (b needs 30.0 GiB more).",
         ),
         (
+            [_made("a", 1.0), _made("b", 0.5, peak=130)],
+            "a wins: 1,000.0 ms a step; nothing else fits; b would be faster (500.0 ms) but needs "
+            "30.0 GiB more.",
+        ),
+        (
             [_made("a", 1.0, peak=60), _made("b", 1.0, peak=40)],
             "b wins: 1,000.0 ms a step as a, with a peak of 40.0 GiB.",
         ),

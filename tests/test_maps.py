@@ -506,7 +506,7 @@ def test_groups_say_what_they_differ_in() -> None:
          "16384, 32768, 65536, 131072"),
         ("winner", {"x": "sequence", "y": "sequence"}, "x and y are both 'workload.sequence'"),
         ("winner", {"at": {"sequence": 8192}}, "no axis with several values is left for y: name "
-         "one (--y)"),
+         "one (--y), or draw 'lines', which need no y"),
         ("winner", {"by": "kind", "at": {"kind": "tsp"}, "value": "mfu"}, "'mfu' is no figure of "
          "this sweep; figures: step_time, tokens_per_second_per_device, memory.peak"),
     ],

@@ -101,3 +101,27 @@ def test_a_wrong_answer_is_told_and_nothing_is_written(
     assert result.exit_code == 2
     assert told in result.stderr
     assert not path.exists()
+
+
+def test_a_vocabulary_that_no_degree_divides_is_padded(tmp_path: Path) -> None:
+    """GPT's 50,257 is odd: it becomes the next multiple of 128, where it has to be cut at all."""
+    path = tmp_path / "mine.yaml"
+    words = ("--model", "gpt3-175b", "-o", str(path), "--force", "--strategy")
+    assert call(*words, "tp").exit_code == 0
+    assert load(path).model.vocab == 50304
+    assert call(*words, "sp").exit_code == 0
+    assert load(path).model.vocab == 50257
+
+
+def test_of_a_mixture_of_experts_it_asks_where_they_lie_too() -> None:
+    """And of a dense model it does not."""
+    asked = "strategy.experts.layout=tokens,ring,tensor"
+    assert asked in call("--model", "mixtral-8x7b").stdout
+    assert asked not in call("--model", "llama-3-8b").stdout
+
+
+def test_devices_without_bf16_get_what_they_have(tmp_path: Path) -> None:
+    """V100 multiplies in fp16."""
+    path = tmp_path / "mine.yaml"
+    assert call("--topology", "v100-node", "-o", str(path)).exit_code == 0
+    assert load(path).workload.dtype == "fp16"

@@ -113,6 +113,19 @@ def test_another_topology_for_a_shipped_scenario_is_told_how(name: str, file: st
         ("workload.phase=inference", "phase: prefill, decode or generate"),
         ("workload.dtype=fp8", "workload.linears=fp8"),
         ("workload.seq_len=8", "near: sequence"),
+        ("workload.sequence=8k", "near: 8192"),
+        ("workload.sequence=131,072", "near: 131072"),
+        ("workload.batch=2.0", "near: 2"),
+        ("batch=4", "near: workload.batch"),
+        ("workload.weights=fp8", "near: what is kept in fp8"),
+        ("strategy=tp", "near: strategy.kind=tp"),
+        ("strategy=zero3", "near: {kind: fsdp, dp: N}"),
+        ("strategy.pp=2", "near: strategy.pp.stages=2"),
+        ("model=llama-3-8b", "near: model.hf=llama-3-8b"),
+        ("topology=h100-node", "near: topology.file=h100-node"),
+        ("topology.nodes=2", "{file: h100-4-nodes, nodes: N}"),
+        ("topology.file=A100-80G", "(did you mean 'a100-16-nodes-fat-tree' or 'a100-node'?)"),
+        ("topology.file=h100-sxm", "which is a device"),
     ],
 )
 def test_what_other_tools_call_otherwise_is_told_by_its_name_here(change: str, near: str) -> None:
@@ -122,6 +135,56 @@ def test_what_other_tools_call_otherwise_is_told_by_its_name_here(change: str, n
     (line,) = (line for line in refused.value.lines if change.partition("=")[2] in line)
     assert near in line
     assert "did you mean" not in line or "did you mean" in near
+
+
+@pytest.mark.parametrize(
+    ("holds", "near"),
+    [
+        ("config.json", "tspsim new --model {}"),
+        ("result.json", "{}/result.json"),
+        ("sweep.sqlite", "tspsim plot {}"),
+        ("other", "is a directory, not a file"),
+    ],
+)
+def test_a_folder_in_place_of_a_scenario_is_told_what_it_is_good_for(
+    holds: str, near: str, tmp_path: Path
+) -> None:
+    """By what it holds: a model, a result, a sweep."""
+    (tmp_path / holds).touch()
+    with pytest.raises(ScenarioError) as refused:
+        load(tmp_path)
+    assert near.format(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["h100-node", "h100-4-nodes", "gb200-nvl72"])
+def test_a_topology_in_place_of_a_scenario_is_told_as_one(name: str) -> None:
+    """By its name and by its file: one line, and the command that takes it."""
+    for given in (name, shipped("topologies") / f"{name}.yaml"):
+        with pytest.raises(ScenarioError) as refused:
+            load(given)
+        (line,) = refused.value.lines
+        assert f"tspsim new --topology {given}" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["list"], "strategies, schedules"),
+        (["plot", "tsp-layer"], "of a run there are: gantt"),
+        (["compare", "tsp-layer", "kind=tp,tsp"], "'strategy.kind'"),
+    ],
+)
+def test_what_is_left_out_is_told_with_what_there_is(command: list[str], said: str) -> None:
+    """A name that nobody can guess is listed where it is missing."""
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_sharded_replicas_alone_fill_the_devices_in_a_comparison() -> None:
+    """``fsdp`` has no degree: its name alone stands for as many replicas as there are devices."""
+    found = tspsim.compare("tsp-layer", "strategy=tsp,fsdp", "workload.phase=train")
+    assert [each.reason for each in found.candidates] == ["", ""]
 
 
 def test_no_word_of_other_tools_hides_one_that_is_known() -> None:

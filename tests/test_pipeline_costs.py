@@ -214,6 +214,16 @@ def test_pairs_take_no_longer_than_their_two_actions(schedule: str, streams: Lan
     assert span(timeline) <= play(found, times, streams).span * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("streams", ["pair", "rank"])
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+def test_sends_that_are_waited_for_cost_nothing_where_sending_is_free(
+    schedule: str, streams: str
+) -> None:
+    """Megatron posts a receive right before its reader: nothing else is held up by it."""
+    waits = span(played(bare(schedule, streams=streams, overlap=False)))
+    assert waits == pytest.approx(span(played(bare(schedule, streams=streams))), rel=1e-9)
+
+
 def path(made: Case, timeline: Timeline) -> CriticalPath:
     """Return the critical path of a run of `played`."""
     topology = free(made.mesh.ranks)

@@ -147,9 +147,11 @@ def test_names_stand_for_what_ships_and_for_what_was_downloaded(tmp_path: Path) 
     assert all(shape == shapes[0] for shape in shapes)
     assert simple(model=tspsim.Model.from_hf(folder, layers=1)).model.layers == 1
     assert simple(kernels="ideal") == simple(kernels=tspsim.Kernels("ideal"))
-    with pytest.raises(TypeError, match="Model takes one name beside its keys, hf; found 2"):
+    with pytest.raises(
+        TypeError, match="Model takes one name beside its keys, hf; found 'llama-3-8b', 2"
+    ):
         tspsim.Model("llama-3-8b", 2)  # type: ignore[misc]
-    with pytest.raises(TypeError, match="Workload takes keys alone"):
+    with pytest.raises(TypeError, match="Workload takes keys alone; found 64"):
         tspsim.Workload(64)  # type: ignore[misc]
 
 

@@ -282,7 +282,7 @@ def test_the_picture_shows_requests_cache_and_percentiles(small: str, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no --arrivals: write a rate, 8/s, or name a trace"),
+        ((), "no --arrivals: write a rate, 8/s, with --prompt and --new-tokens, or name a trace"),
         (("--arrivals", "8/s"), "no --prompt, --new-tokens: a rate needs lengths; write 512"),
         (("--arrivals", "8"), "8: no such file"),
         (("--arrivals", "no.csv", "--prompt", "5", "--seed", "1"), "--prompt, --seed: nothing is "

@@ -145,16 +145,20 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("exposed", f"{time['exposed_communication'] * 1e3:,.3f} ms of communication"),
         *_bubble(figures),
         ("tokens/s", f"{figures['tokens_per_second']:,.0f}"),
-        ("MFU", "unknown" if figures["mfu"] is None else f"{figures['mfu']:.1%}"),
+        ("MFU", "unknown" if figures["mfu"] is None else _share(figures["mfu"])),
         ("peak memory", f"{_gib(memory['peak'])} of {_gib(memory['capacity'])}: {verdict}"),
     ]
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.1f} %"  # as the tables of the commands have it
 
 
 def _bubble(figures: dict[str, Any]) -> list[tuple[str, str]]:
     if "pipeline" not in figures:
         return []
     found = figures["pipeline"]["bubble"]
-    return [("bubble", f"{found['mean'] * 1e3:,.3f} ms of a rank: {found['share']:.1%}")]
+    return [("bubble", f"{found['mean'] * 1e3:,.3f} ms of a rank: {_share(found['share'])}")]
 
 
 def _served(figures: dict[str, Any]) -> list[tuple[str, str]]:

@@ -226,8 +226,9 @@ def list_names(
             metavar="WHAT",
             help="strategies, schedules, collectives, topologies, devices, models, scenarios, "
             "plots or exports",
+            show_default=False,
         ),
-    ],
+    ] = "",
     json: Json = False,
 ) -> None:
     """List what there is, each with a line about it."""

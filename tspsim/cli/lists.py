@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tspsim.files.errors import UnknownNameError
+from tspsim.files.errors import UnknownNameError, UserError
 from tspsim.files.shipped import Kind, shipped
 from tspsim.registry import (
     COLLECTIVES,
@@ -36,8 +36,8 @@ def entries(what: str) -> list[Entry]:
 
     Raises
     ------
-    UnknownNameError
-        When there is no such list.
+    UserError
+        When there is no such list, or none is named.
     """
     lists: dict[str, Callable[[], list[Entry]]] = {
         "strategies": lambda: _registered(STRATEGIES),
@@ -50,6 +50,8 @@ def entries(what: str) -> list[Entry]:
         "plots": lambda: _registered(PLOTS) + _registered(MAPS),
         "exports": lambda: _registered(EXPORTS),
     }
+    if not what:
+        raise UserError(f"no list is named; there are: {', '.join(lists)}")
     if what not in lists:
         raise UnknownNameError("list", what, lists)
     return lists[what]()

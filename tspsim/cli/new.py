@@ -15,26 +15,50 @@ from tspsim.files.errors import OutputError, UnknownNameError, UserError
 if TYPE_CHECKING:
     from tspsim.files.shipped import Kind
 
+#: What stands in a scenario where a flag is left out and nobody is there to ask.
+_USUAL = {"model": "llama-3-8b", "topology": "h100-node", "phase": "train", "sequence": "32768",
+          "strategy": "tsp"}  # fmt: skip
+
+
+def _help(name: str, text: str) -> str:
+    return f"{text} [default: {_USUAL[name]}]"
+
 
 @guarded
 def new(
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="As 'list models' has, or a config.json."),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help=_help("model", "As 'list models' has, or a config.json."),
+        ),
     ] = None,
     topology: Annotated[
         str | None,
-        typer.Option("--topology", metavar="NAME", help="As 'list topologies' has, or a file."),
+        typer.Option(
+            "--topology",
+            metavar="NAME",
+            help=_help("topology", "As 'list topologies' has, or a file."),
+        ),
     ] = None,
     phase: Annotated[
         str | None,
-        typer.Option("--phase", metavar="PHASE", help="train, forward, prefill, decode, generate."),
+        typer.Option(
+            "--phase",
+            metavar="PHASE",
+            help=_help("phase", "train, forward, prefill, decode, generate."),
+        ),
     ] = None,
     sequence: Annotated[
-        str | None, typer.Option("--sequence", metavar="N", help="Tokens of one sequence.")
+        str | None,
+        typer.Option("--sequence", metavar="N", help=_help("sequence", "Tokens of one sequence.")),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option("--strategy", metavar="KIND", help="As 'list strategies' has.")
+        str | None,
+        typer.Option(
+            "--strategy", metavar="KIND", help=_help("strategy", "As 'list strategies' has.")
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -69,7 +93,8 @@ def can_ask() -> bool:
 
 def _answer(name: str, told: str | None) -> Any:
     """Return an answer: as the flag states it, as it is given on a terminal, or the usual one."""
-    asked, usual, check = _QUESTIONS[name]
+    asked, check = _QUESTIONS[name]
+    usual = _USUAL[name]
     if told is not None:
         return check(told)
     if not can_ask():
@@ -114,19 +139,17 @@ def _one_of(text: str, what: str, known: Sequence[str]) -> str:
     return text
 
 
-#: Of every answer: what is asked, what is usual, and how it is read.
-_QUESTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+#: Of every answer: what is asked, and how it is read.
+_QUESTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "model": (
         "Which model ('tspsim list models', or a config.json or its folder)",
-        "llama-3-8b",
         lambda text: _found(text, "model", "models"),
     ),
     "topology": (
         "On which hardware ('tspsim list topologies', or a file)",
-        "h100-node",
         lambda text: _found(text, "topology", "topologies"),
     ),
-    "phase": ("What: train, forward, prefill, decode or generate", "train", _phase),
-    "sequence": ("How many tokens has a sequence", "32768", _count),
-    "strategy": ("Split how ('tspsim list strategies')", "tsp", _kind),
+    "phase": ("What: train, forward, prefill, decode or generate", _phase),
+    "sequence": ("How many tokens has a sequence", _count),
+    "strategy": ("Split how ('tspsim list strategies')", _kind),
 }

@@ -29,8 +29,9 @@ def plot(
             "--kind",
             help="Of a run: gantt, why, memory, pipeline, links, roofline... Of a sweep: lines, "
             "heatmap, winner, pareto.",
+            show_default=False,
         ),
-    ],
+    ] = "",
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -108,11 +109,13 @@ def _is_sweep(directory: Path, kind: str) -> bool:
     from tspsim.registry import MAPS, PLOTS
     from tspsim.sweeps.store import FILE
 
-    of_run = sorted((*PLOTS.names(), WHY))
+    of_run, sweep = sorted((*PLOTS.names(), WHY)), is_there(directory / FILE)
+    if not kind:
+        what, there = ("sweep", MAPS.names()) if sweep else ("run", of_run)
+        raise UserError(f"no --kind: of a {what} there are: {', '.join(there)}")
     if kind not in (*of_run, *MAPS.names()):
         # an unknown name is told before anything is simulated
         raise UnknownNameError("plot", kind, (*of_run, *MAPS.names()))
-    sweep = is_there(directory / FILE)
     if sweep and kind not in MAPS.names():
         raise UserError(
             f"{directory}: holds a sweep, and '{kind}' is a picture of one run; of a sweep there "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from tspsim.files.errors import ScenarioError, UserError
@@ -19,6 +21,8 @@ from tspsim.sweeps.strategies import alternatives
 _COLUMN = 36
 #: What is generated, and how many sequences a cache is of, where nobody says.
 _NEW_TOKENS, _CACHED = 256, 16
+#: What vocabularies that no degree divides are padded to a multiple of, as Megatron-LM does.
+_PADDED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,10 @@ def scenario_text(answers: Answers, file: str) -> str:
     UserError
         When nothing that is tried can run: what is wrong with the one that has the least wrong.
     """
+    whole = Opened(parse(_text(answers, _ALONE, file), file), None).data()
     wrong: list[ScenarioError] = []
-    for strategy in _strategies(answers, file):
-        text = _text(answers, strategy, file)
+    for facts, strategy in product(_facts(whole), _strategies(answers, whole)):
+        text = _text(answers, strategy, file, facts)
         try:
             _scenario(text, file)
         except ScenarioError as error:
@@ -77,10 +82,46 @@ def _scenario(text: str, file: str) -> Scenario:
     return Opened(parse(text, file), None).scenario()
 
 
-def _strategies(answers: Answers, file: str) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a file has to say because of the model and the hardware.
+
+    Parameters
+    ----------
+    experts : bool
+        Whether the model has any.
+    dtype : str
+        One that the devices state a rate for.
+    vocab : int, optional
+        What a vocabulary is padded to that cannot be divided.
+    """
+
+    experts: bool = False
+    dtype: str = "bf16"
+    vocab: int | None = None
+
+
+def _facts(whole: dict[str, Any]) -> Iterator[_Facts]:
+    """Yield them with the model as it is, then with its vocabulary padded."""
+    vocab = whole["model"].get("vocab") or 0
+    found = _Facts(bool(whole["model"].get("experts")), _dtype(whole["topology"]))
+    yield found
+    if vocab % _PADDED:
+        yield replace(found, vocab=_PADDED * math.ceil(vocab / _PADDED))
+
+
+def _dtype(hardware: dict[str, Any]) -> str:
+    while isinstance(hardware.get("node"), dict):
+        hardware = hardware["node"]
+    devices = hardware.get("devices") or [hardware.get("device")]
+    rates = devices[0].get("flop_rate") if isinstance(devices[0], dict) else None
+    lacks = isinstance(rates, dict) and "bf16" not in rates and "fp16" in rates
+    return "fp16" if lacks else "bf16"
+
+
+def _strategies(answers: Answers, whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the ways to use all devices, with as few replicas as there are nodes or more."""
-    alone = _text(answers, {"kind": "fsdp", "dp": 1}, file)
-    hardware = Opened(parse(alone, file), None).data()["topology"]
+    hardware = whole["topology"]
     nodes, devices = hardware.get("nodes", 1), _devices(hardware)
     splits = bool(STRATEGIES.get(answers.strategy).degrees())  # then over two devices at least
     for replicas in range(nodes, devices // (2 if splits else 1) + 1):
@@ -101,7 +142,11 @@ def _devices(hardware: dict[str, Any]) -> int:
         raise UserError(f"topology: {explain(error)}") from None
 
 
-def _text(answers: Answers, strategy: dict[str, Any], file: str) -> str:
+#: What stands in the place of a strategy, until it is known how many devices there are.
+_ALONE = {"kind": "fsdp", "dp": 1}
+
+
+def _text(answers: Answers, strategy: dict[str, Any], file: str, facts: _Facts = _Facts()) -> str:
     """Return the file."""
     lines = [
         f"# Question: how long does {_WORK[answers.phase]} of {answers.model} take on",
@@ -109,11 +154,12 @@ def _text(answers: Answers, strategy: dict[str, Any], file: str) -> str:
         f"#   tspsim run {file}",
         f"#   tspsim explain {file}",
         f"#   tspsim compare {file} strategy=tsp,tp,sp,tp_sp",
+        *[f"#   tspsim compare {file} strategy.experts.layout=tokens,ring,tensor"] * facts.experts,
         "",
-        _line(f"model: {{hf: {_word(answers.model)}}}", "tspsim list models, or a config.json"),
+        _model(answers.model, facts.vocab),
         "",
         "workload:",
-        *(_line(f"  {key}: {value}", about) for key, value, about in _workload(answers)),
+        *(_line(f"  {key}: {value}", about) for key, value, about in _workload(answers, facts)),
         "",
         _line(f"topology: {{file: {_word(answers.topology)}}}", "tspsim list topologies"),
         "",
@@ -121,6 +167,12 @@ def _text(answers: Answers, strategy: dict[str, Any], file: str) -> str:
         *(_line(f"  {key}: {_word(value)}", _of(key)) for key, value in strategy.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _model(name: str, vocab: int | None) -> str:
+    if vocab:
+        return _line(f"model: {{hf: {_word(name)}, vocab: {vocab}}}", "padded, so that it divides")
+    return _line(f"model: {{hf: {_word(name)}}}", "tspsim list models, or a config.json")
 
 
 #: What is asked, by phase.
@@ -135,7 +187,7 @@ def _of(key: str) -> str:
     return {"kind": "tspsim list strategies", "dp": "replicas"}.get(key, "ranks along it")
 
 
-def _workload(answers: Answers) -> Iterator[tuple[str, str | int, str]]:
+def _workload(answers: Answers, facts: _Facts) -> Iterator[tuple[str, str | int, str]]:
     """Yield the keys of the workload, each with its value and a comment."""
     tokens = answers.sequence
     yield "phase", answers.phase, "train, forward, prefill, decode or generate"
@@ -151,11 +203,11 @@ def _workload(answers: Answers) -> Iterator[tuple[str, str | int, str]]:
     if answers.phase == "train":
         yield "micro_batches", 1, "of a step; their gradients add up"
         yield "recompute", "full", "none, selective or full: time against memory"
-    yield "dtype", "bf16", "of activations and messages"
+    yield "dtype", facts.dtype, "of activations and messages"
 
 
 def _line(text: str, about: str) -> str:
-    return f"{text:<{_COLUMN}}# {about}"
+    return f"{text:<{_COLUMN - 1}} # {about}"
 
 
 def _word(value: Any) -> str:

@@ -299,7 +299,7 @@ def plan_inference(
     jobs: int | None = None,
     advance: Callable[[float], None] = lambda fraction: None,  # noqa: ARG005
 ) -> list[Served]:
-    """Return what strategies can do, those with the highest rate first.
+    """Return what strategies can do, those with the highest rate at their largest batch first.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def plan_inference(
     for each in _mapped(asked, ways, jobs):
         found.append(each)
         advance(len(found) / len(ways))
-    return sorted(found, key=lambda each: -max((t.rate for t in each.front), default=0.0))
+    return sorted(found, key=lambda each: -each.largest.rate if each.largest else 0.0)
 
 
 def _mapped(asked: Asked, ways: Sequence[StrategyOptions], jobs: int | None) -> Iterator[Served]:

@@ -137,7 +137,8 @@ def why(found: Sequence[Candidate]) -> str:
         and speed(each.figures) > speed(best.figures)
     ]
     same = alike(found)
-    told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other)}"
+    ahead = any(each is other for each in faster)  # then it is told below what it lacks
+    told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other, ahead=ahead)}"
     sooner = served.sooner(found, best)
     return "; ".join([told, *sooner, *(_too_large(best, each) for each in faster)]) + "."
 
@@ -162,7 +163,7 @@ def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
     return a_draw([best.name, *(each.name for each in same)], widest.differ, widest.least)
 
 
-def _against(best: Candidate, other: Candidate | None) -> str:
+def _against(best: Candidate, other: Candidate | None, *, ahead: bool) -> str:
     mine = best.figures
     mine_takes, known = seconds(mine), mine["interval"]
     step = f"{time(mine_takes) if known is None else step_time(mine_takes, known)} {said(mine)}"
@@ -171,7 +172,7 @@ def _against(best: Candidate, other: Candidate | None) -> str:
     if not other.figures["memory"]["fits"]:
         memory = other.figures["memory"]
         over = size(memory["peak"] - memory["capacity"])
-        return f"{step}; nothing else fits ({other.name} needs {over} more)"
+        return f"{step}; nothing else fits" + f" ({other.name} needs {over} more)" * (not ahead)
     its = other.figures
     if not _same_work(best, other):
         more = 100 * (speed(mine) / speed(its) - 1)

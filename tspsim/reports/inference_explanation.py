@@ -58,7 +58,7 @@ def read(explanation: Explanation) -> Iterable[RenderableType]:
     yield Text()
     yield table(rows)
     if not found.launch:
-        told = "kernels, which take no time to launch: kernels.launch gives them one"
+        told = "kernels; the host takes no time to launch them: kernels.launch gives it some"
         yield Text(f"  {found.kernels:,} {told}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tspsim.files.errors import did_you_mean
@@ -11,6 +11,8 @@ from tspsim.files.shipped import Kind, shipped
 
 #: What says the shape of a model in a folder of Hugging Face.
 CONFIG = "config.json"
+#: How many of several near names are told.
+_NAMED = 3
 
 
 def names(folder: Kind) -> list[str]:
@@ -56,8 +58,33 @@ def _candidates(name: str, folder: Kind, beside: Path | None) -> Iterator[Path]:
             yield root / rest / CONFIG
 
 
+#: What a name may stand for where something else is meant, and what makes use of it.
+_OTHERS: Mapping[Kind, tuple[str, str]] = {
+    "scenarios": ("a scenario", "tspsim run {}"),
+    "topologies": ("a topology", "tspsim new --topology {}"),
+    "models": ("a model", "tspsim new --model {}"),
+    "topologies/devices": ("a device, which nodes hold", "tspsim list topologies"),
+}
+
+
 def not_found(name: str, folder: Kind) -> str:
     """Return the message for a file that is nowhere, with the nearest shipped name."""
     known = names(folder)
     stem = Path(name).parent.name if Path(name).name == CONFIG else Path(name).stem
-    return f"found no file '{name}'{did_you_mean(stem, known)}; shipped: {', '.join(known)}"
+    near = _other_kind(name, folder) or did_you_mean(stem, known) or _family(stem, known)
+    return f"found no file '{name}'{near}; shipped: {', '.join(known)}"
+
+
+def _other_kind(name: str, folder: Kind) -> str:
+    """Say where the name is that of something else that ships."""
+    for kind, (what, command) in _OTHERS.items():
+        if kind != folder and name in names(kind):
+            return f", which is {what} ('{command.format(name)}')"
+    return ""
+
+
+def _family(stem: str, known: Sequence[str]) -> str:
+    """Name those that begin with the same word: ``a100-node`` where ``A100-80G`` was written."""
+    first = stem.lower().replace("_", "-").partition("-")[0]
+    alike = [each for each in known if first and each.partition("-")[0] == first]
+    return f" (did you mean {' or '.join(map(repr, alike[:_NAMED]))}?)" if alike else ""

@@ -11,7 +11,7 @@ from tspsim.files.arguments import checked
 from tspsim.files.characters import printable, problem
 from tspsim.files.errors import Problem, ScenarioError
 from tspsim.files.faults import found, one
-from tspsim.files.reading import is_there
+from tspsim.files.reading import is_file, is_folder, is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files, relative
 from tspsim.scenario.elsewhere import with_near
@@ -25,6 +25,12 @@ from tspsim.scenario.types import SECTIONS, Scenario
 
 #: Keys of a config.json of Hugging Face, of which every one has some.
 _OF_A_CONFIG = {"model_type", "architectures", "num_hidden_layers"}
+#: By a file that it holds, what a folder is for that is named in place of a scenario.
+_IN_FOLDERS = {
+    files.CONFIG: "'tspsim new --model {}' makes a scenario around that model",
+    "result.json": "its result is {}/result.json",
+    "sweep.sqlite": "it holds a sweep: 'tspsim plot {0} --kind winner', 'tspsim report {0}'",
+}
 
 
 @checked
@@ -83,8 +89,10 @@ class Opened:
         path = files.find(str(source), "scenarios")
         if path is None:
             raise ScenarioError([files.not_found(str(source), "scenarios")])
-        opened = read(path, str(source) if is_there(Path(source)) else str(path))
-        _refuse_a_config(opened)
+        name = str(source) if is_there(Path(source)) else str(path)
+        _refuse_a_folder(path, name)
+        opened = read(path, name)
+        _refuse_other_files(opened)
         return cls(opened, path)
 
     @classmethod
@@ -147,15 +155,28 @@ def _misplaced(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem((name,), f"{found(each)}; must be {one(own)}")
 
 
-def _refuse_a_config(source: Source) -> None:
-    """Raise where a model of Hugging Face stands in place of a scenario."""
-    keys = set(source.data) if isinstance(source.data, Mapping) else set()
-    if _OF_A_CONFIG & keys and "workload" not in keys:
+def _refuse_other_files(source: Source) -> None:
+    """Raise where a model or a topology stands in place of a scenario."""
+    keys, name = set(source.data) if isinstance(source.data, Mapping) else set(), source.name
+    told = ""
+    if _OF_A_CONFIG & keys:
         told = (
-            f"a config.json of Hugging Face is a model, no scenario; 'tspsim new --model "
-            f"{source.name}' makes a scenario of it, or 'tspsim import hf {source.name}'"
+            f"a config.json of Hugging Face is a model, no scenario; 'tspsim new --model {name}' "
+            f"makes a scenario of it, or 'tspsim import hf {name}'"
         )
+    elif {"device", "devices", "node"} & keys:
+        told = f"a topology, no scenario; 'tspsim new --topology {name}' makes a scenario on it"
+    if told and "workload" not in keys:
         raise ScenarioError([source.line(Problem((), told))])
+
+
+def _refuse_a_folder(path: Path, name: str) -> None:
+    """Raise where a folder is named, with what makes use of such a one."""
+    if not is_folder(path):
+        return
+    held = [use for file, use in _IN_FOLDERS.items() if is_file(path / file)]
+    near = f"; {held[0].format(name)}" if held else ""
+    raise ScenarioError([f"{name}: is a directory, not a file{near}"])
 
 
 def _expand(

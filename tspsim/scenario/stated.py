@@ -60,7 +60,8 @@ class Stated:
     def __init__(self, *named: Any, **keys: Any) -> None:
         if len(named) > bool(self.named):
             most = f"one name beside its keys, {self.named}" if self.named else "keys alone"
-            raise ArgumentError(f"{type(self).__name__} takes {most}; found {len(named)} values")
+            found = ", ".join(map(repr, named))
+            raise ArgumentError(f"{type(self).__name__} takes {most}; found {found}")
         stated = {"kind": self.kind} if self.kind else {}
         stated |= dict(zip([self.named], named, strict=False))
         self._hold(stated | keys)

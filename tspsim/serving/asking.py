@@ -53,7 +53,10 @@ def traffic(
     check_whole("--seed", seed, 0)
     lengths = {"--prompt": prompt, "--new-tokens": new_tokens}
     if not arrivals:
-        raise UserError("no --arrivals: write a rate, 8/s, or name a trace, a .csv file")
+        raise UserError(
+            "no --arrivals: write a rate, 8/s, with --prompt and --new-tokens, or name a trace, "
+            "a .csv file"
+        )
     rate = parse_rate(arrivals)
     if rate is None:
         stated = [name for name, value in (lengths | {"--seed": seed}).items() if value is not None]

@@ -27,12 +27,19 @@ def check(keys: Iterable[str]) -> None:
         With a line for each, and the nearest key.
     """
     lines = [
-        f"axis '{key}': names no key of a scenario{did_you_mean(key, known())}"
+        f"axis '{key}': names no key of a scenario{_near(key)}"
         for key in keys
         if not _is_known(key)
     ]
     if lines:
         raise UserError("\n".join(lines))
+
+
+def _near(key: str) -> str:
+    """Name the keys that end as this one does, else one that looks like it."""
+    whole = [each for each in known() if each.count(".") == 1 and each.endswith(f".{key}")]
+    named = " or ".join(map(repr, whole[:3]))
+    return f" (did you mean {named}?)" if whole else did_you_mean(key, known())
 
 
 #: What holds keys that no form names: dtypes, work, kinds of collectives, kernels, lists.

@@ -18,9 +18,9 @@ def alternatives(
 ) -> list[dict[str, Any]]:
     """Return the ways to write a strategy out, whose ranks are as many as there are devices.
 
-    A strategy with one degree gets all devices; one with two, every pair of degrees of at least 2
-    that multiplies to their number. Other options are those of the scenario's own strategy, as far
-    as this one has them, and the strategy's defaults.
+    A strategy with one degree gets all devices, one with none as many replicas; one with two, every
+    pair of degrees of at least 2 that multiplies to their number. Other options are those of the
+    scenario's own strategy, as far as this one has them, and the strategy's defaults.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ def alternatives(
     known = math.prod(_whole(options[name]) for name in degrees if name in options)
     axes = form.replica(dict.fromkeys(degrees, 1))  # those that have no degree
     rest = max(devices // (outer * known * axes), 1)
+    if not degrees and "dp" not in options:  # all that it has is replicas
+        options["dp"] = rest
     found = [options | degrees_of for degrees_of in _degrees(missing, rest)]
     return [{"kind": stated["kind"], **one} for one in found]
 

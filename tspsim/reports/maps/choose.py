@@ -195,7 +195,9 @@ def _on_page(
     for place, key in enumerate(fixed):
         if key is None and not free:
             what = "xy"[place]
-            raise UserError(f"no axis with several values is left for {what}: name one (--{what})")
+            other = ", or draw 'lines', which need no y" if place else ""
+            told = f"no axis with several values is left for {what}: name one (--{what}){other}"
+            raise UserError(told)
         found.append(key or free.pop(0))
     if len(set(found)) < len(found):
         raise UserError(f"x and y are both '{found[0]}'")

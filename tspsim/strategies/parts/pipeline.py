@@ -125,8 +125,8 @@ class _Passes:
                 name = "x" if forward else "dx"
                 self._results[step.of] = rank.tensor(name, place.shape(batch, rank.model.hidden))
             op = self._half_hop(step)
-        if not self.stages.overlap:
-            rank.follows(op)
+        if step.sends and not self.stages.overlap:
+            rank.follows(op)  # a receive holds up its reader alone: Megatron posts it right before
 
     def _half_hop(self, step: Transfer) -> int:
         """Record a send or a receive on its stream; return its index."""

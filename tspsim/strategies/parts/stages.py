@@ -66,7 +66,7 @@ class Pipeline(BaseModel):
         the action that precedes their reader (Megatron-Core's ``overlap_p2p_comm``).
     overlap : bool
         Compute goes on while activations and gradients travel; else what is computed next waits
-        for every send and receive before it (Megatron-Core's 1F1B).
+        until every send before it has been received (Megatron-Core's 1F1B).
     interleave : bool
         Where a schedule has a forward and a backward run as one (DualPipe), their ops are issued in
         turn: what one of them says travels while the other computes. Else one after the other, as
