@@ -19,10 +19,10 @@ PATIENCE = 60.0
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
+def started(*arguments: str, module: tuple[str, ...] = ("tspsim",)) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tspsim", *arguments], stdout=subprocess.PIPE,
+        [sys.executable, "-m", *module, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
@@ -95,6 +95,7 @@ def test_a_sweep_that_is_told_to_end_says_what_is_stored_and_nothing_else(tmp_pa
     process = started(
         "sweep", "scenarios/llama3-8b-128k-mi300x-tsp.yaml",
         "workload.sequence=range(8192,819200,8192)", "-o", str(tmp_path / "out"), "--jobs", "2",
+        module=("tests.held", "1"),
     )  # fmt: skip
     wait_until(lambda: len(below(process.pid)) >= 3)
     time.sleep(1)  # workers import, or work

@@ -108,6 +108,7 @@ def test_a_worker_killed_on_the_way_loses_nothing(
     assert killed
     assert list(store.rows()) == whole.rows
     assert store.statuses() == {"invalid": 30, "ok": 60}
+    store.close()
     _the_command_runs_on_the_worker_that_is_left(address, tmp_path)
 
 

@@ -56,10 +56,11 @@ def scenario(tmp_path: Path) -> str:
     return str(path)
 
 
-def _start(scenario: str, out: Path) -> subprocess.Popen[bytes]:
-    """Start a sweep in a session of its own."""
+def _start(scenario: str, out: Path, most: int = COUNT) -> subprocess.Popen[bytes]:
+    """Start a sweep in a session of its own, which waits to be ended once it has so many rows."""
+    words = ["sweep", scenario, *AXES, "-o", str(out), "--jobs", "2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "tspsim", "sweep", scenario, *AXES, "-o", str(out), "--jobs", "2"],
+        [sys.executable, "-m", "tests.held", str(most), *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -100,7 +101,7 @@ def test_killed_twice_and_resumed_gives_the_table_of_an_undisturbed_run(
     whole = tspsim.sweep(scenario, *AXES)
     out = tmp_path / "killed"
     for rows in (COUNT // 10, COUNT // 3):
-        process = _start(scenario, out)
+        process = _start(scenario, out, rows)
         _wait_for(out, rows, process)
         process.kill()
         process.wait()
@@ -133,7 +134,7 @@ def test_what_is_stored_is_not_run_again(
 def test_an_interrupt_ends_with_130_and_what_is_stored_stays(scenario: str, tmp_path: Path) -> None:
     """Ctrl-C reaches the whole group; the message says how to go on, and no process stays."""
     out = tmp_path / "out"
-    process = _start(scenario, out)
+    process = _start(scenario, out, 10)
     _wait_for(out, 10, process)
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)

@@ -15,6 +15,8 @@ from tspsim.strategies.base import StrategyOptions
 HEAD_DIM = 4
 BATCH = 2
 REPLICAS = 2
+#: Pieces of the loss: enough that one is neither the first nor the last.
+LOSS_CHUNKS = 3
 #: Tokens behind a prompt: enough that one comes to a rank that has had one.
 TOKENS = 3
 #: Experts that a token goes to: enough that several are on one rank, and on different ones.
@@ -86,10 +88,12 @@ def small_workload(workload: Workload, ranks: int, micro_batches: int) -> Worklo
 
     A training step whatever the phase: its forward is the one that a forward pass runs.
     """
+    loss_chunks = min(workload.loss_chunks, LOSS_CHUNKS)
     return replace(
         workload,
         phase="train",
-        sequence=4 * ranks * workload.loss_chunks,
+        sequence=4 * ranks * loss_chunks,
+        logits_chunks=loss_chunks,
         batch=min(workload.batch, BATCH),
         micro_batches=min(workload.micro_batches, micro_batches),
         dtype="fp64",
