@@ -1,4 +1,4 @@
-"""``python -m tests.held ROWS ARGUMENT...``: tspsim, whose sweep stops to store once it has some rows.
+"""``python -m tests.held ROWS ARGUMENT...``: tspsim, whose sweep waits once it has some rows.
 
 A test can then kill or interrupt it before its end, however fast the machine is.
 """
