@@ -133,6 +133,7 @@ def test_variables_stand_for_what_the_script_assigns(script: str, given: str) ->
         ),
         ("A=1\nx.py --bf16 $EXTRA", "run.sh:2:13: found '$EXTRA', which only the shell knows"),
         ("A=$((1/0))\nx.py --num-layers $A", "run.sh:1:1: found '$((1/0))', which only the shell"),
+        ("A=$((1if 2))\nx.py --num-layers $A", "run.sh:1:1: found '$((1if 2))', which only the"),
         (
             "A=9\n" + "A=$((A * A))\n" * 99 + "x.py --num-layers $A",
             "run.sh:100:1: found '$((A * A))'",

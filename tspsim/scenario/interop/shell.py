@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import NamedTuple
 
@@ -183,7 +184,8 @@ def _sum(text: str, values: Values) -> int | None:
     names = {name: "".join(w.text for w in found) for name, found in values.items()}
     plain = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], "?"), "".join(words))
     try:
-        return _number(ast.parse(plain.strip(), mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # of numbers as Python would not write them
+            return _number(ast.parse(plain.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, KeyError):
         return None
 
