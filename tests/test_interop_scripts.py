@@ -122,7 +122,7 @@ def test_variables_stand_for_what_the_script_assigns(script: str, given: str) ->
 def test_a_sum_of_no_numbers_is_no_warning_of_python(recwarn: pytest.WarningsRecorder) -> None:
     """Python reads sums here; what it thinks of other texts is not the user's matter."""
     warnings.simplefilter("always")
-    assert shown(flags("A=$((1or 2))\nx.py --bf16")) == "--bf16"
+    assert shown(flags("B=1or\nA=$((B 2))\nx.py --bf16")) == "--bf16"
     assert not recwarn.list
 
 
