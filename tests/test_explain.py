@@ -23,6 +23,7 @@ from tspsim.analysis.summary import time_of
 from tspsim.cli.app import app
 from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
+from tspsim.explain.call_latency import call_latency
 from tspsim.explain.constants import Constant, constants
 from tspsim.explain.explanation import bottlenecks, explain
 from tspsim.explain.exposed import causes
@@ -40,6 +41,7 @@ from tspsim.program.types import BUFFER_KINDS, Programs
 from tspsim.reports.explanation import sentence
 from tspsim.reports.tornado import tornado
 from tspsim.topology.graph import Topology
+from tspsim.topology.hardware import Protocol
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 
@@ -389,6 +391,18 @@ def test_more_memory_changes_what_is_left_and_no_time() -> None:
     (found,) = sensitivities(replay, topology, [known["memory"]])
     assert [o.peak for _, o in found.replays] == [100] * 3
     assert [o.headroom for _, o in found.replays] == pytest.approx([800, 1000, 1900])
+
+
+@pytest.mark.parametrize("detail", ["coflow", "steps"])
+def test_the_latency_of_a_call_is_that_of_the_calls_made(detail: str) -> None:
+    """Four members pay 2 s and 1 s for every other; what no call of theirs uses counts nothing."""
+    ways = Protocol(2.0, per_member=1.0), Protocol(1e3, network=True)
+    ways += (Protocol(500.0, collective="all_to_all"), Protocol(100.0, first=1e15))
+    result = tspsim.run(small_result.real("tp").scenario, f"network.detail={detail}")
+    topology = result.scenario.topology
+    changed = replace(topology, profile=replace(topology.profile, protocols=ways))
+    assert call_latency(result.timeline, topology) == 0
+    assert call_latency(result.timeline, changed) == pytest.approx(5.0)
 
 
 def knee_of(compute: float, size: int, bandwidth: float, latency: float = 0.0) -> Knee:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.inference import MODEL, MODELS, STRATEGIES_OF, steps, strategy
 from tspsim.model import ModelShape, Optimizer
 from tspsim.program.bindings import Shard
+from tspsim.program.by_rank import works_of
+from tspsim.program.columns import columns_of
 from tspsim.program.types import Programs
 from tspsim.testing import forgettable, without
 from tspsim.values import Proof
@@ -96,6 +98,33 @@ def test_tsp_decodes_on_what_its_prefill_leaves(model: str) -> None:
     said = [op for op in decode.roles[0].ops if op.message]
     assert not {o.buffer.kind for op in said for o in op.inputs} & {"weight", "kv_cache"}
     assert {op.kind.name for op in prefill.roles[0].ops if op.message} >= {"broadcast", "shift"}
+
+
+@pytest.mark.parametrize("name", ["tp", "tsp", "tsp-stay"])
+def test_an_expert_multiplies_a_row_once(name: str) -> None:
+    """Where all ranks hold the same new tokens, each sends them to nobody but its own experts."""
+    chosen, shape = strategy(name), MODELS["experts"]
+    (decode,) = steps((4, 4, 4, 4), 2)[-1:]
+    programs, mesh = chosen.record(shape, decode, Optimizer()), chosen.mesh()
+    flops = 0
+    for rank in range(mesh.ranks):
+        program = programs.of(rank)
+        works = works_of(program, mesh, rank)
+        ops = zip(program.ops, columns_of(program).work.tolist(), strict=True)
+        flops += sum(works[work].flops for op, work in ops if op.kind.name == "grouped_matmul")
+    assert shape.experts is not None
+    rows = 4 * shape.experts.active
+    assert flops == 2 * rows * 3 * shape.hidden * shape.experts.width
+
+
+def test_weights_of_experts_do_not_go_round_the_same_tokens() -> None:
+    """Experts on a ring are refused where TSP's weights stay, as they are under TP."""
+    form = type(strategy("tsp"))
+    ring = form.model_validate({"kind": "tsp", "degree": 4, "experts": {"layout": "ring"}})
+    *_, prefill, decode = steps(new_tokens=2)
+    assert not list(ring.all_problems(MODELS["experts"], prefill))
+    (problem,) = ring.all_problems(MODELS["experts"], decode)
+    assert "ranks along tsp hold the same tokens" in problem.message
 
 
 def _weights(programs: Programs) -> set[tuple[str, object]]:

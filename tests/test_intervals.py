@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 
 import tspsim
 from tspsim.analysis.apart import apart, changed
+from tspsim.analysis.interval import interval_of
+from tspsim.calibrate.published.steps import load
 from tspsim.cli.app import app
 from tspsim.explain.explanation import explain
 from tspsim.files.between import between, rests_on, within
+from tspsim.files.shipped import shipped
 from tspsim.output.plots import gantt
 from tspsim.output.units import step_time, time, time_unit
 from tspsim.reports.comparison import to_dict, why
@@ -27,9 +30,11 @@ from tspsim.reports.html.settings import settings
 from tspsim.reports.maps import winner
 from tspsim.reports.tornado import tornado
 from tspsim.reports.what_if import STILL
+from tspsim.scenario import from_document
 from tspsim.sweeps import columns, contest
 from tspsim.sweeps.candidates import Candidate
 from tspsim.sweeps.store import Row
+from tspsim.topology.compared import others
 from tspsim.topology.load import parse_profile
 from tspsim.topology.whole_steps import told_apart
 
@@ -434,3 +439,44 @@ def test_a_report_says_what_its_times_rest_on(tmp_path: Path, name: str, basis: 
     assert f"h100-published&#39;: {basis}." in text
     assert f"of the slowest rank; {'80 %: ' if name == 'known' else 'error unknown'}" in text
     assert "% error" not in text
+
+
+# ---- hardware that no published step was run on --------------------------------------------------
+
+
+def machines() -> list[Mapping[str, Any]]:
+    """Return the scenarios of published steps that intervals rest on, one for every machine."""
+    steps = (s for s in load(shipped("published")) if s.framework != "none")
+    return list({(str(s.scenario["topology"]), s.nodes): s.scenario for s in steps}.values())
+
+
+def test_published_steps_were_run_on_what_is_compared() -> None:
+    """No step of theirs is on other devices, or on other links."""
+    scenarios = [from_document(document) for document in machines()]
+    assert len(scenarios) > 5
+    for each in scenarios:
+        assert others(each.topology, each.strategy.mesh().ranks) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"topology": {"file": "h100-node.yaml", "link": {"bandwidth": "50 GB/s"}}}, "links"),
+        ({"topology": {"file": "h100-node.yaml", "device": {"flop_rate": {"bf16": "2 PFLOP/s"}}}},
+         "devices"),
+        ({"topology": {"file": "h100-4-nodes.yaml", "nodes": 2,
+                       "nic": {"bandwidth": "100 Gbit/s"}}}, "links"),
+        ({"topology": {"kind": "ring", "ranks": 8, "device": "h100-sxm",
+                       "link": {"bandwidth": "450 GB/s", "latency": "1 us"}}}, "links"),
+        ({"topology": {"file": "h100-node.yaml"}}, ""),
+    ],
+)  # fmt: skip
+def test_hardware_that_was_never_compared_is_named(changed: Mapping[str, Any], told: str) -> None:
+    """Times on hardware that nobody has keep the interval, and say what was not in it."""
+    scenario = {**KNOWN, **changed}
+    ranks = 16 if "nic" in changed["topology"] else 8
+    scenario["strategy"] = {"kind": "tp", "degree": 8, "dp": ranks // 8}
+    known = interval_of(1.0, from_document(scenario))
+    assert known is not None
+    assert known.elsewhere == ((told,) if told else ())
+    assert rests_on(asdict(known)).endswith(f", on other {told}" if told else "sources")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tspsim.scenario.types import Scenario
+from tspsim.topology.compared import others
 from tspsim.topology.whole_steps import COVERAGE, interval
 
 
@@ -28,6 +29,8 @@ class IntervalFigures:
         Whose kernels are timed.
     experts : bool
         It is that of mixtures of experts.
+    elsewhere : tuple of str
+        What of the hardware none of them was run on: ``devices``, ``links``.
     """
 
     low: float
@@ -39,6 +42,7 @@ class IntervalFigures:
     borrowed: bool
     framework: str
     experts: bool = False
+    elsewhere: tuple[str, ...] = ()
 
 
 def interval_of(seconds: float, scenario: Scenario) -> IntervalFigures | None:
@@ -49,11 +53,13 @@ def interval_of(seconds: float, scenario: Scenario) -> IntervalFigures | None:
     if scenario.workload.requests:
         return None
     topology, framework = scenario.topology, scenario.workload.kernels.framework
-    nodes = len({topology.node(rank) for rank in range(scenario.strategy.mesh().ranks)})
+    ranks = scenario.strategy.mesh().ranks
+    nodes = len({topology.node(rank) for rank in range(ranks)})
     experts = scenario.model.experts is not None
     found = interval(topology.profile.steps, framework, nodes, experts=experts)
     if found is None:
         return None
     low, high = found.of(seconds)
     rests_on = found.rows, found.sources, found.within, found.borrowed
-    return IntervalFigures(low, high, COVERAGE, *rests_on, framework, experts)
+    elsewhere = others(topology, ranks)
+    return IntervalFigures(low, high, COVERAGE, *rests_on, framework, experts, elsewhere)

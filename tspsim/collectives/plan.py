@@ -51,6 +51,8 @@ class Plan:
         The fewest and the most members that the library takes it for; 0: any number.
     fitted : bool
         A protocol of the profile is in it; otherwise its links are taken as they are stated.
+    of_call : float
+        Seconds of `latency` that are the protocol's.
     """
 
     algorithm: str
@@ -65,6 +67,7 @@ class Plan:
     fewest: int = 0
     most: int = 0
     fitted: bool = False
+    of_call: float = 0.0
 
     def slowest(self, topology: Topology) -> float:
         """Return the seconds per byte of message on the most loaded link."""
@@ -98,6 +101,7 @@ class Plan:
                 fewest=way.fewest,
                 most=way.most,
                 fitted=True,
+                of_call=way.seconds(members),
             )
             for way in protocols
         ) or (self,)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tspsim.engine.timeline import Timeline
+from tspsim.explain.call_latency import call_latency
 from tspsim.explain.links import LinkClass, Property, used_classes
 from tspsim.program.types import Work
 from tspsim.topology.graph import Link, Topology
@@ -27,7 +28,7 @@ class Constant:
         nodes, each with the number of the class behind a colon where there are several;
         ``call_latency`` of the profile.
     value : float
-        Of the first device or link, in SI units.
+        Of the first device or link, in SI units; of the calls that were made, the mean.
     unit : str
     on : str
         Which devices or links have it: ``"mi300x"``, ``"d0→d1 and 55 alike"``.
@@ -84,8 +85,8 @@ def _of_links(timeline: Timeline, topology: Topology) -> Iterator[Constant]:
             if number < MOST_CLASSES:
                 numbered = f"{key}:{keys[:number].count(key)}" if keys.count(key) > 1 else key
                 yield Constant(numbered, kind.value, unit, kind.named(topology), _each_link(kind))
-    calls = max((way.latency for way in topology.profile.protocols), default=0.0)
-    yield Constant("call_latency", calls, "s", f"profile {topology.profile.name}", _call_latency)
+    on = f"profile {topology.profile.name}"
+    yield Constant("call_latency", call_latency(timeline, topology), "s", on, _call_latency)
 
 
 def _each_device(

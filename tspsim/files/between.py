@@ -67,7 +67,9 @@ def rests_on(interval: Mapping[str, Any] | None) -> str:
     sources = interval["sources"]
     rows = f"{interval['rows']} published steps{' of mixtures' if interval['experts'] else ''}"
     rows += f" of {sources} source{'s' if sources > 1 else ''}"
-    return f"interval by {rows}{', run by other frameworks' if interval['borrowed'] else ''}"
+    rows += ", run by other frameworks" if interval["borrowed"] else ""
+    elsewhere = " and ".join(interval.get("elsewhere", ()))  # absent in results of before
+    return f"interval by {rows}{f', on other {elsewhere}' if elsewhere else ''}"
 
 
 def a_draw(names: Sequence[str], differ: float, least: float) -> str:

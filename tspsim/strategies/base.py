@@ -167,7 +167,7 @@ class StrategyOptions(BaseModel):
         """Return those of the strategy's own axes over which weights are equal: none."""
         return ()
 
-    def cuts_tokens(self) -> tuple[str, ...]:
+    def cuts_tokens(self, workload: Workload) -> tuple[str, ...]:  # noqa: ARG002
         """Return those of the strategy's own axes over which tokens are cut between blocks."""
         return self.equal()
 

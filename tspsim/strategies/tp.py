@@ -54,7 +54,7 @@ class TensorParallel(StrategyOptions):
         """Return one axis, ``tp``."""
         return (("tp", self.degree),)
 
-    def cuts_tokens(self) -> tuple[str, ...]:
+    def cuts_tokens(self, workload: Workload) -> tuple[str, ...]:  # noqa: ARG002
         """Return the axis, if tokens are cut over it between blocks."""
         return ("tp",) if self.sequence_parallel else ()
 

@@ -82,7 +82,7 @@ class TensorAndSequenceParallel(StrategyOptions):
         """Return the axis over which tokens alone are cut."""
         return ("sp",)
 
-    def cuts_tokens(self) -> tuple[str, ...]:
+    def cuts_tokens(self, workload: Workload) -> tuple[str, ...]:  # noqa: ARG002
         """Return the axes over which tokens are cut between blocks."""
         return ("sp", "tp") if self.sequence_parallel else ("sp",)
 

@@ -112,9 +112,16 @@ class TensorSequenceParallel(StrategyOptions):
         """Return one axis, ``tsp``."""
         return (("tsp", self.degree),)
 
-    def cuts_tokens(self) -> tuple[str, ...]:
-        """Return the one axis."""
-        return ("tsp",)
+    def cuts_tokens(self, workload: Workload) -> tuple[str, ...]:
+        """Return the one axis, but none where weights stay: there all ranks have all new tokens."""
+        return () if self._stays(workload) else ("tsp",)
+
+    def _stays(self, workload: Workload) -> bool:
+        """Return whether weights stay where they are, and new tokens come to all ranks."""
+        requests = workload.requests
+        if requests is None:
+            return False
+        return requests.decodes if self.weights is None else self.weights == "stay"
 
     def problems(self, model: ModelShape, workload: Workload) -> Iterator[Problem]:
         """Yield what does not divide."""
@@ -142,10 +149,7 @@ class TensorSequenceParallel(StrategyOptions):
 
     def infer(self, rank: Rank) -> None:
         """Record a step of inference, with weights that travel, or stay where they are."""
-        requests = rank.workload.requests
-        assert requests is not None
-        weights = self.weights or ("stay" if requests.decodes else "travel")
-        if weights == "travel":
+        if not self._stays(rank.workload):
             TspDecoder(rank, self).step()
             return
         cut = self.cut(rank.model)

@@ -146,7 +146,7 @@ def make_experts(options: StrategyOptions, rank: Rank, place: ActivationShard) -
         Which tokens it holds between blocks.
     """
     spread, over = options.spread, axes_of(options)
-    cut = (DP, SHARD, *options.cuts_tokens())
+    cut = (DP, SHARD, *options.cuts_tokens(rank.workload))
     here, travel = ([n for n in over if (n in cut) == there] for there in (False, True))
     if spread.layout == "ring":
         return ExpertsTravel(rank, place, over, shards=spread.shards, slots=spread.slots)
@@ -189,14 +189,14 @@ def spread_problems(
             message = "the model has none; give it model.experts, or leave this out"
             yield Problem(("strategy", "experts"), message)
         return
-    problems = [*_axis_problems(options), *_cut_problems(options), *_degree_problems(options)]
-    problems += _overlap_problems(options, workload)
+    problems = [*_axis_problems(options, workload), *_cut_problems(options, workload)]
+    problems += [*_degree_problems(options), *_overlap_problems(options, workload)]
     yield from problems
     if not problems:
         yield from _dividing_problems(options, model)
 
 
-def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
+def _axis_problems(options: StrategyOptions, workload: Workload) -> Iterator[Problem]:
     known = (*(name for name, _ in reversed(options.axes())), DP)
     path = ("strategy", "experts", "over")
     for position, name in enumerate(options.spread.over or ()):
@@ -205,7 +205,8 @@ def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
             yield Problem((*path, position), message)
         elif name in (options.spread.over or ())[:position]:
             yield Problem((*path, position), f"'{name}' stands there twice; name every axis once")
-    same = [n for n in axes_of(options) if n not in (DP, SHARD, *options.cuts_tokens())]
+    cut = (DP, SHARD, *options.cuts_tokens(workload))
+    same = [n for n in axes_of(options) if n not in cut]
     if options.spread.layout == "ring" and same:
         message = f"found 'ring', and ranks along {', '.join(same)} hold the same tokens"
         yield Problem((*path[:-1], "layout"), f"{message}; allowed: tokens, tensor")
@@ -214,14 +215,15 @@ def _axis_problems(options: StrategyOptions) -> Iterator[Problem]:
         yield Problem(path, f"found none; allowed: some of {', '.join(known)}")
 
 
-def _cut_problems(options: StrategyOptions) -> Iterator[Problem]:
+def _cut_problems(options: StrategyOptions, workload: Workload) -> Iterator[Problem]:
     """Yield why experts that tokens travel to cannot be cut as well."""
     spread, path = options.spread, ("strategy", "experts", "cut")
     if spread.cut and (spread.layout != "tokens" or spread.once):
         what = f"once: {spread.once}" if spread.once else f"layout: {spread.layout}"
         yield Problem(path, f"found {', '.join(spread.cut)}; {what} has no such cut: leave it out")
         return
-    free = [n for n in reversed(options.cuts_tokens()) if n not in (spread.over or ())]
+    cuts = reversed(options.cuts_tokens(workload))
+    free = [n for n in cuts if n not in (spread.over or ())]
     for position, name in enumerate(spread.cut):
         if spread.over is None or name not in free or name in spread.cut[:position]:
             allowed = f"allowed: {', '.join(free)}" if free and spread.over else "none is allowed"
