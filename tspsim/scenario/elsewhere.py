@@ -58,6 +58,7 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 #: Likewise keys, by the section that they stand in.
 _KEYS: Mapping[str, Mapping[str, str]] = {
+    "model": dict.fromkeys(("file", "name", "config", "path"), "hf: a shipped name, or a folder"),
     "workload": {
         **dict.fromkeys(("seq", "seq_len", "seq_length", "context_length"), "sequence"),
         **dict.fromkeys(("micro_batch_size", "batch_size"), "batch, of one replica"),
