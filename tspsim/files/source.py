@@ -143,8 +143,15 @@ def parse(text: str, name: str) -> Source:
     return Source(name, _Builder(name).value(root, 0), root)
 
 
+class _Plain(YAML):
+    """YAML without plug-ins, which are looked for on disk whenever one is made."""
+
+    def official_plug_ins(self) -> list[str]:
+        return []
+
+
 def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
+    yaml = _Plain(typ="safe", pure=True)
     yaml.constructor.yaml_constructors.pop("tag:yaml.org,2002:timestamp", None)
     return yaml
 

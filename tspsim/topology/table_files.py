@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tspsim.files.errors import TopologyError
-from tspsim.files.reading import parse_json, read_bytes
+from tspsim.files.reading import is_there, parse_json, read_bytes
 from tspsim.files.writing import make_folder, whole
 from tspsim.topology.tables import AXES, Table
 
@@ -46,6 +46,13 @@ class TableFile(NamedTuple):
 
 def digest(path: Path) -> str:
     """Return the first digits of the SHA-256 of a file."""
+    seen = path.stat() if is_there(path) else None
+    return _digest(path, seen and (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size))
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, seen: tuple[int, ...] | None) -> str:  # noqa: ARG001
+    """Return the digest of a file as it was seen: points of a sweep ask for the same ones."""
     return hashlib.sha256(read_bytes(path, most=_MOST)).hexdigest()[:12]
 
 
