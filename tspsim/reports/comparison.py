@@ -13,6 +13,7 @@ from rich.text import Text
 from tspsim.analysis.apart import Apart, apart
 from tspsim.files.between import a_draw, between, rests_on
 from tspsim.output.fitting import would_fit
+from tspsim.output.next_step import next_step
 from tspsim.output.units import size, step_time, time, time_unit
 from tspsim.reports import inference_comparison as served
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
@@ -53,6 +54,8 @@ def render(found: Sequence[Candidate]) -> RenderableType:
             table.add_row(mark, each.name, *row(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
     basis = [Text(text, "dim") for text in _basis(found)]
+    if best is None and (nearest := _nearest(found)):
+        basis.insert(0, Text(f"next, of {nearest.name}: {next_step(nearest.done)}"))
     return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *basis)
 
 
@@ -242,14 +245,22 @@ def _too_large(best: Candidate, each: Candidate) -> str:
 
 
 def _nothing_fits(found: Sequence[Candidate]) -> str:
-    ran = [each for each in found if each.result is not None]
-    if not ran:
+    nearest = _nearest(found)
+    if nearest is None:
         return "Nothing can run."
-    over = {c.name: c.figures["memory"]["peak"] - c.figures["memory"]["capacity"] for c in ran}
-    nearest = min(over, key=lambda name: over[name])
-    told = next(would_fit(c.figures) for c in ran if c.name == nearest)
+    told, over = would_fit(nearest.figures), size(_over(nearest))
     more = f"; {told}" if told else ""
-    return f"Nothing fits: {nearest} comes nearest and needs {size(over[nearest])} more{more}."
+    return f"Nothing fits: {nearest.name} comes nearest and needs {over} more{more}."
+
+
+def _nearest(found: Sequence[Candidate]) -> Candidate | None:
+    """Return the candidate that needs the least more than there is; None: nothing can run."""
+    return min((each for each in found if each.result is not None), key=_over, default=None)
+
+
+def _over(each: Candidate) -> float:
+    memory = each.figures["memory"]
+    return float(memory["peak"] - memory["capacity"])
 
 
 def render_difference(found: Difference, names: tuple[str, str]) -> RenderableType:

@@ -181,7 +181,7 @@ class _Scenario:
         )
 
     def _count_devices(self, overrides: tuple[str, ...]) -> tuple[int, int]:
-        """Return the numbers of devices and nodes; 1 if the topology is wrong, which a run tells."""
+        """Return the numbers of devices and nodes; 1 of a wrong topology, as running it tells."""
         try:
             data = self._opened.data(overrides) if overrides else self._base
             form = parse(data["topology"])
