@@ -83,14 +83,14 @@ def staged(found: Sequence[Candidate]) -> bool:
 def cells(found: Sequence[Candidate]) -> Callable[[Candidate], tuple[str, ...]]:
     """Return what makes a candidate's row, under `titles`."""
     if served.all_infer(found):
-        return served.row_of
+        return partial(served.row_of, times=served.times_of(found))
     return partial(row_of, bubbles=staged(found))
 
 
 def titles(found: Sequence[Candidate]) -> tuple[str, ...]:
     """Return what stands over the columns of a row."""
     if served.all_infer(found):
-        return served.TITLES
+        return served.titles(found)
     known = any(c.result is not None and c.figures["interval"] for c in found)
     bubble = ("bubble",) if staged(found) else ()
     step = step_title(known, narrow=bool(bubble))  # else a line of 80 columns lacks the verdict
@@ -141,9 +141,24 @@ def why(found: Sequence[Candidate]) -> str:
     ]
     same = alike(found)
     ahead = any(each is other for each in faster)  # then it is told below what it lacks
-    told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other, ahead=ahead)}"
+    verb = leads(_sure_of(best, other))
+    told = (
+        _draw(best, same) if same else f"{best.name} {verb}: {_against(best, other, ahead=ahead)}"
+    )
     sooner = served.sooner(found, best)
     return "; ".join([told, *sooner, *(_too_large(best, each) for each in faster)]) + "."
+
+
+def leads(sure: bool) -> str:
+    """Return what the first one does: it wins where something says how far a lead may be off."""
+    return "wins" if sure else "is ahead in the model"
+
+
+def _sure_of(best: Candidate, other: Candidate | None) -> bool:
+    """Say whether a lead has an interval, or nothing else could lead."""
+    if other is None or not other.figures["memory"]["fits"]:
+        return True
+    return apart(best.figures, other.figures) is not None
 
 
 def alike(found: Sequence[Candidate]) -> list[Candidate]:
