@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tspsim
+from tspsim.output.casts import casts
 from tspsim.output.next_step import next_step
 
 NODE = {
@@ -62,3 +63,13 @@ def test_without_an_easy_step_a_search_is_named() -> None:
     tight = ("workload.sequence=16384", "strategy.zero=3")
     device = "topology.node.device={file: h100-sxm, memory: 100 MiB}"
     assert next_step(tspsim.run(SMALL, *tight, device)).startswith("tspsim plan SCENARIO")
+
+
+def test_inference_that_casts_its_weights_is_told_what_keeps_them_in_fp8() -> None:
+    """What is said can be typed, is quicker, and nothing more is said of it; nor of training."""
+    cast = tspsim.run(SMALL, *DECODE, "workload.linears=fp8")
+    (told,) = casts(cast.scenario.workload)
+    kept = tspsim.run(SMALL, *DECODE, told[told.index("workload.weights=") :])
+    assert kept.summary.step_time < cast.summary.step_time
+    assert not casts(kept.scenario.workload)
+    assert not casts(tspsim.run(SMALL, "workload.linears=fp8").scenario.workload)

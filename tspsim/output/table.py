@@ -13,6 +13,7 @@ from rich.text import Text
 from tspsim.files.between import rests_on, within
 from tspsim.files.numbers import plain
 from tspsim.memory import alive
+from tspsim.output.casts import casts
 from tspsim.output.fitting import would_fit
 from tspsim.output.next_step import next_step
 from tspsim.output.units import share, size, time, time_unit
@@ -52,6 +53,7 @@ def render(result: Result) -> RenderableType:
         *_memory(result, figures),
         Text(),
         *_folded(result),
+        *(Text(told) for told in casts(result.scenario.workload)),
         _profile(result, figures),
     )
 

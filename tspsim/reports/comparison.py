@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tspsim.analysis.apart import Apart, apart
 from tspsim.files.between import a_draw, between, rests_on
+from tspsim.output.casts import casts
 from tspsim.output.fitting import would_fit
 from tspsim.output.next_step import next_step
 from tspsim.output.units import size, step_time, time, time_unit
@@ -53,7 +54,7 @@ def render(found: Sequence[Candidate]) -> RenderableType:
             mark = MARK if each is best else ALIKE if each in same else ""
             table.add_row(mark, each.name, *row(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
-    basis = [Text(text, "dim") for text in _basis(found)]
+    basis = [*map(Text, _casts(found)), *(Text(text, "dim") for text in _basis(found))]
     if best is None and (nearest := _nearest(found)):
         basis.insert(0, Text(f"next, of {nearest.name}: {next_step(nearest.done)}"))
     return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *basis)
@@ -102,6 +103,12 @@ def _basis(found: Sequence[Candidate]) -> list[str]:
     ran = [each.figures for each in found if each.result is not None]
     told = (f"times from profile {f['profile']['name']}: {rests_on(f['interval'])}" for f in ran)
     return list(dict.fromkeys(told))
+
+
+def _casts(found: Sequence[Candidate]) -> list[str]:
+    """Return what is said of candidates whose inference casts its weights, once."""
+    served = [each.done for each in found if each.result and "inference" in each.figures]
+    return list(dict.fromkeys(told for one in served for told in casts(one.scenario.workload)))
 
 
 def row_of(each: Candidate, bubbles: bool = False) -> tuple[str, ...]:
