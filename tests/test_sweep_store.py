@@ -184,6 +184,17 @@ def test_a_store_of_another_study_is_refused(
     assert list(Store.open(out).rows()) == before
 
 
+def test_a_store_of_which_nothing_could_run_is_in_nobodys_way(
+    scenario: str, tmp_path: Path
+) -> None:
+    """A study that was mistyped is asked again into the same folder; its rows are gone."""
+    out = tmp_path / "out"
+    assert "1 invalid" in call("sweep", scenario, "strategy.degree=3", "-o", str(out)).stderr
+    asked = call("sweep", scenario, "workload.sequence=4096,8192", "-o", str(out))
+    assert asked.exit_code == 0
+    assert asked.stderr == f"{out}: 2 of 2 points: 2 ok\n"
+
+
 def test_a_store_of_another_scenario_is_refused(scenario: str, tmp_path: Path) -> None:
     """Also when the change is in a file that the scenario names."""
     out = str(tmp_path / "out")
