@@ -15,7 +15,7 @@ from tspsim.files.between import a_draw, between, rests_on
 from tspsim.output.casts import casts
 from tspsim.output.fitting import would_fit
 from tspsim.output.next_step import next_step
-from tspsim.output.units import size, step_time, time, time_unit
+from tspsim.output.units import as_in_table, size, time, time_unit
 from tspsim.reports import inference_comparison as served
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
 from tspsim.sweeps.speed import said, seconds, several, speed
@@ -191,7 +191,7 @@ def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
 def _against(best: Candidate, other: Candidate | None, *, ahead: bool) -> str:
     mine = best.figures
     mine_takes, known = seconds(mine), mine["interval"]
-    step = f"{time(mine_takes) if known is None else step_time(mine_takes, known)} {said(mine)}"
+    step = f"{time(mine_takes) if known is None else as_in_table(mine_takes, known)} {said(mine)}"
     if other is None:
         return f"{step}; nothing else could run"
     if not other.figures["memory"]["fits"]:

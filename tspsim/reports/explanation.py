@@ -15,7 +15,7 @@ from tspsim.explain.why import SAID
 from tspsim.files.between import rests_on
 from tspsim.output.fitting import would_fit
 from tspsim.output.next_step import next_step
-from tspsim.output.units import share, size, step_time, time
+from tspsim.output.units import as_in_table, share, size, time
 from tspsim.reports import inference_explanation as inference
 from tspsim.reports.rows import NAME, Row, bars, table
 from tspsim.reports.what_if import gains, remedies, spreads, what_if
@@ -63,7 +63,7 @@ def sentence(explanation: Explanation) -> str:
     parts = inference.parts(explanation) or list(explanation.bottlenecks[:3])
     shares = ", ".join(f"{share(seconds, step)} {name}" for name, seconds in parts)
     first = explanation.bottlenecks[0].resource
-    text = f"{inference.which(explanation)}{step_time(step, interval)}: {shares}"
+    text = f"{inference.which(explanation)}{as_in_table(step, interval)}: {shares}"
     text += f". The bottleneck is {first}"
     found = explanation.what_if
     doubled = [] if found is None else gains(found)
