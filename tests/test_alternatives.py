@@ -29,3 +29,11 @@ def test_a_name_alone_takes_a_replica_per_node(
 ) -> None:
     """Unless it is said how many there are, or the scenario's own strategy fills 4 x 8 devices."""
     assert alternatives({"kind": "tp"}, given, base, 32, 4) == [{"kind": "tp", **found}]
+
+
+def test_a_strategy_that_states_a_degree_gets_no_replicas() -> None:
+    """It may be over nodes: 8 x 4 ranks fill four of them, and so does the rest of 8."""
+    base = {"kind": "tsp", "degree": 8}
+    whole = {"kind": "tp_sp", "tp": 8, "sp": 4}
+    assert alternatives(whole, {}, base, 32, 4) == [whole]
+    assert alternatives({"kind": "tp_sp", "tp": 8}, {}, base, 32, 4) == [whole]

@@ -24,9 +24,9 @@ def alternatives(
 
     A strategy with one degree gets all devices, one with none as many replicas; one with two, every
     pair of degrees of at least 2 that multiplies to their number. Over several nodes every node has
-    a replica of its own, unless it is said how many there are, or the scenario's own strategy fills
-    the devices without any. Other options are those of the scenario's own strategy, as far as this
-    one has them, and the strategy's defaults.
+    a replica of its own, unless a degree or the number of replicas is stated, or the scenario's own
+    strategy fills the devices without any. Other options are those of the scenario's own strategy,
+    as far as this one has them, and the strategy's defaults.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ def alternatives(
         options["experts"] = {k: v for k, v in own if k not in ("over", "degree")}
     free = {k: v for k, v in given.items() if not _states(stated, path_of(k))}
     options = with_options({**options, **stated}, free)
-    if degrees and "dp" not in options and not _fills(base, devices):
-        options |= _replica_per_node(options, nodes)
     missing = [name for name in degrees if name not in options]
+    unsaid = "dp" not in options and 0 < len(missing) == len(degrees)
+    if unsaid and not _fills(base, devices):
+        options |= _replica_per_node(options, nodes)
     outer = _whole(options.get("dp", 1)) * _whole(stages_of(options))
     known = math.prod(_whole(options[name]) for name in degrees if name in options)
     axes = form.replica(dict.fromkeys(degrees, 1))  # those that have no degree
