@@ -184,15 +184,16 @@ def test_a_store_of_another_study_is_refused(
     assert list(Store.open(out).rows()) == before
 
 
-def test_a_store_of_which_nothing_could_run_is_in_nobodys_way(
-    scenario: str, tmp_path: Path
-) -> None:
-    """A study that was mistyped is asked again into the same folder; its rows are gone."""
-    out = tmp_path / "out"
-    assert "1 invalid" in call("sweep", scenario, "strategy.degree=3", "-o", str(out)).stderr
-    asked = call("sweep", scenario, "workload.sequence=4096,8192", "-o", str(out))
-    assert asked.exit_code == 0
-    assert asked.stderr == f"{out}: 2 of 2 points: 2 ok\n"
+def test_a_store_of_which_nothing_could_run_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A mistyped study's folder is for the next one, without its rows; a row that ran stays."""
+    mistyped, right, other = ({"scenario": {}, "axes": {"a": [value]}} for value in (3, 4, 5))
+    for study, status in ((mistyped, "invalid"), (right, "ok")):
+        store = Store.create(tmp_path, study, 1, "small")
+        assert not len(store)
+        store.add([Row(0, {"a": 0}, status)])
+        store.close()
+    with pytest.raises(OutputError, match=r"another study: axes\.a is \[4\] there and \[5\] here"):
+        Store.create(tmp_path, other, 1, "small")
 
 
 def test_a_store_of_another_scenario_is_refused(scenario: str, tmp_path: Path) -> None:
