@@ -77,20 +77,23 @@ def _made(
     [
         (
             [_made("tsp 8", 1.0, 0.1), _made("tp 8", 1.25, 0.34)],
-            "tsp 8 wins: 1,000.0 ms a step, 20.0 % less than tp 8 (the difference's error is "
+            "tsp 8 is ahead in the model: 1,000.0 ms a step, 20.0 % less than tp 8 "
+            "(the difference's error is "
             "unknown), because it exposes 240.0 ms less communication (100.0 ms instead of "
             "340.0 ms).",
         ),
         (
             [_made("tp 8", 1.2, 0.0), _made("tsp 8", 1.0, 0.2)],
-            "tsp 8 wins: 1,000.0 ms a step, 16.7 % less than tp 8 (the difference's error is "
+            "tsp 8 is ahead in the model: 1,000.0 ms a step, 16.7 % less than tp 8 "
+            "(the difference's error is "
             "unknown), because it computes for "
             "400.0 ms less (800.0 ms instead of 1,200.0 ms), although it exposes 200.0 ms more "
             "communication.",
         ),
         (
             [_made("a", 1.0, idle=0.1), _made("b", 1.2, idle=0.3), _made("c", 0.5, peak=120)],
-            "a wins: 1,000.0 ms a step, 16.7 % less than b (the difference's error is unknown), "
+            "a is ahead in the model: 1,000.0 ms a step, 16.7 % less than b "
+            "(the difference's error is unknown), "
             "because it idles for 200.0 ms less "
             "(100.0 ms instead of 300.0 ms); c would be faster (500.0 ms) but needs 20.0 GiB more.",
         ),
@@ -105,11 +108,12 @@ def _made(
         ),
         (
             [_made("a", 1.0, peak=60), _made("b", 1.0, peak=40)],
-            "b wins: 1,000.0 ms a step as a, with a peak of 40.0 GiB.",
+            "b is ahead in the model: 1,000.0 ms a step as a, with a peak of 40.0 GiB.",
         ),
         (
             [_made("long", 3.0, tokens=4000), _made("short", 1.0)],
-            "long wins: 1,333 tokens/s, 33.3 % more than short (the difference's error is "
+            "long is ahead in the model: 1,333 tokens/s, 33.3 % more than short "
+            "(the difference's error is "
             "unknown).",
         ),
         (
@@ -172,7 +176,7 @@ def test_strategies_side_by_side_are_what_run_says(small: str) -> None:
         assert figures["memory"]["peak"] == alone.memory.peak
     fastest = min(rows, key=lambda name: rows[name]["step_time"])
     assert found["winner"] == fastest
-    assert found["why"].startswith(f"{fastest} wins: ")
+    assert found["why"].startswith(f"{fastest} is ahead in the model: ")
     assert "difference" not in found
 
 

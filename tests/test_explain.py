@@ -25,7 +25,7 @@ from tspsim.engine.simulate import Setup, simulate
 from tspsim.engine.timeline import Timeline
 from tspsim.explain.call_latency import call_latency
 from tspsim.explain.constants import Constant, constants
-from tspsim.explain.explanation import bottlenecks, explain
+from tspsim.explain.explanation import WhatIf, bottlenecks, explain
 from tspsim.explain.exposed import causes
 from tspsim.explain.knee import Knee, find_knee
 from tspsim.explain.links import used_classes
@@ -40,6 +40,7 @@ from tspsim.mesh import Mesh
 from tspsim.program.types import BUFFER_KINDS, Programs
 from tspsim.reports.explanation import sentence
 from tspsim.reports.tornado import tornado
+from tspsim.reports.what_if import remedies as remedies_shown
 from tspsim.topology.graph import Topology
 from tspsim.topology.hardware import Protocol
 
@@ -467,6 +468,26 @@ def test_the_change_that_lowers_the_peak_most_is_what_a_run_with_it_gives() -> N
     assert best.replayed.peak == again.summary.memory.peak < result.summary.memory.peak
     assert best.replayed.step_time == again.summary.step_time
     assert best.replayed.peak == min(remedy.replayed.peak for remedy in found.remedies)
+
+
+def test_less_recomputation_is_tried_and_what_is_quicker_and_fits_is_said() -> None:
+    """Its time is that of a run; on a device that is too small for it nothing is said of it."""
+    full, less = "workload.recompute=full", "workload.recompute=none"
+    result = tspsim.run(small_result.real().scenario, "workload.phase=train", full)
+    found = explain(result).what_if
+    assert found is not None
+    taken = {" ".join(remedy.overrides): remedy.replayed for remedy in found.remedies}
+    assert taken[less].step_time == tspsim.run(result.scenario, less).summary.step_time
+    assert taken[less].step_time < found.base.step_time
+    assert f"quickest that fits: {less}: " in shown(found)
+    fitting = [each._replace(replayed=each.replayed._replace(headroom=-1.0))
+               for each in found.remedies]  # fmt: skip
+    assert "quickest" not in shown(replace(found, remedies=tuple(fitting)))
+
+
+def shown(found: WhatIf) -> str:
+    """Return what is said of other settings."""
+    return "\n".join(getattr(each, "plain", "") for each in remedies_shown(found))
 
 
 @pytest.mark.parametrize("kind", ["tsp", "tp", "sp", "tp_sp"])

@@ -203,7 +203,7 @@ def test_a_comparison_beyond_the_error_has_a_winner() -> None:
     """Its time and its lead carry their intervals."""
     found = [candidate("a", 1.0), candidate("b", 1.25)]
     assert why(found).startswith(
-        "a wins: 1,000 ms (80 %: 900 to 1,200 ms) a step, 20.0 % less than b "
+        "a wins: 1,000.0 ms (80 %: 900 to 1,200 ms) a step, 20.0 % less than b "
         "(80 %: 12.4 to 26.9 %), because it computes for 250.0 ms less"
     )
     assert to_dict(found)["draw"] is False
@@ -220,7 +220,7 @@ def test_of_unknown_error_nothing_is_called_a_draw() -> None:
 def test_equal_times_are_decided_by_the_peak() -> None:
     """Runs of one time are no draw by an error: one of them needs less."""
     found = [candidate("a", 1.0, 60), candidate("b", 1.0, 40)]
-    assert "b wins: 1,000 ms (80 %: 900 to 1,200 ms) a step as a" in why(found)
+    assert "b wins: 1,000.0 ms (80 %: 900 to 1,200 ms) a step as a" in why(found)
 
 
 @pytest.mark.parametrize(("step", "said"), [(0.5, "faster"), (0.97, "as fast")])

@@ -88,6 +88,14 @@ def test_a_comparison_prints_as_the_command_does(small: str) -> None:
     assert times[0] == times[1]
 
 
+def test_a_figure_that_is_looked_for_on_a_result_is_found_in_its_summary(small: str) -> None:
+    """What a result lacks is an AttributeError as elsewhere, which says where a figure is."""
+    result = tspsim.run(small)
+    with pytest.raises(AttributeError, match=r"a result has no 'step_time': see \.summary\.step_t"):
+        result.step_time  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(result, "memry")
+
+
 def test_an_explanation_prints_as_the_command_does(small: str) -> None:
     """Of a file, of what was run, of a folder, with and without changes."""
     found = tspsim.explain(small, what_if=False)

@@ -185,6 +185,18 @@ def test_a_store_of_another_study_is_refused(
     assert list(Store.open(out).rows()) == before
 
 
+def test_a_store_of_which_nothing_could_run_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A mistyped study's folder is for the next one, without its rows; a row that ran stays."""
+    mistyped, right, other = ({"scenario": {}, "axes": {"a": [value]}} for value in (3, 4, 5))
+    for study, status in ((mistyped, "invalid"), (right, "ok")):
+        store = Store.create(tmp_path, study, 1, "small")
+        assert not len(store)
+        store.add([Row(0, {"a": 0}, status)])
+        store.close()
+    with pytest.raises(OutputError, match=r"another study: axes\.a is \[4\] there and \[5\] here"):
+        Store.create(tmp_path, other, 1, "small")
+
+
 def test_a_store_of_another_scenario_is_refused(scenario: str, tmp_path: Path) -> None:
     """Also when the change is in a file that the scenario names."""
     out = str(tmp_path / "out")

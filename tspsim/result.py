@@ -8,7 +8,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tspsim import __version__
 from tspsim.analysis.summary import Summary
@@ -106,6 +106,13 @@ class Result:
     def fits(self) -> bool:
         """Whether the peak of every rank fits into its device's memory."""
         return bool(self.summary.to_dict()["memory"]["fits"])
+
+    if not TYPE_CHECKING:  # a type checker says it itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say where a figure is that was looked for here."""
+            near = f": see .summary.{name}" if name in Summary.__dataclass_fields__ else ""
+            raise AttributeError(f"a result has no '{name}'{near}", name=name, obj=self)
 
     def frame(self) -> pd.DataFrame:
         """Return the tasks as a table, one row per task of every rank that is shown.

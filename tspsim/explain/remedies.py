@@ -1,4 +1,4 @@
-"""Changes of a scenario that may lower its peak, or speed up experts or inference, simulated.
+"""Changes of a scenario that may lower its peak or its time, simulated.
 
 They are tried one at a time. A change keeps what is computed: the model, the tokens of a step, the
 degrees and the hardware stay; that tokens spread evenly over experts is tried to see what it gives.
@@ -79,13 +79,13 @@ def possible(
 
 
 def candidates(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield changes that may lower the peak, some of which the scenario may not allow."""
+    """Yield changes that may lower the peak or recompute less, some of which may not be allowed."""
     workload, strategy = document["workload"], document["strategy"]
     if infers(workload["phase"]):  # has its own: `of_inference`
         return
     if workload["phase"] == "train":
-        weaker = ("none", "selective", "full").index(workload["recompute"])
-        yield from ((f"workload.recompute={way}",) for way in ("selective", "full")[weaker:])
+        ways = ("none", "selective", "full")
+        yield from ((f"workload.recompute={way}",) for way in ways if way != workload["recompute"])
     if workload["batch"] % 2 == 0:
         half, twice = workload["batch"] // 2, workload["micro_batches"] * 2
         yield f"workload.batch={half}", f"workload.micro_batches={twice}"

@@ -13,7 +13,9 @@ from rich.text import Text
 from tspsim.files.between import rests_on, within
 from tspsim.files.numbers import plain
 from tspsim.memory import alive
+from tspsim.output.casts import casts
 from tspsim.output.fitting import would_fit
+from tspsim.output.next_step import next_step
 from tspsim.output.units import share, size, time, time_unit
 from tspsim.requests import Step
 
@@ -51,6 +53,7 @@ def render(result: Result) -> RenderableType:
         *_memory(result, figures),
         Text(),
         *_folded(result),
+        *(Text(told) for told in casts(result.scenario.workload)),
         _profile(result, figures),
     )
 
@@ -254,6 +257,7 @@ def _memory(result: Result, figures: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [_rows(rows), verdict]
     if told := would_fit(figures):
         parts.append(Text(f"  {told}", style="bold"))
+    parts.append(Text(f"  next: {next_step(result)}"))
     if not elsewhere:  # what is alive is known of the step that is shown
         parts.append(Text("  largest at the peak:", style="bold"))
         parts.append(_rows(_largest(result, found)))

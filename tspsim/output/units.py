@@ -46,6 +46,11 @@ def step_time(seconds: float, interval: Mapping[str, Any] | None) -> str:
     return stated(seconds, interval, unit)
 
 
+def as_in_table(seconds: float, interval: Mapping[str, Any] | None) -> str:
+    """Return a step's time with the digits that a table beside it has, and where it lies."""
+    return f"{time(seconds)} ({within(interval, time_unit(seconds))})"
+
+
 def size(amount: float) -> str:
     """Return bytes in binary units, for example ``"38.8 GiB"``."""
     for scale, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):

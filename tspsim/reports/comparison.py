@@ -12,8 +12,10 @@ from rich.text import Text
 
 from tspsim.analysis.apart import Apart, apart
 from tspsim.files.between import a_draw, between, rests_on
+from tspsim.output.casts import casts
 from tspsim.output.fitting import would_fit
-from tspsim.output.units import size, step_time, time, time_unit
+from tspsim.output.next_step import next_step
+from tspsim.output.units import as_in_table, size, time, time_unit
 from tspsim.reports import inference_comparison as served
 from tspsim.sweeps.candidates import Candidate, runner_up, winner
 from tspsim.sweeps.speed import said, seconds, several, speed
@@ -52,7 +54,9 @@ def render(found: Sequence[Candidate]) -> RenderableType:
             mark = MARK if each is best else ALIKE if each in same else ""
             table.add_row(mark, each.name, *row(each), style=style)
     wrong = [Text(f"  {c.name} cannot run: {c.reason}", "red") for c in found if c.result is None]
-    basis = [Text(text, "dim") for text in _basis(found)]
+    basis = [*map(Text, _casts(found)), *(Text(text, "dim") for text in _basis(found))]
+    if best is None and (nearest := _nearest(found)):
+        basis.insert(0, Text(f"next, of {nearest.name}: {next_step(nearest.done)}"))
     return Group(table, *([Text(), *wrong] if wrong else []), Text(), Text(why(found)), *basis)
 
 
@@ -80,14 +84,14 @@ def staged(found: Sequence[Candidate]) -> bool:
 def cells(found: Sequence[Candidate]) -> Callable[[Candidate], tuple[str, ...]]:
     """Return what makes a candidate's row, under `titles`."""
     if served.all_infer(found):
-        return served.row_of
+        return partial(served.row_of, times=served.times_of(found))
     return partial(row_of, bubbles=staged(found))
 
 
 def titles(found: Sequence[Candidate]) -> tuple[str, ...]:
     """Return what stands over the columns of a row."""
     if served.all_infer(found):
-        return served.TITLES
+        return served.titles(found)
     known = any(c.result is not None and c.figures["interval"] for c in found)
     bubble = ("bubble",) if staged(found) else ()
     step = step_title(known, narrow=bool(bubble))  # else a line of 80 columns lacks the verdict
@@ -99,6 +103,12 @@ def _basis(found: Sequence[Candidate]) -> list[str]:
     ran = [each.figures for each in found if each.result is not None]
     told = (f"times from profile {f['profile']['name']}: {rests_on(f['interval'])}" for f in ran)
     return list(dict.fromkeys(told))
+
+
+def _casts(found: Sequence[Candidate]) -> list[str]:
+    """Return what is said of candidates whose inference casts its weights, once."""
+    served = [each.done for each in found if each.result and "inference" in each.figures]
+    return list(dict.fromkeys(told for one in served for told in casts(one.scenario.workload)))
 
 
 def row_of(each: Candidate, bubbles: bool = False) -> tuple[str, ...]:
@@ -138,9 +148,24 @@ def why(found: Sequence[Candidate]) -> str:
     ]
     same = alike(found)
     ahead = any(each is other for each in faster)  # then it is told below what it lacks
-    told = _draw(best, same) if same else f"{best.name} wins: {_against(best, other, ahead=ahead)}"
+    verb = leads(_sure_of(best, other))
+    told = (
+        _draw(best, same) if same else f"{best.name} {verb}: {_against(best, other, ahead=ahead)}"
+    )
     sooner = served.sooner(found, best)
     return "; ".join([told, *sooner, *(_too_large(best, each) for each in faster)]) + "."
+
+
+def leads(sure: bool) -> str:
+    """Return what the first one does: it wins where something says how far a lead may be off."""
+    return "wins" if sure else "is ahead in the model"
+
+
+def _sure_of(best: Candidate, other: Candidate | None) -> bool:
+    """Say whether a lead has an interval, or nothing else could lead."""
+    if other is None or not other.figures["memory"]["fits"]:
+        return True
+    return apart(best.figures, other.figures) is not None
 
 
 def alike(found: Sequence[Candidate]) -> list[Candidate]:
@@ -166,7 +191,7 @@ def _draw(best: Candidate, same: Sequence[Candidate]) -> str:
 def _against(best: Candidate, other: Candidate | None, *, ahead: bool) -> str:
     mine = best.figures
     mine_takes, known = seconds(mine), mine["interval"]
-    step = f"{time(mine_takes) if known is None else step_time(mine_takes, known)} {said(mine)}"
+    step = f"{time(mine_takes) if known is None else as_in_table(mine_takes, known)} {said(mine)}"
     if other is None:
         return f"{step}; nothing else could run"
     if not other.figures["memory"]["fits"]:
@@ -242,14 +267,22 @@ def _too_large(best: Candidate, each: Candidate) -> str:
 
 
 def _nothing_fits(found: Sequence[Candidate]) -> str:
-    ran = [each for each in found if each.result is not None]
-    if not ran:
+    nearest = _nearest(found)
+    if nearest is None:
         return "Nothing can run."
-    over = {c.name: c.figures["memory"]["peak"] - c.figures["memory"]["capacity"] for c in ran}
-    nearest = min(over, key=lambda name: over[name])
-    told = next(would_fit(c.figures) for c in ran if c.name == nearest)
+    told, over = would_fit(nearest.figures), size(_over(nearest))
     more = f"; {told}" if told else ""
-    return f"Nothing fits: {nearest} comes nearest and needs {size(over[nearest])} more{more}."
+    return f"Nothing fits: {nearest.name} comes nearest and needs {over} more{more}."
+
+
+def _nearest(found: Sequence[Candidate]) -> Candidate | None:
+    """Return the candidate that needs the least more than there is; None: nothing can run."""
+    return min((each for each in found if each.result is not None), key=_over, default=None)
+
+
+def _over(each: Candidate) -> float:
+    memory = each.figures["memory"]
+    return float(memory["peak"] - memory["capacity"])
 
 
 def render_difference(found: Difference, names: tuple[str, str]) -> RenderableType:

@@ -14,7 +14,8 @@ from tspsim.explain.fill import OUTSIDE, layer_name
 from tspsim.explain.why import SAID
 from tspsim.files.between import rests_on
 from tspsim.output.fitting import would_fit
-from tspsim.output.units import share, size, step_time, time
+from tspsim.output.next_step import next_step
+from tspsim.output.units import as_in_table, share, size, time
 from tspsim.reports import inference_explanation as inference
 from tspsim.reports.rows import NAME, Row, bars, table
 from tspsim.reports.what_if import gains, remedies, spreads, what_if
@@ -39,10 +40,19 @@ def render(explanation: Explanation) -> RenderableType:
     parts += inference.beside(explanation)
     if found is not None:
         parts += inference.settings(found) if explanation.reading else remedies(found)
+    parts += _next(explanation)
     name, profile = explanation.result.scenario.name, explanation.result.summary.profile.name
     parts.append(Text(f"\ntimes from profile {profile}: {rests_on(_interval(explanation))}", "dim"))
     parts.append(Text(f"{name}: rates of all ops: tspsim plot DIR --kind roofline", "dim"))
     return Group(*parts)
+
+
+def _next(explanation: Explanation) -> Iterable[RenderableType]:
+    """Say what helps a step that does not fit, unless a setting that was tried does."""
+    found = explanation.what_if
+    tried = (*found.remedies, *found.inference) if found else ()
+    if not explanation.result.fits and all(each.replayed.headroom < 0 for each in tried):
+        yield Text(f"  next: {next_step(explanation.result)}", "bold")
 
 
 def sentence(explanation: Explanation) -> str:
@@ -53,7 +63,7 @@ def sentence(explanation: Explanation) -> str:
     parts = inference.parts(explanation) or list(explanation.bottlenecks[:3])
     shares = ", ".join(f"{share(seconds, step)} {name}" for name, seconds in parts)
     first = explanation.bottlenecks[0].resource
-    text = f"{inference.which(explanation)}{step_time(step, interval)}: {shares}"
+    text = f"{inference.which(explanation)}{as_in_table(step, interval)}: {shares}"
     text += f". The bottleneck is {first}"
     found = explanation.what_if
     doubled = [] if found is None else gains(found)

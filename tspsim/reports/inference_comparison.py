@@ -10,8 +10,8 @@ from tspsim.output.units import size, time
 from tspsim.sweeps.candidates import Candidate
 from tspsim.sweeps.speed import speed
 
-#: What stands over the columns of `row_of`.
-TITLES = ("first token", "a token", "tok/s", "exposed", "cache", "peak", "fits")
+#: Times that candidates may have, by what stands over them.
+_TIMES = {"first token": "time_to_first_token", "a token": "time_per_token"}
 
 
 def all_infer(found: Sequence[Candidate]) -> bool:
@@ -20,13 +20,23 @@ def all_infer(found: Sequence[Candidate]) -> bool:
     return bool(ran) and all("inference" in figures for figures in ran)
 
 
-def row_of(each: Candidate) -> tuple[str, ...]:
-    """Return the texts of a candidate's row, its name left out."""
+def times_of(found: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return over which columns of times somebody has one."""
+    ran = [each.figures["inference"] for each in found if each.result is not None]
+    return tuple(title for title, name in _TIMES.items() if any(one[name] for one in ran))
+
+
+def titles(found: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return what stands over the columns of `row_of`."""
+    return (*times_of(found), "tok/s", "exposed", "cache", "peak", "fits")
+
+
+def row_of(each: Candidate, times: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts of a candidate's row, its name left out, with some columns of times."""
     figures = each.figures
     found, memory = figures["inference"], figures["memory"]
     return (
-        _time(found, "time_to_first_token"),
-        _time(found, "time_per_token"),
+        *(_time(found, _TIMES[title]) for title in times),
         f"{speed(figures):,.0f}" if speed(figures) >= 10 else plain(speed(figures), 2),
         time(figures["time"]["exposed_communication"]),
         size(found["cache"]["bytes"]),

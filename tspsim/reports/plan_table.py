@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,6 +12,7 @@ from rich.text import Text
 from tspsim.analysis.apart import apart
 from tspsim.files.between import rests_on
 from tspsim.files.numbers import plain
+from tspsim.output.next_step import more_devices
 from tspsim.output.units import size, time
 from tspsim.plan.longest import Longest
 from tspsim.plan.misses import Miss
@@ -51,6 +52,7 @@ def render(answer: Answer, lengths: Sequence[Longest] = ()) -> RenderableType:
         parts += [_best(answer), Text(_sure(answer), "dim")]
     else:
         parts.append(Text("Nothing fits.", "bold red"))
+        parts += [Text(f"next: {told}") for told in _next(answer.question, lengths)]
     parts += [Text(), Text(_counts(answer))]
     if answer.misses:
         parts += [Text(), _misses(answer)]
@@ -68,6 +70,16 @@ def _title(question: Question) -> str:
         f"{base.name}: a {work} of {question.batch:,} {plural} of {workload.sequence:,} tokens "
         f"on {devices} x {base.topology.devices[0].name}"
     )
+
+
+def _next(question: Question, lengths: Sequence[Longest]) -> Iterator[str]:
+    """Yield what helps where nothing fits: more devices, or shorter sequences."""
+    base = question.base
+    kept = base.model, base.optimizer, base.document
+    if told := more_devices(*kept, question.devices, question.free):
+        yield told
+    elif not lengths:
+        yield "--longest finds the longest sequence that fits, per strategy"
 
 
 def _table(*columns: str) -> Table:

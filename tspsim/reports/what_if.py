@@ -160,23 +160,36 @@ def _knee(found: WhatIf, knee: Knee) -> str:
 
 
 def remedies(found: WhatIf) -> Iterable[RenderableType]:
-    """Yield the change that lowers the peak most in a sentence, and all of them."""
+    """Yield what lowers the peak most and what is quickest, then all that was tried."""
     base, better = found.base, [r for r in found.remedies if r.replayed.peak < found.base.peak]
-    if not better:
+    if better:
+        best = better[0]
+        yield Text(f"  lowers it most: {_given(found, best)}{_fitting(best, base)}", "bold")
+    else:
         yield Text("  no other setting of this scenario lowers the peak", "bold")
+    yield from _quickest(found)
+    if not found.remedies:
         return
-    best = better[0]
-    yield Text(
-        f"  lowers it most: {_said(best)}: {size(best.replayed.peak)}, "
-        f"step time {_change(found, best.replayed.step_time)}{_fitting(best, base)}",
-        "bold",
-    )
     rows: list[Row] = [("  tried: setting", "peak", "", "step time")]
     for each in found.remedies:
         peak, replayed = share(each.replayed.peak, base.peak), each.replayed
         change = _change(found, replayed.step_time)
         rows.append((f"    {_said(each)}", size(replayed.peak), peak, change))
     yield table(rows)
+
+
+def _quickest(found: WhatIf) -> Iterable[RenderableType]:
+    """Yield the change that makes a step quicker than any other that fits, if one does."""
+    fitting = [remedy for remedy in found.remedies if remedy.replayed.headroom >= 0]
+    best = min(fitting, key=lambda remedy: remedy.replayed.step_time, default=None)
+    if best and best.replayed.step_time < found.base.step_time * (1 - STILL):
+        yield Text(f"  quickest that fits: {_given(found, best)}", "bold")
+
+
+def _given(found: WhatIf, remedy: Remedy) -> str:
+    """Return a change with the peak and the step time that it gives."""
+    peak, change = size(remedy.replayed.peak), _change(found, remedy.replayed.step_time)
+    return f"{_said(remedy)}: {peak}, step time {change}"
 
 
 def spreads(found: WhatIf) -> Iterable[RenderableType]:

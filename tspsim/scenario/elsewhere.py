@@ -24,6 +24,7 @@ _NODES = "a network of nodes is {kind: nodes, fabric: rails, rail_optimised, fat
 _SWITCHES = "in {kind: custom} a name that is no device is a switch"
 _SEVERAL = "several nodes ship, and their number is a key: {file: h100-4-nodes, nodes: N}"
 _INFERENCE = "inference is phase: prefill, decode or generate; requests are tspsim serve"
+_MULTIPLIED = "products in fp8 are workload.linears=fp8"
 _KEPT = "what is kept in fp8 is workload.weights={attention: fp8, mlp: fp8}"
 
 _STRATEGIES: Mapping[str, str] = {
@@ -52,7 +53,7 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
     },
     "workload.weights": {"fp8": _KEPT},
     "workload.dtype": {
-        **dict.fromkeys(("fp8", "float8", "e4m3"), "products in fp8 are workload.linears=fp8"),
+        **dict.fromkeys(("fp8", "float8", "e4m3"), f"{_MULTIPLIED}; {_KEPT}"),
         "bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64",
     },
 }  # fmt: skip

@@ -163,8 +163,8 @@ class _Scenario:
             return
         STRATEGIES.get(str(stated["kind"]))  # an unknown name is told before anything runs
         given = {k.removeprefix("strategy."): v for k, v in axes.items() if _is_option(k)}
-        devices = self._devices(self._hardware(axes))
-        found = alternatives(stated, given, self._strategy, devices)
+        devices, nodes = self._devices(self._hardware(axes))
+        found = alternatives(stated, given, self._strategy, devices, nodes)
         if not found:
             kind = stated["kind"]
             reason = f"{kind}: no two degrees of at least 2 make the {devices} devices"
@@ -180,13 +180,14 @@ class _Scenario:
             if key.split(".")[0] == "topology" and not key.endswith((".bandwidth", ".latency"))
         )
 
-    def _count_devices(self, overrides: tuple[str, ...]) -> int:
-        """Return the number of devices; 1 where the topology is wrong, which running it tells."""
+    def _count_devices(self, overrides: tuple[str, ...]) -> tuple[int, int]:
+        """Return the numbers of devices and nodes; 1 of a wrong topology, as running it tells."""
         try:
             data = self._opened.data(overrides) if overrides else self._base
-            return parse(data["topology"]).count()
+            form = parse(data["topology"])
+            return form.count(), len(set(form.node_numbers())) or 1
         except (ScenarioError, ValueError, KeyError, TypeError):
-            return 1
+            return 1, 1
 
     def lookup(
         self, axes: Mapping[str, Any], strategy: Mapping[str, Any] | None

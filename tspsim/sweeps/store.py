@@ -224,12 +224,16 @@ class Store:
             self._connection.executemany("INSERT INTO about VALUES (?, ?)", rows)
             return
         self._check_format()
-        if there["version"] != about["version"]:
+        same = all(there[key] == about[key] for key in ("version", "study"))
+        if not same and set(self.statuses()) == {"invalid"}:  # nothing ran: nothing is lost
+            self._connection.executescript("DELETE FROM about; DELETE FROM points")
+            self._begin(about)
+        elif there["version"] != about["version"]:
             raise OutputError(
                 f"{self.place}: holds a sweep of tspsim {there['version']}, this is "
                 f"{about['version']}; results of two versions do not mix: choose another folder"
             )
-        if there["study"] != about["study"]:
+        elif not same:
             told = "; ".join(stored.differences(there["study"], about["study"]))
             raise OutputError(
                 f"{self.place}: holds a sweep of another study: {told}; choose another folder"

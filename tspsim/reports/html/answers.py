@@ -10,7 +10,7 @@ from tspsim.explain.explanation import Explanation
 from tspsim.files.between import a_draw
 from tspsim.output.units import size
 from tspsim.reports import explanation
-from tspsim.reports.comparison import why
+from tspsim.reports.comparison import leads, why
 from tspsim.reports.html.settings import Setting, number, rate, short, shown, step_time
 from tspsim.reports.html.sources import Subject, Swept
 from tspsim.sweeps.candidates import strategy_name
@@ -130,7 +130,8 @@ def _nothing(swept: Swept) -> str:
 
 def _one(swept: Swept, setting: Setting) -> str:
     first = setting.ranked[0]
-    text = f"{swept.names.name(first)} wins: {step_time(first)} a step"
+    verb = leads(setting.margin is None or setting.lead is not None)
+    text = f"{swept.names.name(first)} {verb}: {step_time(first)} a step"
     if setting.margin is None:
         return f"{text}; nothing else fits."
     second = swept.names.name(setting.ranked[1])
