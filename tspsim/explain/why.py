@@ -123,7 +123,8 @@ def why(result: Result) -> Why:
         Part("again", LAYERS, found.get(("again", ""), 0.0)),
         *(Part(group, name, s) for group in _AS_FOUND for name, s in _of(found, group).items()),
     ]
-    parts = [part for part in parts if part.seconds or part.group == "ideal"]
+    least = _DUST * timeline.step_time
+    parts = [part for part in parts if abs(part.seconds) > least or part.group == "ideal"]
     ordered = sorted(parts, key=lambda part: (GROUPS.index(part.group), -part.seconds))
     return Why("bytes" if reads else "flops", tuple(ordered), ranks)
 
