@@ -106,7 +106,8 @@ def read(path: Path) -> Trace:
     for place, event in enumerate(events, start=1):
         if not isinstance(event, dict):
             raise UserError(f"{name}: event {place}: found {event!r}; an event is an object")
-        event["cat"] = _OLD.get(cat := str(event.get("cat", "")), cat)
+        if isinstance(cat := event.get("cat", ""), str):  # others are told where they are read
+            event["cat"] = _OLD.get(cat, cat)
     about = data.get("distributedInfo")
     about = about if isinstance(about, dict) else {}
     base = data.get("baseTimeNanoseconds", 0)
