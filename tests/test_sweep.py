@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -653,3 +654,25 @@ def test_a_worker_of_another_version_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"a worker has tspsim [\d.]+, this is 0.0.9: install"):
         play([], "0.0.9")
+
+
+def test_a_filter_of_a_file_is_refused_with_its_place(tmp_path: Path) -> None:
+    """All of them at once, each with line and column."""
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "scenario: tsp-layer\nwhere:\n  - workload.batch Jr 2\n  - workload.batc > 1\n"
+    )
+    result = call("sweep", str(study))
+    assert result.exit_code == 2
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"{study}:3:5: where.0: filter 'workload.batch Jr 2': is no expression")
+    assert second.startswith(f"{study}:4:5: where.1: filter 'workload.batc > 1': ")
+
+
+def test_an_anchor_that_stands_twice_is_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """YAML 1.2 lets a later one of the same name count from there on."""
+    from tspsim.files.source import parse
+
+    warnings.simplefilter("always")
+    assert parse("a: &x 1\nb: &x 2\nc: *x\n", "s.yaml").data == {"a": 1, "b": 2, "c": 2}
+    assert not recwarn.list

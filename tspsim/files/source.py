@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -159,7 +160,8 @@ def _yaml() -> YAML:
 def _composed(text: str) -> Node | None:
     # Tabs are legal white space in JSON, which knows them nowhere else.
     plain = text.replace("\t", " ") if text.lstrip()[:1] == "{" else text
-    root: Node | None = _yaml().compose(plain)
+    with warnings.catch_warnings(action="ignore", category=ReusedAnchorWarning):  # YAML allows it
+        root: Node | None = _yaml().compose(plain)
     return root
 
 

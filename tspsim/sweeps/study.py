@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tspsim.files import faults
-from tspsim.files.errors import ScenarioError, UserError, did_you_mean
+from tspsim.files.errors import Problem, ScenarioError, UserError, did_you_mean
 from tspsim.files.reading import is_file, is_there
 from tspsim.files.source import Source, in_order, read
 from tspsim.scenario import files
@@ -285,6 +285,7 @@ def load(
     if path is None or source is None or not is_study(source):
         return make(Opened.file(name), axes, linked, sample, where)
     found = _keys_of(source)
+    _check_filters(source, found.where)
     whole = {axis.key: axis for axis in [*from_mapping(found.axes), *axes]}
     if found.samples and sample is None and any(axis.span for axis in whole.values()):
         sample = Sample(**found.samples.model_dump())
@@ -303,6 +304,18 @@ def _keys_of(source: Source) -> StudyKeys:
     except ValidationError as error:
         problems = faults.problems(error, StudyKeys, source.data)
         raise ScenarioError(in_order(map(source.line, problems))) from None
+
+
+def _check_filters(source: Source, texts: Sequence[str]) -> None:
+    """Raise with the places of the filters of a file that are none."""
+    problems = []
+    for number, text in enumerate(texts):
+        try:
+            _check_filter(Filter.read(text))
+        except UserError as error:
+            problems.append(Problem(("where", number), str(error)))
+    if problems:
+        raise ScenarioError(in_order(map(source.line, problems)))
 
 
 def _opened(scenario: str | dict[str, Any], folder: Path) -> Opened:
